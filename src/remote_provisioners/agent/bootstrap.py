@@ -1,0 +1,130 @@
+"""Find or start the agent on this host. Sent as text to ``python -c`` over the connection.
+
+Reads from stdin, after this text, a JSON line ``{"digest": ..., "size": ...}`` and the agent's
+archive; prints MARKER and a JSON object: ``{"socket": path}`` or ``{"error": text}``. (A login
+shell may print what it likes before.) Standard library only; it is no module of the archive.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import stat
+import sys
+from typing import BinaryIO
+
+MARKER = "remote-provisioners-agent "
+
+
+class Refused(Exception):
+    """The agent cannot be had here; the message says why."""
+
+
+def private_directory(path: str) -> None:
+    """Make `path` a directory that only we can enter. Raises Refused, OSError."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise Refused(
+            "{} belongs to uid {}, not to us (uid {}): remove it".format(
+                path, found.st_uid, os.getuid()
+            )
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        os.chmod(path, 0o700)
+
+
+def locked(path: str) -> int:
+    """A descriptor that holds the lock of the directory `path`, made if need be."""
+    while True:
+        private_directory(path)
+        lock = os.open(path, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        except FileNotFoundError:
+            pass
+        os.close(lock)  # an agent that ended itself has removed it meanwhile
+
+
+def answers(path: str) -> bool:
+    """Whether an agent listens on the socket `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
+
+
+def start(directory: str, archive: bytes) -> None:
+    """Start the agent in `directory`, detached from this session. Raises Refused, OSError."""
+    private_directory(directory)
+    program = os.path.join(directory, "agent.pyz")
+    with open(program, "wb") as file:
+        file.write(archive)
+    path = os.path.join(directory, "agent.sock")
+    if os.path.lexists(path):
+        os.unlink(path)
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                become_agent(directory, program, write_end)
+        finally:
+            os._exit(1)
+    os.wait()
+    os.close(write_end)
+    started = os.read(read_end, 1)  # a byte when it listens, end of file when it could not
+    os.close(read_end)
+    if not started:
+        with open(os.path.join(directory, "agent.log")) as log:
+            raise Refused("the agent did not start: " + log.read()[-2000:])
+
+
+def become_agent(directory: str, program: str, ready: int) -> None:
+    """Replace this process by the agent, with nothing left of the session it came from."""
+    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+    log = os.open(os.path.join(directory, "agent.log"), flags, 0o600)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.set_inheritable(ready, True)
+    os.chdir("/")
+    os.execv(sys.executable, [sys.executable, "-I", "-S", program, directory, str(ready)])
+
+
+def main(stdin: BinaryIO) -> None:
+    """Print where the agent is."""
+    try:
+        header = json.loads(stdin.readline())
+        archive = stdin.read(header["size"])
+        base = "/tmp/remote-provisioners-{}".format(os.getuid())
+        lock = locked(base)
+        directory = os.path.join(base, header["digest"][:12])
+        path = os.path.join(directory, "agent.sock")
+        if not answers(path):
+            try:
+                start(directory, archive)
+            except OSError:
+                shutil.rmtree(directory, ignore_errors=True)
+                raise
+        os.close(lock)
+        answer = {"socket": path}
+    except Refused as error:
+        answer = {"error": str(error)}
+    except OSError as error:
+        answer = {"error": "{}: {}".format(error.strerror, error.filename or "agent")}
+    print(MARKER + json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.stdin.buffer)

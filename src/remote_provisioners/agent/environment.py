@@ -1,0 +1,93 @@
+"""What a kernel runs with: its environment, argv and working directory. No I/O but `which`.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from typing import Dict, List, Mapping, Sequence
+
+#: Belongs to the SSH session that happened to start the agent, not to the kernels.
+_SESSION_VARIABLES = re.compile(r"SSH_.*|XDG_SESSION_.*|_|OLDPWD|PWD|SHLVL")
+_VARIABLE = re.compile(
+    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})"
+)
+_TEMPLATE = re.compile(r"\{([A-Za-z0-9_]+)\}")
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+
+
+class CommandError(Exception):
+    """The command cannot be run as it stands; the message says why."""
+
+
+def session_free(environ: Mapping[str, str]) -> Dict[str, str]:
+    """`environ` without what belongs to the login session it was taken from."""
+    return {k: v for k, v in environ.items() if not _SESSION_VARIABLES.fullmatch(k)}
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """Fill in ``$NAME``, ``${NAME}`` and ``${NAME:-default}``; ``$$`` is a dollar.
+
+    One pass, so a value is never expanded again; an unknown name without a default stays as it
+    stands (as jupyter_client leaves it).
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match.group("escaped"):
+            return "$"
+        known = values.get(match.group("plain") or match.group("name"))
+        if match.group("default") is not None:
+            return known or match.group("default")
+        return match.group() if known is None else known
+
+    return _VARIABLE.sub(value, text)
+
+
+def kernel_environment(
+    base: Mapping[str, str], spec: Mapping[str, str], request: Mapping[str, str]
+) -> Dict[str, str]:
+    """The host's environment, under the kernelspec's (expanded), under the request's (literal)."""
+    environ = dict(base)
+    environ.update(request)
+    for name, text in spec.items():
+        environ[name] = expand(text, environ)
+    environ.update(request)
+    return environ
+
+
+def substitute(argv: Sequence[str], values: Mapping[str, str]) -> List[str]:
+    """Fill in ``{name}`` in each word; an unknown name stays as it stands."""
+    return [_TEMPLATE.sub(lambda m: values.get(m.group(1), m.group()), word) for word in argv]
+
+
+def resolve_command(argv: Sequence[str], python: str, environ: Mapping[str, str]) -> List[str]:
+    """argv with an absolute program: `python` stands for the host's interpreter.
+
+    Raises CommandError when there is no such program on this host.
+    """
+    program, path = argv[0], environ.get("PATH", os.defpath)
+    if _PYTHON.fullmatch(program):
+        candidates = [python] if python else ["python3", "python"]
+    else:
+        candidates = [program]
+    for candidate in candidates:
+        found = shutil.which(os.path.expanduser(candidate), path=path)
+        if found:
+            return [os.path.abspath(found), *argv[1:]]
+    if os.path.dirname(candidates[0]):
+        why = "is not executable" if os.path.exists(candidates[0]) else "does not exist"
+        raise CommandError("program {!r} {}".format(candidates[0], why))
+    raise CommandError("program {!r} is not on PATH ({})".format(candidates[0], path))
+
+
+def working_directory(candidates: Sequence[str], home: str) -> str:
+    """The first candidate that is a directory here, else the home directory, else ``/``."""
+    for candidate in [*candidates, home]:
+        path = os.path.expanduser(candidate)
+        if os.path.isabs(path) and os.path.isdir(path) and os.access(path, os.X_OK):
+            return path
+    return "/"

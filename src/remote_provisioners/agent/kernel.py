@@ -1,0 +1,163 @@
+"""A kernel in the agent's care: its directory, its endpoints and its process.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import re
+import shutil
+from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
+
+from . import environment
+from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
+from .process import KernelProcess
+from .wire import Message
+
+_KERNEL_ID = re.compile(r"[A-Za-z0-9_.-]{1,48}")
+
+#: Gives the environment that kernels start from, after the hook of this text.
+BaseEnvironment = Callable[[str], Awaitable[Mapping[str, str]]]
+
+
+class StartError(Exception):
+    """A kernel cannot be started; `code` names the kind of cause."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Kernel:
+    """One kernel: started, watched until it listens, kept until its server has seen its end."""
+
+    def __init__(self, kernel_id: str, owner: str, parent_directory: str) -> None:
+        """Raises StartError for an id that cannot name a directory."""
+        if not _KERNEL_ID.fullmatch(kernel_id) or kernel_id in (".", ".."):
+            raise StartError("bad-request", "kernel id {!r} is not usable".format(kernel_id))
+        self.kernel_id = kernel_id
+        self.owner = owner
+        self.directory = os.path.join(parent_directory, kernel_id)
+        self.connection: Dict[str, Any] = {}
+        self.listening = False
+        self.process: Optional[KernelProcess] = None
+        self._cwd = ""
+        self._ports: Optional[PortReservation] = None
+        self._watch: Optional[asyncio.Future[None]] = None
+
+    async def start(
+        self,
+        request: Message,
+        base: BaseEnvironment,
+        resource_directory: str,
+        on_listening: Callable[[Kernel], None],
+    ) -> None:
+        """Start the process as `request` says (see Agent.op_start). Raises StartError."""
+        try:
+            os.makedirs(self.directory, 0o700, exist_ok=True)
+            self.connection = self._prepare_connection(request)
+            environ = environment.kernel_environment(
+                await base(request["hook"]), request["env"], request["request_env"]
+            )
+            argv = environment.resolve_command(
+                environment.substitute(
+                    request["argv"],
+                    {
+                        **request["substitutions"],
+                        "connection_file": self._connection_file,
+                        "resource_dir": resource_directory,
+                    },
+                ),
+                request["python"],
+                environ,
+            )
+            self._cwd = environment.working_directory(request["cwd"], os.path.expanduser("~"))
+            output = os.path.join(self.directory, "output")
+            self.process = KernelProcess(argv, environ, self._cwd, output)
+        except environment.CommandError as error:
+            raise StartError("no-program", str(error)) from None
+        except PortsTakenError as error:
+            raise StartError("no-ports", str(error)) from None
+        except OSError as error:
+            code = "host-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot-start"
+            raise StartError(code, "{} ({})".format(error.strerror, error.filename)) from None
+        if not request["reports_endpoints"]:
+            self._watch = asyncio.ensure_future(self._until_listening(on_listening))
+
+    @property
+    def _connection_file(self) -> str:
+        return os.path.join(self.directory, "connection.json")
+
+    def _prepare_connection(self, request: Message) -> Dict[str, Any]:
+        """The kernel's endpoints on this host; written to its connection file if it reads one.
+
+        The endpoints of an earlier start of the same kernel are used again.
+        """
+        connection: Dict[str, Any] = dict(request["connection"])
+        ports = {channel + "_port": number for number, channel in enumerate(CHANNELS, 1)}
+        if connection["transport"] == "ipc":
+            connection["ip"] = os.path.join(self.directory, "k")
+            for endpoint in endpoints_of({**connection, **ports}).values():
+                if os.path.lexists(str(endpoint)):
+                    os.unlink(str(endpoint))
+        else:
+            connection["ip"] = "127.0.0.1"
+            if self._ports is None:
+                self._ports = PortReservation(len(CHANNELS), *request["port_range"])
+            ports = {c + "_port": port for c, port in zip(CHANNELS, self._ports.ports)}
+        connection.update(ports)
+        if not request["reports_endpoints"]:
+            content = json.dumps(connection).encode()
+            file = os.open(self._connection_file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with open(file, "wb") as written:
+                written.write(content)
+        return connection
+
+    async def _until_listening(self, on_listening: Callable[[Kernel], None]) -> None:
+        await wait_until_open(list(endpoints_of(self.connection).values()))
+        self.listening = True
+        on_listening(self)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    def ended(self) -> bool:
+        """Whether the process has ended; it is reaped by this call."""
+        if self.process is None or self.process.reap() is None:
+            return False
+        self.listening = False
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        return True
+
+    def describe(self) -> Message:
+        """What the server is told of this kernel."""
+        process = self.process
+        return {
+            "kernel_id": self.kernel_id,
+            "pid": process.pid if process else None,
+            "cwd": self._cwd,
+            "home": os.path.expanduser("~"),
+            "connection": self.connection,
+            "listening": self.listening,
+            "exit_code": process.returncode if process else None,
+            "tail": process.tail() if process and process.returncode is not None else "",
+        }
+
+    def take_over(self, earlier: Kernel) -> None:
+        """Use the reserved ports of an earlier process of the same kernel."""
+        self._ports, earlier._ports = earlier._ports, None
+
+    def discard(self) -> None:
+        """Forget it: its ports, its files."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._ports is not None:
+            self._ports.close()
+        shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,43 @@
+"""How the agent's archive is run: ``python agent.pyz DIRECTORY READY-DESCRIPTOR``.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import socket
+
+from .server import Agent
+
+
+def main(directory: str, ready: int) -> None:
+    """Serve on ``agent.sock`` in `directory` until there is nothing left to hold."""
+    path = os.path.join(directory, "agent.sock")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(128)
+    listener.setblocking(False)
+    identity = os.stat(path).st_ino
+    asyncio.run(Agent(directory).serve(listener, ready))
+    try:
+        _leave_nothing(directory, path, identity)
+    except OSError:
+        pass  # removed by somebody else, or an agent of another version lives next to us
+
+
+def _leave_nothing(directory: str, path: str, identity: int) -> None:
+    """Remove our directory, under the lock of bootstrap.py, unless a successor has it by now."""
+    parent = os.path.dirname(directory)
+    lock = os.open(parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.stat(path).st_ino == identity:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.rmdir(parent)
+    finally:
+        os.close(lock)

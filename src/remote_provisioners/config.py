@@ -1,0 +1,207 @@
+"""Every option: its trait, default, environment variable and help in one declaration.
+
+Precedence: the kernelspec's ``config`` stanza, then the configuration file and command line, then
+``RP_<OPTION>`` in the environment, then the default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from traitlets import Dict, Float, List, Set, TraitError, TraitType, Unicode, Union, validate
+from traitlets.config import Configurable
+
+from .address import HostAddress, parse_address
+from .errors import ConfigurationError
+from .host import HostSpec
+from .launch import parse_port_range
+from .placement import load_balancer
+
+
+class _FromEnvironment(TraitType[Any, Any]):
+    """A trait whose default is read from ``RP_<NAME>``, where that is set."""
+
+    def default(self, obj: Any = None) -> Any:
+        text = os.environ.get(self.variable)
+        if text is None or obj is None:
+            return super().default(obj)
+        try:
+            return self.from_string(text)
+        except (TraitError, ValueError) as error:
+            raise ConfigurationError(f"{self.variable}={text!r}: {error}") from None
+
+    @property
+    def variable(self) -> str:
+        return f"RP_{str(self.name).upper()}"
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+class _TextOption(_FromEnvironment, Unicode[str, Any]):
+    pass
+
+
+class _SecondsOption(_FromEnvironment, Float[float, Any]):
+    pass
+
+
+class _ListOption(_FromEnvironment, List[str]):
+    """A list, or comma-separated text."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        return super().validate(obj, _words(value) if isinstance(value, str) else value)
+
+    def from_string(self, s: str) -> Any:
+        return _words(s)
+
+    def from_string_list(self, s_list: list[str]) -> Any:
+        return [word for text in s_list for word in _words(text)]
+
+
+class _SetOption(_FromEnvironment, Set):
+    """A set, a list, or comma-separated text."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if isinstance(value, str):
+            value = _words(value)
+        return super().validate(obj, set(value) if isinstance(value, (list, tuple)) else value)
+
+    def from_string(self, s: str) -> Any:
+        return set(_words(s))
+
+    def from_string_list(self, s_list: list[str]) -> Any:
+        return {word for text in s_list for word in _words(text)}
+
+
+class _PerHostOption(_FromEnvironment, Union):
+    """A text for all hosts, or a table of texts by host as it is written in remote_hosts."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__([Unicode(), Dict(value_trait=Unicode(), key_trait=Unicode())], **kwargs)
+
+    def from_string(self, s: str) -> Any:
+        return s
+
+
+class RemoteProvisionerConfigMixin(Configurable):
+    """The options of every provisioner of this package."""
+
+    remote_hosts = _ListOption(
+        trait=Unicode(),
+        default_value=["localhost"],
+        help="""The hosts that kernels are started on: host, user@host, user@host:port, an alias
+        of ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
+        comma-separated text.""",
+    ).tag(config=True)
+
+    load_balancing_algorithm = _TextOption(
+        "round-robin",
+        help="""How the host of a kernel is chosen: round-robin (each in turn) or
+        least-connection (the one with the fewest kernels of this server). A start request's
+        KERNEL_REMOTE_HOST by-passes it.""",
+    ).tag(config=True)
+
+    authorized_users = _SetOption(
+        trait=Unicode(),
+        help="""The user names (KERNEL_USERNAME, else the server's user) that may start kernels;
+        empty: all but the unauthorized ones. Others get an HTTP 403.""",
+    ).tag(config=True)
+
+    unauthorized_users = _SetOption(
+        trait=Unicode(),
+        default_value={"root"},
+        help="""The user names that may not be given as KERNEL_USERNAME; takes precedence over
+        authorized_users. A request without KERNEL_USERNAME is not compared with it.""",
+    ).tag(config=True)
+
+    port_range = _TextOption(
+        "0..0",
+        help="""The ports, lower..upper, that kernels on a host bind on its loopback interface;
+        at least 1000 of them; 0..0 is any. Kernels on unix sockets (ipykernel) use none.""",
+    ).tag(config=True)
+
+    launch_timeout = _SecondsOption(
+        30.0,
+        help="""Seconds from the start request until the kernel's ports are open; then it is
+        ended. A start request's KERNEL_LAUNCH_TIMEOUT takes precedence.""",
+    ).tag(config=True)
+
+    network_grace = _SecondsOption(
+        600.0,
+        help="""Seconds for which a kernel counts as alive while its host cannot be reached.""",
+    ).tag(config=True)
+
+    python = _PerHostOption(
+        default_value="",
+        help="""The interpreter on the hosts that `python` in a kernelspec's argv stands for and
+        that runs the agent (3.8 or later): a text for all, or a table by host. Empty: the first
+        python3 or python on the host's PATH, as the environment hook sets it; on localhost the
+        server's own.""",
+    ).tag(config=True)
+
+    environment_hook = _PerHostOption(
+        default_value="",
+        help="""Shell text of the operator that sets up the environment of kernels on the hosts,
+        such as `module load python` or `source /opt/venv/bin/activate`: a text for all, or a
+        table by host. It is run by bash once, when a host gets its first kernel, and what it
+        exports is given to every kernel there.""",
+    ).tag(config=True)
+
+    @validate("load_balancing_algorithm")
+    def _known_algorithm(self, proposal: Any) -> str:
+        return _checked(load_balancer, proposal.value)
+
+    @validate("port_range")
+    def _usable_port_range(self, proposal: Any) -> str:
+        return _checked(parse_port_range, proposal.value)
+
+    @validate("remote_hosts")
+    def _usable_hosts(self, proposal: Any) -> list[str]:
+        if not proposal.value:
+            raise ConfigurationError("remote_hosts is empty: name a host, or localhost")
+        for text in proposal.value:
+            parse_address(text)
+        return list(proposal.value)
+
+    @validate("launch_timeout", "network_grace")
+    def _positive(self, proposal: Any) -> float:
+        if not 0 < proposal.value < float("inf"):
+            raise ConfigurationError(
+                f"{proposal.trait.name} is {proposal.value!r}, must be a positive number of seconds"
+            )
+        return float(proposal.value)
+
+    def host_spec(self, name: str) -> HostSpec:
+        """The host that is written `name`, with what is configured for it.
+
+        Raises ConfigurationError when it cannot be read.
+        """
+        address = parse_address(name)
+        return HostSpec(
+            name=name.strip(),
+            address=address,
+            python=_for_host(self.python, name) or _default_python(address),
+            hook=_for_host(self.environment_hook, name),
+        )
+
+
+def option_names() -> list[str]:
+    """Every option, sorted."""
+    return sorted(RemoteProvisionerConfigMixin.class_trait_names(config=True))
+
+
+def _checked(check: Any, value: str) -> str:
+    check(value)
+    return value
+
+
+def _for_host(option: Any, name: str) -> str:
+    return str(option.get(name, "")) if isinstance(option, dict) else str(option)
+
+
+def _default_python(address: HostAddress) -> str:
+    return sys.executable if address.is_local else ""

@@ -1,0 +1,95 @@
+"""What can go wrong, one class a cause. Each message names the thing, the host and what to do.
+
+All derive from tornado's HTTPError: raised from a provisioner inside of a hosting application,
+the status code and the message reach the person who asked for the kernel. Everywhere else they
+are ordinary exceptions whose text is the message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tornado.web import HTTPError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class RemoteProvisionerError(HTTPError):
+    """Base class. `host` is the host as it was written, "" when none is to blame."""
+
+    status = 500
+    #: Whether another host might do where this one did not.
+    host_at_fault = False
+
+    def __init__(self, message: str, *, host: str = "") -> None:
+        self.message = message
+        self.host = host
+        super().__init__(self.status, f"host {host}: {message}" if host else message)
+        self.reason = type(self).__name__
+
+    def at(self, host: str) -> Self:
+        """The same error, blamed on `host` as it was written."""
+        return type(self)(self.message, host=host)
+
+    def __str__(self) -> str:
+        return f"host {self.host}: {self.message}" if self.host else self.message
+
+
+class ConfigurationError(RemoteProvisionerError):
+    """An option, a kernelspec stanza or a start request has a value that cannot be used."""
+
+    status = 400
+
+
+class UnauthorizedError(RemoteProvisionerError):
+    """KERNEL_USERNAME may not start kernels here."""
+
+    status = 403
+
+
+class HostError(RemoteProvisionerError):
+    """The host cannot be used, whatever kernel is asked for."""
+
+    status = 503
+    host_at_fault = True
+
+
+class UnknownHostError(HostError):
+    """The name does not resolve."""
+
+
+class UnreachableError(HostError):
+    """The connection is refused, reset or not answered."""
+
+
+class HostKeyError(HostError):
+    """The host's key is unknown, or not the one that is known."""
+
+
+class AuthenticationError(HostError):
+    """The host accepts none of our keys."""
+
+
+class ForwardingError(HostError):
+    """The host's sshd does not allow the forwarding of unix sockets or ports."""
+
+
+class AgentError(HostError):
+    """The agent cannot be started or spoken to: no Python, no room, a directory in the way."""
+
+
+class KernelStartError(RemoteProvisionerError):
+    """The host works, the kernel does not: its program, its hook, its early end."""
+
+
+class LaunchTimeoutError(KernelStartError):
+    """The kernel did not open its ports in time; it has been ended."""
+
+    status = 504
+
+
+class KernelLostError(RemoteProvisionerError):
+    """A kernel that was to be found again is not there."""
+
+    status = 410

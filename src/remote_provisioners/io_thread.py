@@ -1,0 +1,88 @@
+"""The thread that owns every connection, channel and forward of this process.
+
+Callers live on any event loop or on none (jupyter_client's blocking manager runs its loop only
+during a call): what must go on between calls runs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS = 10.0
+
+
+class IOThread:
+    """An event loop in a daemon thread, with what to do before it ends."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._thread = threading.Thread(target=self._run, name="remote-provisioners", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` in the thread, await it here. Cancelling here cancels it there."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    def call_blocking(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        """The same for a caller that has no loop. Raises TimeoutError."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
+
+    def before_close(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Have `closer` awaited in the thread when it is closed."""
+        self._closers.append(closer)
+
+    def close(self) -> None:
+        """Run the closers, end the tasks, end the thread."""
+
+        async def finish() -> None:
+            for closer in reversed(self._closers):
+                await closer()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        try:
+            self.call_blocking(finish(), _CLOSE_SECONDS)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CLOSE_SECONDS)
+
+
+_current: tuple[int, IOThread] | None = None
+_lock = threading.Lock()
+
+
+def io_thread() -> IOThread:
+    """This process's thread, started when first asked for (again in a forked child)."""
+    global _current
+    with _lock:
+        if _current is None or _current[0] != os.getpid():
+            _current = (os.getpid(), IOThread())
+        return _current[1]
+
+
+def close_io_thread() -> None:
+    """End the thread and all that it owns; the next caller gets a new one."""
+    global _current
+    with _lock:
+        closing, _current = _current, None
+    if closing is not None and closing[0] == os.getpid():
+        closing[1].close()
+
+
+atexit.register(close_io_thread)

@@ -1,0 +1,251 @@
+"""A kernel of this server on a host: its life, its forward, its start. In the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .agent.endpoints import endpoints_of
+from .agent.wire import Message
+from .errors import (
+    HostError,
+    KernelLostError,
+    KernelStartError,
+    LaunchTimeoutError,
+    RemoteProvisionerError,
+)
+from .forward import Forward
+from .host import Host
+from .launch import LaunchRequest
+from .lifecycle import Lifecycle, State
+from .resources import ResourceArchive
+from .response import SECRET_VARIABLE, ResponseListener
+
+log = logging.getLogger(__name__)
+
+
+class RemoteKernel:
+    """One kernel, through its restarts: they keep the host and the client's endpoints.
+
+    `life`, `pid`, `cwd` and `home` may be read from any thread.
+    """
+
+    def __init__(self, kernel_id: str, host: Host, forward: Forward, grace: float) -> None:
+        self.kernel_id = kernel_id
+        self.host = host
+        self.forward = forward
+        self.life = Lifecycle()
+        self.pid: int | None = None
+        #: The working directory and the home directory on the host.
+        self.cwd = ""
+        self.home = ""
+        #: The endpoints and the key as they are on the host.
+        self.connection: dict[str, Any] = {}
+        self._grace = grace
+        self._changed = asyncio.Event()
+        self._grace_timer: asyncio.TimerHandle | None = None
+
+    # -- start ------------------------------------------------------------------------------
+
+    async def launch(self, request: LaunchRequest, response: ResponseListener) -> None:
+        """Start the process and return once it listens.
+
+        Raises HostError when the host is to blame, KernelStartError with the exit code and the
+        last lines when the kernel is, LaunchTimeoutError. Nothing is left running then.
+        """
+        self.life = Lifecycle()
+        self.host.kernels[self.kernel_id] = self
+        try:
+            await asyncio.wait_for(self._launch(request, response), request.timeout)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise await self._timed_out(request.timeout) from None
+        except RemoteProvisionerError as error:
+            raise error if error.host else error.at(self.host.spec.name) from None
+        finally:
+            response.forget(self.kernel_id)
+            if self.life.state is not State.RUNNING:
+                self.life.lost("did not start")
+                await asyncio.shield(self.discard())
+
+    async def _launch(self, request: LaunchRequest, response: ResponseListener) -> None:
+        link = await self.host.link()
+        resources = ""
+        if request.resource_dir is not None:
+            resources = await ResourceArchive(request.resource_dir).put(link.channel)
+        substitutions = {
+            "kernel_id": self.kernel_id,
+            "port_range": "{}..{}".format(*request.port_range),
+        }
+        expected, secret = None, {}
+        if request.reports_endpoints:
+            expected = response.expect(self.kernel_id)
+            address = "ipc://" + await self.host.expose(response.path)
+            substitutions |= {"response_address": address, "public_key": response.public_key}
+            secret = {SECRET_VARIABLE: expected.secret}
+        started = await link.channel.request(
+            "start",
+            kernel_id=self.kernel_id,
+            argv=request.argv,
+            substitutions=substitutions,
+            env=request.env,
+            request_env={**request.request_env, **secret},
+            cwd=request.cwd,
+            hook=self.host.spec.hook,
+            python=self.host.spec.python,
+            connection={"transport": request.transport, **request.session},
+            port_range=request.port_range,
+            resources=resources,
+            reports_endpoints=request.reports_endpoints,
+        )
+        self._describe(started)
+        self.life.launched()
+        if expected is not None:
+            expected.connection.set_result(self.connection)
+            expected.reported.add_done_callback(lambda _: self._changed.set())
+        while not self.life.over and self.life.state is not State.RUNNING:
+            if expected is not None and expected.reported.done():
+                self.connection.update(expected.reported.result())
+                self.life.listening()
+                break
+            self._changed.clear()
+            await self._changed.wait()
+        if self.life.over:
+            raise self._ended_early()
+        self.forward.serve(endpoints_of(self.connection))
+
+    def _ended_early(self) -> RemoteProvisionerError:
+        host = self.host.spec.name
+        if self.life.state is State.LOST:
+            return HostError(f"lost while the kernel started: {self.life.reason}", host=host)
+        printed = f"; it printed:\n{self.life.reason}" if self.life.reason else " and no output"
+        return KernelStartError(
+            f"the kernel ended at once with exit code {self.life.exit_code}{printed}", host=host
+        )
+
+    async def _timed_out(self, seconds: float) -> LaunchTimeoutError:
+        tail = ""
+        if self.life.state is State.STARTING:
+            what = "the host did not start the kernel"
+        else:
+            what = "the kernel did not open its ports"
+            with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
+                asked = self.host.request("tail", kernel_id=self.kernel_id)
+                tail = (await asyncio.wait_for(asked, 1))["tail"]
+        printed = f"; it printed:\n{tail}" if tail else "; it printed nothing"
+        return LaunchTimeoutError(
+            f"{what} within {seconds:g} s (launch_timeout) and was ended{printed}",
+            host=self.host.spec.name,
+        )
+
+    async def adopt(self, connection: Mapping[str, Any]) -> None:
+        """Take charge of a kernel that runs on the host. Raises HostError, KernelLostError."""
+        self.host.kernels[self.kernel_id] = self
+        try:
+            found = await self.host.request("adopt", kernel_id=self.kernel_id)
+        except KernelStartError as error:
+            self.host.forget(self)
+            raise KernelLostError(error.message, host=self.host.spec.name) from None
+        self._describe(found)
+        self.connection = {**self.connection, **connection}  # as a launcher reported it
+        self.life.launched()
+        if found["exit_code"] is not None:
+            self.on_event({"event": "exited", **found})
+        else:
+            self.life.listening()
+            self.forward.serve(endpoints_of(self.connection))
+
+    def _describe(self, described: Message) -> None:
+        self.pid, self.connection = described["pid"], described["connection"]
+        self.cwd, self.home = described["cwd"], described["home"]
+
+    # -- what the host reports --------------------------------------------------------------
+
+    def on_event(self, event: Message) -> None:
+        """An event of the agent about this kernel."""
+        if event["event"] == "listening":
+            self.life.listening()
+        elif event["event"] == "exited":
+            self._end(lambda: self.life.exited(event["exit_code"], event["tail"]))
+        self._changed.set()
+
+    def on_disconnected(self) -> None:
+        """The connection to the host is lost; the kernel goes on."""
+        self.forward.pause()
+        self.life.disconnected(time.monotonic())
+        left = self.life.grace_left(time.monotonic(), self._grace)
+        if left is not None:
+            loop = asyncio.get_running_loop()
+            self._grace_timer = loop.call_later(left, self._grace_over)
+        elif self.life.state is State.STARTING:
+            self._end(lambda: self.life.lost("the connection was lost"))
+        self._changed.set()
+
+    def on_reconnected(self, described: Message | None) -> None:
+        """The host is back; `described` is what its agent knows of this kernel, if anything."""
+        if self.life.state is State.STARTING or self.life.over:
+            return
+        if described is None:
+            reason = "its agent is gone: the host was rebooted, or the agent killed"
+            self._end(lambda: self.life.lost(reason))
+        elif described["exit_code"] is not None:
+            self._end(lambda: self.life.exited(described["exit_code"], described["tail"]))
+        else:
+            self.life.reconnected()
+            if described["listening"]:
+                self.life.listening()
+            self._stop_grace_timer()
+            if self.life.serving:
+                self.forward.serve(endpoints_of(self.connection))
+        self._changed.set()
+
+    def _grace_over(self) -> None:
+        self._end(lambda: self.life.lost(f"the host was unreachable for {self._grace:g} s"))
+        self._changed.set()
+
+    def _end(self, transition: Any) -> None:
+        transition()
+        self.forward.pause()
+        self._stop_grace_timer()
+        if self.life.state is State.LOST:
+            log.warning(
+                "kernel %s on %s: lost: %s", self.kernel_id, self.host.spec.name, self.life.reason
+            )
+
+    def _stop_grace_timer(self) -> None:
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+            self._grace_timer = None
+
+    # -- what the server asks ---------------------------------------------------------------
+
+    async def wait(self) -> int:
+        """The exit code, when the kernel has ended."""
+        while self.life.exit_code is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.life.exit_code
+
+    async def signal(self, signum: int) -> None:
+        """Signal the kernel's process group; one that has ended is left alone."""
+        if not self.life.over:
+            await self.host.request("signal", kernel_id=self.kernel_id, signum=signum)
+
+    async def kill(self) -> None:
+        """End it with SIGKILL; give it up where the host cannot be reached."""
+        try:
+            await self.signal(signal.SIGKILL)
+        except HostError:
+            self._end(lambda: self.life.lost("given up while its host could not be reached"))
+            self._changed.set()
+            await self.host.end(self)
+
+    async def discard(self) -> None:
+        """End it if it runs, and leave nothing of it on the host."""
+        self._stop_grace_timer()
+        self.forward.pause()
+        await self.host.end(self)

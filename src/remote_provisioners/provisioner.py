@@ -1,0 +1,277 @@
+"""DistributedProvisioner: jupyter_client's contract over the network. An adapter, without I/O.
+
+Every method is called by a KernelManager, on its event loop (the blocking manager's runs only
+during the call); what has to do with a host is done in the I/O thread and awaited here.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import posixpath
+import signal
+from typing import Any
+
+import zmq
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from traitlets import TraitError
+
+from .config import RemoteProvisionerConfigMixin, option_names
+from .errors import ConfigurationError, HostError
+from .fleet import fleet
+from .host import HostSpec
+from .io_thread import io_thread
+from .kernel import RemoteKernel
+from .launch import LaunchRequest, authorize, build_request, request_environment
+from .lifecycle import State
+from .placement import load_balancer
+
+#: Of a shutdown whose message cannot reach the kernel.
+_UNREACHABLE_WAIT_SECONDS = 0.2
+
+
+class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase):  # type: ignore[metaclass]
+    """Starts kernels on a set of hosts, by SSH, without a resource manager."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Raises ConfigurationError for an option that does not exist or cannot be used."""
+        unknown = sorted(set(kwargs) - set(self.class_trait_names()) - {"parent", "config"})
+        if unknown:
+            raise ConfigurationError(
+                f"unknown option {', '.join(unknown)} in the kernelspec's kernel_provisioner "
+                f"config (known: {', '.join(option_names())})"
+            )
+        self._kernel: RemoteKernel | None = None
+        self._request: LaunchRequest | None = None
+        self._waited = False
+        try:
+            super().__init__(**kwargs)
+            for name in option_names():
+                getattr(self, name)  # a bad default from the environment is an error now, not later
+        except TraitError as error:
+            raise ConfigurationError(str(error)) from None
+
+    # -- start ------------------------------------------------------------------------------
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Build and check the request; by `KernelManager` before `launch_kernel`.
+
+        `env` of the start request is taken for its KERNEL_ variables only (the process's own
+        environment where no request came with one). Raises ConfigurationError,
+        UnauthorizedError.
+        """
+        request_env = request_environment(kwargs.get("env") or os.environ, self.kernel_id)
+        authorize(
+            request_env.get("KERNEL_USERNAME", ""),
+            getpass.getuser(),
+            self.authorized_users,
+            self.unauthorized_users,
+        )
+        spec = self.kernel_spec
+        self._request = build_request(
+            kernel_id=self.kernel_id,
+            argv=[*spec.argv, *kwargs.get("extra_arguments", [])],
+            spec_env=spec.env,
+            resource_dir=spec.resource_dir,
+            request_env=request_env,
+            cwd=str(kwargs["cwd"]) if kwargs.get("cwd") else None,
+            session=self._session(),
+            port_range=self.port_range,
+            launch_timeout=self.launch_timeout,
+        )
+        return {**kwargs, "cmd": list(self._request.argv)}
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start the kernel, or start it again where it was; by `KernelManager`.
+
+        Returns once it listens, with endpoints on this machine that stay the same through
+        restarts. Raises the errors of :mod:`.errors`; nothing is left running then.
+        """
+        request = self._request
+        assert request is not None
+        kernel = self._kernel
+        if kernel is None:
+            pinned = request.request_env.get("KERNEL_REMOTE_HOST", "").strip()
+            hosts = [self.host_spec(name) for name in self.remote_hosts]
+            known = {spec.name: spec for spec in hosts}
+            starting = self._start(
+                request,
+                hosts,
+                known.get(pinned) or self.host_spec(pinned) if pinned else None,
+            )
+            kernel = self._kernel = await io_thread().call(starting)
+        else:
+            await io_thread().call(self._restart(kernel, request))
+        self._waited = False
+        self.log.info(
+            "kernel %s: runs on %s, pid %s", self.kernel_id, kernel.host.spec.name, kernel.pid
+        )
+        self.connection_info = self._client_connection(kernel)
+        return self.connection_info
+
+    def _session(self) -> dict[str, Any]:
+        """The part of the connection that client and kernel share: how messages are signed."""
+        manager = self.parent
+        session: dict[str, Any] = {"kernel_name": getattr(manager, "kernel_name", "")}
+        if manager is None:
+            return session
+        session["key"] = manager.session.key.decode("ascii")
+        session["signature_scheme"] = manager.session.signature_scheme
+        policy = str(getattr(manager, "transport_encryption", "disabled"))
+        wanted = policy == "required" or (
+            policy == "auto" and manager._kernel_supports_curve_encryption()
+        )
+        if wanted:  # CurveZMQ end to end, within the tunnel
+            if manager.curve_publickey is None:
+                manager.curve_publickey, manager.curve_secretkey = zmq.curve_keypair()
+            session["curve_publickey"] = manager.curve_publickey.decode("ascii")
+            session["curve_secretkey"] = manager.curve_secretkey.decode("ascii")
+        return session
+
+    def _client_connection(self, kernel: RemoteKernel) -> KernelConnectionInfo:
+        shared: dict[str, Any] = {
+            name: kernel.connection[name]
+            for name in ("signature_scheme", "curve_publickey", "curve_secretkey")
+            if name in kernel.connection
+        }
+        info: dict[str, Any] = {
+            "transport": "ipc",
+            "ip": kernel.forward.ip,
+            **kernel.forward.ports,
+            **shared,
+        }
+        info["key"] = kernel.connection["key"].encode("ascii")
+        return info  # type: ignore[return-value]
+
+    async def _start(self, request: LaunchRequest, hosts: Any, pinned: Any) -> RemoteKernel:
+        policy = load_balancer(self.load_balancing_algorithm)
+        return await (await fleet()).start(request, hosts, policy, pinned, self.network_grace)
+
+    @staticmethod
+    async def _restart(kernel: RemoteKernel, request: LaunchRequest) -> None:
+        await (await fleet()).restart(kernel, request)
+
+    # -- life -------------------------------------------------------------------------------
+
+    @property
+    def has_process(self) -> bool:
+        """True from `launch_kernel` until `wait` has returned the exit code."""
+        return self._kernel is not None and not self._waited
+
+    async def poll(self) -> int | None:
+        """None while the kernel starts, runs, or cannot be reached within the grace; else the
+        exit code. By `KernelManager.is_alive` and the restarter, often: reads memory only.
+        """
+        return self._kernel.life.poll() if self._kernel is not None else 0
+
+    async def wait(self) -> int | None:
+        """The kernel's exit code (negative: the signal), once it has ended; by the manager's
+        `finish_shutdown` and `kill_kernel`.
+        """
+        kernel = self._kernel
+        if kernel is None:
+            return 0
+        code = await io_thread().call(kernel.wait())
+        self._waited = True
+        return code
+
+    async def send_signal(self, signum: int) -> None:
+        """Signal the process group of the kernel; by `KernelManager.signal_kernel`.
+
+        Raises HostError while the host cannot be reached, except where the manager interrupts
+        a kernel that it shuts down: `kill` will see to it.
+        """
+        if self._kernel is None:
+            return
+        try:
+            await io_thread().call(self._kernel.signal(signum))
+        except HostError as error:
+            if not getattr(self.parent, "shutting_down", False):
+                raise
+            self.log.warning("kernel %s: signal %d not sent: %s", self.kernel_id, signum, error)
+
+    async def terminate(self, restart: bool = False) -> None:
+        """SIGTERM to the process group; by the manager when a shutdown takes too long."""
+        await self.send_signal(signal.SIGTERM)
+
+    async def kill(self, restart: bool = False) -> None:
+        """SIGKILL to the process group; by the manager, which then waits.
+
+        Where the host cannot be reached the kernel is given up, and ended when the host is back.
+        """
+        if self._kernel is not None:
+            await io_thread().call(self._kernel.kill())
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """The manager has sent its shutdown message: nothing else is to be told to anybody."""
+
+    def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
+        """As the manager would, but no waiting for a kernel that cannot have been told."""
+        kernel = self._kernel
+        unreachable = kernel is not None and kernel.life.state is State.UNREACHABLE
+        return min(recommended, _UNREACHABLE_WAIT_SECONDS) if unreachable else recommended
+
+    async def post_launch(self, **kwargs: Any) -> None:
+        """By `KernelManager` after `launch_kernel`: the kernel listens already."""
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Leave nothing behind, here and there; by `KernelManager` after the end of a kernel.
+
+        With `restart` everything stays for the next `launch_kernel`.
+        """
+        kernel = self._kernel
+        if kernel is None:
+            return
+        if restart:
+            kernel.forward.show()  # the manager has just removed what it takes for ipc files
+            return
+        self._kernel = None
+        await io_thread().call(self._end(kernel))
+
+    @staticmethod
+    async def _end(kernel: RemoteKernel) -> None:
+        await (await fleet()).end(kernel)
+
+    # -- to come back -----------------------------------------------------------------------
+
+    async def get_provisioner_info(self) -> dict[str, Any]:
+        """What another process needs to take charge of the kernel: where it is, its connection.
+
+        Holds the session key: keep it as secret as a connection file.
+        """
+        info = await super().get_provisioner_info()
+        kernel = self._kernel
+        if kernel is not None:
+            info["connection_info"] = {**self.connection_info, "key": kernel.connection["key"]}
+            info["host"] = kernel.host.spec.name
+            info["pid"] = kernel.pid
+            info["host_connection"] = kernel.connection
+        return info
+
+    async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
+        """Take charge of the kernel that `get_provisioner_info` of another process described.
+
+        `connection_info` has endpoints of this process afterwards. Raises KernelLostError when
+        the host does not know the kernel, HostError.
+        """
+        await super().load_provisioner_info(provisioner_info)
+        if "host" not in provisioner_info:
+            return
+        spec = self.host_spec(provisioner_info["host"])
+        adopting = self._adopt(spec, provisioner_info["host_connection"])
+        self._kernel = await io_thread().call(adopting)
+        self._waited = False
+        self.connection_info = self._client_connection(self._kernel)
+
+    async def _adopt(self, spec: HostSpec, connection: dict[str, Any]) -> RemoteKernel:
+        return await (await fleet()).adopt(self.kernel_id, spec, connection, self.network_grace)
+
+    def resolve_path(self, path: str) -> str | None:
+        """`path` of the kernel's file system made absolute; whether it exists is not asked."""
+        kernel = self._kernel
+        if kernel is None or not kernel.cwd:
+            return None
+        if path == "~" or path.startswith("~/"):
+            path = kernel.home + path[1:]
+        return posixpath.normpath(posixpath.join(kernel.cwd, path))

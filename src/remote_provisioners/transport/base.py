@@ -1,0 +1,60 @@
+"""What every transport can do."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+#: A unix socket's path on the host, or a TCP port of its loopback interface.
+Endpoint = str | int
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that has ended. `returncode` is None when a signal ended it."""
+
+    returncode: int | None
+    stdout: bytes
+    stderr: bytes
+
+
+class Transport(ABC):
+    """An open connection to a host.
+
+    Lives in the I/O thread. Raises the errors of :mod:`remote_provisioners.errors` only.
+    """
+
+    @abstractmethod
+    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+        """Run a program on the host to its end. `argv` holds no value of a user."""
+
+    @abstractmethod
+    async def open(
+        self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Protocol:
+        """Connect to an endpoint on the host; the protocol's transport is the stream.
+
+        Raises ForwardingError where the host does not allow it, ConnectionError where nothing
+        listens there.
+        """
+
+    @abstractmethod
+    async def expose(self, local_path: str, host_path: str) -> str:
+        """Make the unix socket `local_path` of this machine reachable on the host.
+
+        Returns where it is there: `host_path`, or `local_path` itself. Raises ForwardingError.
+        """
+
+    @abstractmethod
+    async def wait_closed(self) -> str:
+        """Return when the connection is gone, with the reason."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close it politely."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop it now."""

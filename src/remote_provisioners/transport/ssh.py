@@ -1,0 +1,229 @@
+"""A host by SSH. The only module that knows asyncssh.
+
+asyncssh reads ~/.ssh/config (aliases, User, Port, IdentityFile, ProxyJump, ProxyCommand,
+certificates, the SSH agent). Two things are ours: host keys are checked whatever the
+configuration says, and the system-wide files that OpenSSH reads are read as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import asyncssh
+from asyncssh.known_hosts import match_known_hosts
+
+from ..address import HostAddress
+from ..errors import (
+    AuthenticationError,
+    ForwardingError,
+    HostKeyError,
+    UnknownHostError,
+    UnreachableError,
+)
+from .base import Completed, Endpoint, Transport
+
+CONNECT_SECONDS = 5.0
+LOGIN_SECONDS = 15.0
+#: A host that is silent for three of these is gone.
+KEEPALIVE_SECONDS = 5.0
+
+_USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+_SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+_CONFIGS = ("~/.ssh/config", "/etc/ssh/ssh_config")
+# In OpenSSH's words; AES first, which processors do in hardware.
+_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+
+
+class SSHTransport(Transport):
+    """One SSH connection."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+        self._connection = connection
+        self._listeners: dict[str, asyncssh.SSHListener] = {}
+
+    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+        # sshd hands a command to the login shell: each word is quoted, and none is a user's.
+        command = " ".join(shlex.quote(word) for word in argv)
+        try:
+            done = await self._connection.run(
+                command, input=stdin, encoding=None, request_pty=False
+            )
+        except (OSError, asyncssh.Error) as error:
+            raise UnreachableError(f"cannot run a command: {_said(error)}") from None
+        return Completed(
+            None if done.exit_signal else done.exit_status,
+            cast(bytes, done.stdout or b""),
+            cast(bytes, done.stderr or b""),
+        )
+
+    async def open(
+        self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Protocol:
+        protocol = protocol_factory()
+
+        def session() -> Any:
+            return _Session(protocol)
+
+        try:
+            if isinstance(endpoint, str):
+                await self._connection.create_unix_connection(session, endpoint)
+            else:
+                await self._connection.create_connection(session, "127.0.0.1", endpoint)
+        except asyncssh.ChannelOpenError as error:
+            if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+                raise ForwardingError(_forwarding_refused(error)) from None
+            raise ConnectionRefusedError(f"{endpoint}: {error.reason}") from None
+        except (OSError, asyncssh.Error) as error:
+            raise ConnectionError(_said(error)) from None
+        return protocol
+
+    async def expose(self, local_path: str, host_path: str) -> str:
+        if host_path not in self._listeners:
+            try:
+                self._listeners[host_path] = await self._connection.forward_remote_path(
+                    host_path, local_path
+                )
+            except asyncssh.ChannelListenError as error:
+                raise ForwardingError(_forwarding_refused(error)) from None
+            except (OSError, asyncssh.Error) as error:
+                raise UnreachableError(_said(error)) from None
+        return host_path
+
+    async def wait_closed(self) -> str:
+        owner = cast(_Client, self._connection.get_owner())
+        await self._connection.wait_closed()
+        return owner.why_closed
+
+    async def close(self) -> None:
+        self._connection.close()
+        await self._connection.wait_closed()
+
+    def abort(self) -> None:
+        self._connection.abort()
+
+
+class _Client(asyncssh.SSHClient):
+    """Remembers why the connection was lost."""
+
+    why_closed = "closed"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self.why_closed = _said(exc)
+
+
+class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
+    """An SSH channel under an asyncio protocol: the two interfaces differ by an argument."""
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+        self.eof_received = protocol.eof_received  # type: ignore[assignment,method-assign]
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, chan: Any) -> None:
+        self._protocol.connection_made(chan)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self._protocol.data_received(data)
+
+
+async def connect_ssh(address: HostAddress) -> SSHTransport:
+    """Connect and log in. Raises a HostError that says what to do."""
+    name = str(address)
+    options: dict[str, Any] = {
+        "config": _existing(_CONFIGS),
+        "keepalive_interval": KEEPALIVE_SECONDS,
+        "connect_timeout": CONNECT_SECONDS,
+        "login_timeout": LOGIN_SECONDS,
+        "send_env": None,  # nothing of the server's environment
+        "encryption_algs": _CIPHERS,
+    }
+    if address.user:
+        options["username"] = address.user
+    if address.port:
+        options["port"] = address.port
+    known_hosts: list[str] = []
+    try:
+        read = asyncssh.SSHClientConnectionOptions(host=address.host, **options)
+        known_hosts = _known_hosts(read)
+        connection, _ = await asyncssh.create_connection(
+            _Client, address.host, known_hosts=known_hosts or b"", **options
+        )
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise HostKeyError(_host_key_advice(read, known_hosts, error), host=name) from None
+    except asyncssh.PermissionDenied as error:
+        raise AuthenticationError(
+            f"none of our keys is accepted ({_said(error)}): "
+            f"make `ssh {name}` work without a password",
+            host=name,
+        ) from None
+    except socket.gaierror as error:
+        raise UnknownHostError(f"the name does not resolve ({error.strerror})", host=name) from None
+    except ConnectionRefusedError:
+        raise UnreachableError(
+            f"port {address.port or 'of SSH'} refuses connections: is sshd running there?",
+            host=name,
+        ) from None
+    except (TimeoutError, asyncio.TimeoutError):
+        raise UnreachableError(
+            f"no answer within {CONNECT_SECONDS:.0f} s: down, or a firewall drops packets",
+            host=name,
+        ) from None
+    except (OSError, asyncssh.Error, ValueError) as error:
+        # ValueError: what asyncssh raises for a configuration file or a key it cannot read.
+        raise UnreachableError(f"cannot connect: {_said(error)}", host=name) from None
+    return SSHTransport(connection)
+
+
+def _known_hosts(options: asyncssh.SSHClientConnectionOptions) -> list[str]:
+    """The files to check host keys against. ``UserKnownHostsFile none`` leaves the system's."""
+    configured = options.known_hosts
+    user = configured if isinstance(configured, list) and configured else _USER_KNOWN_HOSTS
+    return list(dict.fromkeys(_existing([*map(str, user), *_SYSTEM_KNOWN_HOSTS])))
+
+
+def _existing(paths: Sequence[str]) -> list[str]:
+    expanded = [Path(path).expanduser() for path in paths]
+    return [str(path) for path in expanded if path.is_file()]
+
+
+def _host_key_advice(
+    options: asyncssh.SSHClientConnectionOptions,
+    known_hosts: Sequence[str],
+    error: asyncssh.HostKeyNotVerifiable,
+) -> str:
+    host, port = options.host, options.port or 22
+    listed = f"[{host}]:{port}" if port != 22 else host
+    name = options.host_key_alias or host
+    matched: Sequence[Sequence[object]] = ()
+    if known_hosts:
+        matched = match_known_hosts(list(known_hosts), name, "", port if port != 22 else None)
+    where = ", ".join(known_hosts) or "~/.ssh/known_hosts"
+    if any(matched[:2]):
+        return (
+            f"the host key has CHANGED ({_said(error)}): somebody may be in between. If the host "
+            f"was set up anew, forget the old key: ssh-keygen -R '{listed}' (known: {where})"
+        )
+    return (
+        f"the host key is unknown ({_said(error)}): connect once by `ssh {listed}` and confirm "
+        f"it, or add it to {where}"
+    )
+
+
+def _forwarding_refused(error: Exception) -> str:
+    return (
+        f"sshd refuses to forward ({_said(error)}): it needs `AllowTcpForwarding yes` and "
+        "`AllowStreamLocalForwarding yes` for this user (sshd_config)"
+    )
+
+
+def _said(error: BaseException) -> str:
+    text = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
+    return str(text) or type(error).__name__
