@@ -40,6 +40,12 @@ def private_directory(path: str) -> None:
         os.chmod(path, 0o700)
 
 
+def temporary() -> str:
+    """Where sockets may live: on this host (a home may be on NFS), with a short path."""
+    path = os.environ.get("TMPDIR", "/tmp")
+    return path if os.path.isabs(path) and len(path) <= 40 and os.path.isdir(path) else "/tmp"
+
+
 def locked(path: str) -> int:
     """A descriptor that holds the lock of the directory `path`, made if need be."""
     while True:
@@ -107,7 +113,7 @@ def main(stdin: BinaryIO) -> None:
     try:
         header = json.loads(stdin.readline())
         archive = stdin.read(header["size"])
-        base = "/tmp/remote-provisioners-{}".format(os.getuid())
+        base = os.path.join(temporary(), "remote-provisioners-{}".format(os.getuid()))
         lock = locked(base)
         directory = os.path.join(base, header["digest"][:12])
         path = os.path.join(directory, "agent.sock")

@@ -1,0 +1,75 @@
+"""Start an IPython kernel and report to the response address where it listens.
+
+Needs what every IPython kernel has: ipykernel, and pyzmq with CurveZMQ. The protocol is written
+down in docs/launchers.md of remote-provisioners; this is its example for Python.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+
+import zmq
+
+SECRET_VARIABLE = "RP_LAUNCH_SECRET"
+ANSWER_SECONDS = 30
+
+
+class Reporter:
+    """The channel to the server: encrypted to its public key, proven by the launch's secret."""
+
+    def __init__(self, kernel_id, address, public_key):
+        self._identity = {"kernel_id": kernel_id, "secret": os.environ.pop(SECRET_VARIABLE, "")}
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.REQ)
+        self._socket.linger = 0
+        self._socket.rcvtimeo = ANSWER_SECONDS * 1000
+        self._socket.curve_serverkey = public_key.encode("ascii")
+        self._socket.curve_publickey, self._socket.curve_secretkey = zmq.curve_keypair()
+        self._socket.connect(address)
+
+    def report(self, event, **fields):
+        """Say what happened; return the answer. Exits where there is none or it is a refusal."""
+        self._socket.send_json(dict(self._identity, event=event, **fields))
+        try:
+            answer = self._socket.recv_json()
+        except zmq.Again:
+            sys.exit("the response address did not answer within %d s" % ANSWER_SECONDS)
+        if "error" in answer:
+            sys.exit("refused by the response address: " + answer["error"])
+        return answer
+
+    def close(self):
+        self._socket.close()
+        self._context.term()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kernel-id", required=True)
+    parser.add_argument("--response-address", required=True, help="a ZeroMQ endpoint")
+    parser.add_argument("--public-key", required=True, help="CurveZMQ, Z85")
+    arguments = parser.parse_args()
+
+    reporter = Reporter(arguments.kernel_id, arguments.response_address, arguments.public_key)
+    connection = reporter.report("launched")["connection"]
+
+    from ipykernel.kernelapp import IPKernelApp  # after the report: importing takes a while
+
+    # A file of mode 0600 is how a kernel is given its key; the kernel removes it at its end.
+    descriptor, path = tempfile.mkstemp(prefix="kernel-", suffix=".json")
+    with open(descriptor, "w") as file:
+        json.dump(connection, file)
+    app = IPKernelApp.instance()
+    app.initialize(["-f", path])
+    with open(path) as file:  # its ports are filled in by now
+        listening = json.load(file)
+    reporter.report("listening", connection=listening, pid=os.getpid())
+    reporter.close()
+    os.unlink(path)
+    app.start()
+
+
+if __name__ == "__main__":
+    main()
