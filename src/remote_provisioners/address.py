@@ -36,26 +36,29 @@ class HostAddress:
 
 def parse_address(text: str) -> HostAddress:
     """Read a host as a person writes it. Raises ConfigurationError."""
+    port: str | None
     user, at, rest = text.strip().rpartition("@")
     if at and not _USER.fullmatch(user):
         raise _unreadable(text, f"{user!r} is no user name")
     if rest.startswith("["):
-        host, bracket, port = rest[1:].partition("]")
-        if not bracket or (port and not port.startswith(":")) or not _is_ipv6(host):
+        host, bracket, rest = rest[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
             raise _unreadable(text, "no IPv6 address between brackets")
-        port = port[1:] if port else "0"
+        port = rest[1:] if rest else None
     elif _is_ipv6(rest):
-        host, port = rest, "0"
+        host, port = rest, None
     else:
-        host, colon, port = rest.partition(":")
-        port = port if colon else "0"
+        host, colon, after = rest.partition(":")
+        port = after if colon else None
         if not _NAME.fullmatch(host):
             raise _unreadable(text, f"{host!r} is no host name")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535) or (
-        port != "0" and not int(port)
-    ):
+    return HostAddress(host, user, _port(text, port) if port is not None else 0)
+
+
+def _port(text: str, port: str) -> int:
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
         raise _unreadable(text, f"{port!r} is no port (1 to 65535)")
-    return HostAddress(host, user, int(port))
+    return int(port)
 
 
 def _is_ipv6(text: str) -> bool:

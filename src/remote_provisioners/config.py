@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from traitlets import Dict, Float, List, Set, TraitError, TraitType, Unicode, Union, validate
+from traitlets import Dict, Float, List, Set, TraitError, TraitType, Unicode, Union
 from traitlets.config import Configurable
 
 from .address import HostAddress, parse_address
@@ -52,8 +52,8 @@ class _SecondsOption(_FromEnvironment, Float[float, Any]):
 class _ListOption(_FromEnvironment, List[str]):
     """A list, or comma-separated text."""
 
-    def validate(self, obj: Any, value: Any) -> Any:
-        return super().validate(obj, _words(value) if isinstance(value, str) else value)
+    def set(self, obj: Any, value: Any) -> None:
+        super().set(obj, _words(value) if isinstance(value, str) else value)
 
     def from_string(self, s: str) -> Any:
         return _words(s)
@@ -65,10 +65,8 @@ class _ListOption(_FromEnvironment, List[str]):
 class _SetOption(_FromEnvironment, Set):
     """A set, a list, or comma-separated text."""
 
-    def validate(self, obj: Any, value: Any) -> Any:
-        if isinstance(value, str):
-            value = _words(value)
-        return super().validate(obj, set(value) if isinstance(value, (list, tuple)) else value)
+    def set(self, obj: Any, value: Any) -> None:
+        super().set(obj, _words(value) if isinstance(value, str) else value)
 
     def from_string(self, s: str) -> Any:
         return set(_words(s))
@@ -151,29 +149,29 @@ class RemoteProvisionerConfigMixin(Configurable):
         exports is given to every kernel there.""",
     ).tag(config=True)
 
-    @validate("load_balancing_algorithm")
-    def _known_algorithm(self, proposal: Any) -> str:
-        return _checked(load_balancer, proposal.value)
+    def check_options(self) -> None:
+        """Refuse every value that cannot be used, wherever it was given.
 
-    @validate("port_range")
-    def _usable_port_range(self, proposal: Any) -> str:
-        return _checked(parse_port_range, proposal.value)
-
-    @validate("remote_hosts")
-    def _usable_hosts(self, proposal: Any) -> list[str]:
-        if not proposal.value:
-            raise ConfigurationError("remote_hosts is empty: name a host, or localhost")
-        for text in proposal.value:
-            parse_address(text)
-        return list(proposal.value)
-
-    @validate("launch_timeout", "network_grace")
-    def _positive(self, proposal: Any) -> float:
-        if not 0 < proposal.value < float("inf"):
-            raise ConfigurationError(
-                f"{proposal.trait.name} is {proposal.value!r}, must be a positive number of seconds"
-            )
-        return float(proposal.value)
+        Raises ConfigurationError. (traitlets' own validators pass by the defaults, and the
+        environment is one of those.)
+        """
+        try:
+            load_balancer(self.load_balancing_algorithm)
+            parse_port_range(self.port_range)
+            if not self.remote_hosts:
+                raise ConfigurationError("remote_hosts is empty: name a host, or localhost")
+            for name in self.remote_hosts:
+                self.host_spec(name)
+            for name in ("launch_timeout", "network_grace"):
+                seconds = getattr(self, name)
+                if not 0 < seconds < float("inf"):
+                    raise ConfigurationError(
+                        f"{name} is {seconds!r}, must be a positive number of seconds"
+                    )
+            for name in option_names():
+                getattr(self, name)
+        except TraitError as error:
+            raise ConfigurationError(str(error)) from None
 
     def host_spec(self, name: str) -> HostSpec:
         """The host that is written `name`, with what is configured for it.
@@ -192,11 +190,6 @@ class RemoteProvisionerConfigMixin(Configurable):
 def option_names() -> list[str]:
     """Every option, sorted."""
     return sorted(RemoteProvisionerConfigMixin.class_trait_names(config=True))
-
-
-def _checked(check: Any, value: str) -> str:
-    check(value)
-    return value
 
 
 def _for_host(option: Any, name: str) -> str:

@@ -197,7 +197,7 @@ class Host:
                 await self.link()
             except RemoteProvisionerError as error:
                 log.info("host %s: not back yet: %s", self.spec.name, error.message)
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
                 pause = min(2 * pause, _RETRY_MOST_SECONDS)
 
     def _tell(self, link: Link, op: str, kernel_id: str) -> None:

@@ -47,10 +47,9 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         self._waited = False
         try:
             super().__init__(**kwargs)
-            for name in option_names():
-                getattr(self, name)  # a bad default from the environment is an error now, not later
         except TraitError as error:
             raise ConfigurationError(str(error)) from None
+        self.check_options()
 
     # -- start ------------------------------------------------------------------------------
 

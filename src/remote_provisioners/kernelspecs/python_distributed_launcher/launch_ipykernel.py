@@ -57,8 +57,10 @@ def main():
 
     from ipykernel.kernelapp import IPKernelApp  # after the report: importing takes a while
 
-    # A file of mode 0600 is how a kernel is given its key; the kernel removes it at its end.
-    descriptor, path = tempfile.mkstemp(prefix="kernel-", suffix=".json")
+    # A kernel is given its key by a file of mode 0600: next to its sockets, which the agent
+    # removes whatever becomes of us.
+    directory = os.path.dirname(connection["ip"]) if connection["transport"] == "ipc" else None
+    descriptor, path = tempfile.mkstemp(prefix="kernel-", suffix=".json", dir=directory)
     with open(descriptor, "w") as file:
         json.dump(connection, file)
     app = IPKernelApp.instance()
