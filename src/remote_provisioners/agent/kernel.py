@@ -58,7 +58,8 @@ class Kernel:
     ) -> None:
         """Start the process as `request` says (see Agent.op_start). Raises StartError."""
         try:
-            os.makedirs(self.directory, 0o700, exist_ok=True)
+            if not os.path.isdir(self.directory):
+                os.mkdir(self.directory, 0o700)
             self.connection = self._prepare_connection(request)
             environ = environment.kernel_environment(
                 await base(request["hook"]), request["env"], request["request_env"]

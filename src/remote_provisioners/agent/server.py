@@ -47,6 +47,7 @@ class Agent:
         self._owner_left: Dict[str, float] = {}
         self._idle_since = time.monotonic()
         self._over = asyncio.Event()
+        os.mkdir(self._kernels_directory, 0o700)
 
     # -- operations of the wire protocol ---------------------------------------------------
 

@@ -1,0 +1,35 @@
+"""``jupyter remote``."""
+
+from __future__ import annotations
+
+from .command import Command
+from .demo import DemoApp
+from .doctor import DoctorApp
+from .spec import SpecApp
+
+
+class RemoteApp(Command):
+    name = "jupyter-remote"
+    description = """Jupyter kernels on other machines, by SSH.
+
+    If `ssh HOST` works without a password, a kernel works there.
+    """
+    examples = """
+    jupyter remote demo                                  # see it work, without a host of yours
+    jupyter remote spec install --user --remote-hosts=host1,host2
+    jupyter remote doctor                                # does every host work? if not, why?
+    """
+    subcommands = {
+        "spec": (SpecApp, "Install, list and remove kernelspecs whose kernels run on hosts."),
+        "doctor": (DoctorApp, "Examine hosts step by step, up to a kernel that answers."),
+        "demo": (DemoApp, "Start kernels on three throwaway SSH hosts on this machine."),
+    }
+
+
+def main() -> None:
+    """The script ``jupyter-remote``."""
+    RemoteApp.launch_instance()
+
+
+if __name__ == "__main__":
+    main()

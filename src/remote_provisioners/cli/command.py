@@ -1,0 +1,109 @@
+"""What all subcommands of ``jupyter remote`` have in common."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, NoReturn
+
+from jupyter_core.application import JupyterApp, base_aliases, base_flags
+from traitlets.config import ConfigFileNotFound
+from traitlets.config.loader import KVArgParseConfigLoader
+
+from .. import __version__
+from ..errors import RemoteProvisionerError
+
+#: Exit codes: what was asked for failed; what was asked for cannot be understood.
+FAILED, MISUSED = 1, 2
+
+#: Applications that provisioners run in; where they are configured, so are we.
+_HOSTING_CONFIGS = (
+    "jupyter_server_config",
+    "jupyter_lab_config",
+    "jupyter_notebook_config",
+    "jupyter_kernel_gateway_config",
+)
+
+
+class CommandError(Exception):
+    """The command cannot go on; the message is all that its user needs to see."""
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _StrictLoader(KVArgParseConfigLoader):
+    """An option that does not exist is an error: traitlets only warns, and goes on without."""
+
+    def _handle_unrecognized_alias(self, arg: str) -> None:
+        raise CommandError(f"unknown option --{arg} (see --help)", MISUSED)
+
+
+class Command(JupyterApp):
+    """A subcommand: `run` is what it does, an error is one line on stderr and an exit code."""
+
+    version = __version__
+    # JupyterApp's are about configuration files to generate and prompts to answer: we have none.
+    aliases = {name: base_aliases[name] for name in ("config", "log-level")}
+    flags = {"debug": base_flags["debug"]}
+    #: Whether the options that hosting applications are configured with are this command's too.
+    reads_hosting_config = False
+
+    def _log_level_default(self) -> int:
+        return logging.WARNING
+
+    def _create_loader(self, argv: Any, aliases: Any, flags: Any, classes: Any) -> _StrictLoader:
+        return _StrictLoader(
+            argv, aliases, flags, classes=classes, log=self.log, subcommands=self.subcommands
+        )
+
+    def initialize(self, argv: Any = None) -> None:
+        try:
+            super().initialize(argv)
+        except (CommandError, RemoteProvisionerError) as error:
+            self._end(error)
+
+    def load_config_file(self, suppress_errors: bool = True) -> None:
+        """Our own configuration file, and those of hosting applications; by `initialize`."""
+        super().load_config_file(suppress_errors)
+        for name in _HOSTING_CONFIGS if self.reads_hosting_config else ():
+            try:
+                super(JupyterApp, self).load_config_file(name, path=self.config_file_paths)
+            except ConfigFileNotFound:
+                continue
+
+    def start(self) -> None:
+        super().start()  # a subcommand of ours, which ends in NoStart
+        try:
+            status = self.run()
+        except (CommandError, RemoteProvisionerError) as error:
+            self._end(error)
+        except KeyboardInterrupt:
+            self._end(CommandError("interrupted", 130))
+        if status:
+            self.exit(status)
+
+    def run(self) -> int:
+        """Do it. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
+        if self.extra_args:
+            raise CommandError(
+                f"unknown subcommand {self.extra_args[0]!r} (known: {', '.join(self.subcommands)})",
+                MISUSED,
+            )
+        self.print_help()
+        return MISUSED
+
+    def words(self, most: int | None, what: str) -> list[str]:
+        """The arguments that are no options, at most so many. Raises CommandError."""
+        words = [str(word) for word in self.extra_args]
+        if wrong := [word for word in words if word.startswith("-")]:
+            raise CommandError(f"unknown option {wrong[0]} (see --help)", MISUSED)
+        if most is not None and len(words) > most:
+            raise CommandError(f"takes {what}, not {' '.join(words)!r}", MISUSED)
+        return words
+
+    def _end(self, error: Exception) -> NoReturn:
+        print(f"{self.name.replace('-', ' ')}: {error}", file=sys.stderr, flush=True)
+        self.exit(getattr(error, "status", FAILED) if isinstance(error, CommandError) else FAILED)
+        raise AssertionError("unreachable")

@@ -1,0 +1,172 @@
+"""``jupyter remote doctor``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jupyter_client.kernelspec import KernelSpecManager
+from traitlets import Bool, TraitError, Unicode
+
+from ..address import HostAddress
+from ..config import RemoteProvisionerConfigMixin
+from ..errors import ConfigurationError
+from ..host import HostSpec
+from ..io_thread import close_io_thread, io_thread
+from .command import FAILED, MISUSED, Command, CommandError
+from .examination import Examination
+from .findings import Finding, HostFindings
+from .installed import installed_specs
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A host to examine, with what is configured for it, or why it cannot be examined."""
+
+    host: HostSpec
+    kernelspecs: tuple[str, ...] = ()
+    error: str = ""
+
+
+class DoctorApp(Command):
+    name = "jupyter-remote-doctor"
+    description = """Examine hosts step by step, up to a kernel that answers.
+
+    Usage: jupyter remote doctor [HOST...] [options]
+
+    Without a HOST: those that are configured, by the installed kernelspecs, the configuration
+    file or RP_REMOTE_HOSTS. For each: is its address readable, does its name resolve, does its
+    port answer, is its key known, does it let us in, does an agent start there, does the
+    environment hook work, has the interpreter a kernel, and how fast is one. Nothing is left on
+    a host.
+
+    Exit code: 0 all is well, 1 a check has failed, 2 the command line cannot be understood.
+    """
+    examples = """
+    jupyter remote doctor
+    jupyter remote doctor host1 me@host2:2222 --python=/opt/venv/bin/python
+    jupyter remote doctor host1 --environment-hook='module load python'
+    """
+    aliases = {
+        **Command.aliases,
+        "python": "DoctorApp.python",
+        "environment-hook": "DoctorApp.environment_hook",
+        "timeout": "DoctorApp.timeout",
+    }
+    flags = {
+        **Command.flags,
+        "json": ({"DoctorApp": {"json_output": True}}, "Print JSON."),
+    }
+    reads_hosting_config = True
+
+    python = Unicode(
+        help="The interpreter on the hosts, instead of the configured one."
+    ).tag(config=True)
+    environment_hook = Unicode(
+        help="The environment hook to try, instead of the configured one."
+    ).tag(config=True)
+    timeout = Unicode("30", help="Seconds that each check may take.").tag(config=True)
+    json_output = Bool(False, help="Print JSON.").tag(config=True)
+
+    def run(self) -> int:
+        patients = self._patients(self.words(None, "hosts"))
+        findings = asyncio.run(self._examine(patients, self._seconds()))
+        if self.json_output:
+            print(json.dumps({"hosts": [found.as_json() for found in findings]}, indent=2))
+        return 0 if all(found.ok for found in findings) else FAILED
+
+    def _seconds(self) -> float:
+        try:
+            seconds = float(self.timeout)
+        except ValueError:
+            seconds = -1
+        if not 0 < seconds < float("inf"):
+            raise CommandError(
+                f"--timeout={self.timeout}: must be a positive number of seconds", MISUSED
+            )
+        return seconds
+
+    async def _examine(self, patients: Sequence[Patient], timeout: float) -> list[HostFindings]:
+        """Examine all at once; print them in order, each as soon as it and those before are done."""
+        running = [asyncio.ensure_future(_examined(patient, timeout)) for patient in patients]
+        findings = []
+        try:
+            for examined in running:
+                findings.append(await examined)
+                if not self.json_output:
+                    print(findings[-1].text(), flush=True)
+        finally:
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.to_thread(close_io_thread)  # tells the agents that we leave
+        return findings
+
+    # -- who is to be examined --------------------------------------------------------------
+
+    def _patients(self, names: Sequence[str]) -> list[Patient]:
+        """The named hosts as they are configured, or all that are configured."""
+        configured = self._configured(bool(names))
+        chosen = configured
+        if names:
+            chosen = []
+            for name in dict.fromkeys(names):
+                known = [p for p in configured if p.host.name == name and not p.error]
+                chosen += known or [self._by_general_options(name)]
+        merged: dict[tuple[HostSpec, str], Patient] = {}
+        for patient in map(self._with_options, chosen):
+            key = patient.host, patient.error
+            specs = (merged[key].kernelspecs if key in merged else ()) + patient.kernelspecs
+            merged[key] = Patient(patient.host, specs, patient.error)
+        return list(merged.values())
+
+    def _configured(self, by_kernelspec_only: bool) -> list[Patient]:
+        patients = []
+        for spec in installed_specs(KernelSpecManager(parent=self)):
+            try:
+                options = spec.configured(self.config)
+            except ConfigurationError as error:
+                nowhere = HostSpec("(its hosts cannot be told)", HostAddress(""), "", "")
+                patients.append(Patient(nowhere, (spec.name,), error.message))
+                continue
+            hosts = [options.host_spec(name) for name in options.remote_hosts]
+            patients += [Patient(host, (spec.name,)) for host in hosts]
+        if patients or by_kernelspec_only:
+            return patients
+        return [self._by_general_options(name) for name in self._general_options().remote_hosts]
+
+    def _by_general_options(self, name: str) -> Patient:
+        try:
+            return Patient(self._general_options().host_spec(name))
+        except ConfigurationError as error:
+            return Patient(HostSpec(name, HostAddress(""), "", ""), (), error.message)
+
+    def _general_options(self) -> RemoteProvisionerConfigMixin:
+        """The options of the configuration file and the environment."""
+        try:
+            options = RemoteProvisionerConfigMixin(config=self.config)
+            options.check_options()
+        except TraitError as error:
+            raise ConfigurationError(str(error)) from None
+        return options
+
+    def _with_options(self, patient: Patient) -> Patient:
+        host = dataclasses.replace(
+            patient.host,
+            python=self.python or patient.host.python,
+            hook=self.environment_hook or patient.host.hook,
+        )
+        return dataclasses.replace(patient, host=host)
+
+
+async def _examined(patient: Patient, timeout: float) -> HostFindings:
+    found = HostFindings(patient.host.name, patient.kernelspecs)
+    if patient.error:
+        check = "kernelspec" if patient.kernelspecs else "address"
+        advice = "install it again: jupyter remote spec install" if patient.kernelspecs else ""
+        found.checks = [Finding(check, False, patient.error, advice)]
+    else:
+        found.checks = await io_thread().call(Examination(patient.host, timeout).run())
+    return found

@@ -1,0 +1,191 @@
+"""The doctor's checks of one host, each a step further, up to a kernel that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .. import transport
+from ..address import parse_address
+from ..errors import (
+    AgentError,
+    AuthenticationError,
+    ConfigurationError,
+    ForwardingError,
+    HostKeyError,
+    RemoteProvisionerError,
+    UnknownHostError,
+    UnreachableError,
+)
+from ..fleet import fleet
+from ..host import HostSpec
+from .bare_kernel import time_bare_kernel
+from .findings import Finding
+from .route import Route, read_route
+
+PACKAGE = "ipykernel"
+
+#: The check that an error belongs to, when it comes up in a step of several.
+_CHECKS: dict[type[RemoteProvisionerError], str] = {
+    ConfigurationError: "address",
+    UnknownHostError: "name",
+    UnreachableError: "ssh",
+    HostKeyError: "host key",
+    AuthenticationError: "login",
+    ForwardingError: "forwarding",
+    AgentError: "agent",
+}
+#: What to do, by check. What the other errors say has it already.
+_ADVICE = {
+    "name": "check the spelling, or say where the host is: HostName in ~/.ssh/config",
+    "port": "is sshd running there, on this port (Port in ~/.ssh/config, or HOST:PORT), and does "
+    "a firewall let us through?",
+    "ssh": "see what `ssh -v HOST true` says",
+    "agent": "name an interpreter that is there by --python (option `python`): 3.8 or later",
+    "hook": "try it on the host: bash -c 'HOOK'; it must end with exit code 0",
+    "interpreter": "name one that is there by --python (option `python`)",
+    "kernel": "try it on the host: PYTHON -m ipykernel_launcher",
+}
+
+
+class Failed(Exception):
+    """A check has failed: what was seen, and what to do."""
+
+    def __init__(self, seen: str, advice: str) -> None:
+        super().__init__(seen)
+        self.seen = seen
+        self.advice = advice
+
+
+class Examination:
+    """The checks of one host, to be run in the I/O thread."""
+
+    def __init__(self, spec: HostSpec, timeout: float) -> None:
+        self.spec = spec
+        self._timeout = timeout
+        self._route: Route | None = None
+        self._refused: AuthenticationError | None = None
+        self._program = ""
+
+    async def run(self) -> list[Finding]:
+        """All checks, up to the first that fails. Nothing is left on the host."""
+        findings: list[Finding] = []
+        local = ("agent", "hook", "interpreter", "kernel")
+        for check, step in self._steps():
+            if self.spec.address.is_local and check not in ("address", *local):
+                continue
+            finding = await self._find(check, step)
+            if finding is not None:
+                findings.append(finding)
+            if finding is not None and not finding.ok:
+                break
+        return findings
+
+    def _steps(self) -> tuple[tuple[str, Callable[[], Awaitable[str | None]]], ...]:
+        return (
+            ("address", self._address),
+            ("name", self._name),
+            ("port", self._port),
+            ("host key", self._host_key),
+            ("login", self._login),
+            ("agent", self._agent),
+            ("hook", self._hook),
+            ("interpreter", self._interpreter),
+            ("kernel", self._kernel),
+        )
+
+    async def _find(self, check: str, step: Callable[[], Awaitable[str | None]]) -> Finding | None:
+        """What `step` sees; None where it does not apply."""
+        try:
+            seen = await asyncio.wait_for(step(), self._timeout)
+        except Failed as failure:
+            return Finding(check, False, failure.seen, failure.advice)
+        except (TimeoutError, asyncio.TimeoutError):
+            seen = f"no answer within {self._timeout:g} s (--timeout)"
+            return Finding(check, False, seen, self._advice(check))
+        except RemoteProvisionerError as error:
+            if check not in ("port", "hook", "kernel"):
+                check = _CHECKS.get(type(error), check)
+            return Finding(check, False, error.message, self._advice(check))
+        return None if seen is None else Finding(check, True, seen)
+
+    def _advice(self, check: str) -> str:
+        advice = _ADVICE.get(check, "")
+        for word, value in (
+            ("HOST", str(self.spec.address)),
+            ("HOOK", self.spec.hook),
+            ("PYTHON", self._program),
+        ):
+            advice = advice.replace(word, value or word)
+        return advice
+
+    # -- the checks, in order ---------------------------------------------------------------
+
+    async def _address(self) -> str:
+        address = parse_address(self.spec.name)
+        return "this machine, without SSH" if address.is_local else "readable"
+
+    async def _name(self) -> str:
+        route = self._route = await asyncio.to_thread(read_route, self.spec.address)
+        alias = f"{route.host} by ~/.ssh/config" if route.host != self.spec.address.host else ""
+        if route.proxy:
+            # The name is the proxy's to resolve, the port the proxy's to reach.
+            return ", ".join(filter(None, [alias, f"reached through {route.proxy}"]))
+        found = ", ".join(await route.resolve())
+        return f"{alias}: {found}" if alias and found != route.host else alias or found
+
+    async def _port(self) -> str | None:
+        assert self._route is not None
+        if self._route.proxy:
+            return None
+        return f"{self._route.port} answers: {await self._route.greeting()}"
+
+    async def _host_key(self) -> str:
+        """Log in, once: the host's key is checked on the way to it."""
+        try:
+            opened = await transport.connect(self.spec.address)
+        except AuthenticationError as error:
+            self._refused = error
+        else:
+            await opened.close()
+        return "the known one"
+
+    async def _login(self) -> str:
+        if self._refused is not None:
+            raise self._refused
+        assert self._route is not None
+        return f"as {self._route.user}"
+
+    async def _agent(self) -> str:
+        agent = (await (await fleet()).host(self.spec).link()).agent
+        forwarded = "" if self.spec.address.is_local else ", sockets are forwarded"
+        return f"Python {agent['python']} on {agent['hostname']}{forwarded}"
+
+    async def _hook(self) -> str:
+        await self._examined()
+        return "works" if self.spec.hook else "none configured"
+
+    async def _interpreter(self) -> str:
+        found = await self._examined()
+        if "error" in found:
+            raise Failed(found["error"], self._advice("interpreter"))
+        self._program = found["program"]
+        seen = f"{self._program} is Python {found['version']}"
+        if found["package"] is None:
+            raise Failed(
+                f"{seen}, without {PACKAGE}",
+                f"on the host: {self._program} -m pip install {PACKAGE}; or name an interpreter "
+                "that has it by --python (option `python`)",
+            )
+        return f"{seen} with {PACKAGE} {found['package']}"
+
+    async def _examined(self) -> dict[str, Any]:
+        """What the agent sees after the environment hook. Raises KernelStartError for a hook."""
+        return await (await fleet()).host(self.spec).request(
+            "examine", hook=self.spec.hook, python=self.spec.python, package=PACKAGE
+        )
+
+    async def _kernel(self) -> str:
+        timing = await time_bare_kernel(self.spec, self._timeout)
+        return f"first reply after {timing.start:.0f} ms, round trip {timing.round_trip:.1f} ms"

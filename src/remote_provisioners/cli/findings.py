@@ -1,0 +1,65 @@
+"""What the doctor finds out, and how it says so."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_WIDTH = 12
+_INDENT = " " * (2 + 6 + _WIDTH)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check. `advice` is what to do about a failure, where `seen` does not say so."""
+
+    check: str
+    ok: bool
+    seen: str
+    advice: str = ""
+
+    def lines(self) -> list[str]:
+        """Its line of text, and whatever does not fit into one."""
+        first, *more = self.seen.splitlines() or [""]
+        lines = [f"  {'ok' if self.ok else 'FAIL':<6}{self.check:<{_WIDTH}}{first}".rstrip()]
+        lines += [_INDENT + line for line in more]
+        if self.advice:
+            lines += textwrap.wrap(
+                f"-> {self.advice}",
+                100,
+                initial_indent=_INDENT,
+                subsequent_indent=_INDENT + "   ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        return lines
+
+
+@dataclass
+class HostFindings:
+    """The checks of one host, in order. `kernelspecs` are those that name it."""
+
+    host: str
+    kernelspecs: Sequence[str] = ()
+    checks: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.ok for finding in self.checks)
+
+    def text(self) -> str:
+        specs = f" (kernelspec {', '.join(self.kernelspecs)})" if self.kernelspecs else ""
+        return "\n".join([self.host + specs, *(l for f in self.checks for l in f.lines())])
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "host": self.host,
+            "kernelspecs": list(self.kernelspecs),
+            "ok": self.ok,
+            "checks": [
+                {"check": f.check, "ok": f.ok, "seen": f.seen, "advice": f.advice}
+                for f in self.checks
+            ],
+        }

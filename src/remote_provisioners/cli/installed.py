@@ -1,0 +1,74 @@
+"""The installed kernelspecs whose provisioner is one of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+from traitlets import TraitError
+from traitlets.config import Config
+
+from ..config import RemoteProvisionerConfigMixin
+from ..errors import ConfigurationError
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class InstalledSpec:
+    """A kernelspec of ours. `options` is its config stanza."""
+
+    name: str
+    display_name: str
+    directory: str
+    provisioner: str
+    options: Mapping[str, Any]
+
+    def configured(self, config: Config) -> RemoteProvisionerConfigMixin:
+        """Every option of its kernels: the stanza, over `config`, over the environment.
+
+        Raises ConfigurationError, as the start of a kernel would.
+        """
+        (entry,) = (e for e in _provisioners() if e.name == self.provisioner)
+        try:
+            provisioner: RemoteProvisionerConfigMixin = entry.load()(config=config, **self.options)
+            provisioner.check_options()
+        except (TraitError, TypeError) as error:
+            raise ConfigurationError(str(error)) from None
+        return provisioner
+
+
+def installed_specs(manager: KernelSpecManager) -> list[InstalledSpec]:
+    """All of ours that are installed, by name."""
+    found = sorted(manager.find_kernel_specs().items())
+    return [spec for name, path in found if (spec := read_spec(name, Path(path))) is not None]
+
+
+def read_spec(name: str, directory: Path) -> InstalledSpec | None:
+    """The kernelspec in `directory` if it is one of ours."""
+    try:
+        content = json.loads((directory / "kernel.json").read_text("utf-8"))
+        stanza = content["metadata"]["kernel_provisioner"]
+        provisioner, options = stanza["provisioner_name"], stanza.get("config", {})
+        display_name = str(content.get("display_name", name))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # unreadable, or without a stanza: somebody else's
+    if provisioner not in {entry.name for entry in _provisioners()}:
+        return None
+    return InstalledSpec(
+        name,
+        display_name,
+        str(directory),
+        provisioner,
+        options if isinstance(options, dict) else {"config": options},
+    )
+
+
+def _provisioners() -> list[Any]:
+    group = entry_points(group="jupyter_client.kernel_provisioners")
+    return [entry for entry in group if entry.value.startswith(f"{_PACKAGE}.")]

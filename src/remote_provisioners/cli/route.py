@@ -1,0 +1,87 @@
+"""The way to a host before SSH begins: what ~/.ssh/config makes of its name, and a TCP probe."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from ..address import HostAddress
+from ..errors import UnknownHostError, UnreachableError
+
+_CONFIGS = ("~/.ssh/config", "/etc/ssh/ssh_config")
+_SSH_PORT = 22
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where to connect to. `proxy` says through what, "" for a direct connection."""
+
+    host: str
+    port: int
+    user: str
+    proxy: str
+
+    async def resolve(self) -> list[str]:
+        """The IP addresses of the host. Raises UnknownHostError."""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise UnknownHostError(f"{self.host!r} does not resolve ({why})") from None
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    async def greeting(self) -> str:
+        """What the port says first: the version of its SSH server. Raises UnreachableError."""
+        where = f"{self.host} port {self.port}"
+        try:
+            reader, writer = await asyncio.open_connection(self.host, self.port)
+        except ConnectionRefusedError:
+            raise UnreachableError(f"{where} refuses connections") from None
+        except OSError as error:
+            raise UnreachableError(f"{where}: {error.strerror or error}") from None
+        try:
+            line = (await reader.readline()).decode("ascii", "replace").strip()
+        except (OSError, ValueError) as error:
+            raise UnreachableError(f"{where} answers, then: {error}") from None
+        finally:
+            writer.close()
+        if not line.startswith("SSH-"):
+            raise UnreachableError(f"{where} answers, but not as an SSH server: {line[:60]!r}")
+        return line
+
+
+def read_route(address: HostAddress) -> Route:
+    """Look the host up in the SSH configuration. Raises UnreachableError where that is wrong."""
+    options: dict[str, Any] = {}
+    if address.user:
+        options["username"] = address.user
+    if address.port:
+        options["port"] = address.port
+    files = [path for path in (Path(name).expanduser() for name in _CONFIGS) if path.is_file()]
+    try:
+        read = asyncssh.SSHClientConnectionOptions(
+            host=address.host, config=[str(path) for path in files], **options
+        )
+    except (OSError, asyncssh.Error, ValueError) as error:
+        raise UnreachableError(f"the SSH configuration cannot be read: {error}") from None
+    return Route(
+        str(read.host),
+        int(read.port or _SSH_PORT),
+        str(read.username),
+        _proxy(read.tunnel, read.proxy_command),
+    )
+
+
+def _proxy(tunnel: object, command: str | Sequence[str] | None) -> str:
+    if command:
+        text = command if isinstance(command, str) else shlex.join(command)
+        return f"ProxyCommand {text}"
+    return f"ProxyJump {tunnel}" if tunnel else ""

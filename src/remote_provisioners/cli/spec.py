@@ -1,0 +1,23 @@
+"""``jupyter remote spec``."""
+
+from __future__ import annotations
+
+from .command import Command
+from .spec_install import SpecInstallApp
+from .spec_list import SpecListApp
+from .spec_remove import SpecRemoveApp
+
+
+class SpecApp(Command):
+    name = "jupyter-remote-spec"
+    description = "Install, list and remove kernelspecs whose kernels run on hosts."
+    examples = """
+    jupyter remote spec install --user --remote-hosts=host1,host2
+    jupyter remote spec list
+    jupyter remote spec remove python_distributed
+    """
+    subcommands = {
+        "install": (SpecInstallApp, "Install a sample kernelspec, with the hosts it is to use."),
+        "list": (SpecListApp, "List the installed kernelspecs whose kernels run on hosts."),
+        "remove": (SpecRemoveApp, "Remove one of them."),
+    }

@@ -1,0 +1,144 @@
+"""``jupyter remote spec install``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+from traitlets import Bool, TraitError, Unicode
+from traitlets.config import Config
+
+from ..config import RemoteProvisionerConfigMixin, option_names
+from ..errors import ConfigurationError
+from .command import Command, CommandError
+from .installed import read_spec
+from .samples import DEFAULT_SAMPLE, samples, write_sample
+
+_OPTIONS = RemoteProvisionerConfigMixin.__name__
+
+
+class SpecInstallApp(Command):
+    name = "jupyter-remote-spec-install"
+    description = f"""Install a sample kernelspec, with the hosts it is to use.
+
+    Usage: jupyter remote spec install [SAMPLE] [options]
+
+    SAMPLE is one of: {", ".join(samples())}; default: {DEFAULT_SAMPLE}.
+
+    As with `jupyter kernelspec install` the kernelspec is for all users of the machine, unless
+    --user, --sys-prefix or --prefix is given. Options of the provisioner that are given here are
+    written into the kernelspec and take precedence over the configuration file and over RP_
+    variables; the others are left to those.
+    """
+    examples = """
+    # for all users of the machine (needs permission to write to /usr/local)
+    jupyter remote spec install --remote-hosts=host1,host2
+
+    # only for me; kernels of the hosts' conda environment
+    jupyter remote spec install --user --name=gpu --display-name="Python on a GPU host" \\
+        --remote-hosts=gpu1,me@gpu2:2222 --load-balancing-algorithm=least-connection \\
+        --environment-hook='source /opt/conda/bin/activate torch'
+
+    # with the hosting application's environment, for hosts that have the same path
+    jupyter remote spec install --sys-prefix --python=/opt/venv/bin/python
+    """
+    classes = [RemoteProvisionerConfigMixin]
+    aliases = {
+        **Command.aliases,
+        "name": "SpecInstallApp.kernel_name",
+        "display-name": "SpecInstallApp.display_name",
+        "prefix": "SpecInstallApp.prefix",
+        **{name.replace("_", "-"): f"{_OPTIONS}.{name}" for name in option_names()},
+    }
+    flags = {
+        **Command.flags,
+        "user": ({"SpecInstallApp": {"user": True}}, "Install for this user only."),
+        "sys-prefix": (
+            {"SpecInstallApp": {"sys_prefix": True}},
+            f"Install into this Python's environment ({sys.prefix}).",
+        ),
+        "replace": (
+            {"SpecInstallApp": {"replace": True}},
+            "Replace a kernelspec of the same name even if it is not one of this package.",
+        ),
+    }
+
+    kernel_name = Unicode(help="The kernelspec's name; default: the sample's.").tag(config=True)
+    display_name = Unicode(help="The name shown to users; default: the sample's.").tag(config=True)
+    prefix = Unicode(help="Install into PREFIX/share/jupyter/kernels.").tag(config=True)
+    user = Bool(False).tag(config=True)
+    sys_prefix = Bool(False).tag(config=True)
+    replace = Bool(False).tag(config=True)
+
+    def run(self) -> int:
+        words = self.words(1, "one SAMPLE")
+        sample, known = words[0] if words else DEFAULT_SAMPLE, samples()
+        if sample not in known:
+            raise CommandError(f"no sample {sample!r} (known: {', '.join(known)})")
+        if self.user + self.sys_prefix + bool(self.prefix) > 1:
+            raise CommandError("choose one of --user, --sys-prefix and --prefix")
+        options = self._given_options()
+        manager, name = KernelSpecManager(parent=self), (self.kernel_name or sample).lower()
+        destination = self._destination(manager, name)
+        if destination.is_dir() and not self.replace and read_spec(name, destination) is None:
+            raise CommandError(
+                f"a kernelspec {name!r} that is not ours is in {destination}: choose another "
+                "--name, or --replace it"
+            )
+        self._install(manager, known[sample], name, options)
+        print(f"Installed {name} in {destination}")
+        first = manager.find_kernel_specs().get(name, "")
+        if first and Path(first).resolve() != destination.resolve():
+            print(f"It is hidden by another kernelspec of this name in {first}", file=sys.stderr)
+        elif not first:
+            print(
+                "Jupyter does not look there: add "
+                f"{destination.parent.parent} to JUPYTER_PATH to use it",
+                file=sys.stderr,
+            )
+        return 0
+
+    def _given_options(self) -> dict[str, Any]:
+        """The provisioner's options on this command line, checked. Raises ConfigurationError."""
+        given = self.cli_config.get(_OPTIONS, Config())
+        if unknown := sorted(set(given) - set(option_names())):
+            raise CommandError(
+                f"unknown option {unknown[0]!r} (known: {', '.join(option_names())})"
+            )
+        options: dict[str, Any] = {}
+        for name in given:
+            try:
+                provisioner = RemoteProvisionerConfigMixin(
+                    config=Config({_OPTIONS: {name: given[name]}})
+                )
+                value = getattr(provisioner, name)
+            except (TraitError, ValueError) as error:
+                raise ConfigurationError(f"--{name.replace('_', '-')}: {error}") from None
+            options[name] = sorted(value) if isinstance(value, set) else value
+        RemoteProvisionerConfigMixin(**options).check_options()
+        return options
+
+    def _where(self) -> dict[str, Any]:
+        prefix = sys.prefix if self.sys_prefix else str(Path(self.prefix).expanduser())
+        return {"user": self.user, "prefix": prefix if self.sys_prefix or self.prefix else None}
+
+    def _destination(self, manager: KernelSpecManager, name: str) -> Path:
+        return Path(manager._get_destination_dir(name, **self._where()))
+
+    def _install(
+        self, manager: KernelSpecManager, sample: Path, name: str, options: dict[str, Any]
+    ) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            source = Path(temporary, "kernelspec")
+            write_sample(sample, source, self.display_name, options)
+            try:
+                manager.install_kernel_spec(str(source), name, **self._where())
+            except ValueError as error:
+                raise CommandError(str(error)) from None
+            except OSError as error:
+                advice = "" if self.user else ": install with --user, --sys-prefix or --prefix=DIR"
+                where = error.filename or self._destination(manager, name)
+                raise CommandError(f"cannot write {where} ({error.strerror or error}){advice}") from None

@@ -1,0 +1,71 @@
+"""``jupyter remote spec list``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+from traitlets import Bool
+
+from ..errors import ConfigurationError
+from .command import Command
+from .installed import InstalledSpec, installed_specs
+from .table import columns
+
+
+class SpecListApp(Command):
+    name = "jupyter-remote-spec-list"
+    description = """List the installed kernelspecs whose kernels run on hosts.
+
+    The hosts and the load balancing algorithm are those that a kernel would get: the
+    kernelspec's own, else those of the configuration file or the environment.
+    """
+    examples = """
+    jupyter remote spec list
+    jupyter remote spec list --json
+    """
+    flags = {
+        **Command.flags,
+        "json": ({"SpecListApp": {"json_output": True}}, "Print JSON."),
+    }
+    reads_hosting_config = True
+
+    json_output = Bool(False, help="Print JSON.").tag(config=True)
+
+    def run(self) -> int:
+        self.words(0, "no arguments")
+        specs = [self._described(spec) for spec in installed_specs(KernelSpecManager(parent=self))]
+        if self.json_output:
+            print(json.dumps({"kernelspecs": specs}, indent=2))
+        elif specs:
+            header = ("NAME", "DISPLAY NAME", "HOSTS", "ALGORITHM", "DIRECTORY")
+            print("\n".join(columns([header, *(_row(spec) for spec in specs)])))
+        else:
+            print("None installed; install one: jupyter remote spec install")
+        return 0
+
+    def _described(self, spec: InstalledSpec) -> dict[str, Any]:
+        described: dict[str, Any] = {
+            "name": spec.name,
+            "display_name": spec.display_name,
+            "provisioner": spec.provisioner,
+            "directory": spec.directory,
+        }
+        try:
+            options = spec.configured(self.config)
+        except ConfigurationError as error:
+            return {**described, "error": str(error)}
+        return {
+            **described,
+            "remote_hosts": list(options.remote_hosts),
+            "load_balancing_algorithm": options.load_balancing_algorithm,
+        }
+
+
+def _row(spec: dict[str, Any]) -> tuple[str, ...]:
+    if "error" in spec:
+        hosts, algorithm = f"cannot be used: {spec['error']}", "-"
+    else:
+        hosts, algorithm = ",".join(spec["remote_hosts"]), spec["load_balancing_algorithm"]
+    return spec["name"], spec["display_name"], hosts, algorithm, spec["directory"]

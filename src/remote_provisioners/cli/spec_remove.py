@@ -1,0 +1,46 @@
+"""``jupyter remote spec remove``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jupyter_client.kernelspec import KernelSpecManager
+
+from .command import MISUSED, Command, CommandError
+from .installed import installed_specs, read_spec
+
+
+class SpecRemoveApp(Command):
+    name = "jupyter-remote-spec-remove"
+    description = """Remove an installed kernelspec whose kernels run on hosts.
+
+    Usage: jupyter remote spec remove NAME
+
+    Others are left alone: `jupyter kernelspec remove` is for those.
+    """
+    examples = """
+    jupyter remote spec remove python_distributed
+    """
+
+    def run(self) -> int:
+        words = self.words(1, "one NAME")
+        if not words:
+            raise CommandError("which one? NAME is missing", MISUSED)
+        manager, name = KernelSpecManager(parent=self), words[0]
+        found = manager.find_kernel_specs()
+        if name not in found:
+            ours = ", ".join(spec.name for spec in installed_specs(manager)) or "none"
+            raise CommandError(f"no kernelspec {name!r} is installed (ours: {ours})")
+        if read_spec(name, Path(found[name])) is None:
+            raise CommandError(
+                f"{name!r} in {found[name]} is not ours: its kernels are not started by a "
+                f"provisioner of this package (to remove it: jupyter kernelspec remove {name})"
+            )
+        try:
+            removed = manager.remove_kernel_spec(name)
+        except OSError as error:
+            raise CommandError(
+                f"cannot remove {found[name]}: {error.strerror} (as its owner you can)"
+            ) from None
+        print(f"Removed {name} from {removed}")
+        return 0

@@ -1,0 +1,213 @@
+"""Hosts to test on, kernelspecs that point at them, and the check that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
+
+from remote_provisioners.io_thread import close_io_thread
+
+from .rig import Host, Rig, open_rig
+
+IPYKERNEL = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+SETTLE_SECONDS = 10.0
+
+
+@pytest.fixture(scope="session")
+def rig() -> Iterator[Rig]:
+    """Two real hosts, shared by the tests that break nothing."""
+    with open_rig(2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def own_rig() -> Iterator[Rig]:
+    """Three hosts of a test's own, to break as it likes; skips where faults cannot be made."""
+    opened = open_rig(3)
+    if not opened.faults:
+        pytest.skip("needs root and network namespaces: hosts here have no faults to inject")
+    with opened:
+        yield opened
+
+
+@pytest.fixture
+def home(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be the user whose ~/.ssh knows the shared hosts."""
+    return be_client(rig, monkeypatch)
+
+
+def be_client(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be the user whose ~/.ssh knows the hosts of `rig`, with nothing of Jupyter."""
+    for name in [*os.environ]:
+        if name.startswith(("RP_", "KERNEL_", "JUPYTER_", "SSH_")):
+            monkeypatch.delenv(name)
+    for name, value in rig.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "0")
+    return rig.home
+
+
+InstallSpec = Callable[..., str]
+
+
+@pytest.fixture
+def install_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallSpec:
+    """Install a kernelspec of our provisioner; returns its name."""
+    data = tmp_path / "jupyter"
+    monkeypatch.setenv("JUPYTER_PATH", str(data))
+
+    def install(
+        hosts: Any = None,
+        *,
+        name: str = "remote",
+        argv: list[str] | None = None,
+        env: dict[str, str] | None = None,
+        spec: dict[str, Any] | None = None,
+        files: dict[str, str] | None = None,
+        **options: Any,
+    ) -> str:
+        if hosts is not None:
+            options["remote_hosts"] = hosts
+        options.setdefault("python", sys.executable)
+        stanza = {"provisioner_name": "distributed-provisioner", "config": options}
+        directory = data / "kernels" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        content = {
+            "argv": argv or IPYKERNEL,
+            "env": env or {},
+            "display_name": name,
+            "language": "python",
+            "metadata": {"kernel_provisioner": stanza},
+            **(spec or {}),
+        }
+        (directory / "kernel.json").write_text(json.dumps(content))
+        for file, text in (files or {}).items():
+            (directory / file).write_text(text)
+        return name
+
+    return install
+
+
+class Session:
+    """A kernel and a client of it, by the blocking manager."""
+
+    def __init__(self, manager: KernelManager) -> None:
+        self.manager = manager
+        self.client = manager.client()
+        self.client.start_channels()
+        self.client.kernel_info(reply=True, timeout=30)
+
+    def run(self, code: str, timeout: float = 30) -> str:
+        """What `code` prints to stdout."""
+        printed: list[str] = []
+
+        def hook(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
+                printed.append(message["content"]["text"])
+            elif message["msg_type"] == "error":
+                printed.append("\n".join(message["content"]["traceback"]))
+
+        self.client.execute_interactive(code, timeout=timeout, output_hook=hook)
+        return "".join(printed)
+
+    def value(self, expression: str) -> Any:
+        """The value of `expression` in the kernel."""
+        return json.loads(self.run(f"import json; print(json.dumps({expression}))"))
+
+    @property
+    def provisioner(self) -> Any:
+        return self.manager.provisioner
+
+    @property
+    def host(self) -> str:
+        return str(self.provisioner._kernel.host.spec.name)
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+Start = Callable[..., Session]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start kernels by the blocking manager; they are shut down at the end."""
+    sessions: list[Session] = []
+
+    def started(name: str, config: Any = None, **kwargs: Any) -> Session:
+        manager = KernelManager(
+            kernel_name=name, kernel_spec_manager=KernelSpecManager(), config=config
+        )
+        manager.start_kernel(**kwargs)
+        sessions.append(Session(manager))
+        return sessions[-1]
+
+    yield started
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test: no thread, descriptor, process or file of ours, here or on a host."""
+    uses_hosts = bool({"rig", "own_rig", "home"} & set(request.fixturenames))
+    hosts = _hosts(request) if uses_hosts else []
+    ensure_event_loop()  # which jupyter_client's blocking classes make once and keep
+    before = _descriptors()
+    yield
+    close_io_thread()
+    left: list[str] = []
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        left = [*_left_here(before), *(line for host in hosts for line in _left_on(host))]
+        if not left:
+            return
+        time.sleep(0.05)
+    pytest.fail("left behind:\n" + "\n".join(left))
+
+
+def _hosts(request: pytest.FixtureRequest) -> list[Host]:
+    fixture = "own_rig" if "own_rig" in request.fixturenames else "rig"
+    return list(request.getfixturevalue(fixture).hosts)
+
+
+def _descriptors() -> dict[str, str]:
+    """The sockets, pipes and files that this process has open."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _left_here(before: dict[str, str]) -> list[str]:
+    left = [t.name for t in threading.enumerate() if t.name == "remote-provisioners"]
+    for number, target in _descriptors().items():
+        if before.get(number) != target and not target.startswith(("/proc/", "/dev/pts")):
+            left.append(f"descriptor {number}: {target}")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    for parent in {tempfile.gettempdir(), "/tmp", runtime} - {""}:
+        for pattern in (f"remote-provisioners-{os.getuid()}", "rp-*"):
+            left += [str(path) for path in Path(parent).glob(pattern)]
+    return left
+
+
+def _left_on(host: Host) -> list[str]:
+    left = [f"{host.name}: {p.pid} {' '.join(p.argv)}" for p in host.processes()]
+    left += [f"{host.name}: {path}" for path in host.files("/tmp") if "remote-prov" in path]
+    return left

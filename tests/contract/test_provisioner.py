@@ -1,0 +1,440 @@
+"""Every method of the provisioner contract, over every transport, by real kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jupyter_client.manager import AsyncKernelManager
+from traitlets.config import Config
+
+from remote_provisioners.errors import (
+    ConfigurationError,
+    KernelLostError,
+    KernelStartError,
+    LaunchTimeoutError,
+    UnauthorizedError,
+)
+from remote_provisioners.provisioner import DistributedProvisioner
+
+from ..conftest import InstallSpec, Session, Start
+
+FORMS = ["connection file", "launcher"]
+LAUNCHER = [
+    "python",
+    "{resource_dir}/launch_ipykernel.py",
+    "--kernel-id",
+    "{kernel_id}",
+    "--response-address",
+    "{response_address}",
+    "--public-key",
+    "{public_key}",
+]
+KERNELSPECS = Path(__file__).parents[2] / "src/remote_provisioners/kernelspecs"
+
+
+def launcher_spec() -> dict:
+    script = KERNELSPECS / "python_distributed_launcher/launch_ipykernel.py"
+    return {"argv": LAUNCHER, "files": {"launch_ipykernel.py": script.read_text()}}
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> dict:
+    return {} if request.param == "connection file" else launcher_spec()
+
+
+@pytest.fixture
+def session(host: str, install_spec: InstallSpec, start: Start) -> Session:
+    return start(install_spec(host))
+
+
+def test_a_kernel_through_its_life(
+    host: str, form: dict, install_spec: InstallSpec, start: Start
+) -> None:
+    session = start(install_spec(host, **form))
+    provisioner = session.provisioner
+    assert isinstance(provisioner, DistributedProvisioner)
+    assert session.value("1 + 1") == 2
+    assert session.manager.is_alive()
+    assert provisioner.has_process
+    assert session.value("__import__('os').getpid()") == provisioner._kernel.pid
+    endpoints = (session.manager.ip, session.manager.ports, session.manager.session.key)
+    first_host, first_pid = session.host, provisioner._kernel.pid
+
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=30)
+    assert session.value("__import__('os').getpid()") != first_pid
+    assert session.host == first_host
+    assert (session.manager.ip, session.manager.ports, session.manager.session.key) == endpoints
+
+    session.manager.shutdown_kernel()
+    assert not session.manager.is_alive()
+    assert not session.manager.has_kernel
+
+
+def test_restart_now_keeps_the_endpoints(session: Session) -> None:
+    session.run("x = 1")
+    session.manager.restart_kernel(now=True)
+    session.client.kernel_info(reply=True, timeout=30)
+    assert session.value("'x' in globals()") is False
+
+
+def test_interrupt_by_signal(session: Session) -> None:
+    interrupted = interrupt(session)
+    assert "KeyboardInterrupt" in interrupted
+
+
+def test_interrupt_by_message(host: str, install_spec: InstallSpec, start: Start) -> None:
+    session = start(install_spec(host, spec={"interrupt_mode": "message"}))
+    assert "KeyboardInterrupt" in interrupt(session)
+    assert session.value("1") == 1
+
+
+def interrupt(session: Session) -> str:
+    """Interrupt a sleeping cell; returns the error that it ended with."""
+    message_id = session.client.execute("print('on', flush=True); import time; time.sleep(60)")
+    while True:
+        message = session.client.get_iopub_msg(timeout=10)
+        if message["msg_type"] == "stream":
+            break
+    session.manager.interrupt_kernel()
+    while True:
+        reply = session.client.get_shell_msg(timeout=10)
+        if reply["parent_header"].get("msg_id") == message_id:
+            return str(reply["content"].get("ename"))
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        ("import os; os._exit(7)", 7),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+def test_the_real_exit_code(session: Session, code: str, exit_code: int) -> None:
+    session.client.execute(code)
+    provisioner = session.provisioner
+
+    async def waited() -> int | None:
+        return await asyncio.wait_for(provisioner.wait(), 10)
+
+    assert asyncio.run(waited()) == exit_code
+    assert asyncio.run(provisioner.poll()) == exit_code
+    assert not session.manager.is_alive()
+    assert not provisioner.has_process
+
+
+def test_signals_reach_the_whole_group(session: Session) -> None:
+    child = session.value(
+        "(__import__('subprocess').Popen(['sleep', '300']).pid, __import__('os').getpgid(0))"
+    )
+    assert child[1] == session.provisioner._kernel.pid
+    asyncio.run(session.provisioner.kill())
+    # The check that nothing is left, on hosts as well, is the assertion.
+
+
+def test_what_a_kernel_started_ends_with_it(session: Session) -> None:
+    session.run("import subprocess; subprocess.Popen(['sleep', '300'])")
+    session.client.execute("import os; os._exit(0)")
+    eventually(lambda: not session.manager.is_alive())
+
+
+def test_terminate_can_be_caught(session: Session) -> None:
+    session.run(
+        "import os, signal; signal.signal(signal.SIGTERM, lambda *a: os._exit(42))"
+    )
+    asyncio.run(session.provisioner.terminate())
+    assert asyncio.run(session.provisioner.wait()) == 42
+
+
+def test_tunnels_move_between_calls_of_a_blocking_client(session: Session) -> None:
+    """The manager's loop does not run now; the heartbeat has to go on all the same."""
+    session.client.hb_channel.unpause()
+    time.sleep(2.5)
+    assert session.client.hb_channel.is_beating()
+
+
+def test_under_the_async_manager(host: str, install_spec: InstallSpec) -> None:
+    name = install_spec(host)
+
+    async def body() -> None:
+        manager = AsyncKernelManager(kernel_name=name)
+        await manager.start_kernel()
+        client = manager.client()
+        client.start_channels()
+        reply = await client.execute_interactive("2 * 21", timeout=30, output_hook=lambda _: None)
+        assert reply["content"]["status"] == "ok"
+        assert await manager.is_alive()
+        await manager.restart_kernel()
+        await client.wait_for_ready(timeout=30)
+        await manager.shutdown_kernel()
+        assert not await manager.is_alive()
+        client.stop_channels()
+
+    asyncio.run(body())
+
+
+def test_starts_at_the_same_time(host: str, install_spec: InstallSpec) -> None:
+    name = install_spec(host)
+
+    async def body() -> None:
+        managers = [AsyncKernelManager(kernel_name=name) for _ in range(5)]
+        await asyncio.gather(*(manager.start_kernel() for manager in managers))
+        pids = {manager.provisioner._kernel.pid for manager in managers}
+        assert len(pids) == 5
+        await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
+
+    asyncio.run(body())
+
+
+def test_a_cancelled_start_leaves_nothing(host: str, install_spec: InstallSpec) -> None:
+    name = install_spec(host, argv=["python", "-c", "import time; time.sleep(60)"])
+
+    async def body() -> None:
+        manager = AsyncKernelManager(kernel_name=name)
+        starting = asyncio.ensure_future(manager.start_kernel())
+        await asyncio.sleep(1.5)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    asyncio.run(body())
+
+
+def test_another_process_takes_charge(session: Session) -> None:
+    """get_provisioner_info and load_provisioner_info: what an application may persist."""
+    info = asyncio.run(session.provisioner.get_provisioner_info())
+    session.run("kept = 'kept'")
+    other = DistributedProvisioner(
+        kernel_id="to be loaded", kernel_spec=session.manager.kernel_spec, parent=session.manager
+    )
+    asyncio.run(other.load_provisioner_info(info))
+    assert other.kernel_id == session.manager.kernel_id
+    client = session.manager.client(
+        ip=other.connection_info["ip"],
+        **{k: v for k, v in other.connection_info.items() if k.endswith("_port")},
+    )
+    client.start_channels()
+    session.client.stop_channels()
+    session.client = client
+    assert session.value("kept") == "kept"
+    assert asyncio.run(other.poll()) is None
+    asyncio.run(other.cleanup())
+
+
+def test_nobody_takes_charge_of_what_is_not_there(session: Session) -> None:
+    info = asyncio.run(session.provisioner.get_provisioner_info())
+    info["kernel_id"] = "gone"
+    other = DistributedProvisioner(
+        kernel_id="gone", kernel_spec=session.manager.kernel_spec, parent=session.manager
+    )
+    with pytest.raises(KernelLostError, match="gone"):
+        asyncio.run(other.load_provisioner_info(info))
+
+
+def test_resolve_path(host: str, install_spec: InstallSpec, start: Start) -> None:
+    session = start(install_spec(host), env={"KERNEL_WORKING_DIR": "/usr"})
+    assert session.value("__import__('os').getcwd()") == "/usr"
+    home = session.value("__import__('os').path.expanduser('~')")
+    assert session.manager.resolve_path("lib/x.py") == "/usr/lib/x.py"
+    assert session.manager.resolve_path("/tmp/../x") == "/x"
+    assert session.manager.resolve_path("~/x") == f"{home}/x"
+
+
+def test_shutdown_wait_time(session: Session) -> None:
+    assert session.provisioner.get_shutdown_wait_time(5.0) == 5.0
+
+
+# -- the environment -----------------------------------------------------------------------
+
+
+def test_the_environment_is_the_hosts_the_specs_and_the_requests(
+    host: str, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_SECRET", "x")
+    monkeypatch.setenv("KERNEL_OF_SERVER", "x")
+    name = install_spec(host, env={"SPEC": "${HOME}/$KERNEL_A", "PATH": "/opt/x:${PATH}"})
+    session = start(name, env={"KERNEL_A": "$(touch /tmp/pwned) ${HOME}", "OTHER": "x"})
+    environ = session.value("dict(__import__('os').environ)")
+    assert environ["SPEC"] == environ["HOME"] + "/$(touch /tmp/pwned) ${HOME}"
+    assert environ["PATH"].startswith("/opt/x:/")
+    assert environ["KERNEL_A"] == "$(touch /tmp/pwned) ${HOME}"
+    assert environ["KERNEL_ID"] == session.manager.kernel_id
+    assert not {"SERVER_SECRET", "KERNEL_OF_SERVER", "OTHER", "RP_LAUNCH_SECRET"} & set(environ)
+    assert not [name for name in environ if name.startswith("SSH_")]
+    assert session.value("__import__('os').path.exists('/tmp/pwned')") is False
+
+
+HOSTILE = ["a'b\"c", "$(touch /tmp/pwned)", "`touch /tmp/pwned`", "a\nb;touch /tmp/pwned", "${HOME}",
+           "\\", "é\u2028", " lead", "{connection_file}", "-f", "a" * 100_000]
+
+
+def test_hostile_values_arrive_whole(host: str, install_spec: InstallSpec, start: Start) -> None:
+    request = {f"KERNEL_{number}": value for number, value in enumerate(HOSTILE)}
+    argv = ["python", "-c", "import sys; from ipykernel.kernelapp import launch_new_instance;"
+            "ARGV = sys.argv[3:]; launch_new_instance(['-f', sys.argv[1]], user_ns={'ARGV': ARGV})",
+            "{connection_file}", "ipykernel", *[v for v in HOSTILE if "{" not in v]]
+    session = start(install_spec(host, argv=argv), env=request)
+    environ = session.value("dict(__import__('os').environ)")
+    assert {name: environ[name] for name in request} == request
+    assert session.value("ARGV") == [v for v in HOSTILE if "{" not in v]
+    assert session.value("__import__('os').path.exists('/tmp/pwned')") is False
+
+
+def test_the_key_is_in_no_argv_and_no_readable_file(session: Session) -> None:
+    key = session.manager.session.key.decode()
+    code = """
+import glob, json, os
+def argvs():
+    for path in glob.glob('/proc/[0-9]*/cmdline'):
+        try: yield open(path).read()
+        except OSError: pass
+def modes():
+    top = glob.glob('/tmp/remote-provisioners-%d' % os.getuid())
+    for directory, names, files in os.walk(top[0]):
+        yield [directory, oct(os.stat(directory).st_mode & 0o077)]
+print(json.dumps([any(KEY in a for a in argvs()), [m for m in modes() if m[1] != '0o0']]))
+""".replace("KEY", repr(key))
+    assert session.run(code) == "[false, []]\n"
+
+
+def test_the_working_directory(
+    host: str, install_spec: InstallSpec, start: Start, tmp_path: Path
+) -> None:
+    name = install_spec(host)
+    getcwd = "__import__('os').getcwd()"
+    assert start(name, cwd="/usr/lib").value(getcwd) == "/usr/lib"
+    both = start(name, cwd="/usr/lib", env={"KERNEL_WORKING_DIR": "/etc"})
+    assert both.value(getcwd) == "/etc"
+    neither = start(name, cwd="/no/such", env={"KERNEL_WORKING_DIR": "/nor/this"})
+    assert neither.value(getcwd) == neither.value("__import__('os').path.expanduser('~')")
+
+
+def test_the_hook_is_read_once(host: str, install_spec: InstallSpec, start: Start) -> None:
+    hook = "echo noise; export HOOKED=\"it's $((40+2))\" MULTI=$'a\\nb'; date +%s%N > /dev/null;" \
+           "export WHEN=$(date +%s%N)"
+    name = install_spec(host, environment_hook=hook)
+    first, second = start(name), start(name)
+    read = "[__import__('os').environ.get(n) for n in ('HOOKED', 'MULTI', 'WHEN')]"
+    assert first.value(read)[:2] == ["it's 42", "a\nb"]
+    assert first.value(read) == second.value(read)
+
+
+def test_python_of_the_hook(
+    host: str, install_spec: InstallSpec, start: Start, tmp_path: Path
+) -> None:
+    """`python` in argv is found on the PATH that the hook sets, when none is configured."""
+    directory = os.path.dirname(__import__("sys").executable)
+    name = install_spec(host, environment_hook=f"export PATH={directory}:$PATH", python={"x": "y"})
+    assert start(name).value("__import__('sys').executable").startswith(directory)
+
+
+def test_exec_restores_signals_and_umask(session: Session) -> None:
+    code = (
+        "__import__('subprocess').check_output(['sh', '-c',"
+        " 'grep -E \"SigIgn|SigBlk\" /proc/self/status; umask'], text=True).split()"
+    )
+    assert session.value(code) == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16, "0022"]
+
+
+# -- what bad input gets -------------------------------------------------------------------
+
+
+def refused(start: Start, name: str, within: float = 5.0, **kwargs: object) -> str:
+    """The text of the error that the start ends with, which has to come fast."""
+    began = time.monotonic()
+    with pytest.raises(KernelStartError) as error:
+        start(name, **kwargs)
+    assert time.monotonic() - began < within
+    return str(error.value)
+
+
+def test_no_such_program(host: str, install_spec: InstallSpec, start: Start) -> None:
+    text = refused(start, install_spec(host, argv=["no-such-kernel", "{connection_file}"]))
+    assert text.startswith(f"host {host}: program 'no-such-kernel' is not on PATH")
+
+
+def test_no_kernel_package(host: str, install_spec: InstallSpec, start: Start) -> None:
+    text = refused(start, install_spec(host, argv=["python", "-m", "no_kernel", "{connection_file}"]))
+    assert f"host {host}: the kernel ended at once with exit code 1" in text
+    assert "No module named no_kernel" in text
+
+
+@pytest.mark.parametrize("form_argv", [[], ["{response_address}"]])
+def test_ends_at_once(
+    host: str, install_spec: InstallSpec, start: Start, form_argv: list[str]
+) -> None:
+    code = "import sys; print('one'); print('two', file=sys.stderr); sys.exit(9)"
+    text = refused(start, install_spec(host, argv=["python", "-c", code, *form_argv]))
+    assert "exit code 9" in text
+    assert text.endswith("one\ntwo") or text.endswith("two\none")
+
+
+@pytest.mark.parametrize("form_argv", [[], ["{response_address}"]])
+def test_never_listens(
+    host: str, install_spec: InstallSpec, start: Start, form_argv: list[str]
+) -> None:
+    code = "print('hello', flush=True); import time; time.sleep(300)"
+    name = install_spec(host, argv=["python", "-c", code, *form_argv], launch_timeout=1.5)
+    with pytest.raises(LaunchTimeoutError) as error:
+        start(name)
+    assert f"host {host}: the kernel did not open its ports within 1.5 s" in str(error.value)
+    assert str(error.value).endswith("hello")
+
+
+def test_the_requests_launch_timeout(host: str, install_spec: InstallSpec, start: Start) -> None:
+    name = install_spec(host, argv=["python", "-c", "import time; time.sleep(300)"])
+    with pytest.raises(LaunchTimeoutError, match=r"within 1 s"):
+        start(name, env={"KERNEL_LAUNCH_TIMEOUT": "1"})
+
+
+def test_a_launcher_with_a_wrong_secret(host: str, install_spec: InstallSpec, start: Start) -> None:
+    form = launcher_spec()
+    script = form["files"]["launch_ipykernel.py"].replace(
+        'os.environ.pop(SECRET_VARIABLE, "")', '"guessed"'
+    )
+    assert "guessed" in script
+    name = install_spec(host, argv=LAUNCHER, files={"launch_ipykernel.py": script})
+    text = refused(start, name)
+    assert "refused by the response address: not the launcher that is awaited" in text
+
+
+def test_the_hook_fails(host: str, install_spec: InstallSpec, start: Start) -> None:
+    name = install_spec(host, environment_hook="echo no such env >&2; false")
+    text = refused(start, name)
+    assert text.startswith(f"host {host}: the environment hook failed: exit code 1: no such env")
+
+
+def test_unauthorized(host: str, install_spec: InstallSpec, start: Start) -> None:
+    name = install_spec(host, authorized_users="bob")
+    with pytest.raises(UnauthorizedError, match="alice"):
+        start(name, env={"KERNEL_USERNAME": "alice"})
+    with pytest.raises(UnauthorizedError, match="root"):
+        start(install_spec(host), env={"KERNEL_USERNAME": "root"})
+    assert start(name, env={"KERNEL_USERNAME": "bob"}).value("1") == 1
+
+
+@pytest.mark.parametrize("where", ["env", "argv", "host"])
+def test_nul_is_refused(host: str, where: str, install_spec: InstallSpec, start: Start) -> None:
+    name = install_spec(host, argv=["python", "a\0b"] if where == "argv" else None)
+    variable = "KERNEL_REMOTE_HOST" if where == "host" else "KERNEL_X"
+    with pytest.raises(ConfigurationError, match="NUL"):
+        start(name, env={variable: "a\0b"} if where != "argv" else {})
+
+
+def test_options_from_a_bare_manager(host: str, install_spec: InstallSpec, start: Start) -> None:
+    config = Config()
+    config.RemoteProvisionerConfigMixin.remote_hosts = host
+    assert start(install_spec(), config=config).host == host
