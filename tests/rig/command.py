@@ -72,7 +72,9 @@ def run(
     argv = [program(argv[0]), *argv[1:]]
     env = {"PATH": PATH, "LANG": "C.UTF-8"} if env is None else env
     try:
-        done = subprocess.run(argv, input=data, env=env, capture_output=True, timeout=timeout)
+        done = subprocess.run(
+            argv, input=data, env=env, capture_output=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired as late:
         raise CommandError(argv, None, _text(late.stdout), _text(late.stderr)) from None
     if check and done.returncode != 0:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,26 +35,38 @@ class Host(abc.ABC):
     address6: str = ""
 
     def __init__(
-        self, name: str, address: str, port: int, homes: Mapping[str, Path], sshd: Sshd, key: str
+        self,
+        name: str,
+        directory: Path,
+        address: str,
+        port: int,
+        homes: Mapping[str, Path],
+        settings: Mapping[str, str],
+        key: str,
     ) -> None:
         self.name = name
         self.address = address
         self.port = port
         self.homes = dict(homes)
         self.user = next(iter(self.homes))
-        self._sshd = sshd
+        self._directory = directory
+        self._sshd = Sshd(directory, settings)
         self._client_key = key
-        self._init: Lifeline | None = None  # None: no power
+        self._init = Lifeline(directory / "init.log")
         self.accept_keys()
 
     def __repr__(self) -> str:
-        power = "on" if self._init else "off"
+        power = "on" if self.has_power else "off"
         return f"<{type(self).__name__} {self.name} {self.address}:{self.port} power={power}>"
 
     @property
     def target(self) -> str:
         """What to write for this host in an ssh command: its alias in the client's config."""
         return self.name
+
+    @property
+    def has_power(self) -> bool:
+        return self._init.running
 
     @property
     def home(self) -> Path:
@@ -69,6 +82,10 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def power_on(self) -> None:
         """Boot, and return when sshd listens."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End every process of the host, for good."""
 
     @abc.abstractmethod
     def run(
@@ -145,12 +162,13 @@ class Host(abc.ABC):
 
     def start_sshd(self) -> None:
         """Start sshd; return when it listens."""
-        if self._init is None:
+        if not self.has_power:
             raise RigError(f"{self.name} has no power")
         if self._listener() is not None:
             return
         self._init.tell(self._sshd.prepare())
-        if not wait_until(self._sshd.pid):
+        wait_until(self._sshd.answered)
+        if self._sshd.pid() is None:
             raise self._sshd.failure()
 
     def stop_sshd(self, *, sessions: bool = False) -> None:
@@ -158,10 +176,8 @@ class Host(abc.ABC):
         listener = self._listener()
         doomed = [e for e in self._members() if e.is_sshd] if sessions else []
         for entry in doomed + ([listener] if listener else []):
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(entry.pid, signal.SIGKILL if sessions else signal.SIGTERM)
-            except ProcessLookupError:
-                pass
         if not wait_until(lambda: self._listener() is None):
             raise RigError(f"sshd of {self.name} did not stop")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .command import PATH, RigError, program
@@ -13,17 +16,36 @@ from .command import PATH, RigError, program
 class Lifeline:
     """A shell script whose standard input we hold.
 
-    It says ``ready`` once, runs the lines that :meth:`tell` sends it, and takes the end of its
-    input for the order to clean up and go.  The kernel closes that pipe even if we are killed,
-    so nothing stays behind after SIGTERM or SIGKILL, where no ``finally`` runs.
+    It says ``ready`` once, runs the lines that :meth:`tell` sends it, and takes ``break``, or the
+    end of its input, for the order to clean up and go.  The kernel closes that pipe even if we are
+    killed, so nothing stays behind after SIGTERM or SIGKILL, where no ``finally`` runs.
     """
 
-    def __init__(self, argv: Sequence[str], log: Path) -> None:
+    def __init__(self, log: Path) -> None:
         self._log = log
-        with log.open("wb") as errors:
+        # One pipe for all runs: tests that count our descriptors see no change by a reboot.
+        self._input, self._orders = os.pipe()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._log} pid={self._process and self._process.pid}>"
+
+    @property
+    def running(self) -> bool:
+        """Whether we started it and did not end it."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def start(self, argv: Sequence[str], timeout: float = 10) -> None:
+        """Start the script; return when it is ready."""
+        with self._log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [program(argv[0]), *argv[1:]],
-                stdin=subprocess.PIPE,
+                stdin=self._input,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={"PATH": PATH, "LANG": "C.UTF-8"},
@@ -31,30 +53,40 @@ class Lifeline:
                 # Not of our process group: Ctrl-C is for pytest, which then closes us in order.
                 start_new_session=True,
             )
-        self.pid = self._process.pid
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} pid={self.pid} status={self._process.returncode}>"
-
-    def wait_ready(self, timeout: float = 10) -> None:
         assert self._process.stdout
-        readable, _, _ = select.select([self._process.stdout], [], [], timeout)
-        if not readable or self._process.stdout.readline() != b"ready\n":
-            self.close()
-            raise RigError(f"{self._process.args!r} did not start: {self._log.read_text().strip()}")
+        with self._process.stdout as output:
+            readable, _, _ = select.select([output], [], [], timeout)
+            ready = bool(readable) and output.readline() == b"ready\n"
+        if not ready:
+            self.kill(self.pid)
+            raise RigError(f"{list(argv)} did not start: {self._log.read_text().strip()}")
 
     def tell(self, line: str) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
+        os.write(self._orders, line.encode() + b"\n")
 
-    def close(self, timeout: float = 10) -> None:
-        """End the input and wait for the process to end; a second call does nothing."""
-        try:
-            # Popen's own clean-up: it closes both pipes, and forgives a broken one.
-            self._process.communicate(timeout=timeout)
-        except ValueError:  # closed before
-            pass
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+    def kill(self, pid: int) -> None:
+        """Kill the process of that pid, which is ours or makes ours end; wait for ours."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            self._wait()
+
+    def close(self) -> None:
+        """Let the process clean up and end, for good; a second call does nothing."""
+        if self._orders < 0:
+            return
+        # In words: a child that was forked while we ran may hold the pipe open as well.
+        self.tell("break")
+        for descriptor in (self._orders, self._input):
+            os.close(descriptor)
+        self._input = self._orders = -1
+        self._wait()
+
+    def _wait(self, timeout: float = 10) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -13,10 +13,8 @@ from pathlib import Path
 from .accounts import User, make_home
 from .command import PATH, RigError, require, run
 from .host import Host
-from .lifeline import Lifeline
 from .proc import Entry, Socket, descendants, socket_inodes, sockets
 from .rig import HERE, Rig
-from .sshd import Sshd
 
 
 class LoopbackHost(Host):
@@ -27,7 +25,6 @@ class LoopbackHost(Host):
     """
 
     def __init__(self, name: str, directory: Path, user: User, key: str) -> None:
-        self._directory = directory
         # Bound but never listening, it reserves the port for sshd, also while that is stopped.
         self._reservation = socket.socket()
         self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,21 +39,16 @@ class LoopbackHost(Host):
             "SetEnv": f"HOME={user.home}",
         }
         homes = {user.name: user.home}
-        super().__init__(name, address, port, homes, Sshd(directory, settings), key)
+        super().__init__(name, directory, address, port, homes, settings, key)
 
     def power_on(self) -> None:
-        if self._init is None:
+        if not self.has_power:
             argv = [sys.executable, "-I", str(HERE / "subreaper.py"), "bash", str(HERE / "init.sh")]
-            init = Lifeline(argv, self._directory / "init.log")
-            init.wait_ready()
-            self._init = init
+            self._init.start(argv)
             self.start_sshd()
 
     def close(self) -> None:
-        """End every process of the host, for good."""
-        if self._init is not None:
-            self._init.close()
-            self._init = None
+        self._init.close()
         self._reservation.close()
 
     def run(
@@ -83,7 +75,7 @@ class LoopbackHost(Host):
         return run(argv, stdin=stdin, env=env, check=check, timeout=timeout)
 
     def _members(self) -> list[Entry]:
-        return [] if self._init is None else descendants(self._init.pid)
+        return descendants(self._init.pid) if self.has_power else []
 
     def _sockets(self) -> list[Socket]:
         """Those of its processes, and those on its port: a session's own may not be looked at."""
@@ -97,7 +89,7 @@ class LoopbackHost(Host):
             return str(uid)
 
     def _is_init(self, entry: Entry) -> bool:
-        return self._init is not None and entry.pid == self._init.pid
+        return self.has_power and entry.pid == self._init.pid
 
 
 class LoopbackRig(Rig):
@@ -121,7 +113,3 @@ class LoopbackRig(Rig):
         user = User(account.pw_name, account.pw_uid, directory / "home")
         make_home(user, chown=False)
         return LoopbackHost(f"{self.name}-{letter}", directory, user, self.client.public_key)
-
-    def _stop(self, host: Host) -> None:
-        assert isinstance(host, LoopbackHost)
-        host.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
-import signal
+import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,10 +13,8 @@ from pathlib import Path
 from .accounts import User, make_home, write_accounts
 from .command import PATH, CommandError, RigError, require, run
 from .host import Host
-from .lifeline import Lifeline
 from .proc import Entry, Socket, namespace_members, sockets
 from .rig import HERE, Rig
-from .sshd import Sshd
 from .switch import Addresses, Switch
 from .view import view
 
@@ -45,7 +43,6 @@ class NamespaceHost(Host):
         key: str,
     ) -> None:
         self.address6 = addresses[1]
-        self._directory = directory
         self._addresses = addresses
         self._switch = switch
         self._port = name.rpartition("-")[2]
@@ -54,32 +51,32 @@ class NamespaceHost(Host):
         self._mac = "02:72:" + ":".join(f"{octet:02x}" for octet in octets)
         self._users = {user.uid: user.name for user in users}
         homes = {user.name: user.home for user in users}
-        super().__init__(name, addresses[0], 22, homes, Sshd(directory, {}), key)
+        super().__init__(name, directory, addresses[0], 22, homes, {}, key)
 
     def power_on(self) -> None:
-        if self._init is not None:
+        if self.has_power:
             return
         hidden, kept = view(self._directory)
         boot = [str(HERE / "boot.sh"), str(self._directory), str(HERE / "init.sh"), self.name]
         argv = [*UNSHARE, "--kill-child", "--propagation", "private", "bash"]
-        init = Lifeline([*argv, *boot, *hidden, "--", *kept], self._directory / "boot.log")
-        init.wait_ready()
-        (child,) = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()
-        self._init, self._pid = init, int(child)
+        self._init.start([*argv, *boot, *hidden, "--", *kept])
+        unshare = self._init.pid
+        self._pid = int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text())
         self._switch.plug(self._port, self._pid, self._mac, self._addresses)
         self.start_sshd()
 
     def power_off(self) -> None:
-        if self._init is None:
+        if not self.has_power:
             return
         # First the cable, or the kernel would say good-bye on behalf of the dying processes.
         with suppress(CommandError):
             self._switch.unplug(self._port)
         # The end of PID 1 waits for the end of all others, and unshare waits for PID 1.
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+        self._init.kill(self._pid)
+
+    def close(self) -> None:
+        self.power_off()
         self._init.close()
-        self._init = None
 
     def run(
         self,
@@ -90,7 +87,7 @@ class NamespaceHost(Host):
         check: bool = True,
         timeout: float = 20,
     ) -> str:
-        if self._init is None:
+        if not self.has_power:
             raise RigError(f"{self.name} has no power")
         user = user or self.user
         home = str(self.homes[user])
@@ -110,10 +107,10 @@ class NamespaceHost(Host):
         return run(argv, stdin=stdin, env=env, check=check, timeout=timeout)
 
     def _members(self) -> list[Entry]:
-        return [] if self._init is None else namespace_members(self._pid)
+        return namespace_members(self._pid) if self.has_power else []
 
     def _sockets(self) -> list[Socket]:
-        return [] if self._init is None else list(sockets(self._pid))
+        return list(sockets(self._pid)) if self.has_power else []
 
     def _user_name(self, uid: int) -> str:
         if uid in self._users:
@@ -188,13 +185,11 @@ class NamespaceRig(Rig):
             make_home(user, chown=True)
         write_accounts(etc, users)
         (etc / "hostname").write_text(f"{self.name}-{letter}\n")
+        (etc / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
         (etc / "hosts").write_text(self._hosts_file())
         addresses = self._addresses.host(self._index(letter))
         name, key = f"{self.name}-{letter}", self.client.public_key
         return NamespaceHost(name, directory, addresses, users, self._switch, key)
-
-    def _stop(self, host: Host) -> None:
-        host.power_off()
 
     def _index(self, letter: str) -> int:
         return self._letters.index(letter) + 1
@@ -205,5 +200,3 @@ class NamespaceRig(Rig):
         for name, index in names.items():
             lines += [f"{address} {name}" for address in self._addresses.host(index)]
         return "\n".join(lines) + "\n"
-
-

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import TypeVar
-
-T = TypeVar("T")
 
 CHUNK = 1 << 16
 ON_THE_WAY = 256  # chunks: bounds memory, and throughput only to CHUNK * ON_THE_WAY / delay
@@ -22,7 +19,9 @@ class Relay:
     The delay is that of data, each way; TCP's own handshake is with the relay and takes none.
     """
 
-    def __init__(self, upstream: tuple[str, int], delay_s: float = 0.0, name: str = "relay") -> None:
+    def __init__(
+        self, upstream: tuple[str, int], delay_s: float = 0.0, name: str = "relay"
+    ) -> None:
         self.upstream = upstream
         self.delay_s = delay_s
         """May change while connections are open: for what comes in from then on."""
@@ -67,27 +66,23 @@ class Relay:
 
     def accept(self) -> None:
         """Take connections: the state at the start."""
-        self._call(self._accept)
+        self._call(self._accept())
 
     def refuse(self) -> None:
         """Refuse new connections; those that exist live on."""
-        self._call(self._refuse)
+        self._call(self._refuse())
 
     def cut(self) -> None:
         """Reset every connection, towards both ends, and forget what is on the way."""
-        self._call(self._cut)
+        self._call(self._cut())
 
-    def _call(self, action: Callable[[], Awaitable[T]]) -> T:
-        async def call() -> T:
-            return await action()
-
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(timeout=10)
+    def _call(self, action: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(action, self._loop).result(timeout=10)
 
     # -- in the thread -----------------------------------------------------------------------
 
     async def _accept(self) -> None:
         if self._server is None:
-            # A start_server() callback would be a task that nobody holds.
             self._server = await asyncio.start_server(self._connected, self.address, self.port)
 
     async def _refuse(self) -> None:
@@ -105,21 +100,19 @@ class Relay:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        # Here, as a task that is cancelled before its first step never runs its ``finally``.
+        task.add_done_callback(lambda _: _reset(writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
-        try:
+        with suppress(OSError):  # one end is gone or not there: the other will be reset
             up_reader, up_writer = await asyncio.open_connection(*self.upstream)
-            writers.append(up_writer)
-            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
-            for each in writers:  # both said all they had to say: an end in good order
-                each.close()
-                await each.wait_closed()
-        except OSError:
-            pass  # one end is gone or not there: reset the other, as the way would
-        finally:
-            for each in writers:
-                _reset(each)
+            try:
+                await _both(self._pump(reader, up_writer), self._pump(up_reader, writer))
+                for each in (writer, up_writer):  # all is said: an end in good order
+                    each.close()
+                    await each.wait_closed()
+            finally:
+                _reset(up_writer)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one direction, its end included; each piece arrives ``delay_s`` after it came."""
@@ -146,7 +139,7 @@ class Relay:
         await _both(enter(), leave())
 
 
-async def _both(*halves: Awaitable[None]) -> None:
+async def _both(*halves: Coroutine[None, None, None]) -> None:
     """Like gather(), but the failure of one ends the other as well."""
     tasks = [asyncio.ensure_future(half) for half in halves]
     try:
@@ -154,6 +147,7 @@ async def _both(*halves: Awaitable[None]) -> None:
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

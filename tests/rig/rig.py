@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import secrets
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -65,10 +66,6 @@ class Rig(abc.ABC):
         """Make one host, without power; called in a thread of its own."""
 
     @abc.abstractmethod
-    def _stop(self, host: Host) -> None:
-        """End every process of a host; it may have no power."""
-
-    @abc.abstractmethod
     def _prepare(self, stack: ExitStack) -> None:
         """Make what hosts need, in :attr:`directory`."""
 
@@ -78,13 +75,14 @@ class Rig(abc.ABC):
 
     def _open(self, stack: ExitStack) -> None:
         self.number, self.directory = self._claim()
+        stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.name = self.directory.name
         self._prepare(stack)
         self.client = Client(self.directory / "client")
         with ThreadPoolExecutor(len(self._letters)) as pool:
             self.hosts = tuple(pool.map(self._host, self._letters))
             for host in self.hosts:
-                stack.callback(self._stop, host)
+                stack.callback(host.close)
             list(pool.map(lambda host: host.power_on(), self.hosts))
         for host in self.hosts:
             self.client.alias(host.name, host.address, host.port, host.user)
@@ -106,9 +104,9 @@ class Rig(abc.ABC):
     def _keep(self, stack: ExitStack, *prefix: str, link: str = "") -> Lifeline:
         """Start the process that removes the directory in the end, whatever happens to us."""
         argv = [*prefix, program("bash"), str(HERE / "keeper.sh"), str(self.directory), link]
-        keeper = Lifeline(argv, self.directory / "keeper.log")
+        keeper = Lifeline(self.directory / "keeper.log")
         stack.callback(keeper.close)
-        keeper.wait_ready()
+        keeper.start(argv)
         return keeper
 
     # -- the client's side -------------------------------------------------------------------

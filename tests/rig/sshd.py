@@ -24,6 +24,7 @@ class Sshd:
         self._log = directory / "sshd.log"
         self._key = directory / "ssh_host_ed25519_key"
         self._pid_file = directory / "sshd.pid"
+        self._refusal = directory / "sshd.refused"  # its options, and at once
         self._settings = {
             "HostKey": str(self._key),
             "PidFile": str(self._pid_file),
@@ -57,7 +58,9 @@ class Sshd:
         lines += [f"{k} {v}" for k, v in self._settings.items() if k.lower() not in ours]
         self._config.write_text("\n".join(lines) + "\n")
         self._pid_file.unlink(missing_ok=True)
-        return shlex.join([program("sshd"), "-f", str(self._config), "-E", str(self._log)])
+        self._refusal.unlink(missing_ok=True)
+        start = [program("sshd"), "-f", str(self._config), "-E", str(self._log)]
+        return f"{shlex.join(start)} || : >{shlex.quote(str(self._refusal))}"
 
     def pid(self) -> int | None:
         """The listener's pid as its host sees it, written once it listens; None if it does not."""
@@ -65,6 +68,9 @@ class Sshd:
             return int(self._pid_file.read_text())
         except (FileNotFoundError, ValueError):
             return None
+
+    def answered(self) -> bool:
+        return self.pid() is not None or self._refusal.exists()
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

@@ -24,6 +24,9 @@ table bridge rig {{
 """
 
 
+CHANCE = "numgen random mod 100 < {}"
+
+
 class Addresses:
     """The subnets of the rig with that number, and what is where in them."""
 
@@ -127,11 +130,9 @@ class Switch:
         self._loss[port] = percent
         # All rules anew, in one transaction: what was there before does not matter.
         rules = [
-            f'{side} "{name}" numgen random mod 100 < {share} drop'
+            f'{side} "{name}" {CHANCE.format(share) if share < 100 else ""} drop'
             for name, share in self._loss.items()
             if share
             for side in ("iifname", "oifname")
         ]
         run([*self._inside, "nft", "-f", "-"], stdin=TABLE.format(rules="\n        ".join(rules)))
-
-

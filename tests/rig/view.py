@@ -21,9 +21,10 @@ def view(own: Path) -> tuple[list[str], list[str]]:
     checkout = Path(__file__).resolve().parents[2]
     needed = [own, checkout, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
     closed = _closed(path for path in needed if not _below(path, private))
-    entries = {path for directory in closed for path in directory.iterdir()} - closed
     kept = {path for path in needed if _below(path, private)}
-    kept |= {path for path in entries if not path.is_symlink() and (path.is_dir() or path.is_file())}
+    for path in {path for directory in closed for path in directory.iterdir()} - closed:
+        if not path.is_symlink() and (path.is_dir() or path.is_file()):
+            kept.add(path)
     hidden = private + [path for path in closed if not _below(path, closed)]
     return _sorted(hidden), _sorted(path for path in kept if not _below(path, kept))
 
