@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -49,13 +50,9 @@ def home(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def be_client(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be the user whose ~/.ssh knows the hosts of `rig`, with nothing of Jupyter."""
-    for name in [*os.environ]:
-        if name.startswith(("RP_", "KERNEL_", "JUPYTER_", "SSH_")):
-            monkeypatch.delenv(name)
+    """Be the user whose ~/.ssh knows the hosts of `rig`."""
     for name, value in rig.environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "0")
     return rig.home
 
 
@@ -124,7 +121,11 @@ class Session:
 
     def value(self, expression: str) -> Any:
         """The value of `expression` in the kernel."""
-        return json.loads(self.run(f"import json; print(json.dumps({expression}))"))
+        printed = self.run(f"import json; print(json.dumps({expression}))")
+        try:
+            return json.loads(printed)
+        except ValueError:
+            raise AssertionError(f"{expression} gave {printed!r}") from None
 
     @property
     def provisioner(self) -> Any:
@@ -161,7 +162,24 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Nothing of the machine's Jupyter, and a temporary directory of the test's own."""
+    tmp_path_factory.getbasetemp()  # pytest's own stays where it is
+    for name in [*os.environ]:
+        if name.startswith(("RP_", "KERNEL_", "JUPYTER_", "JPY_", "SSH_")):
+            monkeypatch.delenv(name)
+    directory = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: sockets live in it
+    monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest, clean_environment: Path) -> Iterator[None]:
     """After each test: no thread, descriptor, process or file of ours, here or on a host."""
     uses_hosts = bool({"rig", "own_rig", "home"} & set(request.fixturenames))
     hosts = _hosts(request) if uses_hosts else []
@@ -172,7 +190,10 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     left: list[str] = []
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
-        left = [*_left_here(before), *(line for host in hosts for line in _left_on(host))]
+        left = [
+            *_left_here(before, clean_environment),
+            *(line for host in hosts for line in _left_on(host)),
+        ]
         if not left:
             return
         time.sleep(0.05)
@@ -195,15 +216,13 @@ def _descriptors() -> dict[str, str]:
     return found
 
 
-def _left_here(before: dict[str, str]) -> list[str]:
+def _left_here(before: dict[str, str], temporary: Path) -> list[str]:
     left = [t.name for t in threading.enumerate() if t.name == "remote-provisioners"]
     for number, target in _descriptors().items():
         if before.get(number) != target and not target.startswith(("/proc/", "/dev/pts")):
             left.append(f"descriptor {number}: {target}")
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    for parent in {tempfile.gettempdir(), "/tmp", runtime} - {""}:
-        for pattern in (f"remote-provisioners-{os.getuid()}", "rp-*"):
-            left += [str(path) for path in Path(parent).glob(pattern)]
+    for pattern in ("remote-provisioners-*", "rp-*"):
+        left += [str(path) for path in temporary.glob(pattern)]
     return left
 
 

@@ -75,6 +75,14 @@ class ForwardingError(HostError):
     """The host's sshd does not allow the forwarding of unix sockets or ports."""
 
 
+def forwarding_advice(said: str) -> str:
+    """What to tell of a ForwardingError."""
+    return (
+        f"sshd refuses to forward ({said}): it needs `AllowTcpForwarding yes` and "
+        "`AllowStreamLocalForwarding yes` for this user (sshd_config)"
+    )
+
+
 class AgentError(HostError):
     """The agent cannot be started or spoken to: no Python, no room, a directory in the way."""
 

@@ -16,7 +16,13 @@ from .address import HostAddress
 from .agent.wire import Message
 from .bootstrap import find_or_start_agent
 from .channel import AgentChannel
-from .errors import HostError, RemoteProvisionerError, UnreachableError
+from .errors import (
+    ForwardingError,
+    HostError,
+    RemoteProvisionerError,
+    UnreachableError,
+    forwarding_advice,
+)
 from .transport import Endpoint, Transport
 
 if TYPE_CHECKING:
@@ -154,12 +160,17 @@ class Host:
             except (ConnectionError, UnreachableError) as error:
                 # The agent that was found may have ended itself, idle, at this very moment.
                 if last_try:
-                    raise UnreachableError(
-                        f"the agent does not answer: {error}", host=self.spec.name
-                    ) from None
+                    raise self._not_let_through(error) from None
             except HostError as error:
                 raise error.at(self.spec.name) from None
         raise AssertionError("unreachable")
+
+    def _not_let_through(self, error: Exception) -> HostError:
+        """Why an agent that answers on the host itself cannot be reached from here."""
+        if self.spec.address.is_local:
+            return UnreachableError(f"the agent does not answer: {error}", host=self.spec.name)
+        # OpenSSH gives no reason of its own for a unix socket that it may not forward to.
+        return ForwardingError(forwarding_advice(str(error)), host=self.spec.name)
 
     def _connected(self, task: asyncio.Task[Link]) -> None:
         self._connecting = None

@@ -104,10 +104,10 @@ def test_interrupt_by_message(host: str, install_spec: InstallSpec, start: Start
 
 def interrupt(session: Session) -> str:
     """Interrupt a sleeping cell; returns the error that it ended with."""
-    message_id = session.client.execute("print('on', flush=True); import time; time.sleep(60)")
+    message_id = session.client.execute("import time; print('on', flush=True); time.sleep(60)")
     while True:
         message = session.client.get_iopub_msg(timeout=10)
-        if message["msg_type"] == "stream":
+        if message["content"].get("text") == "on\n":
             break
     session.manager.interrupt_kernel()
     while True:
@@ -152,9 +152,7 @@ def test_what_a_kernel_started_ends_with_it(session: Session) -> None:
 
 
 def test_terminate_can_be_caught(session: Session) -> None:
-    session.run(
-        "import os, signal; signal.signal(signal.SIGTERM, lambda *a: os._exit(42))"
-    )
+    session.run("import os, signal; signal.signal(signal.SIGTERM, lambda *a: os._exit(42))")
     asyncio.run(session.provisioner.terminate())
     assert asyncio.run(session.provisioner.wait()) == 42
 
@@ -277,15 +275,32 @@ def test_the_environment_is_the_hosts_the_specs_and_the_requests(
     assert session.value("__import__('os').path.exists('/tmp/pwned')") is False
 
 
-HOSTILE = ["a'b\"c", "$(touch /tmp/pwned)", "`touch /tmp/pwned`", "a\nb;touch /tmp/pwned", "${HOME}",
-           "\\", "é\u2028", " lead", "{connection_file}", "-f", "a" * 100_000]
+HOSTILE = [
+    "a'b\"c",
+    "$(touch /tmp/pwned)",
+    "`touch /tmp/pwned`",
+    "a\nb;touch /tmp/pwned",
+    "${HOME}",
+    "\\",
+    "é\u2028",
+    " lead",
+    "{connection_file}",
+    "-f",
+    "a" * 100_000,
+]
 
 
 def test_hostile_values_arrive_whole(host: str, install_spec: InstallSpec, start: Start) -> None:
     request = {f"KERNEL_{number}": value for number, value in enumerate(HOSTILE)}
-    argv = ["python", "-c", "import sys; from ipykernel.kernelapp import launch_new_instance;"
-            "ARGV = sys.argv[3:]; launch_new_instance(['-f', sys.argv[1]], user_ns={'ARGV': ARGV})",
-            "{connection_file}", "ipykernel", *[v for v in HOSTILE if "{" not in v]]
+    argv = [
+        "python",
+        "-c",
+        "import sys; from ipykernel.kernelapp import launch_new_instance;"
+        "ARGV = sys.argv[3:]; launch_new_instance(['-f', sys.argv[1]], user_ns={'ARGV': ARGV})",
+        "{connection_file}",
+        "ipykernel",
+        *[v for v in HOSTILE if "{" not in v],
+    ]
     session = start(install_spec(host, argv=argv), env=request)
     environ = session.value("dict(__import__('os').environ)")
     assert {name: environ[name] for name in request} == request
@@ -323,8 +338,10 @@ def test_the_working_directory(
 
 
 def test_the_hook_is_read_once(host: str, install_spec: InstallSpec, start: Start) -> None:
-    hook = "echo noise; export HOOKED=\"it's $((40+2))\" MULTI=$'a\\nb'; date +%s%N > /dev/null;" \
-           "export WHEN=$(date +%s%N)"
+    hook = (
+        "echo noise; export HOOKED=\"it's $((40+2))\" MULTI=$'a\\nb'; date +%s%N > /dev/null;"
+        "export WHEN=$(date +%s%N)"
+    )
     name = install_spec(host, environment_hook=hook)
     first, second = start(name), start(name)
     read = "[__import__('os').environ.get(n) for n in ('HOOKED', 'MULTI', 'WHEN')]"
@@ -367,7 +384,9 @@ def test_no_such_program(host: str, install_spec: InstallSpec, start: Start) -> 
 
 
 def test_no_kernel_package(host: str, install_spec: InstallSpec, start: Start) -> None:
-    text = refused(start, install_spec(host, argv=["python", "-m", "no_kernel", "{connection_file}"]))
+    text = refused(
+        start, install_spec(host, argv=["python", "-m", "no_kernel", "{connection_file}"])
+    )
     assert f"host {host}: the kernel ended at once with exit code 1" in text
     assert "No module named no_kernel" in text
 

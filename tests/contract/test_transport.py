@@ -85,7 +85,9 @@ def test_runs_a_program_with_input(host: str) -> None:
     with_transport(host, use)
 
 
-@pytest.mark.parametrize("word", ["", "a b", "$(id)", "`id`", "'", '"', "\\", "*", "a\nb", "é", "-n", "!x"])
+@pytest.mark.parametrize(
+    "word", ["", "a b", "$(id)", "`id`", "'", '"', "\\", "*", "a\nb", "é", "-n", "!x"]
+)
 def test_words_arrive_whole(host: str, word: str) -> None:
     async def use(transport: Transport) -> None:
         code = "import sys; sys.stdout.write(sys.argv[1])"

@@ -7,6 +7,7 @@ shell may print what it likes before.) Standard library only; it is no module of
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -122,6 +123,8 @@ def main(stdin: BinaryIO) -> None:
                 start(directory, archive)
             except OSError:
                 shutil.rmtree(directory, ignore_errors=True)
+                with contextlib.suppress(OSError):  # other versions may live in it
+                    os.rmdir(base)
                 raise
         os.close(lock)
         answer = {"socket": path}

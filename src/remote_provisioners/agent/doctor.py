@@ -29,16 +29,19 @@ async def examine(python: str, package: str, environ: Mapping[str, str]) -> Dict
         (program,) = resolve_command(["python"], python, environ)
     except CommandError as error:
         return {"error": str(error)}
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "-c",
-        _QUESTION,
-        package,
-        env=dict(environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "-c",
+            _QUESTION,
+            package,
+            env=dict(environ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        return {"error": "{} cannot be run: {}".format(program, error.strerror)}
     try:
         stdout, stderr = await asyncio.wait_for(process.communicate(), _SECONDS)
         answer: Dict[str, Any] = json.loads(stdout)

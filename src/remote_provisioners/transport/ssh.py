@@ -24,6 +24,7 @@ from ..errors import (
     HostKeyError,
     UnknownHostError,
     UnreachableError,
+    forwarding_advice,
 )
 from .base import Completed, Endpoint, Transport
 
@@ -76,7 +77,7 @@ class SSHTransport(Transport):
                 await self._connection.create_connection(session, "127.0.0.1", endpoint)
         except asyncssh.ChannelOpenError as error:
             if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
-                raise ForwardingError(_forwarding_refused(error)) from None
+                raise ForwardingError(forwarding_advice(_said(error))) from None
             raise ConnectionRefusedError(f"{endpoint}: {error.reason}") from None
         except (OSError, asyncssh.Error) as error:
             raise ConnectionError(_said(error)) from None
@@ -89,7 +90,7 @@ class SSHTransport(Transport):
                     host_path, local_path
                 )
             except asyncssh.ChannelListenError as error:
-                raise ForwardingError(_forwarding_refused(error)) from None
+                raise ForwardingError(forwarding_advice(_said(error))) from None
             except (OSError, asyncssh.Error) as error:
                 raise UnreachableError(_said(error)) from None
         return host_path
@@ -151,8 +152,9 @@ async def connect_ssh(address: HostAddress) -> SSHTransport:
         options["port"] = address.port
     known_hosts: list[str] = []
     try:
-        read = asyncssh.SSHClientConnectionOptions(host=address.host, **options)
+        read = asyncssh.SSHClientConnectionOptions(host=address.host, client_keys=None, **options)
         known_hosts = _known_hosts(read)
+        options |= _keys(read)
         connection, _ = await asyncssh.create_connection(
             _Client, address.host, known_hosts=known_hosts or b"", **options
         )
@@ -189,6 +191,15 @@ def _known_hosts(options: asyncssh.SSHClientConnectionOptions) -> list[str]:
     return list(dict.fromkeys(_existing([*map(str, user), *_SYSTEM_KNOWN_HOSTS])))
 
 
+def _keys(options: asyncssh.SSHClientConnectionOptions) -> dict[str, Any]:
+    """As OpenSSH: an IdentityFile that is not there is passed over, asyncssh would give up."""
+    configured = cast(list[str], options.config.get("IdentityFile", []))
+    existing = _existing(configured)
+    if len(existing) == len(configured):
+        return {}
+    return {"client_keys": existing, "ignore_encrypted": True}
+
+
 def _existing(paths: Sequence[str]) -> list[str]:
     expanded = [Path(path).expanduser() for path in paths]
     return [str(path) for path in expanded if path.is_file()]
@@ -214,13 +225,6 @@ def _host_key_advice(
     return (
         f"the host key is unknown ({_said(error)}): connect once by `ssh {listed}` and confirm "
         f"it, or add it to {where}"
-    )
-
-
-def _forwarding_refused(error: Exception) -> str:
-    return (
-        f"sshd refuses to forward ({_said(error)}): it needs `AllowTcpForwarding yes` and "
-        "`AllowStreamLocalForwarding yes` for this user (sshd_config)"
     )
 
 

@@ -1,0 +1,277 @@
+"""How hosts are written, how they are connected to, and which one is taken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ..conftest import InstallSpec, Session, Start, be_client
+from ..rig import Rig
+
+HOSTNAME = "__import__('socket').gethostname()"
+
+
+def on_hosts(sessions: list[Session]) -> list[str]:
+    return [session.value(HOSTNAME) for session in sessions]
+
+
+def test_every_way_to_write_a_host(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    host = rig.hosts[0]
+    forms = [host.target, f"{host.user}@{host.target}", f"{host.user}@{host.address}:{host.port}"]
+    if rig.own_address:
+        forms += [host.address, host.address6, f"{host.user}@[{host.address6}]:{host.port}"]
+    for form in forms:
+        session = start(install_spec([form]))
+        assert session.host == form
+        if rig.own_address:
+            assert session.value(HOSTNAME) == host.name
+
+
+def test_proxy_jump_and_proxy_command(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    first, second = rig.hosts
+    config = home / ".ssh/config"
+    kept = config.read_text()
+    ssh = shutil.which("ssh")
+    config.write_text(
+        f"Host jumped\n HostName {second.address}\n Port {second.port}\n User {second.user}\n"
+        f" ProxyJump {first.target}\n"
+        f"Host commanded\n HostName {second.address}\n Port {second.port}\n User {second.user}\n"
+        f" ProxyCommand {ssh} -F {config} -W %h:%p {first.target}\n{kept}"
+    )
+    try:
+        for name in ("jumped", "commanded"):
+            session = start(install_spec([name]))
+            if rig.own_address:
+                assert session.value(HOSTNAME) == second.name
+                peers = session.value("__import__('os').popen('ss -tnH').read()").splitlines()
+                assert peers
+                assert all(first.address in peer for peer in peers), peers
+            session.manager.shutdown_kernel(now=True)
+    finally:
+        config.write_text(kept)
+
+
+def test_keys_of_an_agent(
+    rig: Rig,
+    home: Path,
+    install_spec: InstallSpec,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    key = home / ".ssh/id_ed25519"
+    socket = str(tmp_path / "agent")
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        while not os.path.exists(socket):
+            time.sleep(0.01)
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        subprocess.run(["ssh-add", "-q", str(key)], check=True)
+        hidden = key.rename(key.with_name("hidden"))
+        try:
+            assert start(install_spec(rig.hosts[0].target)).value("1") == 1
+        finally:
+            hidden.rename(key)
+    finally:
+        agent.terminate()
+        agent.wait()
+
+
+def test_certificates(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    home = be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    authority = home / "authority"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", authority], check=True)
+    subprocess.run(
+        [
+            "ssh-keygen",
+            "-q",
+            "-s",
+            authority,
+            "-I",
+            "me",
+            "-n",
+            host.user,
+            home / ".ssh/id_ed25519.pub",
+        ],
+        check=True,
+    )
+    host.write("/tmp/authority.pub", authority.with_suffix(".pub").read_text(), 0o644)
+    host.sshd_option(TrustedUserCAKeys="/tmp/authority.pub")
+    host.refuse_keys()
+    assert start(install_spec(host.target)).value("1") == 1
+
+
+def test_round_robin_across_kernelspecs(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    hosts = [host.target for host in rig.hosts]
+    one, two = install_spec(hosts, name="one"), install_spec(",".join(hosts), name="two")
+    sessions = [start(name) for name in (one, two, one)]
+    assert [session.host for session in sessions] == [hosts[0], hosts[1], hosts[0]]
+    if rig.own_address:
+        names = [rig.hosts[0].name, rig.hosts[1].name, rig.hosts[0].name]
+        assert on_hosts(sessions) == names
+
+
+def test_least_connection_and_pins(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    a, b = (host.target for host in rig.hosts)
+    name = install_spec([a, b], load_balancing_algorithm="least-connection")
+    assert start(name, env={"KERNEL_REMOTE_HOST": a}).host == a
+    second = start(name)
+    assert second.host == b
+    assert start(name, env={"KERNEL_REMOTE_HOST": a}).host == a
+    assert start(name).host == b
+    second.manager.shutdown_kernel(now=True)
+    assert start(name).host == b
+
+
+def test_a_pin_outside_of_the_list(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    a, b = (host.target for host in rig.hosts)
+    assert start(install_spec([a]), env={"KERNEL_REMOTE_HOST": b}).host == b
+
+
+def test_one_connection_and_no_port(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    host = rig.hosts[0]
+    if not rig.own_address:
+        pytest.skip("hosts share the loopback interface here")
+    name = install_spec(host.target)
+    sessions = [start(name) for _ in range(3)]
+    assert host.tcp_connections() == 1
+    beyond_loopback = [
+        listener for listener in host.listening() if not listener.startswith(("127.", "[::1]"))
+    ]
+    assert {listener.rpartition(":")[2] for listener in beyond_loopback} == {str(host.port)}
+    assert len({session.provisioner._kernel.pid for session in sessions}) == 3
+
+
+# -- the network ---------------------------------------------------------------------------
+
+
+def test_a_dropped_connection_is_made_again(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    """Kernel, variables and the client's sockets survive; nobody is told that it died."""
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    session = start(install_spec(host.target))
+    session.run("kept = 'kept'")
+    host.stop_sshd(sessions=True)
+    assert session.manager.is_alive()
+    time.sleep(1)
+    assert session.manager.is_alive()
+    host.start_sshd()
+    reconnected(session)
+    assert session.value("kept") == "kept"
+
+
+def reconnected(session: Session, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not session.provisioner._kernel.life.serving:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while True:  # a request that was lost with the connection has no answer
+        try:
+            session.client.kernel_info(reply=True, timeout=1)
+        except TimeoutError:
+            assert time.monotonic() < deadline
+        else:
+            return
+
+
+def test_an_exit_while_away_is_reported_with_its_code(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    session = start(install_spec(host.target))
+    session.client.execute("import os, time; time.sleep(1); os._exit(5)")
+    time.sleep(0.3)
+    host.stop_sshd(sessions=True)
+    time.sleep(1.5)
+    assert session.manager.is_alive()
+    host.start_sshd()
+    deadline = time.monotonic() + 20
+    while session.manager.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert session.provisioner._kernel.life.exit_code == 5
+
+
+def test_dead_after_the_grace_with_the_reason(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    session = start(install_spec(host.target, network_grace=1.0))
+    host.stop_sshd(sessions=True)
+    deadline = time.monotonic() + 10
+    while session.manager.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert session.provisioner._kernel.life.reason == "the host was unreachable for 1 s"
+    host.start_sshd()
+    # It is ended when the host is back: the check that nothing is left is the assertion.
+    session.manager.shutdown_kernel(now=True)
+    deadline = time.monotonic() + 20
+    while host.processes():
+        assert time.monotonic() < deadline, host.processes()
+        time.sleep(0.1)
+        if not any("ipykernel" in " ".join(p.argv) for p in host.processes()):
+            break
+
+
+def test_shutdown_of_an_unreachable_kernel_does_not_wait(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    session = start(install_spec(host.target))
+    host.stop_sshd(sessions=True)
+    deadline = time.monotonic() + 10
+    while session.provisioner._kernel.life.serving:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    began = time.monotonic()
+    session.manager.shutdown_kernel()
+    assert time.monotonic() - began < 3
+    host.start_sshd()
+    deadline = time.monotonic() + 20
+    while any("ipykernel" in " ".join(p.argv) for p in host.processes()):
+        assert time.monotonic() < deadline, host.processes()
+        time.sleep(0.1)
+
+
+def test_a_rebooted_host(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    name = install_spec(host.target)
+    session = start(name)
+    host.power_off()
+    assert session.manager.is_alive()
+    host.power_on()
+    deadline = time.monotonic() + 40  # noticed when the keep-alives fail
+    while session.manager.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "rebooted" in session.provisioner._kernel.life.reason
+    assert start(name).value("1") == 1
