@@ -60,5 +60,7 @@ async def find_or_start_agent(transport: Transport, python: str, host: str) -> s
             host=host,
         )
     raise AgentError(
-        f"{python!r} cannot run the agent (exit code {done.returncode}): {said}", host=host
+        f"{python!r} cannot run the agent, which needs Python 3.8 or later "
+        f"(exit code {done.returncode}): {said}",
+        host=host,
     )

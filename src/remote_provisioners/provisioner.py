@@ -6,6 +6,8 @@ during the call); what has to do with a host is done in the I/O thread and await
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import getpass
 import os
 import posixpath
@@ -27,6 +29,8 @@ from .launch import LaunchRequest, authorize, build_request, request_environment
 from .lifecycle import State
 from .placement import load_balancer
 
+#: Within which a kernel that is asked to has usually ended.
+_PROMPT_END_SECONDS = 0.5
 #: Of a shutdown whose message cannot reach the kernel.
 _UNREACHABLE_WAIT_SECONDS = 0.2
 
@@ -203,7 +207,16 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             await io_thread().call(self._kernel.kill())
 
     async def shutdown_requested(self, restart: bool = False) -> None:
-        """The manager has sent its shutdown message: nothing else is to be told to anybody."""
+        """The manager has sent its shutdown message; return when the kernel has ended.
+
+        For a moment only: a kernel that takes longer is awaited by the manager, which would
+        look at one that ends at once only every 100 ms.
+        """
+        kernel = self._kernel
+        if kernel is not None and kernel.life.state is not State.UNREACHABLE:
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                ended = io_thread().call(kernel.wait())
+                await asyncio.wait_for(ended, _PROMPT_END_SECONDS)
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         """As the manager would, but no waiting for a kernel that cannot have been told."""

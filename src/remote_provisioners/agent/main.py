@@ -22,22 +22,27 @@ def main(directory: str, ready: int) -> None:
     os.chmod(path, 0o600)
     listener.listen(128)
     listener.setblocking(False)
-    identity = os.stat(path).st_ino
-    asyncio.run(Agent(directory).serve(listener, ready))
+    asyncio.run(_serve(directory, listener, ready))
     try:
-        _leave_nothing(directory, path, identity)
+        _leave_nothing(directory, path)
     except OSError:
         pass  # removed by somebody else, or an agent of another version lives next to us
 
 
-def _leave_nothing(directory: str, path: str, identity: int) -> None:
+async def _serve(directory: str, listener: socket.socket, ready: int) -> None:
+    await Agent(directory).serve(listener, ready)
+
+
+def _leave_nothing(directory: str, path: str) -> None:
     """Remove our directory, under the lock of bootstrap.py, unless a successor has it by now."""
     parent = os.path.dirname(directory)
     lock = os.open(parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.stat(path).st_ino == identity:
-            shutil.rmtree(directory, ignore_errors=True)
-            os.rmdir(parent)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == 0:
+                return
+        shutil.rmtree(directory, ignore_errors=True)
+        os.rmdir(parent)
     finally:
         os.close(lock)

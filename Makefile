@@ -1,0 +1,53 @@
+# What a newcomer runs: `make demo` and `make test`. Each makes its own environment in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint bench docs clean
+
+help:
+	@echo "make demo   run kernels on three throwaway SSH hosts of this machine"
+	@echo "make test   install what the tests need and run them all"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  measure against a local kernel and against peers"
+	@echo "make docs   write the pages that are generated from the code"
+	@echo "make clean  remove what these made"
+
+demo: .venv/demo
+	@$(BIN)/jupyter-remote demo
+
+test: .venv/test
+	@sh tests/install-programs.sh
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/test
+	@sh tests/install-programs.sh
+	$(BIN)/python -m benchmarks --write
+
+docs: .venv/test
+	$(BIN)/python docs/generate.py
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "$(PYTHON) is older than 3.10: make PYTHON=/path/to/python3.10"; exit 1; }
+	$(PYTHON) -m venv .venv \
+	  || { echo "no venv module: apt-get install python3-venv, or the like"; exit 1; }
+
+.venv/demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+.venv/test: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ .venv/demo
+
+clean:
+	rm -rf .venv .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,34 @@
+#!/bin/sh
+# The programs that tests run for real. As root on Debian they are installed; elsewhere what is
+# missing is named, and the tests that need it skip with a reason.
+set -eu
+PATH=$PATH:/usr/sbin:/sbin
+missing=
+need() { # program package
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need sshd openssh-server
+need ssh openssh-client
+need ip iproute2
+need ss iproute2
+need nft nftables
+need unshare util-linux
+need ps procps
+need R "r-base-core r-cran-irkernel"
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "not installed, some tests will skip:$missing"
+    exit 0
+fi
+echo "installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+# A service that starts by itself is no business of a test run.
+printf '#!/bin/sh\nexit 101\n' > /tmp/policy-rc.d.$$
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+    install -m 755 /tmp/policy-rc.d.$$ /usr/sbin/policy-rc.d
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
+rm -f /tmp/policy-rc.d.$$
+# shellcheck disable=SC2086 # a list of words
+apt-get -qq install --no-install-recommends $missing > /dev/null

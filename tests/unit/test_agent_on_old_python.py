@@ -1,0 +1,111 @@
+"""The agent runs on any Python from 3.8: its sources parse as 3.8, and it serves on each found."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import glob
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import remote_provisioners.agent
+from remote_provisioners.bootstrap import find_or_start_agent
+from remote_provisioners.channel import AgentChannel
+from remote_provisioners.errors import AgentError
+from remote_provisioners.io_thread import io_thread
+from remote_provisioners.transport.local import LocalTransport
+
+SOURCES = sorted(Path(remote_provisioners.agent.__file__).parent.glob("*.py"))
+
+
+def interpreters() -> dict[str, str]:
+    """A Python of each minor version that this machine has."""
+    found: dict[str, str] = {}
+    candidates = [shutil.which(f"python3.{minor}") for minor in range(6, 20)]
+    candidates += glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python"))
+    for path in [sys.executable, *candidates]:
+        if path is not None:
+            asked = subprocess.run(
+                [path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if asked.returncode == 0:
+                found.setdefault(asked.stdout.strip(), path)
+    return found
+
+
+FOUND = interpreters()
+
+
+def supported(version: str) -> bool:
+    return tuple(map(int, version.split("."))) >= (3, 8)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_parses_as_3_8(source: Path) -> None:
+    ast.parse(source.read_text(), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_imports_the_standard_library_only(source: Path) -> None:
+    for node in ast.walk(ast.parse(source.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [str(node.module)]
+        assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("version", [v for v in FOUND if supported(v)])
+def test_serves(version: str) -> None:
+    events: list[dict[str, Any]] = []
+
+    async def body() -> dict[str, Any]:
+        transport = LocalTransport()
+        path = await find_or_start_agent(transport, FOUND[version], "here")
+        channel = AgentChannel("here", events.append)
+        await transport.open(path, lambda: channel)
+        hello = await channel.request("hello", owner="test")
+        await channel.request(
+            "start",
+            kernel_id="k",
+            argv=["python", "-c", "import sys; print('said'); sys.exit(3)"],
+            substitutions={},
+            env={"A": "${HOME:-x}"},
+            request_env={},
+            cwd=[],
+            hook="export HOOKED=1",
+            python=sys.executable,
+            connection={"transport": "tcp"},
+            port_range=[0, 0],
+            resources="",
+            reports_endpoints=False,
+        )
+        while not events:
+            await asyncio.sleep(0.01)
+        await channel.request("leave")
+        channel.close()
+        await channel.closed
+        return hello
+
+    hello = io_thread().call_blocking(body(), 30)
+    assert hello["python"].startswith(version + ".")
+    assert (events[0]["event"], events[0]["exit_code"], events[0]["tail"]) == ("exited", 3, "said")
+
+
+@pytest.mark.parametrize("version", [v for v in FOUND if not supported(v)])
+def test_older_is_refused_with_the_reason(version: str) -> None:
+    said = "Unknown option: -I" if version == "2.7" else f"Python {version} is older than 3.8"
+
+    async def body() -> None:
+        with pytest.raises(AgentError, match=rf"needs Python 3\.8 or later .*{said}"):
+            await find_or_start_agent(LocalTransport(), FOUND[version], "here")
+
+    io_thread().call_blocking(body(), 30)
