@@ -133,7 +133,7 @@ class Session:
 
     @property
     def host(self) -> str:
-        return str(self.provisioner._kernel.host.spec.name)
+        return str(self.provisioner._kernel.spec.name)
 
     def close(self) -> None:
         self.client.stop_channels()

@@ -44,6 +44,8 @@ async def find_or_start_agent(transport: Transport, python: str, host: str) -> s
     """The path of the agent's socket on the host. Raises AgentError."""
     bootstrap, archive, digest = _archive()
     header = json.dumps({"digest": digest, "size": len(archive)}).encode() + b"\n"
+    if python.startswith("~/"):
+        python = "." + python[1:]  # commands are run in the home directory, and no shell helps
     command = [python, "-I", "-S", "-c", _COMMAND.format(len(bootstrap))]
     done = await transport.run(command, bootstrap + header + archive)
     for line in done.stdout.decode("utf-8", "replace").splitlines():

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .address import HostAddress
 from .forward import Forward, SocketDirectory
 from .host import Host, HostSpec
 from .io_thread import IOThread, io_thread
@@ -22,16 +23,18 @@ class Fleet:
     def __init__(self) -> None:
         #: Names this process to the agents.
         self.owner = secrets.token_hex(8)
-        self.hosts: dict[HostSpec, Host] = {}
+        self.hosts: dict[HostAddress, Host] = {}
         self._placement = Placement()
         self._sockets = SocketDirectory()
         self._response = ResponseListener(self._sockets.path)
 
     def host(self, spec: HostSpec) -> Host:
-        """The host of this configuration; not connected before somebody needs it."""
-        if spec not in self.hosts:
-            self.hosts[spec] = Host(spec, self.owner)
-        return self.hosts[spec]
+        """The host at this address; not connected before somebody needs it."""
+        host = self.hosts.get(spec.address)
+        if host is None:
+            host = self.hosts[spec.address] = Host(spec.address, self.owner)
+        host.python = spec.python or host.python
+        return host
 
     async def start(
         self,
@@ -100,12 +103,12 @@ class Fleet:
             forward.close()
             self._placement.release(spec.name)
             raise
-        return RemoteKernel(kernel_id, host, forward, grace)
+        return RemoteKernel(kernel_id, spec, host, forward, grace)
 
     def _close(self, kernel: RemoteKernel) -> None:
         kernel.host.forget(kernel)
         kernel.forward.close()
-        self._placement.release(kernel.host.spec.name)
+        self._placement.release(kernel.spec.name)
 
 
 _current: tuple[IOThread, Fleet] | None = None

@@ -37,7 +37,10 @@ _FORGET_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class HostSpec:
-    """A host as it is configured. `name` is how it was written."""
+    """A host as it is configured for a kernel. `name` is how it was written.
+
+    `python` and `hook` are the kernel's business: kernels that differ in them share the host.
+    """
 
     name: str
     address: HostAddress
@@ -61,8 +64,11 @@ class Host:
     While it has kernels, a lost connection is made again, for as long as it takes.
     """
 
-    def __init__(self, spec: HostSpec, owner: str) -> None:
-        self.spec = spec
+    def __init__(self, address: HostAddress, owner: str) -> None:
+        self.address = address
+        self.name = str(address)
+        #: The interpreter to start the agent with, when there is none.
+        self.python = ""
         self.kernels: dict[str, RemoteKernel] = {}
         #: To be ended when the host is back.
         self._unwanted: set[str] = set()
@@ -92,7 +98,7 @@ class Host:
     ) -> asyncio.Protocol:
         """Connect to an endpoint there, over the connection as it is now."""
         if self._link is None:
-            raise UnreachableError("not connected", host=self.spec.name)
+            raise UnreachableError("not connected", host=self.name)
         return await self._link.transport.open(endpoint, protocol_factory)
 
     async def expose(self, local_path: str) -> str:
@@ -138,22 +144,22 @@ class Host:
 
     async def _connect(self) -> Link:
         try:
-            opened = await transport.connect(self.spec.address)
+            opened = await transport.connect(self.address)
         except HostError as error:
-            raise error.at(self.spec.name) from None
+            raise error.at(self.name) from None
         try:
             channel, agent = await self._reach_agent(opened)
         except BaseException:
             opened.abort()
             raise
-        log.info("host %s: connected (agent %s)", self.spec.name, agent["pid"])
+        log.info("host %s: connected (agent %s)", self.name, agent["pid"])
         return Link(opened, channel, agent)
 
     async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Message]:
-        python = self.spec.python or "python3"
+        python = self.python or "python3"
         for last_try in (False, True):
-            path = await find_or_start_agent(opened, python, self.spec.name)
-            channel = AgentChannel(self.spec.name, self._on_event)
+            path = await find_or_start_agent(opened, python, self.name)
+            channel = AgentChannel(self.name, self._on_event)
             try:
                 await opened.open(path, lambda channel=channel: channel)  # type: ignore[misc]
                 return channel, await channel.request("hello", owner=self._owner)
@@ -162,15 +168,15 @@ class Host:
                 if last_try:
                     raise self._not_let_through(error) from None
             except HostError as error:
-                raise error.at(self.spec.name) from None
+                raise error.at(self.name) from None
         raise AssertionError("unreachable")
 
     def _not_let_through(self, error: Exception) -> HostError:
         """Why an agent that answers on the host itself cannot be reached from here."""
-        if self.spec.address.is_local:
-            return UnreachableError(f"the agent does not answer: {error}", host=self.spec.name)
+        if self.address.is_local:
+            return UnreachableError(f"the agent does not answer: {error}", host=self.name)
         # OpenSSH gives no reason of its own for a unix socket that it may not forward to.
-        return ForwardingError(forwarding_advice(str(error)), host=self.spec.name)
+        return ForwardingError(forwarding_advice(str(error)), host=self.name)
 
     def _connected(self, task: asyncio.Task[Link]) -> None:
         self._connecting = None
@@ -199,7 +205,7 @@ class Host:
         self._link = None
         link.channel.close()
         link.transport.abort()
-        log.warning("host %s: connection lost", self.spec.name)
+        log.warning("host %s: connection lost", self.name)
         for kernel in list(self.kernels.values()):
             kernel.on_disconnected()
         pause = _RETRY_FIRST_SECONDS
@@ -207,7 +213,7 @@ class Host:
             try:
                 await self.link()
             except RemoteProvisionerError as error:
-                log.info("host %s: not back yet: %s", self.spec.name, error.message)
+                log.info("host %s: not back yet: %s", self.name, error.message)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
                 pause = min(2 * pause, _RETRY_MOST_SECONDS)
 
@@ -219,7 +225,7 @@ class Host:
     def _told_over(self, task: asyncio.Task[Message]) -> None:
         self._told.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.debug("host %s: not told: %s", self.spec.name, task.exception())
+            log.debug("host %s: not told: %s", self.name, task.exception())
 
     def _on_event(self, event: Message) -> None:
         kernel = self.kernels.get(event.get("kernel_id", ""))

@@ -20,7 +20,7 @@ from .errors import (
     RemoteProvisionerError,
 )
 from .forward import Forward
-from .host import Host
+from .host import Host, HostSpec
 from .launch import LaunchRequest
 from .lifecycle import Lifecycle, State
 from .resources import ResourceArchive
@@ -35,8 +35,11 @@ class RemoteKernel:
     `life`, `pid`, `cwd` and `home` may be read from any thread.
     """
 
-    def __init__(self, kernel_id: str, host: Host, forward: Forward, grace: float) -> None:
+    def __init__(
+        self, kernel_id: str, spec: HostSpec, host: Host, forward: Forward, grace: float
+    ) -> None:
         self.kernel_id = kernel_id
+        self.spec = spec
         self.host = host
         self.forward = forward
         self.life = Lifecycle()
@@ -65,7 +68,7 @@ class RemoteKernel:
         except (TimeoutError, asyncio.TimeoutError):
             raise await self._timed_out(request.timeout) from None
         except RemoteProvisionerError as error:
-            raise error if error.host else error.at(self.host.spec.name) from None
+            raise error if error.host else error.at(self.spec.name) from None
         finally:
             response.forget(self.kernel_id)
             if self.life.state is not State.RUNNING:
@@ -95,8 +98,8 @@ class RemoteKernel:
             env=request.env,
             request_env={**request.request_env, **secret},
             cwd=request.cwd,
-            hook=self.host.spec.hook,
-            python=self.host.spec.python,
+            hook=self.spec.hook,
+            python=self.spec.python,
             connection={"transport": request.transport, **request.session},
             port_range=request.port_range,
             resources=resources,
@@ -119,7 +122,7 @@ class RemoteKernel:
         self.forward.serve(endpoints_of(self.connection))
 
     def _ended_early(self) -> RemoteProvisionerError:
-        host = self.host.spec.name
+        host = self.spec.name
         if self.life.state is State.LOST:
             return HostError(f"lost while the kernel started: {self.life.reason}", host=host)
         printed = f"; it printed:\n{self.life.reason}" if self.life.reason else " and no output"
@@ -139,7 +142,7 @@ class RemoteKernel:
         printed = f"; it printed:\n{tail}" if tail else "; it printed nothing"
         return LaunchTimeoutError(
             f"{what} within {seconds:g} s (launch_timeout) and was ended{printed}",
-            host=self.host.spec.name,
+            host=self.spec.name,
         )
 
     async def adopt(self, connection: Mapping[str, Any]) -> None:
@@ -149,7 +152,7 @@ class RemoteKernel:
             found = await self.host.request("adopt", kernel_id=self.kernel_id)
         except KernelStartError as error:
             self.host.forget(self)
-            raise KernelLostError(error.message, host=self.host.spec.name) from None
+            raise KernelLostError(error.message, host=self.spec.name) from None
         self._describe(found)
         self.connection = {**self.connection, **connection}  # as a launcher reported it
         self.life.launched()
@@ -213,7 +216,7 @@ class RemoteKernel:
         self._stop_grace_timer()
         if self.life.state is State.LOST:
             log.warning(
-                "kernel %s on %s: lost: %s", self.kernel_id, self.host.spec.name, self.life.reason
+                "kernel %s on %s: lost: %s", self.kernel_id, self.spec.name, self.life.reason
             )
 
     def _stop_grace_timer(self) -> None:

@@ -108,7 +108,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             await io_thread().call(self._restart(kernel, request))
         self._waited = False
         self.log.info(
-            "kernel %s: runs on %s, pid %s", self.kernel_id, kernel.host.spec.name, kernel.pid
+            "kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid
         )
         self.connection_info = self._client_connection(kernel)
         return self.connection_info
@@ -256,7 +256,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         kernel = self._kernel
         if kernel is not None:
             info["connection_info"] = {**self.connection_info, "key": kernel.connection["key"]}
-            info["host"] = kernel.host.spec.name
+            info["host"] = kernel.spec.name
             info["pid"] = kernel.pid
             info["host_connection"] = kernel.connection
         return info

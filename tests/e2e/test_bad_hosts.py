@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -212,3 +213,14 @@ def test_a_failed_start_is_followed_by_a_good_one(
     with pytest.raises(KernelStartError, match=f"host {hosts[0]}: .*exit code 4"):
         start(bad)
     assert start(install_spec(hosts)).host == hosts[1]
+
+
+def test_an_interpreter_below_home(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.run(["mkdir", "bin"])
+    host.write(f"{host.home}/bin/mine", f'#!/bin/sh\nMINE=1 exec {sys.executable} "$@"\n', 0o755)
+    session = start(install_spec(host.target, python="~/bin/mine"))
+    assert session.value("__import__('os').environ['MINE']") == "1"

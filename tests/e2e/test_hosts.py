@@ -275,3 +275,16 @@ def test_a_rebooted_host(
         time.sleep(0.1)
     assert "rebooted" in session.provisioner._kernel.life.reason
     assert start(name).value("1") == 1
+
+
+def test_kernelspecs_that_differ_share_the_connection(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    host = rig.hosts[0]
+    if not rig.own_address:
+        pytest.skip("hosts share the loopback interface here")
+    one = install_spec(host.target, name="one", environment_hook="export WHICH=one")
+    two = install_spec(host.target, name="two", environment_hook="export WHICH=two")
+    which = "__import__('os').environ['WHICH']"
+    assert [start(name).value(which) for name in (one, two)] == ["one", "two"]
+    assert host.tcp_connections() == 1

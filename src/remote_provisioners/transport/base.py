@@ -28,7 +28,10 @@ class Transport(ABC):
 
     @abstractmethod
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
-        """Run a program on the host to its end. `argv` holds no value of a user."""
+        """Run a program on the host, in the home directory, to its end.
+
+        `argv` holds no value of a user.
+        """
 
     @abstractmethod
     async def open(

@@ -36,10 +36,12 @@ class LocalTransport(Transport):
         self._closed = asyncio.Event()
 
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+        environ = login_environment()
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
-                env=login_environment(),
+                env=environ,
+                cwd=environ["HOME"],
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
