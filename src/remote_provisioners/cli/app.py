@@ -19,7 +19,7 @@ class RemoteApp(Command):
     jupyter remote spec install --user --remote-hosts=host1,host2
     jupyter remote doctor                                # does every host work? if not, why?
     """
-    subcommands = {
+    subcommands = {  # noqa: RUF012
         "spec": (SpecApp, "Install, list and remove kernelspecs whose kernels run on hosts."),
         "doctor": (DoctorApp, "Examine hosts step by step, up to a kernel that answers."),
         "demo": (DemoApp, "Start kernels on three throwaway SSH hosts on this machine."),

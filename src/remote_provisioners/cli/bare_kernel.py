@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import statistics
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any, cast
 
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.connect import KernelConnectionInfo
 
 from ..fleet import fleet
 from ..host import HostSpec
@@ -59,15 +62,14 @@ async def time_bare_kernel(spec: HostSpec, timeout: float) -> Timing:
 async def _timed(kernel: RemoteKernel, began: float, timeout: float) -> Timing:
     with zmq.asyncio.Context() as context:
         client = AsyncKernelClient(context=context)
-        client.load_connection_info(
-            {
-                "transport": "ipc",
-                "ip": kernel.forward.ip,
-                **kernel.forward.ports,
-                "key": kernel.connection["key"],
-                "signature_scheme": kernel.connection["signature_scheme"],
-            }
-        )
+        info: dict[str, Any] = {
+            "transport": "ipc",
+            "ip": kernel.forward.ip,
+            **kernel.forward.ports,
+            "key": kernel.connection["key"],
+            "signature_scheme": kernel.connection["signature_scheme"],
+        }
+        client.load_connection_info(cast(KernelConnectionInfo, info))
         client.start_channels(iopub=False, stdin=False, hb=False, control=False)
         try:
             await client.kernel_info(reply=True, timeout=timeout)
@@ -77,5 +79,5 @@ async def _timed(kernel: RemoteKernel, began: float, timeout: float) -> Timing:
                 moments.append(time.perf_counter())
         finally:
             client.stop_channels()
-    spans = [1000 * (later - before) for before, later in zip(moments, moments[1:], strict=False)]
+    spans = [1000 * (later - before) for before, later in itertools.pairwise(moments)]
     return Timing(spans[0], statistics.median(spans[1:]))

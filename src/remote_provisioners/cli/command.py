@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import textwrap
+from collections.abc import Generator
 from typing import Any, NoReturn
 
 from jupyter_core.application import JupyterApp, base_aliases, base_flags
-from traitlets.config import ConfigFileNotFound
-from traitlets.config.loader import KVArgParseConfigLoader
+from traitlets import Unicode
+from traitlets.config.loader import ConfigFileNotFound, KVArgParseConfigLoader
 
 from .. import __version__
 from ..errors import RemoteProvisionerError
@@ -36,8 +39,26 @@ class CommandError(Exception):
 class _StrictLoader(KVArgParseConfigLoader):
     """An option that does not exist is an error: traitlets only warns, and goes on without."""
 
+    def _parse_args(self, args: Any) -> None:
+        self.parser.error = self._misused  # type: ignore[method-assign]
+        super()._parse_args(args)
+
+    def _misused(self, message: str) -> NoReturn:
+        # argparse takes whatever begins with a dash for an option that waits for its value.
+        option = re.match(r"argument (-+([\w-]+)):", message)
+        if option and option[2] not in self.aliases:
+            message = f"unknown option {option[1]}"
+        raise CommandError(f"{message} (see --help)", MISUSED)
+
     def _handle_unrecognized_alias(self, arg: str) -> None:
-        raise CommandError(f"unknown option --{arg} (see --help)", MISUSED)
+        self._misused(f"unknown option --{arg}")
+
+
+class Text(Unicode[str, Any]):
+    """Text as it was given: traitlets' own makes a leading ~ this machine's home directory."""
+
+    def from_string(self, s: str) -> str:
+        return s
 
 
 class Command(JupyterApp):
@@ -45,8 +66,8 @@ class Command(JupyterApp):
 
     version = __version__
     # JupyterApp's are about configuration files to generate and prompts to answer: we have none.
-    aliases = {name: base_aliases[name] for name in ("config", "log-level")}
-    flags = {"debug": base_flags["debug"]}
+    aliases = {n: base_aliases[n] for n in ("config", "log-level")}  # noqa: RUF012
+    flags = {"debug": base_flags["debug"]}  # noqa: RUF012
     #: Whether the options that hosting applications are configured with are this command's too.
     reads_hosting_config = False
 
@@ -64,7 +85,14 @@ class Command(JupyterApp):
         except (CommandError, RemoteProvisionerError) as error:
             self._end(error)
 
-    def load_config_file(self, suppress_errors: bool = True) -> None:
+    def emit_examples(self) -> Generator[str, None, None]:
+        """traitlets' own indents the first line less than the others."""
+        if self.examples:
+            yield "Examples\n========\n"
+            yield textwrap.indent(textwrap.dedent(str(self.examples)).strip("\n"), "    ")
+            yield ""
+
+    def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
         """Our own configuration file, and those of hosting applications; by `initialize`."""
         super().load_config_file(suppress_errors)
         for name in _HOSTING_CONFIGS if self.reads_hosting_config else ():

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jupyter_client.kernelspec import KernelSpecManager
-from traitlets import Bool, TraitError, Unicode
+from traitlets import Bool, TraitError
 
 from ..address import HostAddress
 from ..config import RemoteProvisionerConfigMixin
 from ..errors import ConfigurationError
 from ..host import HostSpec
 from ..io_thread import close_io_thread, io_thread
-from .command import FAILED, MISUSED, Command, CommandError
+from .command import FAILED, MISUSED, Command, CommandError, Text
 from .examination import Examination
 from .findings import Finding, HostFindings
 from .installed import installed_specs
@@ -51,25 +51,23 @@ class DoctorApp(Command):
     jupyter remote doctor host1 me@host2:2222 --python=/opt/venv/bin/python
     jupyter remote doctor host1 --environment-hook='module load python'
     """
-    aliases = {
-        **Command.aliases,
+    aliases = Command.aliases | {
         "python": "DoctorApp.python",
         "environment-hook": "DoctorApp.environment_hook",
         "timeout": "DoctorApp.timeout",
     }
-    flags = {
-        **Command.flags,
+    flags = Command.flags | {
         "json": ({"DoctorApp": {"json_output": True}}, "Print JSON."),
     }
     reads_hosting_config = True
 
-    python = Unicode(
-        help="The interpreter on the hosts, instead of the configured one."
-    ).tag(config=True)
-    environment_hook = Unicode(
-        help="The environment hook to try, instead of the configured one."
-    ).tag(config=True)
-    timeout = Unicode("30", help="Seconds that each check may take.").tag(config=True)
+    python = Text(help="The interpreter on the hosts, instead of the configured one.").tag(
+        config=True
+    )
+    environment_hook = Text(help="The environment hook to try, instead of the configured one.").tag(
+        config=True
+    )
+    timeout = Text("30", help="Seconds that each check may take.").tag(config=True)
     json_output = Bool(False, help="Print JSON.").tag(config=True)
 
     def run(self) -> int:
@@ -91,7 +89,7 @@ class DoctorApp(Command):
         return seconds
 
     async def _examine(self, patients: Sequence[Patient], timeout: float) -> list[HostFindings]:
-        """Examine all at once; print them in order, each as soon as it and those before are done."""
+        """Examine all at once, print them in order: each as soon as those before it are done."""
         running = [asyncio.ensure_future(_examined(patient, timeout)) for patient in patients]
         findings = []
         try:
@@ -138,8 +136,9 @@ class DoctorApp(Command):
         return [self._by_general_options(name) for name in self._general_options().remote_hosts]
 
     def _by_general_options(self, name: str) -> Patient:
+        options = self._general_options()
         try:
-            return Patient(self._general_options().host_spec(name))
+            return Patient(options.host_spec(name))
         except ConfigurationError as error:
             return Patient(HostSpec(name, HostAddress(""), "", ""), (), error.message)
 

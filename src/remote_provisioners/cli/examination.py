@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -36,16 +37,17 @@ _CHECKS: dict[type[RemoteProvisionerError], str] = {
     ForwardingError: "forwarding",
     AgentError: "agent",
 }
-#: What to do, by check. What the other errors say has it already.
+#: What to do, by check; {ssh}, {hook} and {python} are the commands for this host. What the
+#: errors of the other checks say has it already.
 _ADVICE = {
     "name": "check the spelling, or say where the host is: HostName in ~/.ssh/config",
-    "port": "is sshd running there, on this port (Port in ~/.ssh/config, or HOST:PORT), and does "
+    "port": "is sshd running there, on this port (HOST:PORT, or Port in ~/.ssh/config), and does "
     "a firewall let us through?",
-    "ssh": "see what `ssh -v HOST true` says",
-    "agent": "name an interpreter that is there by --python (option `python`): 3.8 or later",
-    "hook": "try it on the host: bash -c 'HOOK'; it must end with exit code 0",
+    "ssh": "see what `{ssh} -v` says",
+    "agent": "put that right on the host, or name another interpreter (3.8 or later) by --python",
+    "hook": "try it on the host: {hook}; it must end with exit code 0",
     "interpreter": "name one that is there by --python (option `python`)",
-    "kernel": "try it on the host: PYTHON -m ipykernel_launcher",
+    "kernel": "try it on the host: {python} -m ipykernel_launcher",
 }
 
 
@@ -107,18 +109,19 @@ class Examination:
         except RemoteProvisionerError as error:
             if check not in ("port", "hook", "kernel"):
                 check = _CHECKS.get(type(error), check)
-            return Finding(check, False, error.message, self._advice(check))
+            advice = "" if "option `python`" in error.message else self._advice(check)
+            return Finding(check, False, error.message, advice)
         return None if seen is None else Finding(check, True, seen)
 
     def _advice(self, check: str) -> str:
-        advice = _ADVICE.get(check, "")
-        for word, value in (
-            ("HOST", str(self.spec.address)),
-            ("HOOK", self.spec.hook),
-            ("PYTHON", self._program),
-        ):
-            advice = advice.replace(word, value or word)
-        return advice
+        address = self.spec.address
+        host = f"{address.user}@{address.host}" if address.user else address.host
+        ssh = ["ssh", *(["-p", str(address.port)] if address.port else []), host]
+        return _ADVICE.get(check, "").format(
+            ssh=shlex.join(ssh),
+            hook=shlex.join(["bash", "-c", self.spec.hook]),
+            python=self._program or "python",
+        )
 
     # -- the checks, in order ---------------------------------------------------------------
 
@@ -182,8 +185,10 @@ class Examination:
 
     async def _examined(self) -> dict[str, Any]:
         """What the agent sees after the environment hook. Raises KernelStartError for a hook."""
-        return await (await fleet()).host(self.spec).request(
-            "examine", hook=self.spec.hook, python=self.spec.python, package=PACKAGE
+        return (
+            await (await fleet())
+            .host(self.spec)
+            .request("examine", hook=self.spec.hook, python=self.spec.python, package=PACKAGE)
         )
 
     async def _kernel(self) -> str:

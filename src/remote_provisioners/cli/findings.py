@@ -51,7 +51,7 @@ class HostFindings:
 
     def text(self) -> str:
         specs = f" (kernelspec {', '.join(self.kernelspecs)})" if self.kernelspecs else ""
-        return "\n".join([self.host + specs, *(l for f in self.checks for l in f.lines())])
+        return "\n".join([self.host + specs, *(line for f in self.checks for line in f.lines())])
 
     def as_json(self) -> dict[str, Any]:
         return {

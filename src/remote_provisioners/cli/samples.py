@@ -18,9 +18,7 @@ def samples() -> dict[str, Path]:
     return {file.parent.name: file.parent for file in sorted(_DIRECTORY.glob("*/kernel.json"))}
 
 
-def write_sample(
-    sample: Path, target: Path, display_name: str, options: Mapping[str, Any]
-) -> None:
+def write_sample(sample: Path, target: Path, display_name: str, options: Mapping[str, Any]) -> None:
     """Copy a sample to `target`, a new directory, with the provisioner's `options` in it.
 
     Whoever may read `target` may read what is in it: kernelspecs are installed for others too.

@@ -16,7 +16,7 @@ class SpecApp(Command):
     jupyter remote spec list
     jupyter remote spec remove python_distributed
     """
-    subcommands = {
+    subcommands = {  # noqa: RUF012
         "install": (SpecInstallApp, "Install a sample kernelspec, with the hosts it is to use."),
         "list": (SpecListApp, "List the installed kernelspecs whose kernels run on hosts."),
         "remove": (SpecRemoveApp, "Remove one of them."),

@@ -13,7 +13,7 @@ from traitlets.config import Config
 
 from ..config import RemoteProvisionerConfigMixin, option_names
 from ..errors import ConfigurationError
-from .command import Command, CommandError
+from .command import Command, CommandError, Text
 from .installed import read_spec
 from .samples import DEFAULT_SAMPLE, samples, write_sample
 
@@ -45,16 +45,14 @@ class SpecInstallApp(Command):
     # with the hosting application's environment, for hosts that have the same path
     jupyter remote spec install --sys-prefix --python=/opt/venv/bin/python
     """
-    classes = [RemoteProvisionerConfigMixin]
-    aliases = {
-        **Command.aliases,
+    classes = [RemoteProvisionerConfigMixin]  # noqa: RUF012
+    aliases = Command.aliases | {
         "name": "SpecInstallApp.kernel_name",
         "display-name": "SpecInstallApp.display_name",
         "prefix": "SpecInstallApp.prefix",
         **{name.replace("_", "-"): f"{_OPTIONS}.{name}" for name in option_names()},
     }
-    flags = {
-        **Command.flags,
+    flags = Command.flags | {
         "user": ({"SpecInstallApp": {"user": True}}, "Install for this user only."),
         "sys-prefix": (
             {"SpecInstallApp": {"sys_prefix": True}},
@@ -67,7 +65,7 @@ class SpecInstallApp(Command):
     }
 
     kernel_name = Unicode(help="The kernelspec's name; default: the sample's.").tag(config=True)
-    display_name = Unicode(help="The name shown to users; default: the sample's.").tag(config=True)
+    display_name = Text(help="The name shown to users; default: the sample's.").tag(config=True)
     prefix = Unicode(help="Install into PREFIX/share/jupyter/kernels.").tag(config=True)
     user = Bool(False).tag(config=True)
     sys_prefix = Bool(False).tag(config=True)
@@ -88,7 +86,7 @@ class SpecInstallApp(Command):
                 f"a kernelspec {name!r} that is not ours is in {destination}: choose another "
                 "--name, or --replace it"
             )
-        self._install(manager, known[sample], name, options)
+        self._install(known[sample], name, destination, options)
         print(f"Installed {name} in {destination}")
         first = manager.find_kernel_specs().get(name, "")
         if first and Path(first).resolve() != destination.resolve():
@@ -128,9 +126,9 @@ class SpecInstallApp(Command):
     def _destination(self, manager: KernelSpecManager, name: str) -> Path:
         return Path(manager._get_destination_dir(name, **self._where()))
 
-    def _install(
-        self, manager: KernelSpecManager, sample: Path, name: str, options: dict[str, Any]
-    ) -> None:
+    def _install(self, sample: Path, name: str, destination: Path, options: dict[str, Any]) -> None:
+        # One that looks in this place only, so that it has nothing to warn of: we say it better.
+        manager = KernelSpecManager(parent=self, kernel_dirs=[str(destination.parent)])
         with tempfile.TemporaryDirectory() as temporary:
             source = Path(temporary, "kernelspec")
             write_sample(sample, source, self.display_name, options)
@@ -139,6 +137,9 @@ class SpecInstallApp(Command):
             except ValueError as error:
                 raise CommandError(str(error)) from None
             except OSError as error:
-                advice = "" if self.user else ": install with --user, --sys-prefix or --prefix=DIR"
-                where = error.filename or self._destination(manager, name)
-                raise CommandError(f"cannot write {where} ({error.strerror or error}){advice}") from None
+                given = self.user or self.sys_prefix or self.prefix
+                advice = "" if given else ": install with --user, --sys-prefix or --prefix=DIR"
+                where = error.filename or destination
+                raise CommandError(
+                    f"cannot write {where} ({error.strerror or error}){advice}"
+                ) from None

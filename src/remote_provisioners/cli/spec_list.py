@@ -25,8 +25,7 @@ class SpecListApp(Command):
     jupyter remote spec list
     jupyter remote spec list --json
     """
-    flags = {
-        **Command.flags,
+    flags = Command.flags | {
         "json": ({"SpecListApp": {"json_output": True}}, "Print JSON."),
     }
     reads_hosting_config = True

@@ -1,0 +1,131 @@
+"""``jupyter remote demo``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from traitlets import Bool
+
+from .command import Command, CommandError
+from .demo_site import DemoSite
+
+_NEEDED = ("ipykernel", "nbclient", "nbformat")
+_ROW = "{:<10}{:<8}{:>8}{:>10}{:>11}"
+
+
+class DemoApp(Command):
+    name = "jupyter-remote-demo"
+    description = """Start kernels on three throwaway SSH hosts on this machine.
+
+    The hosts are SSH servers on loopback with keys of their own, a home directory and a name
+    each. A notebook is run once on each of them by way of the `python_distributed` kernelspec;
+    then everything is ended and removed. Nothing of yours is read or changed: not ~/.ssh, not
+    your kernelspecs. With --lab, JupyterLab is opened on the same hosts instead.
+    """
+    examples = """
+    jupyter remote demo
+    jupyter remote demo --lab
+    """
+    flags = Command.flags | {
+        "lab": ({"DemoApp": {"lab": True}}, "Open JupyterLab on the hosts; they end with it."),
+        "no-browser": (
+            {"DemoApp": {"browser": False}},
+            "With --lab: only print where JupyterLab is.",
+        ),
+    }
+
+    lab = Bool(False, help="Open JupyterLab on the hosts.").tag(config=True)
+    browser = Bool(True, help="Show JupyterLab in a browser.").tag(config=True)
+
+    def run(self) -> int:
+        self.words(0, "no arguments")
+        _require(_NEEDED, "remote-provisioners[demo]")
+        if self.lab:
+            _require(("jupyterlab",), "jupyterlab")
+        with _ended_by_signals(), DemoSite() as site:
+            site.install_kernelspec(
+                {
+                    "remote_hosts": list(site.names),
+                    "load_balancing_algorithm": "round-robin",
+                    "python": sys.executable,
+                }
+            )
+            if self.lab:
+                from .demo_lab import run_lab  # noqa: PLC0415
+
+                return run_lab(site, self.browser)
+            _run_notebooks(site)
+        print("Every kernel and every host is ended, and nothing of them is left.")
+        return 0
+
+
+def _run_notebooks(site: DemoSite) -> None:
+    """Run the notebook once for each host and print what it found. Raises CommandError."""
+    from .demo_notebook import RESULT  # noqa: PLC0415
+
+    print(f"Three SSH hosts on this machine: {', '.join(site.names)}")
+    print(_ROW.format("KERNEL", "HOST", "PID", "START", "RESULT"), flush=True)
+    hosts = []
+    for seen in _notebooks(site):
+        if "error" in seen:
+            raise CommandError(f"the notebook did not run: {seen['error']}")
+        start = f"{seen['milliseconds']:.0f} ms"
+        print(
+            _ROW.format(seen["kernel"][:8], seen["host"], seen["pid"], start, seen["result"]),
+            flush=True,
+        )
+        if seen["result"] != RESULT:
+            raise CommandError(f"the result is wrong: it should be {RESULT}")
+        hosts.append(seen["host"])
+    if sorted(hosts) != sorted(site.names):
+        ran = ", ".join(hosts) or "none"
+        raise CommandError(f"one kernel on each of {', '.join(site.names)} expected, ran: {ran}")
+
+
+def _notebooks(site: DemoSite) -> Iterator[dict[str, Any]]:
+    """What the notebook says, each time that it is run."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.demo_notebook", str(len(site.names))],
+        env=site.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield json.loads(line)
+        process.wait()
+    finally:
+        process.kill()  # what it leaves behind is the hosts' and the directory's, which end now
+        process.communicate()
+
+
+def _require(modules: tuple[str, ...], requirement: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(
+            f'needs {", ".join(missing)}, not installed here: pip install "{requirement}"'
+        )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Be ended by SIGTERM and SIGHUP as by Ctrl-C: with everything that was started."""
+
+    def end(signum: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    before = {s: signal.signal(s, end) for s in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

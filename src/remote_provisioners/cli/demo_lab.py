@@ -1,0 +1,77 @@
+"""JupyterLab on the demo's hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+
+import nbformat
+
+from .command import CommandError
+from .demo_notebook import notebook
+from .demo_site import DemoSite
+
+_NOTEBOOK = "demo.ipynb"
+_START_SECONDS = 60
+_END_SECONDS = 15
+
+
+def run_lab(site: DemoSite, browser: bool) -> int:
+    """Run JupyterLab until its user ends it; `browser`: and show it. Returns its exit code."""
+    work = site.home / "work"
+    work.mkdir()
+    nbformat.write(notebook(), str(work / _NOTEBOOK))  # type: ignore[no-untyped-call]
+    # Its browser would be started with the site's home: a browser of the user's own is ours to
+    # start. And it is for its user only: on loopback, with a token, in a container often as root.
+    as_root = ["--allow-root"] if os.geteuid() == 0 else []
+    lab = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", *as_root],
+        cwd=work,
+        env=site.environ,
+    )
+    try:
+        url = _url(site, lab)
+        print(f"\nJupyterLab, with kernels on {', '.join(site.names)}: {url}\n", flush=True)
+        if browser:
+            webbrowser.open(url)
+        return _wait(lab)
+    finally:
+        _end(lab)
+
+
+def _url(site: DemoSite, lab: subprocess.Popen[bytes]) -> str:
+    """Where it is, with its token. Raises CommandError when it does not start."""
+    runtime = Path(site.environ["JUPYTER_RUNTIME_DIR"])
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and lab.poll() is None:
+        for path in runtime.glob("jpserver-*.json"):
+            with contextlib.suppress(ValueError):  # half written
+                server = json.loads(path.read_text("utf-8"))
+                return f"{server['url']}lab/tree/{_NOTEBOOK}?token={server['token']}"
+        time.sleep(0.1)
+    raise CommandError("JupyterLab did not start (why is said above)")
+
+
+def _wait(lab: subprocess.Popen[bytes]) -> int:
+    """Ctrl-C is for JupyterLab, which asks whether it is meant."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return max(lab.wait(), 0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(lab: subprocess.Popen[bytes]) -> None:
+    lab.terminate()
+    try:
+        lab.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        lab.kill()
+        lab.wait()

@@ -1,0 +1,257 @@
+"""``jupyter remote spec``: what it installs, lists, removes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_provisioners.cli.samples import samples
+
+
+class CommandLine:
+    """``jupyter remote spec`` as a user with an empty home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.kernels = home / "data" / "kernels"
+        self.environ = {k: v for k, v in os.environ.items() if not k.startswith(("RP_", "JUPYTER"))}
+        self.environ |= {
+            "HOME": str(home),
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "IPYTHONDIR": str(home / "ipython"),
+        }
+
+    def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "remote_provisioners.cli.app", "spec", *words],
+            env={**self.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def refused(self, *words: str, status: int = 1, **environ: str) -> str:
+        """The one line that is said when it does not work."""
+        done = self.run(*words, **environ)
+        assert done.returncode == status, done
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        return line
+
+    def kernel_json(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.kernels / name / "kernel.json").read_text())
+        return content
+
+    def listed(self, **environ: str) -> dict[str, dict[str, Any]]:
+        done = self.run("list", "--json", **environ)
+        assert done.returncode == 0, done.stderr
+        return {spec["name"]: spec for spec in json.loads(done.stdout)["kernelspecs"]}
+
+    def foreign(self, name: str, **metadata: Any) -> Path:
+        """A kernelspec of somebody else."""
+        directory = self.kernels / name
+        directory.mkdir(parents=True)
+        content = {"argv": ["x"], "display_name": name, "language": "x", "metadata": metadata}
+        (directory / "kernel.json").write_text(json.dumps(content))
+        return directory
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+def test_installs_the_default_sample(command: CommandLine) -> None:
+    done = command.run("install", "--user")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(command.kernels / "python_distributed") in done.stdout
+    content = command.kernel_json("python_distributed")
+    assert content["argv"] == ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    assert content["metadata"] == {
+        "debugger": True,
+        "kernel_provisioner": {"provisioner_name": "distributed-provisioner", "config": {}},
+    }
+
+
+@pytest.mark.parametrize("name", sorted(samples()))
+def test_installs_each_sample_whole(command: CommandLine, name: str) -> None:
+    assert command.run("install", name, "--user").returncode == 0
+    source = {p.name for p in samples()[name].iterdir()} - {"__pycache__"}
+    assert {path.name for path in (command.kernels / name).iterdir()} == source
+
+
+def test_options_go_into_the_stanza(command: CommandLine) -> None:
+    done = command.run(
+        "install",
+        "--user",
+        "--name=gpu",
+        "--display-name=On a GPU",
+        "--remote-hosts=a,me@b:2222",
+        "--load-balancing-algorithm=least-connection",
+        "--python=/opt/x/bin/python",
+        "--environment-hook=source /opt/x; y='$z'",
+        "--launch-timeout=7",
+        "--authorized-users=bob,alice",
+    )
+    assert done.returncode == 0, done.stderr
+    content = command.kernel_json("gpu")
+    assert content["display_name"] == "On a GPU"
+    assert content["metadata"]["kernel_provisioner"]["config"] == {
+        "remote_hosts": ["a", "me@b:2222"],
+        "load_balancing_algorithm": "least-connection",
+        "python": "/opt/x/bin/python",
+        "environment_hook": "source /opt/x; y='$z'",
+        "launch_timeout": 7.0,
+        "authorized_users": ["alice", "bob"],
+    }
+
+
+def test_options_of_the_environment_stay_there(command: CommandLine) -> None:
+    command.run("install", "--user", "--python=/x", RP_REMOTE_HOSTS="a,b")
+    stanza = command.kernel_json("python_distributed")["metadata"]["kernel_provisioner"]
+    assert stanza["config"] == {"python": "/x"}
+
+
+def test_whoever_may_enter_the_directory_may_read_it(command: CommandLine, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        command.run("install", f"--prefix={tmp_path}/p")
+    finally:
+        os.umask(before)
+    directory = tmp_path / "p/share/jupyter/kernels/python_distributed"
+    assert directory.stat().st_mode & 0o777 == 0o755
+    assert (directory / "kernel.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_prefix_where_jupyter_does_not_look_is_said(command: CommandLine, tmp_path: Path) -> None:
+    done = command.run("install", f"--prefix={tmp_path}/p")
+    assert done.returncode == 0
+    assert f"add {tmp_path}/p/share/jupyter to JUPYTER_PATH" in done.stderr
+
+
+def test_one_that_hides_it_is_said(command: CommandLine, tmp_path: Path) -> None:
+    command.run("install", "--user")
+    path = str(tmp_path / "p/share/jupyter")
+    done = command.run("install", f"--prefix={tmp_path}/p", JUPYTER_PATH=path)
+    assert done.returncode == 0
+    assert done.stderr == ""  # JUPYTER_PATH comes first
+    command.run("install", "--user", JUPYTER_PATH=path)
+    done = command.run("install", "--user", JUPYTER_PATH=path)
+    assert f"hidden by another kernelspec of this name in {path}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--remote-hosts=a,b c", "cannot read the host 'b c'"),
+        ("--remote-hosts=", "remote_hosts is empty"),
+        ("--load-balancing-algorithm=fastest", "known: least-connection, round-robin"),
+        ("--launch-timeout=soon", "--launch-timeout: "),
+        ("--launch-timeout=-1", "must be a positive number"),
+        ("--port-range=1..2", "ports are 1024 to 65535"),
+        ("--name=a/b", "Invalid kernel name"),
+        ("--sys-prefix", "choose one of --user, --sys-prefix and --prefix"),
+        ("--prefix=x", "choose one of --user, --sys-prefix and --prefix"),
+        ("nosuch", "no sample 'nosuch' (known: python_distributed"),
+    ],
+)
+def test_a_bad_value_is_one_line(command: CommandLine, option: str, said: str) -> None:
+    line = command.refused("install", "--user", option)
+    assert line.startswith("jupyter remote spec install: ")
+    assert said in line
+    assert not command.kernels.exists()
+
+
+@pytest.mark.parametrize("words", [("--hosts=a",), ("--frobnicate",), ("-x",), ("a", "b")])
+def test_what_cannot_be_understood_is_status_2(command: CommandLine, words: tuple[str]) -> None:
+    line = command.refused("install", *words, status=2)
+    assert words[-1].partition("=")[0] in line
+
+
+def test_no_permission_says_where_to_install(command: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = command.refused("install", f"--prefix={tmp_path}/file")
+    assert f"cannot write {tmp_path}/file/share (Not a directory)" in line
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_no_permission_for_all_users(command: CommandLine) -> None:
+    assert "install with --user" in command.refused("install")
+
+
+def test_ours_is_replaced_others_only_on_demand(command: CommandLine) -> None:
+    command.run("install", "--user", "--remote-hosts=a")
+    assert command.run("install", "--user", "--remote-hosts=b").returncode == 0
+    assert command.listed()["python_distributed"]["remote_hosts"] == ["b"]
+    directory = command.foreign("theirs")
+    before = (directory / "kernel.json").read_text()
+    assert "not ours" in command.refused("install", "--user", "--name=theirs")
+    assert (directory / "kernel.json").read_text() == before
+    assert command.run("install", "--user", "--name=theirs", "--replace").returncode == 0
+    assert "theirs" in command.listed()
+
+
+def test_list_shows_what_a_kernel_would_get(command: CommandLine) -> None:
+    command.run("install", "--user", "--name=own", "--remote-hosts=a,b")
+    command.run("install", "--user", "--name=general")
+    command.foreign("theirs")
+    command.foreign("local", kernel_provisioner={"provisioner_name": "local-provisioner"})
+    listed = command.listed(RP_REMOTE_HOSTS="c", RP_LOAD_BALANCING_ALGORITHM="least-connection")
+    assert {name: spec["remote_hosts"] for name, spec in listed.items()} == {
+        "own": ["a", "b"],
+        "general": ["c"],
+    }
+    assert listed["own"]["load_balancing_algorithm"] == "least-connection"
+    assert listed["own"]["directory"] == str(command.kernels / "own")
+    text = command.run("list").stdout.splitlines()
+    assert [line.split()[0] for line in text] == ["NAME", "general", "own"]
+    assert "a,b" in text[2]
+
+
+def test_list_reads_the_hosting_applications_configuration(command: CommandLine) -> None:
+    command.run("install", "--user")
+    config = command.home / "config"
+    config.mkdir(exist_ok=True)
+    (config / "jupyter_server_config.py").write_text(
+        "c.RemoteProvisionerConfigMixin.remote_hosts = ['from-file']\n"
+    )
+    listed = command.listed(RP_REMOTE_HOSTS="from-environment")
+    assert listed["python_distributed"]["remote_hosts"] == ["from-file"]
+
+
+def test_list_shows_a_stanza_that_cannot_be_used(command: CommandLine) -> None:
+    stanza = {"provisioner_name": "distributed-provisioner", "config": {"remote_host": "a"}}
+    command.foreign("broken", kernel_provisioner=stanza)
+    assert "unknown option remote_host" in command.listed()["broken"]["error"]
+    assert "unknown option remote_host" in command.run("list").stdout
+
+
+def test_list_of_nothing(command: CommandLine) -> None:
+    done = command.run("list")
+    assert (done.returncode, "jupyter remote spec install" in done.stdout) == (0, True)
+
+
+def test_remove_takes_ours_only(command: CommandLine) -> None:
+    command.run("install", "--user")
+    theirs = command.foreign("theirs")
+    assert command.run("remove", "python_distributed").returncode == 0
+    assert not (command.kernels / "python_distributed").exists()
+    assert "no kernelspec" in command.refused("remove", "python_distributed")
+    assert "not ours" in command.refused("remove", "theirs")
+    assert theirs.is_dir()
+    assert "NAME is missing" in command.refused("remove", status=2)
+
+
+def test_no_subcommand_lists_them(command: CommandLine) -> None:
+    done = command.run()
+    assert done.returncode == 2
+    assert "install" in done.stdout
+    assert "unknown subcommand 'bogus'" in command.refused("bogus", status=2)
