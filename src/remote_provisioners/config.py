@@ -41,15 +41,15 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-class _TextOption(_FromEnvironment, Unicode[str, Any]):
-    pass
+class Text(_FromEnvironment, Unicode[str, Any]):
+    """Text."""
 
 
-class _SecondsOption(_FromEnvironment, Float[float, Any]):
-    pass
+class Seconds(_FromEnvironment, Float[float, Any]):
+    """A number of seconds."""
 
 
-class _ListOption(_FromEnvironment, List[str]):
+class Names(_FromEnvironment, List[str]):
     """A list, or comma-separated text."""
 
     def set(self, obj: Any, value: Any) -> None:
@@ -62,7 +62,7 @@ class _ListOption(_FromEnvironment, List[str]):
         return [word for text in s_list for word in _words(text)]
 
 
-class _SetOption(_FromEnvironment, Set):
+class NameSet(_FromEnvironment, Set):
     """A set, a list, or comma-separated text."""
 
     def set(self, obj: Any, value: Any) -> None:
@@ -75,7 +75,7 @@ class _SetOption(_FromEnvironment, Set):
         return {word for text in s_list for word in _words(text)}
 
 
-class _PerHostOption(_FromEnvironment, Union):
+class TextByHost(_FromEnvironment, Union):
     """A text for all hosts, or a table of texts by host as it is written in remote_hosts."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -88,7 +88,7 @@ class _PerHostOption(_FromEnvironment, Union):
 class RemoteProvisionerConfigMixin(Configurable):
     """The options of every provisioner of this package."""
 
-    remote_hosts = _ListOption(
+    remote_hosts = Names(
         trait=Unicode(),
         default_value=["localhost"],
         help="""The hosts that kernels are started on: host, user@host, user@host:port, an alias
@@ -96,44 +96,44 @@ class RemoteProvisionerConfigMixin(Configurable):
         comma-separated text.""",
     ).tag(config=True)
 
-    load_balancing_algorithm = _TextOption(
+    load_balancing_algorithm = Text(
         "round-robin",
         help="""How the host of a kernel is chosen: round-robin (each in turn) or
         least-connection (the one with the fewest kernels of this server). A start request's
         KERNEL_REMOTE_HOST by-passes it.""",
     ).tag(config=True)
 
-    authorized_users = _SetOption(
+    authorized_users = NameSet(
         trait=Unicode(),
         help="""The user names (KERNEL_USERNAME, else the server's user) that may start kernels;
         empty: all but the unauthorized ones. Others get an HTTP 403.""",
     ).tag(config=True)
 
-    unauthorized_users = _SetOption(
+    unauthorized_users = NameSet(
         trait=Unicode(),
         default_value={"root"},
         help="""The user names that may not be given as KERNEL_USERNAME; takes precedence over
         authorized_users. A request without KERNEL_USERNAME is not compared with it.""",
     ).tag(config=True)
 
-    port_range = _TextOption(
+    port_range = Text(
         "0..0",
         help="""The ports, lower..upper, that kernels on a host bind on its loopback interface;
         at least 1000 of them; 0..0 is any. Kernels on unix sockets (ipykernel) use none.""",
     ).tag(config=True)
 
-    launch_timeout = _SecondsOption(
+    launch_timeout = Seconds(
         30.0,
         help="""Seconds from the start request until the kernel's ports are open; then it is
         ended. A start request's KERNEL_LAUNCH_TIMEOUT takes precedence.""",
     ).tag(config=True)
 
-    network_grace = _SecondsOption(
+    network_grace = Seconds(
         600.0,
         help="""Seconds for which a kernel counts as alive while its host cannot be reached.""",
     ).tag(config=True)
 
-    python = _PerHostOption(
+    python = TextByHost(
         default_value="",
         help="""The interpreter on the hosts that `python` in a kernelspec's argv stands for and
         that runs the agent (3.8 or later): a text for all, or a table by host. Empty: the first
@@ -141,7 +141,7 @@ class RemoteProvisionerConfigMixin(Configurable):
         server's own.""",
     ).tag(config=True)
 
-    environment_hook = _PerHostOption(
+    environment_hook = TextByHost(
         default_value="",
         help="""Shell text of the operator that sets up the environment of kernels on the hosts,
         such as `module load python` or `source /opt/venv/bin/activate`: a text for all, or a

@@ -8,7 +8,9 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
+
+from jupyter_client.connect import KernelConnectionInfo
 
 from .agent.endpoints import endpoints_of
 from .agent.wire import Message
@@ -144,6 +146,15 @@ class RemoteKernel:
             f"{what} within {seconds:g} s (launch_timeout) and was ended{printed}",
             host=self.spec.name,
         )
+
+    def client_connection(self) -> KernelConnectionInfo:
+        """What a client here needs to speak to it: endpoints of this machine, and the key."""
+        info: dict[str, Any] = {"transport": "ipc", "ip": self.forward.ip, **self.forward.ports}
+        for name in ("signature_scheme", "curve_publickey", "curve_secretkey"):
+            if name in self.connection:
+                info[name] = self.connection[name]
+        info["key"] = self.connection["key"].encode("ascii")
+        return cast(KernelConnectionInfo, info)
 
     async def adopt(self, connection: Mapping[str, Any]) -> None:
         """Take charge of a kernel that runs on the host. Raises HostError, KernelLostError."""

@@ -107,10 +107,8 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         else:
             await io_thread().call(self._restart(kernel, request))
         self._waited = False
-        self.log.info(
-            "kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid
-        )
-        self.connection_info = self._client_connection(kernel)
+        self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid)
+        self.connection_info = kernel.client_connection()
         return self.connection_info
 
     def _session(self) -> dict[str, Any]:
@@ -131,21 +129,6 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             session["curve_publickey"] = manager.curve_publickey.decode("ascii")
             session["curve_secretkey"] = manager.curve_secretkey.decode("ascii")
         return session
-
-    def _client_connection(self, kernel: RemoteKernel) -> KernelConnectionInfo:
-        shared: dict[str, Any] = {
-            name: kernel.connection[name]
-            for name in ("signature_scheme", "curve_publickey", "curve_secretkey")
-            if name in kernel.connection
-        }
-        info: dict[str, Any] = {
-            "transport": "ipc",
-            "ip": kernel.forward.ip,
-            **kernel.forward.ports,
-            **shared,
-        }
-        info["key"] = kernel.connection["key"].encode("ascii")
-        return info  # type: ignore[return-value]
 
     async def _start(self, request: LaunchRequest, hosts: Any, pinned: Any) -> RemoteKernel:
         policy = load_balancer(self.load_balancing_algorithm)
@@ -274,7 +257,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         adopting = self._adopt(spec, provisioner_info["host_connection"])
         self._kernel = await io_thread().call(adopting)
         self._waited = False
-        self.connection_info = self._client_connection(self._kernel)
+        self.connection_info = self._kernel.client_connection()
 
     async def _adopt(self, spec: HostSpec, connection: dict[str, Any]) -> RemoteKernel:
         return await (await fleet()).adopt(self.kernel_id, spec, connection, self.network_grace)

@@ -47,6 +47,7 @@ async def examine(python: str, package: str, environ: Mapping[str, str]) -> Dict
         answer: Dict[str, Any] = json.loads(stdout)
     except asyncio.TimeoutError:
         process.kill()
+        await process.wait()
         return {"error": "{} did not answer within {} s".format(program, _SECONDS)}
     except ValueError:
         return {"error": "{}: {}".format(program, stderr.decode("utf-8", "replace")[-500:])}

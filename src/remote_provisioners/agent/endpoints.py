@@ -137,7 +137,8 @@ def _set(future: asyncio.Future[None]) -> None:
 def _accepts(endpoint: Endpoint) -> bool:
     family = socket.AF_UNIX if isinstance(endpoint, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
+        # A connect that may not block at all is never done at once, not even on loopback.
+        probe.settimeout(0.05 if family == socket.AF_INET else 0)
         if family == socket.AF_INET:
             # Reset instead of FIN: the kernel's peer list never shows the probe as a client.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -145,7 +146,7 @@ def _accepts(endpoint: Endpoint) -> bool:
         try:
             probe.connect(address)
         except BlockingIOError:
-            return False  # loopback connects at once or the backlog is full: look again
+            return False  # the backlog is full: look again
         except OSError:
             return False
         return True

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import json
 import os
-import re
 import shutil
 from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
 
@@ -17,8 +17,6 @@ from . import environment
 from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
 from .process import KernelProcess
 from .wire import Message
-
-_KERNEL_ID = re.compile(r"[A-Za-z0-9_.-]{1,48}")
 
 #: Gives the environment that kernels start from, after the hook of this text.
 BaseEnvironment = Callable[[str], Awaitable[Mapping[str, str]]]
@@ -36,12 +34,11 @@ class Kernel:
     """One kernel: started, watched until it listens, kept until its server has seen its end."""
 
     def __init__(self, kernel_id: str, owner: str, parent_directory: str) -> None:
-        """Raises StartError for an id that cannot name a directory."""
-        if not _KERNEL_ID.fullmatch(kernel_id) or kernel_id in (".", ".."):
-            raise StartError("bad-request", "kernel id {!r} is not usable".format(kernel_id))
         self.kernel_id = kernel_id
         self.owner = owner
-        self.directory = os.path.join(parent_directory, kernel_id)
+        # Of fixed length, whatever the id: the path of a unix socket has 107 bytes at most.
+        name = hashlib.sha256(kernel_id.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+        self.directory = os.path.join(parent_directory, name)
         self.connection: Dict[str, Any] = {}
         self.listening = False
         self.process: Optional[KernelProcess] = None

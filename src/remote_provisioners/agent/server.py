@@ -40,7 +40,7 @@ class Agent:
         self.directory = directory
         self.kernels: Dict[str, Kernel] = {}
         self.peers: Set[Peer] = set()
-        self._kernels_directory = os.path.join(directory, "kernels")
+        self._kernels_directory = os.path.join(directory, "k")
         self._resources_directory = os.path.join(directory, "resources")
         self._base = session_free(os.environ)
         self._environments: Dict[str, asyncio.Task[Dict[str, str]]] = {}
@@ -207,8 +207,13 @@ class Agent:
                 print("kernel {}: lease ran out, ended".format(kernel.kernel_id), flush=True)
                 self._end_now(kernel)
                 self._drop(kernel)
-        if not self.peers and not self.kernels and now - self._idle_since > IDLE_SECONDS:
+        idle = now - self._idle_since
+        if not self.peers and not self.kernels and (idle > IDLE_SECONDS or self._out_of_reach()):
             self._over.set()
+
+    def _out_of_reach(self) -> bool:
+        """Whether somebody has removed our socket: no server will find us any more."""
+        return not os.path.exists(os.path.join(self.directory, "agent.sock"))
 
     # -- life -------------------------------------------------------------------------------
 
@@ -276,8 +281,8 @@ class Peer(asyncio.Protocol):
             answer["result"] = await operation(self, message)
         except StartError as error:
             answer["error"] = {"code": error.code, "message": str(error)}
-        except (KeyError, TypeError) as error:
-            answer["error"] = {"code": "bad-request", "message": repr(error)}
+        except Exception as error:  # whatever it is, the server must not wait for an answer
+            answer["error"] = {"code": "internal", "message": repr(error)}
         self.send(answer)
 
     def send(self, message: Message) -> None:

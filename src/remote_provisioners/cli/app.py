@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .command import Command
-from .demo import DemoApp
-from .doctor import DoctorApp
-from .spec import SpecApp
+from .demo.app import DemoApp
+from .doctor.app import DoctorApp
+from .spec.app import SpecApp
 
 
 class RemoteApp(Command):

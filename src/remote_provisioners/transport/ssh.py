@@ -138,21 +138,10 @@ class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
 async def connect_ssh(address: HostAddress) -> SSHTransport:
     """Connect and log in. Raises a HostError that says what to do."""
     name = str(address)
-    options: dict[str, Any] = {
-        "config": _existing(_CONFIGS),
-        "keepalive_interval": KEEPALIVE_SECONDS,
-        "connect_timeout": CONNECT_SECONDS,
-        "login_timeout": LOGIN_SECONDS,
-        "send_env": None,  # nothing of the server's environment
-        "encryption_algs": _CIPHERS,
-    }
-    if address.user:
-        options["username"] = address.user
-    if address.port:
-        options["port"] = address.port
+    options = _options(address)
     known_hosts: list[str] = []
     try:
-        read = asyncssh.SSHClientConnectionOptions(host=address.host, client_keys=None, **options)
+        read = read_configuration(address)
         known_hosts = _known_hosts(read)
         options |= _keys(read)
         connection, _ = await asyncssh.create_connection(
@@ -182,6 +171,29 @@ async def connect_ssh(address: HostAddress) -> SSHTransport:
         # ValueError: what asyncssh raises for a configuration file or a key it cannot read.
         raise UnreachableError(f"cannot connect: {_said(error)}", host=name) from None
     return SSHTransport(connection)
+
+
+def read_configuration(address: HostAddress) -> asyncssh.SSHClientConnectionOptions:
+    """What ~/.ssh/config makes of an address; no key is read. Raises OSError, ValueError."""
+    return asyncssh.SSHClientConnectionOptions(
+        host=address.host, client_keys=None, **_options(address)
+    )
+
+
+def _options(address: HostAddress) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "config": _existing(_CONFIGS),
+        "keepalive_interval": KEEPALIVE_SECONDS,
+        "connect_timeout": CONNECT_SECONDS,
+        "login_timeout": LOGIN_SECONDS,
+        "send_env": None,  # nothing of the server's environment
+        "encryption_algs": _CIPHERS,
+    }
+    if address.user:
+        options["username"] = address.user
+    if address.port:
+        options["port"] = address.port
+    return options
 
 
 def _known_hosts(options: asyncssh.SSHClientConnectionOptions) -> list[str]:

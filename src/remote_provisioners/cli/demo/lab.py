@@ -14,9 +14,9 @@ from pathlib import Path
 
 import nbformat
 
-from .command import CommandError
-from .demo_notebook import notebook
-from .demo_site import DemoSite
+from ..command import CommandError
+from .notebook import notebook
+from .site import DemoSite
 
 _NOTEBOOK = "demo.ipynb"
 _START_SECONDS = 60

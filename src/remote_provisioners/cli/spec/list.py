@@ -8,10 +8,10 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
 
-from ..errors import ConfigurationError
-from .command import Command
+from ...errors import ConfigurationError
+from ..command import Command
+from ..table import columns
 from .installed import InstalledSpec, installed_specs
-from .table import columns
 
 
 class SpecListApp(Command):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.cli.samples import samples
+from remote_provisioners.cli.spec.samples import samples
 
 
 class CommandLine:

@@ -1,4 +1,4 @@
-"""The demo's notebook, run by nbclient: ``python -m remote_provisioners.cli.demo_notebook N``
+"""The demo's notebook, run by nbclient: ``python -m remote_provisioners.cli.demo.notebook N``
 
 The server's side of the demo, in a process of its own: it is the one whose home has the SSH
 configuration of the demo's hosts. Runs the notebook N times and prints a line of JSON each:
@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from nbformat import NotebookNode, v4
 
-from .samples import DEFAULT_SAMPLE
+from ..spec.samples import DEFAULT_SAMPLE
 
 RESULT = 332833500
 

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from traitlets import Bool
 
-from .command import Command, CommandError
-from .demo_site import DemoSite
+from ..command import Command, CommandError
+from .site import DemoSite
 
 _NEEDED = ("ipykernel", "nbclient", "nbformat")
 _ROW = "{:<10}{:<8}{:>8}{:>10}{:>11}"
@@ -58,7 +58,7 @@ class DemoApp(Command):
                 }
             )
             if self.lab:
-                from .demo_lab import run_lab  # noqa: PLC0415
+                from .lab import run_lab  # noqa: PLC0415
 
                 return run_lab(site, self.browser)
             _run_notebooks(site)
@@ -68,7 +68,7 @@ class DemoApp(Command):
 
 def _run_notebooks(site: DemoSite) -> None:
     """Run the notebook once for each host and print what it found. Raises CommandError."""
-    from .demo_notebook import RESULT  # noqa: PLC0415
+    from .notebook import RESULT  # noqa: PLC0415
 
     print(f"Three SSH hosts on this machine: {', '.join(site.names)}")
     print(_ROW.format("KERNEL", "HOST", "PID", "START", "RESULT"), flush=True)
@@ -92,7 +92,7 @@ def _run_notebooks(site: DemoSite) -> None:
 def _notebooks(site: DemoSite) -> Iterator[dict[str, Any]]:
     """What the notebook says, each time that it is run."""
     process = subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}.demo_notebook", str(len(site.names))],
+        [sys.executable, "-m", f"{__package__}.notebook", str(len(site.names))],
         env=site.environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.cli.demo_site import DemoSite
+from remote_provisioners.cli.demo.site import DemoSite
 
 SECONDS = 120
 ALL = ["address", "name", "port", "host key", "login", "agent", "hook", "interpreter", "kernel"]

@@ -7,15 +7,11 @@ import shlex
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import asyncssh
+from ...address import HostAddress
+from ...errors import UnknownHostError, UnreachableError
+from ...transport.ssh import read_configuration
 
-from ..address import HostAddress
-from ..errors import UnknownHostError, UnreachableError
-
-_CONFIGS = ("~/.ssh/config", "/etc/ssh/ssh_config")
 _SSH_PORT = 22
 
 
@@ -60,17 +56,9 @@ class Route:
 
 def read_route(address: HostAddress) -> Route:
     """Look the host up in the SSH configuration. Raises UnreachableError where that is wrong."""
-    options: dict[str, Any] = {}
-    if address.user:
-        options["username"] = address.user
-    if address.port:
-        options["port"] = address.port
-    files = [path for path in (Path(name).expanduser() for name in _CONFIGS) if path.is_file()]
     try:
-        read = asyncssh.SSHClientConnectionOptions(
-            host=address.host, config=[str(path) for path in files], **options
-        )
-    except (OSError, asyncssh.Error, ValueError) as error:
+        read = read_configuration(address)
+    except (OSError, ValueError) as error:
         raise UnreachableError(f"the SSH configuration cannot be read: {error}") from None
     return Route(
         str(read.host),

@@ -1,4 +1,4 @@
-"""Throwaway SSH hosts: ``python -m remote_provisioners.cli.demo_hosts DIRECTORY NAME...``
+"""Throwaway SSH hosts: ``python -m remote_provisioners.cli.demo.hosts DIRECTORY NAME...``
 
 All of them are this machine and this user, each with a home, a TMPDIR (so an agent) and a host
 name of its own below DIRECTORY. They listen on loopback and let in who has the one key that is
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import asyncssh
 
-from .demo_agents import end_agents
+from .agents import end_agents
 
 _ADDRESS = "127.0.0.1"
 _KEY_TYPE = "ssh-ed25519"
@@ -74,6 +74,7 @@ class DemoHost:
         self._home.mkdir(0o700, parents=True)
         self._servers: list[_Server] = []
         self._running: set[asyncio.subprocess.Process] = set()
+        self._commands: set[asyncio.Task[None]] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def listen(self, authorized_keys: Path) -> None:
@@ -97,12 +98,11 @@ class DemoHost:
         for server in self._servers:
             server.abort()
         # A command that is about to start an agent is let through: the agent can be found then.
-        running = {asyncio.ensure_future(process.wait()): process for process in self._running}
-        if running:
-            _, late = await asyncio.wait(running, timeout=_COMMAND_SECONDS)
-            for waiting in late:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(running[waiting].pid, signal.SIGKILL)
+        if self._commands:
+            await asyncio.wait(self._commands, timeout=_COMMAND_SECONDS)
+        for process in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         await asyncio.to_thread(end_agents, self._directory)
 
     def _server(self) -> _Server:
@@ -110,6 +110,13 @@ class DemoHost:
         return self._servers[-1]
 
     async def _run(self, session: asyncssh.SSHServerProcess[bytes]) -> None:
+        """Run a command in a task of ours: the end of its connection does not cancel it."""
+        task = asyncio.ensure_future(self._run_command(session))
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
+        await asyncio.shield(task)
+
+    async def _run_command(self, session: asyncssh.SSHServerProcess[bytes]) -> None:
         """A command of a client, run by a shell as sshd does; without one, the shell."""
         command = ("-c", session.command) if session.command else ()
         process = await asyncio.create_subprocess_exec(

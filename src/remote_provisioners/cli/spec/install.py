@@ -11,9 +11,9 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool, TraitError, Unicode
 from traitlets.config import Config
 
-from ..config import RemoteProvisionerConfigMixin, option_names
-from ..errors import ConfigurationError
-from .command import Command, CommandError, Text
+from ...config import RemoteProvisionerConfigMixin, option_names
+from ...errors import ConfigurationError
+from ..command import Command, CommandError, Text
 from .installed import read_spec
 from .samples import DEFAULT_SAMPLE, samples, write_sample
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
 
-from .command import MISUSED, Command, CommandError
+from ..command import MISUSED, Command, CommandError
 from .installed import installed_specs, read_spec
 
 

@@ -8,17 +8,15 @@ import statistics
 import time
 import uuid
 from dataclasses import dataclass
-from typing import Any, cast
 
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.connect import KernelConnectionInfo
 
-from ..fleet import fleet
-from ..host import HostSpec
-from ..kernel import RemoteKernel
-from ..launch import build_request
-from ..placement import RoundRobin
+from ...fleet import fleet
+from ...host import HostSpec
+from ...kernel import RemoteKernel
+from ...launch import build_request
+from ...placement import RoundRobin
 
 _ARGV = ("python", "-m", "ipykernel_launcher", "-f", "{connection_file}")
 _GRACE_SECONDS = 1.0
@@ -62,14 +60,7 @@ async def time_bare_kernel(spec: HostSpec, timeout: float) -> Timing:
 async def _timed(kernel: RemoteKernel, began: float, timeout: float) -> Timing:
     with zmq.asyncio.Context() as context:
         client = AsyncKernelClient(context=context)
-        info: dict[str, Any] = {
-            "transport": "ipc",
-            "ip": kernel.forward.ip,
-            **kernel.forward.ports,
-            "key": kernel.connection["key"],
-            "signature_scheme": kernel.connection["signature_scheme"],
-        }
-        client.load_connection_info(cast(KernelConnectionInfo, info))
+        client.load_connection_info(kernel.client_connection())
         client.start_channels(iopub=False, stdin=False, hb=False, control=False)
         try:
             await client.kernel_info(reply=True, timeout=timeout)

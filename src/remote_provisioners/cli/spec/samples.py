@@ -10,7 +10,7 @@ from typing import Any
 
 DEFAULT_SAMPLE = "python_distributed"
 
-_DIRECTORY = Path(__file__).parent.parent / "kernelspecs"
+_DIRECTORY = Path(__file__).parents[2] / "kernelspecs"
 
 
 def samples() -> dict[str, Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_provisioners.cli.demo_site import DemoSite
+from remote_provisioners.cli.demo.site import DemoSite
 
 pytest.importorskip("nbclient")
 
@@ -62,7 +62,7 @@ class Demo:
         while time.monotonic() < deadline and self.process.poll() is None:
             for pid, line in command_lines().items():
                 words = line.split("\0")
-                if words[1:3] == ["-m", "remote_provisioners.cli.demo_hosts"]:
+                if words[1:3] == ["-m", "remote_provisioners.cli.demo.hosts"]:
                     status = Path(f"/proc/{pid}/status").read_text()
                     if f"PPid:\t{self.process.pid}\n" in status:
                         return Path(words[3])
@@ -207,7 +207,7 @@ def test_a_kernel_that_does_not_start_is_told(tmp_path: Path) -> None:
     with DemoSite() as site:
         site.install_kernelspec({"remote_hosts": ["demo-b"], "python": str(python)})
         done = subprocess.run(
-            [sys.executable, "-m", "remote_provisioners.cli.demo_notebook", "1"],
+            [sys.executable, "-m", "remote_provisioners.cli.demo.notebook", "1"],
             env=site.environ,
             stdin=(pipe := os.pipe())[0],
             capture_output=True,

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool, TraitError
 
-from ..address import HostAddress
-from ..config import RemoteProvisionerConfigMixin
-from ..errors import ConfigurationError
-from ..host import HostSpec
-from ..io_thread import close_io_thread, io_thread
-from .command import FAILED, MISUSED, Command, CommandError, Text
+from ...address import HostAddress
+from ...config import RemoteProvisionerConfigMixin
+from ...errors import ConfigurationError
+from ...host import HostSpec
+from ...io_thread import close_io_thread, io_thread
+from ..command import FAILED, MISUSED, Command, CommandError, Text
+from ..spec.installed import installed_specs
 from .examination import Examination
 from .findings import Finding, HostFindings
-from .installed import installed_specs
 
 
 @dataclass(frozen=True)

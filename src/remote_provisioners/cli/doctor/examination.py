@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .. import transport
-from ..address import parse_address
-from ..errors import (
+from ... import transport
+from ...address import parse_address
+from ...errors import (
     AgentError,
     AuthenticationError,
     ConfigurationError,
@@ -19,8 +19,8 @@ from ..errors import (
     UnknownHostError,
     UnreachableError,
 )
-from ..fleet import fleet
-from ..host import HostSpec
+from ...fleet import fleet
+from ...host import HostSpec
 from .bare_kernel import time_bare_kernel
 from .findings import Finding
 from .route import Route, read_route

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .command import Command
-from .spec_install import SpecInstallApp
-from .spec_list import SpecListApp
-from .spec_remove import SpecRemoveApp
+from ..command import Command
+from .install import SpecInstallApp
+from .list import SpecListApp
+from .remove import SpecRemoveApp
 
 
 class SpecApp(Command):

@@ -16,9 +16,9 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 
-from .command import CommandError
-from .demo_agents import end_agents
-from .samples import DEFAULT_SAMPLE, samples, write_sample
+from ..command import CommandError
+from ..spec.samples import DEFAULT_SAMPLE, samples, write_sample
+from .agents import end_agents
 
 NAMES = ("demo-a", "demo-b", "demo-c")
 
@@ -44,7 +44,7 @@ class DemoSite:
         # Hosts have unix sockets in there: a long path, as TMPDIR often is, is of no use.
         parent = _TEMPORARY if os.access(_TEMPORARY, os.W_OK) else None
         self.directory = Path(tempfile.mkdtemp(prefix="rp", dir=parent)).resolve()
-        module = f"{__package__}.demo_hosts"
+        module = f"{__package__}.hosts"
         try:
             self._hosts = subprocess.Popen(
                 [sys.executable, "-m", module, str(self.directory), *self.names],

@@ -1,0 +1,1 @@
+"""`jupyter remote demo`: kernels on three throwaway SSH hosts of this machine."""

@@ -1,0 +1,1 @@
+"""`jupyter remote spec`: sample kernelspecs, installed, listed, removed."""

@@ -1,0 +1,57 @@
+"""The documentation agrees with the code: options, links, names of variables."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from remote_provisioners.config import RemoteProvisionerConfigMixin, option_names
+from remote_provisioners.response import SECRET_VARIABLE
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    *sorted(DOCS.glob("*.md")),
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")),
+]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What may stand behind # in a link to `page`."""
+    titles = HEADING.findall(FENCE.sub("", page.read_text("utf-8")))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def test_options_are_those_of_the_code() -> None:
+    generator = runpy.run_path(str(DOCS / "generate.py"))
+    assert (DOCS / "options.md").read_text("utf-8") == generator["page"](), "run docs/generate.py"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", page.read_text("utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
+def test_variables_exist(page: Path) -> None:
+    known = {f"RP_{name.upper()}" for name in option_names()} | {SECRET_VARIABLE, "RP_OPTION"}
+    assert set(re.findall(r"\bRP_[A-Z]\w*", page.read_text("utf-8"))) <= known
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
+def test_options_named_in_examples_exist(page: Path) -> None:
+    owner = RemoteProvisionerConfigMixin.__name__
+    named = re.findall(rf"\b{owner}\.(\w+)", page.read_text("utf-8"))
+    assert set(named) <= {*option_names(), "OPTION"}
