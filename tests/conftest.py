@@ -56,6 +56,14 @@ def be_client(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
     return rig.home
 
 
+def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be in time"
+        time.sleep(0.02)
+
+
 InstallSpec = Callable[..., str]
 
 

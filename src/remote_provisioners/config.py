@@ -136,9 +136,9 @@ class RemoteProvisionerConfigMixin(Configurable):
     python = TextByHost(
         default_value="",
         help="""The interpreter on the hosts that `python` in a kernelspec's argv stands for and
-        that runs the agent (3.8 or later): a text for all, or a table by host. Empty: the first
-        python3 or python on the host's PATH, as the environment hook sets it; on localhost the
-        server's own.""",
+        that runs the agent (3.8 or later): a text for all, or a table by host. Empty: for
+        kernels the first python3 or python on the PATH that the environment hook leaves, for the
+        agent python3 of a login; on localhost the server's own.""",
     ).tag(config=True)
 
     environment_hook = TextByHost(

@@ -21,9 +21,8 @@ class Fleet:
     """The hosts of this process. Lives in the I/O thread; there is one, see `fleet()`."""
 
     def __init__(self) -> None:
-        #: Names this process to the agents.
-        self.owner = secrets.token_hex(8)
         self.hosts: dict[HostAddress, Host] = {}
+        self._kernels: set[RemoteKernel] = set()
         self._placement = Placement()
         self._sockets = SocketDirectory()
         self._response = ResponseListener(self._sockets.path)
@@ -32,7 +31,7 @@ class Fleet:
         """The host at this address; not connected before somebody needs it."""
         host = self.hosts.get(spec.address)
         if host is None:
-            host = self.hosts[spec.address] = Host(spec.address, self.owner)
+            host = self.hosts[spec.address] = Host(spec.address)
         host.python = spec.python or host.python
         return host
 
@@ -86,9 +85,8 @@ class Fleet:
 
     async def close(self) -> None:
         """End what this process still has, disconnect."""
-        for host in self.hosts.values():
-            for kernel in list(host.kernels.values()):
-                self._close(kernel)
+        for kernel in list(self._kernels):
+            self._close(kernel)
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
         await self._response.close()
         self._sockets.remove()
@@ -103,11 +101,14 @@ class Fleet:
             forward.close()
             self._placement.release(spec.name)
             raise
-        return RemoteKernel(kernel_id, spec, host, forward, grace)
+        kernel = RemoteKernel(kernel_id, spec, host, forward, grace)
+        self._kernels.add(kernel)
+        return kernel
 
     def _close(self, kernel: RemoteKernel) -> None:
         kernel.host.forget(kernel)
         kernel.forward.close()
+        self._kernels.discard(kernel)
         self._placement.release(kernel.spec.name)
 
 

@@ -9,7 +9,7 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from . import transport
 from .address import HostAddress
@@ -24,9 +24,6 @@ from .errors import (
     forwarding_advice,
 )
 from .transport import Endpoint, Transport
-
-if TYPE_CHECKING:
-    from .kernel import RemoteKernel
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +45,22 @@ class HostSpec:
     hook: str
 
 
+class Resident(Protocol):
+    """A kernel, as its host knows it."""
+
+    kernel_id: str
+    pid: int | None
+
+    def on_event(self, event: Message) -> None:
+        """The agent reports something of it."""
+
+    def on_disconnected(self) -> None:
+        """The connection is lost."""
+
+    def on_reconnected(self, described: Message | None) -> None:
+        """The connection is back; `described` is what the agent knows of it, if anything."""
+
+
 @dataclass(frozen=True)
 class Link:
     """What a connected host consists of. `agent` is the agent's answer to hello."""
@@ -64,16 +77,17 @@ class Host:
     While it has kernels, a lost connection is made again, for as long as it takes.
     """
 
-    def __init__(self, address: HostAddress, owner: str) -> None:
+    def __init__(self, address: HostAddress) -> None:
         self.address = address
         self.name = str(address)
         #: The interpreter to start the agent with, when there is none.
         self.python = ""
-        self.kernels: dict[str, RemoteKernel] = {}
+        self.kernels: dict[str, Resident] = {}
         #: To be ended when the host is back.
         self._unwanted: set[str] = set()
         self._told: set[asyncio.Task[Message]] = set()
-        self._owner = owner
+        #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
+        self._owner = secrets.token_hex(8)
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -107,12 +121,12 @@ class Host:
         there = f"{link.agent['directory']}/response-{link.token}"
         return await link.transport.expose(local_path, there)
 
-    def forget(self, kernel: RemoteKernel) -> None:
+    def forget(self, kernel: Resident) -> None:
         """`kernel` is no longer ours to watch."""
         if self.kernels.get(kernel.kernel_id) is kernel:
             del self.kernels[kernel.kernel_id]
 
-    async def end(self, kernel: RemoteKernel) -> None:
+    async def end(self, kernel: Resident) -> None:
         """End `kernel` if it runs and remove its files, now or when the host is back."""
         self.forget(kernel)
         try:

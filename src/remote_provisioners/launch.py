@@ -88,9 +88,9 @@ def parse_port_range(text: str) -> tuple[int, int]:
         return 0, 0
     if not 1024 <= lower < upper <= 65535:
         raise ConfigurationError(f"port_range {text!r}: ports are 1024 to 65535, lower first")
-    if upper - lower < _MINIMAL_PORT_RANGE:
+    if upper - lower + 1 < _MINIMAL_PORT_RANGE:
         raise ConfigurationError(
-            f"port_range {text!r} has {upper - lower} ports, needs {_MINIMAL_PORT_RANGE}"
+            f"port_range {text!r} has {upper - lower + 1} ports, needs {_MINIMAL_PORT_RANGE}"
         )
     return lower, upper
 

@@ -100,6 +100,9 @@ class ResponseListener:
         if request["event"] == "listening":
             connection = dict(request["connection"])
             missing = [name for name in _REQUIRED if name not in connection]
+            key = (await launch.connection)["key"]
+            if connection.get("key", key) != key:
+                return {"error": "the connection's key is not the one that was given"}
             if missing:
                 return {"error": f"the connection lacks {', '.join(missing)}"}
             if not launch.reported.done():

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from remote_provisioners.errors import (
 )
 from remote_provisioners.provisioner import DistributedProvisioner
 
-from ..conftest import InstallSpec, Session, Start
+from ..conftest import InstallSpec, Session, Start, eventually
 
 FORMS = ["connection file", "launcher"]
 LAUNCHER = [
@@ -41,13 +40,6 @@ KERNELSPECS = Path(__file__).parents[2] / "src/remote_provisioners/kernelspecs"
 def launcher_spec() -> dict:
     script = KERNELSPECS / "python_distributed_launcher/launch_ipykernel.py"
     return {"argv": LAUNCHER, "files": {"launch_ipykernel.py": script.read_text()}}
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture(params=FORMS)
@@ -399,7 +391,7 @@ def test_ends_at_once(
     code = "import sys; print('one'); print('two', file=sys.stderr); sys.exit(9)"
     text = refused(start, install_spec(host, argv=["python", "-c", code, *form_argv]))
     assert "exit code 9" in text
-    assert text.endswith("one\ntwo") or text.endswith("two\none")
+    assert text.endswith(("one\ntwo", "two\none"))
 
 
 @pytest.mark.parametrize("form_argv", [[], ["{response_address}"]])

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import InstallSpec, Session, Start, be_client
-from ..rig import Rig
+from remote_provisioners.errors import HostKeyError
+
+from ..conftest import InstallSpec, Session, Start, be_client, eventually
+from ..rig import Host, Process, Rig
 
 HOSTNAME = "__import__('socket').gethostname()"
 
@@ -182,11 +184,13 @@ def test_a_dropped_connection_is_made_again(
     assert session.value("kept") == "kept"
 
 
+def ipykernels(host: Host) -> list[Process]:
+    return [process for process in host.processes() if "ipykernel" in " ".join(process.argv)]
+
+
 def reconnected(session: Session, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
-    while not session.provisioner._kernel.life.serving:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: session.provisioner._kernel.life.serving, seconds)
     while True:  # a request that was lost with the connection has no answer
         try:
             session.client.kernel_info(reply=True, timeout=1)
@@ -208,10 +212,7 @@ def test_an_exit_while_away_is_reported_with_its_code(
     time.sleep(1.5)
     assert session.manager.is_alive()
     host.start_sshd()
-    deadline = time.monotonic() + 20
-    while session.manager.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not session.manager.is_alive(), 20)
     assert session.provisioner._kernel.life.exit_code == 5
 
 
@@ -222,20 +223,12 @@ def test_dead_after_the_grace_with_the_reason(
     host = own_rig.hosts[0]
     session = start(install_spec(host.target, network_grace=1.0))
     host.stop_sshd(sessions=True)
-    deadline = time.monotonic() + 10
-    while session.manager.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not session.manager.is_alive(), 10)
     assert session.provisioner._kernel.life.reason == "the host was unreachable for 1 s"
     host.start_sshd()
     # It is ended when the host is back: the check that nothing is left is the assertion.
     session.manager.shutdown_kernel(now=True)
-    deadline = time.monotonic() + 20
-    while host.processes():
-        assert time.monotonic() < deadline, host.processes()
-        time.sleep(0.1)
-        if not any("ipykernel" in " ".join(p.argv) for p in host.processes()):
-            break
+    eventually(lambda: not ipykernels(host), 20)
 
 
 def test_shutdown_of_an_unreachable_kernel_does_not_wait(
@@ -245,18 +238,12 @@ def test_shutdown_of_an_unreachable_kernel_does_not_wait(
     host = own_rig.hosts[0]
     session = start(install_spec(host.target))
     host.stop_sshd(sessions=True)
-    deadline = time.monotonic() + 10
-    while session.provisioner._kernel.life.serving:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not session.provisioner._kernel.life.serving, 10)
     began = time.monotonic()
     session.manager.shutdown_kernel()
     assert time.monotonic() - began < 3
     host.start_sshd()
-    deadline = time.monotonic() + 20
-    while any("ipykernel" in " ".join(p.argv) for p in host.processes()):
-        assert time.monotonic() < deadline, host.processes()
-        time.sleep(0.1)
+    eventually(lambda: not ipykernels(host), 20)
 
 
 def test_a_rebooted_host(
@@ -269,10 +256,7 @@ def test_a_rebooted_host(
     host.power_off()
     assert session.manager.is_alive()
     host.power_on()
-    deadline = time.monotonic() + 40  # noticed when the keep-alives fail
-    while session.manager.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: not session.manager.is_alive(), 40)
     assert "rebooted" in session.provisioner._kernel.life.reason
     assert start(name).value("1") == 1
 
@@ -288,3 +272,68 @@ def test_kernelspecs_that_differ_share_the_connection(
     which = "__import__('os').environ['WHICH']"
     assert [start(name).value(which) for name in (one, two)] == ["one", "two"]
     assert host.tcp_connections() == 1
+
+
+def test_two_ways_to_write_a_host_live_side_by_side(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    host = rig.hosts[0]
+    sessions = [
+        start(install_spec(form))
+        for form in (host.target, f"{host.user}@{host.target}", f"{host.address}:{host.port}")
+    ]
+    assert [session.value("1") for session in sessions] == [1, 1, 1]
+
+
+def test_an_agent_that_was_killed_has_a_successor(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    name = install_spec(host.target)
+    session = start(name)
+    host.run(["pkill", "-9", "-f", "agent.pyz"])
+    eventually(lambda: not session.manager.is_alive(), 20)
+    assert start(name).value("1") == 1
+    for process in ipykernels(host):  # nobody's any more: taking them over is not built yet
+        host.run(["kill", "-9", str(process.pid)])
+    session.close()
+
+
+def test_restart_after_the_grace(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    """The lost process is ended when its successor starts: never two of one kernel."""
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    session = start(install_spec(host.target, network_grace=0.5))
+    lost = session.provisioner._kernel.pid
+    host.stop_sshd(sessions=True)
+    eventually(lambda: not session.manager.is_alive())
+    host.start_sshd()
+    session.manager.restart_kernel(now=True)
+    session.client.kernel_info(reply=True, timeout=20)
+    assert session.value("1") == 1
+    assert lost not in [process.pid for process in ipykernels(host)]
+
+
+@pytest.mark.parametrize("option", ["UserKnownHostsFile none", "StrictHostKeyChecking no"])
+def test_keys_of_jump_hosts_are_checked_as_well(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start, option: str
+) -> None:
+    first, second = rig.hosts
+    config, known = home / ".ssh/config", home / ".ssh/known_hosts"
+    kept, kept_known = config.read_text(), known.read_text()
+    config.write_text(
+        f"Host jump\n HostName {first.address}\n Port {first.port}\n User {first.user}\n {option}\n"
+        f"Host jumped\n HostName {second.address}\n Port {second.port}\n User {second.user}\n"
+        f" ProxyJump jump\n{kept}"
+    )
+    lines = [line for line in kept_known.splitlines() if first.host_key.split()[1] not in line]
+    known.write_text("\n".join(lines) + "\n")
+    try:
+        with pytest.raises(HostKeyError, match="host jumped: jump host jump: the host key is unkn"):
+            start(install_spec(["jumped"]))
+    finally:
+        config.write_text(kept)
+        known.write_text(kept_known)

@@ -93,7 +93,7 @@ def test_port_ranges(text: str, ports: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "1-2", "a..b", "34245..33245", "80..2000", "2000..2999", "60000..70000", "1..2..3"],
+    ["", "1", "1-2", "a..b", "34245..33245", "80..2000", "2000..2998", "60000..70000", "1..2..3"],
 )
 def test_unusable_port_ranges(text: str) -> None:
     with pytest.raises(ConfigurationError, match="port_range"):

@@ -59,9 +59,9 @@ def kernel_environment(
     return environ
 
 
-def substitute(argv: Sequence[str], values: Mapping[str, str]) -> List[str]:
-    """Fill in ``{name}`` in each word; an unknown name stays as it stands."""
-    return [_TEMPLATE.sub(lambda m: values.get(m.group(1), m.group()), word) for word in argv]
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """Fill in ``{name}``, in one pass; an unknown name stays as it stands."""
+    return _TEMPLATE.sub(lambda match: values.get(match.group(1), match.group()), text)
 
 
 def resolve_command(argv: Sequence[str], python: str, environ: Mapping[str, str]) -> List[str]:

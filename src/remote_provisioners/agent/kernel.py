@@ -61,15 +61,15 @@ class Kernel:
             environ = environment.kernel_environment(
                 await base(request["hook"]), request["env"], request["request_env"]
             )
+            templates = {
+                **request["substitutions"],
+                "connection_file": self._connection_file,
+                "resource_dir": resource_directory,
+            }
+            for name in request["env"].keys() - request["request_env"].keys():
+                environ[name] = environment.substitute(environ[name], templates)
             argv = environment.resolve_command(
-                environment.substitute(
-                    request["argv"],
-                    {
-                        **request["substitutions"],
-                        "connection_file": self._connection_file,
-                        "resource_dir": resource_directory,
-                    },
-                ),
+                [environment.substitute(word, templates) for word in request["argv"]],
                 request["python"],
                 environ,
             )

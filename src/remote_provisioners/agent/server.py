@@ -47,7 +47,8 @@ class Agent:
         self._owner_left: Dict[str, float] = {}
         self._idle_since = time.monotonic()
         self._over = asyncio.Event()
-        os.mkdir(self._kernels_directory, 0o700)
+        # It may be there: left by an agent that was killed, with kernels that still run.
+        os.makedirs(self._kernels_directory, 0o700, exist_ok=True)
 
     # -- operations of the wire protocol ---------------------------------------------------
 
@@ -75,10 +76,11 @@ class Agent:
         """
         kernel_id = request["kernel_id"]
         earlier = self.kernels.get(kernel_id)
-        if earlier is not None and (earlier.running or earlier.owner != peer.owner):
-            raise StartError("bad-request", "kernel {} runs already".format(kernel_id))
+        if earlier is not None and earlier.owner != peer.owner:
+            raise StartError("bad-request", "kernel {} is another server's".format(kernel_id))
         kernel = Kernel(kernel_id, peer.owner, self._kernels_directory)
-        if earlier is not None:
+        if earlier is not None:  # its server starts it again: it has given up the earlier one
+            self._end_now(earlier)
             kernel.take_over(earlier)
         self.kernels[kernel_id] = kernel
         try:

@@ -17,10 +17,11 @@ from typing import Any, cast
 import asyncssh
 from asyncssh.known_hosts import match_known_hosts
 
-from ..address import HostAddress
+from ..address import HostAddress, parse_address
 from ..errors import (
     AuthenticationError,
     ForwardingError,
+    HostError,
     HostKeyError,
     UnknownHostError,
     UnreachableError,
@@ -41,10 +42,15 @@ _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 
 class SSHTransport(Transport):
-    """One SSH connection."""
+    """One SSH connection, and those to the jump hosts that it goes through."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+    def __init__(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        jumps: Sequence[asyncssh.SSHClientConnection] = (),
+    ) -> None:
         self._connection = connection
+        self._jumps = jumps
         self._listeners: dict[str, asyncssh.SSHListener] = {}
 
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
@@ -101,11 +107,13 @@ class SSHTransport(Transport):
         return owner.why_closed
 
     async def close(self) -> None:
-        self._connection.close()
-        await self._connection.wait_closed()
+        for connection in (self._connection, *reversed(self._jumps)):
+            connection.close()
+            await connection.wait_closed()
 
     def abort(self) -> None:
-        self._connection.abort()
+        for connection in (self._connection, *reversed(self._jumps)):
+            connection.abort()
 
 
 class _Client(asyncssh.SSHClient):
@@ -136,17 +144,44 @@ class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
 
 async def connect_ssh(address: HostAddress) -> SSHTransport:
-    """Connect and log in. Raises a HostError that says what to do."""
+    """Connect and log in, through jump hosts where configured. Raises a HostError."""
+    opened: list[asyncssh.SSHClientConnection] = []
+    try:
+        await _open(address, opened)
+    except BaseException:
+        for connection in reversed(opened):
+            connection.abort()
+        raise
+    return SSHTransport(opened[-1], opened[:-1])
+
+
+async def _open(
+    address: HostAddress, opened: list[asyncssh.SSHClientConnection], through: bool = False
+) -> None:
+    """Append a connection to `opened`, `through` its last one or as configured.
+
+    Jump hosts are connected to here: asyncssh would check their keys its own way.
+    """
     name = str(address)
-    options = _options(address)
-    known_hosts: list[str] = []
     try:
         read = read_configuration(address)
-        known_hosts = _known_hosts(read)
-        options |= _keys(read)
-        connection, _ = await asyncssh.create_connection(
-            _Client, address.host, known_hosts=known_hosts or b"", **options
-        )
+        if isinstance(read.tunnel, str) and read.tunnel and not through:
+            for number, hop in enumerate(read.tunnel.split(",")):
+                try:
+                    await _open(parse_address(hop), opened, through=number > 0)
+                except HostError as error:
+                    raise type(error)(f"jump host {hop}: {error.message}", host=name) from None
+            through = True
+    except (OSError, asyncssh.Error, ValueError) as error:
+        raise UnreachableError(f"the SSH configuration: {_said(error)}", host=name) from None
+    known_hosts = _known_hosts(read)
+    options = {**_options(address), **_keys(read), "known_hosts": known_hosts or b""}
+    if through:
+        options["tunnel"] = opened[-1]
+    if not read.config.get("Ciphers"):
+        options["encryption_algs"] = _CIPHERS
+    try:
+        connection, _ = await asyncssh.create_connection(_Client, address.host, **options)
     except asyncssh.HostKeyNotVerifiable as error:
         raise HostKeyError(_host_key_advice(read, known_hosts, error), host=name) from None
     except asyncssh.PermissionDenied as error:
@@ -159,8 +194,7 @@ async def connect_ssh(address: HostAddress) -> SSHTransport:
         raise UnknownHostError(f"the name does not resolve ({error.strerror})", host=name) from None
     except ConnectionRefusedError:
         raise UnreachableError(
-            f"port {address.port or 'of SSH'} refuses connections: is sshd running there?",
-            host=name,
+            f"port {read.port or 22} refuses connections: is sshd running there?", host=name
         ) from None
     except (TimeoutError, asyncio.TimeoutError):
         raise UnreachableError(
@@ -168,9 +202,9 @@ async def connect_ssh(address: HostAddress) -> SSHTransport:
             host=name,
         ) from None
     except (OSError, asyncssh.Error, ValueError) as error:
-        # ValueError: what asyncssh raises for a configuration file or a key it cannot read.
+        # ValueError: what asyncssh raises for a key that it cannot read.
         raise UnreachableError(f"cannot connect: {_said(error)}", host=name) from None
-    return SSHTransport(connection)
+    opened.append(connection)
 
 
 def read_configuration(address: HostAddress) -> asyncssh.SSHClientConnectionOptions:
@@ -187,7 +221,6 @@ def _options(address: HostAddress) -> dict[str, Any]:
         "connect_timeout": CONNECT_SECONDS,
         "login_timeout": LOGIN_SECONDS,
         "send_env": None,  # nothing of the server's environment
-        "encryption_algs": _CIPHERS,
     }
     if address.user:
         options["username"] = address.user
