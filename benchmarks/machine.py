@@ -1,0 +1,42 @@
+"""What the figures were taken on."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Iterable
+
+from .command import output
+from .environments import installed
+from .setting import Setting, Subject
+
+
+def describe(setting: Setting, subjects: Iterable[Subject], rounds: int) -> dict[str, str]:
+    packages: dict[str, str] = {}
+    for subject in subjects:
+        packages |= subject.versions
+    client = f"{platform.python_implementation()} {platform.python_version()}"
+    kernel = _first_line(setting.kernel_python, "--version")
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()} "
+        f"{platform.release()}, load {os.getloadavg()[0]:.1f} before the first round",
+        "rounds": f"{rounds}, interleaved between the subjects",
+        "client": client,
+        "kernel": f"{kernel}, ipykernel {installed('ipykernel')}, the same for all subjects",
+        "ssh": _first_line("ssh", "-V"),
+        "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
+    }
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _first_line(*argv: str) -> str:
+    return output(argv).strip().partition("\n")[0]

@@ -1,0 +1,76 @@
+"""What is measured, and what came of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+def p95(samples: Sequence[float]) -> float:
+    """The sample that at most one in twenty exceeds."""
+    ordered = sorted(samples)
+    return ordered[-(-len(ordered) * 95 // 100) - 1]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table: a statistic over the samples of one kind."""
+
+    samples: str
+    title: str
+    statistic: Callable[[Sequence[float]], float] = statistics.median
+    unit: str = "ms"
+    difference: bool = False  # shown beside the ratio
+
+    @property
+    def key(self) -> str:
+        return f"{self.samples}_p95" if self.statistic is p95 else self.samples
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.unit == "MB/s"
+
+
+MEASURES = (
+    Measure("start", "start to kernel_info reply, host connected"),
+    Measure("start", "the same, 95th percentile", p95),
+    Measure("first_start", "first start of a process, host never met"),
+    Measure("result", "start to first execute result"),
+    Measure("round_trip", "kernel_info round trip", difference=True),
+    Measure("output", "output printed by the kernel", unit="MB/s"),
+    Measure("shutdown", "graceful shutdown"),
+    Measure("restart", "restart to kernel_info reply"),
+    Measure("interrupt", "interrupt to idle"),
+    Measure("death", "death of the kernel noticed"),
+    Measure("burst", "kernels started at once, to the last kernel_info reply"),
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a host shows while one kernel runs on it."""
+
+    connections: int  # over TCP, from outside
+    listeners: tuple[str, ...]  # beyond loopback, other than sshd's
+
+
+@dataclass
+class Outcome:
+    """All that one subject has shown. Times in ms, throughput in MB/s."""
+
+    samples: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    facts: Facts | None = None
+
+    def value(self, measure: Measure) -> float | None:
+        samples = self.samples.get(measure.samples)
+        return measure.statistic(samples) if samples else None
+
+    def is_hopeless(self, kind: str) -> bool:
+        """Failed twice and never succeeded: a third time would only cost its time limit."""
+        return not self.samples.get(kind) and len(self.failures.get(kind, ())) >= 2
+
+
+Outcomes = Mapping[str, Outcome]

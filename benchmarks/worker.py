@@ -1,0 +1,167 @@
+"""The steps of a measurement; one JSON request a line in, one reply out.
+
+Runs in the subject's own interpreter and, like the module that it imports, needs jupyter_client
+and the standard library only. Every subject goes through these same lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .kernel import Kernel, is_idle, is_status, make_context
+
+CHUNK = 1_000_000
+PRINTER = """
+import sys
+chunk = "x" * ({chunk} - 1) + "\\n"
+for _ in range({count}):
+    sys.stdout.write(chunk)
+    sys.stdout.flush()
+"""
+
+
+class Worker:
+    """The measures. Each returns figures in seconds; one kernel at a time is kept between them."""
+
+    def __init__(self, kernel_name: str) -> None:
+        self._kernel_name = kernel_name
+        self._context = make_context()
+        self._kernel: Kernel | None = None
+
+    async def _current(self) -> Kernel:
+        """The kernel of the previous step, or a new one if that step lost it."""
+        if self._kernel is None:
+            kernel = self._kernel = Kernel(self._context, self._kernel_name)
+            await kernel.start()
+            await kernel.join_output()
+        return self._kernel
+
+    async def discard(self) -> dict[str, float]:
+        if self._kernel is not None:
+            kernel, self._kernel = self._kernel, None
+            await kernel.dispose()
+        return {}
+
+    async def start(self) -> dict[str, float]:
+        await self.discard()
+        kernel = self._kernel = Kernel(self._context, self._kernel_name)
+        begun = time.perf_counter()
+        await kernel.start()
+        info = time.perf_counter() - begun
+        await kernel.join_output()
+        request = kernel.client.execute("6 * 7")
+        await kernel.output_of(request, lambda message: message["msg_type"] == "execute_result")
+        return {"info": info, "result": time.perf_counter() - begun}
+
+    async def round_trips(self, count: int, warm_up: int) -> dict[str, float]:
+        kernel = await self._current()
+        for _ in range(warm_up):
+            await kernel.round_trip()
+        samples = [await kernel.round_trip() for _ in range(count)]
+        await kernel.drain()
+        return {"median": statistics.median(samples)}
+
+    async def output(self, megabytes: int) -> dict[str, float]:
+        kernel = await self._current()
+        begun = time.perf_counter()
+        request = kernel.client.execute(PRINTER.format(chunk=CHUNK, count=megabytes))
+        messages = await kernel.output_of(request, is_idle)
+        seconds = time.perf_counter() - begun
+        texts = (m["content"]["text"] for m in messages if m["msg_type"] == "stream")
+        arrived = sum(map(len, texts))
+        if arrived != megabytes * CHUNK:
+            raise RuntimeError(f"{arrived} of {megabytes * CHUNK} bytes of output arrived")
+        return {"seconds": seconds}
+
+    async def interrupt(self) -> dict[str, float]:
+        kernel = await self._current()
+        request = kernel.client.execute("import time; time.sleep(60)")
+        await kernel.output_of(request, lambda message: is_status(message, "busy"))
+        await asyncio.sleep(0.2)  # from busy to the sleep itself
+        begun = time.perf_counter()
+        await kernel.manager.interrupt_kernel()
+        await kernel.output_of(request, is_idle)
+        return {"seconds": time.perf_counter() - begun}
+
+    async def restart(self) -> dict[str, float]:
+        kernel = await self._current()
+        kernel.disconnect()
+        begun = time.perf_counter()
+        await kernel.manager.restart_kernel()
+        kernel.connect()
+        await kernel.first_info()
+        seconds = time.perf_counter() - begun
+        await kernel.join_output()
+        return {"seconds": seconds}
+
+    async def shutdown(self) -> dict[str, float]:
+        kernel = await self._current()
+        begun = time.perf_counter()
+        await kernel.manager.shutdown_kernel()
+        seconds = time.perf_counter() - begun
+        kernel.disconnect()
+        self._kernel = None
+        return {"seconds": seconds}
+
+    async def death(self) -> dict[str, float]:
+        kernel = await self._current()
+        begun = time.perf_counter()
+        kernel.client.execute("import os; os._exit(1)")
+        while await kernel.manager.is_alive():
+            await asyncio.sleep(0.005)
+        seconds = time.perf_counter() - begun
+        await self.discard()
+        return {"seconds": seconds}
+
+    async def burst(self, count: int) -> dict[str, float]:
+        await self.discard()
+        kernels = [Kernel(self._context, self._kernel_name) for _ in range(count)]
+        begun = time.perf_counter()
+        starts = [asyncio.create_task(kernel.start()) for kernel in kernels]
+        try:
+            await asyncio.gather(*starts)
+            return {"seconds": time.perf_counter() - begun}
+        finally:
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+            await asyncio.gather(*(kernel.dispose() for kernel in kernels))
+
+
+async def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    """Do one step within its limit. A step that fails takes its kernel with it."""
+    step: Callable[..., Awaitable[dict[str, float]]] = getattr(worker, request["step"])
+    try:
+        figures = await asyncio.wait_for(step(**request["arguments"]), request["limit"])
+    except Exception as error:  # whatever a provisioner raises belongs into the table
+        await worker.discard()
+        if isinstance(error, asyncio.TimeoutError) and not str(error):
+            return {"error": f"no end within {request['limit']:g} s"}
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"figures": figures}
+
+
+async def main() -> None:
+    # Anything that a provisioner prints must not get between the replies.
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    requests = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
+    worker = Worker(sys.argv[1])
+    replies.write("{}\n")  # jupyter_client is imported: from here on, time may be taken
+    # End of input is the driver's wish, or its end: both times the kernel goes first.
+    while line := await requests.readline():
+        replies.write(json.dumps(await answer(worker, json.loads(line))) + "\n")
+    await worker.discard()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
