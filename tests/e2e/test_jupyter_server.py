@@ -1,0 +1,248 @@
+"""JupyterLab and jupyter_server, by HTTP and websocket, with kernels on hosts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+
+from ..conftest import InstallSpec
+from ..rig import Rig
+from .applications import (
+    V1,
+    WHERE,
+    Applications,
+    Server,
+    eventually,
+    kernels_on,
+    names_of,
+    spread_as,
+)
+
+
+@pytest.fixture
+def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
+    with Applications(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def targets(rig: Rig) -> list[str]:
+    """The hosts as they are written in remote_hosts."""
+    return [host.target for host in rig.hosts]
+
+
+def test_a_notebook_in_lab(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec()
+    applications.configure("jupyter_lab", remote_hosts=targets[:1])
+    (applications.root / "papers").mkdir()
+    lab = applications.server("lab")
+
+    status, specs = lab.ask("GET", "/api/kernelspecs")
+    assert status == 200
+    assert specs["kernelspecs"]["remote"]["spec"]["display_name"] == "remote"
+
+    status, session = lab.ask(
+        "POST",
+        "/api/sessions",
+        {
+            "path": "papers/one.ipynb",
+            "name": "one.ipynb",
+            "type": "notebook",
+            "kernel": {"name": "remote"},
+        },
+    )
+    assert status == 201, session
+    kernel = session["kernel"]["id"]
+
+    for subprotocol in ("", V1):
+        channels = lab.connect(kernel, subprotocol)
+        name, pid = channels.run(WHERE).split()
+        assert name == names_of(rig)[0]
+        assert int(pid) in kernels_on(rig.hosts[0])
+        channels.close()
+
+    # The notebook's directory, or the home directory where the host has no such directory.
+    here = applications.root / "papers"
+    there = rig.hosts[0].home if rig.own_address else here
+    assert lab.run(kernel, "print(os.getcwd())") == f"{there}\n"
+
+    assert lab.ask("DELETE", f"/api/sessions/{session['id']}") == (204, None)
+    assert lab.ask("GET", "/api/kernels") == (200, [])
+    assert not kernels_on(rig.hosts[0])
+
+
+def test_interrupt_and_restart(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets)
+    server = applications.server("server")
+    kernel = server.start_kernel()
+    other = server.start_kernel()  # the next in turn is the first host again: no restart takes it
+    channels = server.connect(kernel)
+    first = channels.run(WHERE).split()
+    second_host = server.run(other, WHERE).split()[0]
+
+    request = channels.execute("import time; print('on', flush=True); time.sleep(60)")
+    replies = channels.replies(request)
+    assert any(reply["content"].get("text") == "on\n" for reply in replies)
+    began = time.monotonic()
+    assert server.ask("POST", f"/api/kernels/{kernel}/interrupt") == (204, None)
+    enames = [reply["content"].get("ename") for reply in replies]
+    assert "KeyboardInterrupt" in enames
+    assert time.monotonic() - began < 30
+
+    for _ in range(2):  # the websocket stays open; it is that of the next process now
+        status, model = server.ask("POST", f"/api/kernels/{kernel}/restart")
+        assert (status, model["id"]) == (200, kernel)
+        again = channels.run(WHERE).split()
+        assert again[0] == first[0]
+        assert again[1] != first[1]
+        assert int(first[1]) not in kernels_on(rig.hosts[0])
+        first = again
+    assert server.run(other, WHERE).split()[0] == second_host
+
+
+def test_a_kernel_that_dies_is_started_again(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets)
+    server = applications.server("server")
+    kernel = server.start_kernel()
+    channels = server.connect(kernel)
+    first = channels.run(WHERE).split()
+    channels.execute("os._exit(3)")
+    channels.wait_for_state("restarting")
+    again = channels.run(WHERE).split()
+    assert again[0] == first[0]
+    assert again[1] != first[1]
+    assert kernels_on(rig.hosts[0]) == [int(again[1])]
+
+
+@pytest.mark.parametrize("form", ["file", "command line", "environment"])
+def test_every_way_to_configure_the_hosts(
+    rig: Rig,
+    targets: list[str],
+    install_spec: InstallSpec,
+    applications: Applications,
+    form: str,
+) -> None:
+    install_spec()
+    options, env = [], {}
+    if form == "file":
+        applications.configure("jupyter_server", remote_hosts=targets)
+    elif form == "command line":
+        options = [f"--RemoteProvisionerConfigMixin.remote_hosts={','.join(targets)}"]
+    else:
+        env = {"RP_REMOTE_HOSTS": ",".join(targets)}
+    server = applications.server("server", *options, **env)
+    kernels = [server.start_kernel() for _ in rig.hosts]
+    names = [server.run(kernel, WHERE).split()[0] for kernel in kernels]
+    assert names == names_of(rig)
+    assert spread_as(rig, [1, 1])
+    for kernel in kernels:
+        assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+    assert server.ask("GET", "/api/kernels") == (200, [])
+    assert spread_as(rig, [0, 0])
+
+
+def test_what_a_failing_start_answers(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    """The status of the error's class, and a message with the host and the cause; soon."""
+    host = targets[0]
+    early = ["python", "-c", "raise SystemExit('no licence')", "{connection_file}"]
+    silent = ["python", "-c", "import time; time.sleep(60)", "{connection_file}"]
+    expected = {
+        "nowhere": (503, "host no-such-host.invalid: the name does not resolve"),
+        "early": (
+            500,
+            f"host {host}: the kernel ended at once with exit code 1; it printed:\nno licence",
+        ),
+        "program": (500, f"host {host}: program 'no-such-kernel' is not on PATH"),
+        "silent": (504, f"host {host}: the kernel did not open its ports within 1 s"),
+        "option": (400, "unknown load balancing algorithm 'best'"),
+    }
+    install_spec("no-such-host.invalid", name="nowhere")
+    install_spec(host, name="early", argv=early)
+    install_spec(host, name="program", argv=["no-such-kernel", "{connection_file}"])
+    install_spec(host, name="silent", argv=silent, launch_timeout=1)
+    install_spec(host, name="option", load_balancing_algorithm="best")
+    install_spec(host, name="good")
+    server = applications.server("server")
+    for name, (status, message) in expected.items():
+        began = time.monotonic()
+        answered, answer = server.ask("POST", "/api/kernels", {"name": name})
+        assert (answered, answer["message"][: len(message)]) == (status, message)
+        # Of a session's error jupyter_server keeps the message only.
+        body = {"path": "n.ipynb", "name": "n", "type": "notebook", "kernel": {"name": name}}
+        answered, answer = server.ask("POST", "/api/sessions", body)
+        assert (answered, answer["message"][: len(message)]) == (500, message)
+        assert time.monotonic() - began < 20
+    assert server.ask("GET", "/api/kernels") == (200, [])
+    assert not kernels_on(rig.hosts[0])
+    good = server.start_kernel("good")
+    assert server.run(good, "print(6 * 7)") == "42\n"
+    # After a start that failed, jupyter_server does not end itself while a kernel runs: its
+    # manager still expects the one that failed.
+    assert server.ask("DELETE", f"/api/kernels/{good}") == (204, None)
+
+
+def test_an_idle_kernel_is_culled(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets[0])
+    server = applications.server(
+        "server",
+        "--MappingKernelManager.cull_idle_timeout=1",
+        "--MappingKernelManager.cull_interval=1",
+    )
+    server.run(server.start_kernel(), "kept = 1")
+    eventually(lambda: server.ask("GET", "/api/kernels") == (200, []))
+    assert not kernels_on(rig.hosts[0])
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "POST"])
+def test_the_end_of_the_server_is_the_end_of_its_kernels(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications, end: str
+) -> None:
+    install_spec([*targets, "localhost"])
+    server = applications.server("server")
+    kernels = [server.start_kernel() for _ in range(3)]
+    server.run(kernels[1], "import subprocess; child = subprocess.Popen(['sleep', '300'])")
+    assert spread_as(rig, [1, 2])
+    if end == "SIGTERM":
+        assert server.end(signal.SIGTERM) == 0
+    else:
+        assert server.ask("POST", "/api/shutdown", {})[0] == 200
+        assert server.wait() == 0
+    # The agents, with nobody left to serve, end as well; nothing of this machine is left either.
+    eventually(lambda: not [p for host in rig.hosts for p in host.processes()], 5)
+
+
+def refused(server: Server) -> None:
+    """Ask for a kernel that there will not be: an error, or the connection just ends."""
+    with suppress(OSError, HTTPException):
+        assert server.ask("POST", "/api/kernels", {"name": "remote"})[0] >= 400
+
+
+def test_the_end_of_the_server_while_a_kernel_starts(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    sleep = "import time; time.sleep(120)"
+    install_spec(targets[0], argv=["python", "-c", sleep, "{connection_file}"])
+    server = applications.server("server")
+    asking = threading.Thread(target=refused, args=(server,))
+    asking.start()
+    eventually(lambda: kernels_on(rig.hosts[0]))
+    assert server.end(signal.SIGTERM) == 0
+    asking.join()
+    eventually(lambda: not rig.hosts[0].processes(), 5)

@@ -1,0 +1,120 @@
+"""jupyter_kernel_gateway: kernels on hosts for clients that send an environment."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..conftest import InstallSpec
+from ..rig import Rig
+from .applications import WHERE, Applications, Server, eventually, kernels_on, names_of, spread_as
+
+HOSTILE = "$(touch /tmp/pwned) 'q' \"Q\" ${HOME}\nsecond line"
+
+
+@pytest.fixture
+def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
+    with Applications(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gateway(rig: Rig, install_spec: InstallSpec, applications: Applications) -> Server:
+    """A gateway whose configuration file names the first host and those who may use it."""
+    install_spec()
+    applications.configure(
+        "jupyter_kernel_gateway",
+        remote_hosts=[rig.hosts[0].target],
+        authorized_users={"alice", "bob"},
+        unauthorized_users={"bob"},
+    )
+    return applications.server("kernelgateway")
+
+
+def test_the_environment_of_a_request(rig: Rig, gateway: Server) -> None:
+    first, second = rig.hosts
+    env = {"KERNEL_REMOTE_HOST": second.target, "KERNEL_USERNAME": "alice", "KERNEL_X": HOSTILE}
+    kernel = gateway.start_kernel(env={**env, "OTHER": "not for kernels"})
+    channels = gateway.connect(kernel)
+
+    def of_the_kernel() -> None:
+        assert channels.run(WHERE).split()[0] == names_of(rig)[1]
+        assert channels.run("print(ascii(os.environ['KERNEL_X']))") == f"{HOSTILE!a}\n"
+        assert channels.run("print('OTHER' in os.environ)") == "False\n"
+        assert channels.run("print(os.environ['KERNEL_ID'])") == f"{kernel}\n"
+        assert channels.run("print(os.path.exists('/tmp/pwned'))") == "False\n"
+
+    of_the_kernel()
+    assert gateway.ask("POST", f"/api/kernels/{kernel}/restart")[0] == 200
+    of_the_kernel()
+    assert not Path("/tmp/pwned").exists()
+    assert not kernels_on(first)
+    assert gateway.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+    assert not kernels_on(second)
+
+
+def test_a_kernel_through_its_life(rig: Rig, gateway: Server) -> None:
+    kernel = gateway.start_kernel(env={"KERNEL_USERNAME": "alice"})
+    channels = gateway.connect(kernel)
+    assert channels.run(WHERE).split()[0] == names_of(rig)[0]
+
+    request = channels.execute("import time; print('on', flush=True); time.sleep(60)")
+    replies = channels.replies(request)
+    assert any(reply["content"].get("text") == "on\n" for reply in replies)
+    assert gateway.ask("POST", f"/api/kernels/{kernel}/interrupt") == (204, None)
+    assert "KeyboardInterrupt" in [reply["content"].get("ename") for reply in replies]
+
+    status, model = gateway.ask("GET", f"/api/kernels/{kernel}")
+    assert (status, model["name"]) == (200, "remote")
+    assert gateway.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+    assert gateway.ask("GET", f"/api/kernels/{kernel}")[0] == 404
+    assert not kernels_on(rig.hosts[0])
+
+
+def test_who_may_not_start_kernels(rig: Rig, gateway: Server) -> None:
+    refused = {
+        "bob": "user 'bob' (KERNEL_USERNAME) is not authorized to start kernels",
+        "eve": "user 'eve' (KERNEL_USERNAME) is not among the users authorized to start kernels",
+    }
+    for user, message in refused.items():
+        body = {"name": "remote", "env": {"KERNEL_USERNAME": user}}
+        status, answer = gateway.ask("POST", "/api/kernels", body)
+        assert (status, answer["message"], answer["reason"]) == (403, message, "UnauthorizedError")
+    assert not [process for host in rig.hosts for process in host.processes()]
+    gateway.start_kernel(env={"KERNEL_USERNAME": "alice"})
+
+
+@pytest.mark.parametrize(
+    ("env", "status", "message"),
+    [
+        (
+            {"KERNEL_REMOTE_HOST": "no-such-host.invalid"},
+            503,
+            "host no-such-host.invalid: the name does not resolve",
+        ),
+        ({"KERNEL_REMOTE_HOST": "a;b"}, 400, "cannot read the host 'a;b'"),
+        ({"KERNEL_LAUNCH_TIMEOUT": "soon"}, 400, "launch timeout 'soon' is no number of seconds"),
+        ({"KERNEL_X": "a\0b"}, 400, "environment variable KERNEL_X holds a NUL character"),
+    ],
+)
+def test_a_request_that_cannot_be_met(
+    gateway: Server, env: dict[str, str], status: int, message: str
+) -> None:
+    body = {"name": "remote", "env": {"KERNEL_USERNAME": "alice", **env}}
+    answered, answer = gateway.ask("POST", "/api/kernels", body)
+    assert (answered, answer["message"][: len(message)]) == (status, message)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_of_the_gateway_is_the_end_of_its_kernels(
+    rig: Rig, gateway: Server, signum: int
+) -> None:
+    pins = [host.target for host in rig.hosts]
+    for pin in pins:
+        gateway.start_kernel(env={"KERNEL_USERNAME": "alice", "KERNEL_REMOTE_HOST": pin})
+    assert spread_as(rig, [1, 1])
+    gateway.end(signum)
+    eventually(lambda: not [p for host in rig.hosts for p in host.processes()], 5)

@@ -1,0 +1,177 @@
+"""Kernels that are not ipykernel and know nothing of us: all they get is a connection file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import uuid
+from typing import Any
+
+import pytest
+
+from ..conftest import InstallSpec, Session, Start
+from ..rig import Host, Rig
+from .applications import eventually, kernels_on, listens_beyond_loopback
+
+IRKERNEL = ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
+IPYMINI = ["python", "-m", "ipymini", "-f", "{connection_file}"]
+PORT_RANGE = range(33245, 34246)
+
+
+def answers(session: Session, code: str) -> list[tuple[str, Any]]:
+    """What comes in answer to `code`: the type of each message, and its text or value."""
+    found = []
+
+    def hook(message: dict[str, Any]) -> None:
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            found.append((content["name"], content["text"]))
+        elif message["msg_type"] == "error":
+            found.append(("error", content["evalue"]))
+        elif "data" in content:
+            found.append((message["msg_type"], content["data"]["text/plain"]))
+
+    session.client.execute_interactive(code, timeout=60, output_hook=hook)
+    return found
+
+
+def interrupted(host: Host, session: Session, code: str) -> str:
+    """Interrupt `code` once it has made the file that it calls FILE; the status of its reply.
+
+    (Both kernels may hang after an interrupt that meets them when they have just begun a cell,
+    started without us as well: hence the half a second in the code, before the file.)
+    """
+    file = f"asleep-{uuid.uuid4().hex}"
+    request = session.client.execute(code.replace("FILE", f"'/tmp/{file}'"))
+    eventually(lambda: file in host.files("/tmp"))
+    host.run(["rm", f"/tmp/{file}"])
+    session.manager.interrupt_kernel()
+    while True:
+        reply = session.client.get_shell_msg(timeout=30)
+        if reply["parent_header"].get("msg_id") == request:
+            return str(reply["content"]["status"])
+
+
+def ports_on(host: Host) -> set[int]:
+    """The TCP ports that kernels listen on; all of them on the loopback interface."""
+    assert listens_beyond_loopback(host) <= {str(host.port)}
+    return {int(at.rpartition(":")[2]) for at in host.listening()} - {host.port}
+
+
+@pytest.fixture
+def host(rig: Rig, home: object) -> Host:
+    return rig.hosts[0]
+
+
+# -- R -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def irkernel(host: Host, install_spec: InstallSpec) -> str:
+    """The kernelspec of IRkernel."""
+    if not shutil.which("R"):
+        pytest.skip("R is not installed (on Debian: r-base-core r-cran-irkernel)")
+    # The hosts' environment, not ours: that of a virtual machine of R's own may differ.
+    found = subprocess.run(
+        ["R", "--slave", "-e", "quit(status = !requireNamespace('IRkernel', quietly = TRUE))"],
+        env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]},
+        check=False,
+    )
+    if found.returncode:
+        pytest.skip("IRkernel is not installed (on Debian: r-cran-irkernel)")
+    return install_spec(
+        host.target,
+        argv=IRKERNEL,
+        spec={"language": "R"},
+        port_range=f"{PORT_RANGE[0]}..{PORT_RANGE[-1]}",
+    )
+
+
+def test_irkernel_through_its_life(host: Host, irkernel: str, start: Start) -> None:
+    session = start(irkernel)
+    assert answers(session, "1 + 1") == [("display_data", "[1] 2")]
+    assert answers(session, "cat('a line\\n')") == [("stdout", "a line\n")]
+    assert answers(session, "stop('no')")[0] == (
+        "error",
+        "Error in eval(expr, envir, enclos): no\n",
+    )
+    (_, first) = answers(session, "x <- 6; cat(Sys.getpid())")[0]
+    assert int(first) in kernels_on(host)
+
+    ports = ports_on(host)
+    assert len(ports) == 5
+    assert ports <= set(PORT_RANGE)
+
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=60)
+    (_, again) = answers(session, "cat(Sys.getpid())")[0]
+    assert again != first
+    assert answers(session, "cat(exists('x'))") == [("stdout", "FALSE")]
+    assert ports_on(host) == ports
+
+    session.manager.shutdown_kernel()
+    assert not kernels_on(host)
+    assert not ports_on(host)
+
+
+def test_irkernel_interrupted(host: Host, irkernel: str, start: Start) -> None:
+    session = start(irkernel)
+    sleep = "Sys.sleep(0.5); invisible(file.create(FILE)); Sys.sleep(60)"
+    assert interrupted(host, session, sleep) == "abort"
+    assert answers(session, "2 + 2") == [("display_data", "[1] 4")]
+
+
+def test_two_irkernels_have_ports_of_their_own(host: Host, irkernel: str, start: Start) -> None:
+    sessions = [start(irkernel) for _ in range(2)]
+    assert len(ports_on(host)) == 10
+    for number, session in enumerate(sessions):
+        answers(session, f"x <- {number}")
+    for number, session in enumerate(sessions):
+        assert answers(session, "cat(x)") == [("stdout", str(number))]
+
+
+def test_irkernel_that_cannot_start(
+    host: Host, install_spec: InstallSpec, irkernel: str, start: Start
+) -> None:
+    argv = ["R", "--slave", "-e", "stop('no licence')", "--args", "{connection_file}"]
+    spec = install_spec(host.target, argv=argv, spec={"language": "R"}, name="fails")
+    with pytest.raises(Exception, match=rf"host {host.target}: .*exit code 1.*\n.*no licence"):
+        start(spec)
+
+
+# -- another kernel of Python --------------------------------------------------------------
+
+
+@pytest.fixture
+def ipymini(host: Host, install_spec: InstallSpec) -> str:
+    """The kernelspec of ipymini, which has neither ipykernel nor libzmq in it."""
+    if importlib.util.find_spec("ipymini") is None:
+        pytest.skip("ipymini is not installed (by pip: ipymini)")
+    return install_spec(host.target, argv=IPYMINI)
+
+
+def test_ipymini_through_its_life(host: Host, ipymini: str, start: Start) -> None:
+    session = start(ipymini)
+    assert answers(session, "1 + 1") == [("execute_result", "2")]
+    first = session.value("__import__('os').getpid()")
+    assert first in kernels_on(host)
+    ports = ports_on(host)
+    assert len(ports) == 5
+
+    sleep = "import time; time.sleep(0.5); open(FILE, 'w').close(); time.sleep(60)"
+    assert interrupted(host, session, sleep) == "error"
+    assert session.value("6 * 7") == 42
+
+    for now in (False, True):
+        session.manager.restart_kernel(now=now)
+        session.client.kernel_info(reply=True, timeout=60)
+        again = session.value("__import__('os').getpid()")
+        assert again != first
+        assert ports_on(host) == ports
+        first = again
+
+    session.client.execute("import os; os._exit(5)")
+    eventually(lambda: not session.manager.is_alive())
+    assert session.provisioner._kernel.life.exit_code == 5
