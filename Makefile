@@ -31,6 +31,7 @@ lint: .venv/test
 bench: .venv/test
 	@sh tests/install-programs.sh
 	$(BIN)/python -m benchmarks --write
+	$(BIN)/python -m benchmarks.fleet --write
 
 docs: .venv/test
 	$(BIN)/python docs/generate.py

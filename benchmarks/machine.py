@@ -16,17 +16,23 @@ def describe(setting: Setting, subjects: Iterable[Subject], rounds: int) -> dict
     packages: dict[str, str] = {}
     for subject in subjects:
         packages |= subject.versions
-    client = f"{platform.python_implementation()} {platform.python_version()}"
     kernel = _first_line(setting.kernel_python, "--version")
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()} "
-        f"{platform.release()}, load {os.getloadavg()[0]:.1f} before the first round",
+        **here(),
         "rounds": f"{rounds}, interleaved between the subjects",
-        "client": client,
         "kernel": f"{kernel}, ipykernel {installed('ipykernel')}, the same for all subjects",
         "ssh": _first_line("ssh", "-V"),
         "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
+    }
+
+
+def here() -> dict[str, str]:
+    """The date, this machine, and the Python that asks."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()} "
+        f"{platform.release()}, load {os.getloadavg()[0]:.1f}",
+        "client": f"{platform.python_implementation()} {platform.python_version()}",
     }
 
 

@@ -23,6 +23,9 @@ REQUEST_VARIABLES = {
     "KERNEL_WORKING_DIR": "The kernel's working directory on the host. Where it is not there: the "
     "directory that the application asks for (its notebook's), else the home directory.",
     "KERNEL_LAUNCH_TIMEOUT": "Seconds, in place of `launch_timeout`.",
+    "KERNEL_HOST_LABELS": "Labels, comma-separated: only hosts that carry all of them are taken.",
+    "KERNEL_GPUS": "A number of GPUs. The kernel is given devices that nobody has, by "
+    "CUDA_VISIBLE_DEVICES.",
     "KERNEL_ID": "The kernel's id. It is set for every kernel; a value in the request is replaced.",
 }
 

@@ -236,5 +236,9 @@ def _left_here(before: dict[str, str], temporary: Path) -> list[str]:
 
 def _left_on(host: Host) -> list[str]:
     left = [f"{host.name}: {p.pid} {' '.join(p.argv)}" for p in host.processes()]
-    left += [f"{host.name}: {path}" for path in host.files("/tmp") if "remote-prov" in path]
+    left += [
+        f"{host.name}: {path}"
+        for path in host.files("/tmp")
+        if "remote-prov" in path and "-gpu-" not in path
+    ]
     return left

@@ -10,6 +10,7 @@ from typing import Any
 from .agent.wire import Decoder, Message, WireError, encode
 from .errors import (
     AgentError,
+    GpusTakenError,
     HostError,
     KernelStartError,
     RemoteProvisionerError,
@@ -17,7 +18,7 @@ from .errors import (
 )
 
 #: Codes of the agent (agent/kernel.py) for which the host is to blame, not the kernel.
-_HOST_CODES = {"host-full"}
+_HOST_ERRORS: dict[str, type[HostError]] = {"host-full": AgentError, "no-gpus": GpusTakenError}
 
 
 class AgentChannel(asyncio.Protocol):
@@ -93,8 +94,8 @@ class AgentChannel(asyncio.Protocol):
 
 def _translate(error: dict[str, str], host: str) -> RemoteProvisionerError:
     code, message = error.get("code", ""), error.get("message", "")
-    if code in _HOST_CODES:
-        return AgentError(message, host=host)
+    if code in _HOST_ERRORS:
+        return _HOST_ERRORS[code](message, host=host)
     if code == "hook-failed":
         return KernelStartError(f"the environment hook failed: {message}", host=host)
     return KernelStartError(message, host=host)

@@ -6,6 +6,7 @@ Precedence: the kernelspec's ``config`` stanza, then the configuration file and 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from typing import Any
@@ -15,7 +16,7 @@ from traitlets.config import Configurable
 
 from .address import HostAddress, parse_address
 from .errors import ConfigurationError
-from .host import HostSpec
+from .inventory import HostSpec, Inventory, read_inventory
 from .launch import parse_port_range
 from .placement import load_balancer
 
@@ -49,7 +50,7 @@ class Seconds(_FromEnvironment, Float[float, Any]):
     """A number of seconds."""
 
 
-class Names(_FromEnvironment, List[str]):
+class Names(_FromEnvironment, List[Any]):
     """A list, or comma-separated text."""
 
     def set(self, obj: Any, value: Any) -> None:
@@ -89,18 +90,21 @@ class RemoteProvisionerConfigMixin(Configurable):
     """The options of every provisioner of this package."""
 
     remote_hosts = Names(
-        trait=Unicode(),
+        trait=Union([Unicode(), Dict()]),
         default_value=["localhost"],
         help="""The hosts that kernels are started on: host, user@host, user@host:port, an alias
         of ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
-        comma-separated text.""",
+        comma-separated text. An entry may be a table with properties: {"host": "gpu1",
+        "weight": 2, "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...",
+        "environment_hook": "..."}. A path stands for the list in that TOML or JSON file.""",
     ).tag(config=True)
 
     load_balancing_algorithm = Text(
         "round-robin",
-        help="""How the host of a kernel is chosen: round-robin (each in turn) or
-        least-connection (the one with the fewest kernels of this server). A start request's
-        KERNEL_REMOTE_HOST by-passes it.""",
+        help="""How the host of a kernel is chosen: round-robin (each in turn), least-connection
+        (the one with the fewest kernels of this server), least-load (by what the hosts report:
+        kernels of everybody, load, memory), fill (the first that has room), or what another
+        package has installed. A start request's KERNEL_REMOTE_HOST by-passes it.""",
     ).tag(config=True)
 
     authorized_users = NameSet(
@@ -158,10 +162,7 @@ class RemoteProvisionerConfigMixin(Configurable):
         try:
             load_balancer(self.load_balancing_algorithm)
             parse_port_range(self.port_range)
-            if not self.remote_hosts:
-                raise ConfigurationError("remote_hosts is empty: name a host, or localhost")
-            for name in self.remote_hosts:
-                self.host_spec(name)
+            self.inventory()
             for name in ("launch_timeout", "network_grace"):
                 seconds = getattr(self, name)
                 if not 0 < seconds < float("inf"):
@@ -173,17 +174,29 @@ class RemoteProvisionerConfigMixin(Configurable):
         except TraitError as error:
             raise ConfigurationError(str(error)) from None
 
-    def host_spec(self, name: str) -> HostSpec:
-        """The host that is written `name`, with what is configured for it.
+    def inventory(self) -> Inventory:
+        """The hosts with their own properties. Raises ConfigurationError."""
+        return read_inventory(self.remote_hosts)
 
-        Raises ConfigurationError when it cannot be read.
+    def host_spec(self, name: str) -> HostSpec:
+        """The host that is written `name`, with all that is configured for it.
+
+        It need not be in the inventory. Raises ConfigurationError when it cannot be read.
         """
-        address = parse_address(name)
-        return HostSpec(
-            name=name.strip(),
-            address=address,
-            python=_for_host(self.python, name) or _default_python(address),
-            hook=_for_host(self.environment_hook, name),
+        name = name.strip()
+        for spec in self.inventory():
+            if spec.name == name:
+                return self.completed(spec)
+        return self.completed(HostSpec(name, parse_address(name)))
+
+    def completed(self, spec: HostSpec) -> HostSpec:
+        """A host of the inventory with the options that are for all hosts."""
+        return dataclasses.replace(
+            spec,
+            python=spec.python
+            or _for_host(self.python, spec.name)
+            or _default_python(spec.address),
+            hook=spec.hook or _for_host(self.environment_hook, spec.name),
         )
 
 

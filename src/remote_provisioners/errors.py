@@ -87,6 +87,20 @@ class AgentError(HostError):
     """The agent cannot be started or spoken to: no Python, no room, a directory in the way."""
 
 
+class NoRoomError(RemoteProvisionerError):
+    """No host has what the request asks for, or every one that has is full."""
+
+    status = 503
+
+
+class GpusTakenError(HostError):
+    """The host has the GPUs that are asked for, but other kernels have them."""
+
+
+class NoHostError(HostError):
+    """Several hosts could have started the kernel, and none did."""
+
+
 class KernelStartError(RemoteProvisionerError):
     """The host works, the kernel does not: its program, its hook, its early end."""
 

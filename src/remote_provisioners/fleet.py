@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .address import HostAddress
+from .errors import AgentError, HostError, NoHostError, NoRoomError, RemoteProvisionerError
 from .forward import Forward, SocketDirectory
-from .host import Host, HostSpec
+from .host import Host
+from .inventory import HostSpec, Inventory
 from .io_thread import IOThread, io_thread
 from .kernel import RemoteKernel
 from .launch import LaunchRequest
-from .placement import LoadBalancer, Placement
+from .placement import HostRow, LoadBalancer, candidates
 from .response import ResponseListener
+from .table import HostTable
+
+log = logging.getLogger(__name__)
+
+#: How long a start waits for the hosts' loads, where the policy wants them fresh.
+_LOAD_SECONDS = 0.5
+_CONNECT_SECONDS = 5.5
+_CONNECTING_AT_ONCE = 16
+#: Inventories whose tables are kept; more are only seen where configurations change all the time.
+_MOST_TABLES = 64
 
 
 class Fleet:
@@ -23,7 +38,11 @@ class Fleet:
     def __init__(self) -> None:
         self.hosts: dict[HostAddress, Host] = {}
         self._kernels: set[RemoteKernel] = set()
-        self._placement = Placement()
+        #: Kernels by the name of their host, starts in flight counted.
+        self._counts: Counter[str] = Counter()
+        #: By the identity of their inventory, which they hold.
+        self._tables: dict[int, HostTable] = {}
+        self._in_trouble: set[HostAddress] = set()
         self._sockets = SocketDirectory()
         self._response = ResponseListener(self._sockets.path)
 
@@ -32,31 +51,129 @@ class Fleet:
         host = self.hosts.get(spec.address)
         if host is None:
             host = self.hosts[spec.address] = Host(spec.address)
+            host.on_change = lambda: self._host_changed(host)
         host.python = spec.python or host.python
         return host
+
+    # -- starts -----------------------------------------------------------------------------
 
     async def start(
         self,
         request: LaunchRequest,
-        hosts: Sequence[HostSpec],
+        inventory: Inventory,
+        complete: Callable[[HostSpec], HostSpec],
         policy: LoadBalancer,
-        pinned: HostSpec | None,
         grace: float,
     ) -> RemoteKernel:
-        """Choose a host and start a kernel there. Raises what RemoteKernel.launch raises."""
-        if pinned is not None:
-            chosen = pinned
-            self._placement.occupy(chosen.name)
-        else:
-            by_name = {spec.name: spec for spec in hosts}
-            chosen = by_name[self._placement.place(list(by_name), policy)]
-        kernel = await self._new_kernel(request.kernel_id, chosen, grace)
+        """Start a kernel on the host that `policy` chooses, or on the next if that one cannot.
+
+        Raises NoRoomError; the HostError of the only host, or NoHostError with those of all;
+        KernelStartError, for which no other host is tried.
+        """
+        table = self._table(inventory)
+        turn = table.turn()
+        tried: dict[str, HostError] = {}
+        while True:
+            row = await self._choose(table, policy, turn, request, tried)
+            try:
+                return await self.start_on(complete(table.specs[row.host]), request, grace)
+            except HostError as error:
+                log.warning("kernel %s: not on %s: %s", request.kernel_id, row.host, error.message)
+                tried[row.host] = error
+                if isinstance(error, AgentError):  # it is connected and of no use, as a full disk
+                    self.host(table.specs[row.host]).set_aside(error)
+
+    async def start_on(self, spec: HostSpec, request: LaunchRequest, grace: float) -> RemoteKernel:
+        """Start a kernel on this host and no other. Raises what RemoteKernel.launch raises."""
+        kernel = await self._new_kernel(request.kernel_id, spec, grace)
         try:
             await kernel.launch(request, self._response)
         except BaseException:
             self._close(kernel)
             raise
         return kernel
+
+    async def _choose(
+        self,
+        table: HostTable,
+        policy: LoadBalancer,
+        turn: int,
+        request: LaunchRequest,
+        tried: Mapping[str, HostError],
+    ) -> HostRow:
+        """The host to try next, counted from now on. Raises HostError when there is none."""
+        rows = self._candidates(table, request, tried)
+        if policy.needs_load:
+            await self._refresh([table.specs[row.host] for row in rows])
+            rows = self._candidates(table, request, tried)  # much may have happened meanwhile
+        chosen = policy.choose(rows, turn)
+        return next(row for row in rows if row.host == chosen)
+
+    def _candidates(
+        self, table: HostTable, request: LaunchRequest, tried: Mapping[str, HostError]
+    ) -> list[HostRow]:
+        """The hosts that may be tried. Raises NoRoomError, HostError when there is none."""
+        aside = self._set_aside(table)
+        try:
+            return candidates(table.rows({*tried, *aside}), request.wish)
+        except NoRoomError:
+            pass
+        # Those that are set aside, where an attempt costs nobody's time; else the reason.
+        again = {n for n in aside if n not in tried and not self._silent(table, n)}
+        try:
+            return candidates(table.rows(table.specs.keys() - again), request.wish)
+        except NoRoomError:
+            raise _nobody(table, request, {**aside, **tried}) from None
+
+    def _set_aside(self, table: HostTable) -> dict[str, HostError]:
+        """The hosts of a table that are known not to work, and why."""
+        if not self._in_trouble:
+            return {}
+        aside = {}
+        for name, spec in table.specs.items():
+            if spec.address in self._in_trouble and (trouble := self.hosts[spec.address].trouble):
+                aside[name] = trouble.error
+        return aside
+
+    def _silent(self, table: HostTable, name: str) -> bool:
+        trouble = self.hosts[table.specs[name].address].trouble
+        return trouble is not None and trouble.silent
+
+    async def _refresh(self, specs: Sequence[HostSpec]) -> None:
+        """Ask the hosts how they are; who does not answer in time keeps its last word.
+
+        Those that are not connected are connected now, which takes longer, but once.
+        """
+        hosts = [self.host(spec) for spec in specs]
+        connecting = asyncio.Semaphore(_CONNECTING_AT_ONCE)
+
+        async def ask(host: Host) -> None:
+            with contextlib.suppress(RemoteProvisionerError):
+                if not host.connected:
+                    async with connecting:
+                        await host.link()
+                await host.refresh_load()
+
+        seconds = _LOAD_SECONDS if all(host.connected for host in hosts) else _CONNECT_SECONDS
+        _, late = await asyncio.wait(
+            [asyncio.ensure_future(ask(host)) for host in hosts], timeout=seconds
+        )
+        for task in late:
+            task.cancel()
+
+    def _table(self, inventory: Inventory) -> HostTable:
+        table = self._tables.pop(id(inventory), None)
+        if table is None:
+            table = HostTable(inventory)
+            for spec in inventory:
+                if spec.address in self.hosts:
+                    self._update_row(table, spec)
+        self._tables[id(inventory)] = table
+        if len(self._tables) > _MOST_TABLES:
+            del self._tables[next(iter(self._tables))]
+        return table
+
+    # -- kernels ----------------------------------------------------------------------------
 
     async def restart(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
         """Start the kernel again, on its host, with its endpoints."""
@@ -69,7 +186,6 @@ class Fleet:
 
         Raises HostError, KernelLostError.
         """
-        self._placement.occupy(spec.name)
         kernel = await self._new_kernel(kernel_id, spec, grace)
         try:
             await kernel.adopt(connection)
@@ -92,24 +208,65 @@ class Fleet:
         self._sockets.remove()
 
     async def _new_kernel(self, kernel_id: str, spec: HostSpec, grace: float) -> RemoteKernel:
-        """A kernel on a host where it is counted already, with its endpoints open."""
+        """A kernel that is counted on its host, with its endpoints open."""
         host = self.host(spec)
         forward = Forward(self._sockets.path, secrets.token_hex(4), host.open)
+        kernel = RemoteKernel(kernel_id, spec, host, forward, grace)
+        self._kernels.add(kernel)
+        self._count(spec, 1)
         try:
             await forward.listen()
         except BaseException:
-            forward.close()
-            self._placement.release(spec.name)
+            self._close(kernel)
             raise
-        kernel = RemoteKernel(kernel_id, spec, host, forward, grace)
-        self._kernels.add(kernel)
         return kernel
 
     def _close(self, kernel: RemoteKernel) -> None:
-        kernel.host.forget(kernel)
-        kernel.forward.close()
-        self._kernels.discard(kernel)
-        self._placement.release(kernel.spec.name)
+        if kernel in self._kernels:
+            self._kernels.discard(kernel)
+            kernel.host.forget(kernel)
+            kernel.forward.close()
+            self._count(kernel.spec, -1)
+
+    # -- what changes in the tables ---------------------------------------------------------
+
+    def _count(self, spec: HostSpec, change: int) -> None:
+        self._counts[spec.name] += change
+        if not self._counts[spec.name]:
+            del self._counts[spec.name]
+        for table in self._tables.values():
+            self._update_row(table, spec)
+
+    def _host_changed(self, host: Host) -> None:
+        if host.trouble is not None:
+            self._in_trouble.add(host.address)
+        else:
+            self._in_trouble.discard(host.address)
+        for table in self._tables.values():
+            for spec in table.at(host.address):
+                self._update_row(table, spec)
+
+    def _update_row(self, table: HostTable, spec: HostSpec) -> None:
+        host = self.hosts.get(spec.address)
+        table.update(spec.name, self._counts[spec.name], host.load if host is not None else None)
+
+
+def _nobody(
+    table: HostTable, request: LaunchRequest, errors: Mapping[str, HostError]
+) -> RemoteProvisionerError:
+    """Why no host is left to try: nothing fits, everything is full, or fails."""
+    try:
+        candidates(table.rows(set()), request.wish)
+    except NoRoomError as error:
+        return error
+    rows = [row for row in table.rows(set()) if request.wish.fits(row)]
+    if len(rows) == 1 and rows[0].host in errors:
+        return errors[rows[0].host]
+    said = [
+        f"{row.host}: {errors[row.host].message if row.host in errors else row.fullness}"
+        for row in rows
+    ]
+    return NoHostError(f"no host can start the kernel: {'; '.join(said)}")
 
 
 _current: tuple[IOThread, Fleet] | None = None

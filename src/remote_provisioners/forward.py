@@ -60,8 +60,10 @@ class Forward:
             def accepted(channel: str = channel) -> LocalEnd:
                 return LocalEnd(self, channel)
 
-            server = await loop.create_unix_server(accepted, self._hidden(channel))
-            self._servers.append(server)
+            path = self._hidden(channel)
+            server = await loop.create_unix_server(accepted, path, start_serving=False)
+            self._servers.append(server)  # before anything that can be cancelled
+            await server.start_serving()
         self.show()
 
     def show(self) -> None:

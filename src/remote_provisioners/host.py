@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,26 +24,18 @@ from .errors import (
     UnreachableError,
     forwarding_advice,
 )
+from .placement import Load
 from .transport import Endpoint, Transport
 
 log = logging.getLogger(__name__)
 
-_RETRY_FIRST_SECONDS = 0.25
-_RETRY_MOST_SECONDS = 10.0
 _FORGET_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class HostSpec:
-    """A host as it is configured for a kernel. `name` is how it was written.
-
-    `python` and `hook` are the kernel's business: kernels that differ in them share the host.
-    """
-
-    name: str
-    address: HostAddress
-    python: str
-    hook: str
+_PART_SECONDS = 3.0
+_FIRST_PAUSE_SECONDS = 0.25
+_AWAITED_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+#: An attempt that took longer to fail is not made while somebody waits, once that is known.
+_SILENT_SECONDS = 1.0
 
 
 class Resident(Protocol):
@@ -71,10 +64,31 @@ class Link:
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Why a host is set aside. `silent`: finding out takes long, it does not answer at all."""
+
+    error: HostError
+    silent: bool
+    failures: int
+    #: Seconds since the epoch.
+    since: float
+
+    def pause(self, awaited: bool) -> float:
+        """Seconds until the next attempt: growing, and not the same for everybody.
+
+        `awaited`: kernels are there, whose users want them back.
+        """
+        growing = _FIRST_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 16)
+        most = _AWAITED_PAUSE_SECONDS if awaited else _LONGEST_PAUSE_SECONDS
+        return min(growing, most) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
 class Host:
     """Connects when it is needed, once for however many wait for it.
 
-    While it has kernels, a lost connection is made again, for as long as it takes.
+    A lost connection is made again while there are kernels, for as long as it takes. A host that
+    cannot be used is set aside: `trouble` says why, and it is tried again in the background.
     """
 
     def __init__(self, address: HostAddress) -> None:
@@ -83,6 +97,11 @@ class Host:
         #: The interpreter to start the agent with, when there is none.
         self.python = ""
         self.kernels: dict[str, Resident] = {}
+        self.trouble: Trouble | None = None
+        #: Called with nothing when what is known of the host has changed.
+        self.on_change: Callable[[], None] = lambda: None
+        #: What the agent has reported last, None before the first time.
+        self.load: Load | None = None
         #: To be ended when the host is back.
         self._unwanted: set[str] = set()
         self._told: set[asyncio.Task[Message]] = set()
@@ -90,22 +109,100 @@ class Host:
         self._owner = secrets.token_hex(8)
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
+        self._began = 0.0
         self._watcher: asyncio.Task[None] | None = None
+        self._retrier: asyncio.Task[None] | None = None
         self._closed = False
+        #: Whether the connection that is being made has come as far as that.
+        self._starting_agent = False
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
 
     async def link(self) -> Link:
-        """The connection, made if there is none. Raises HostError."""
+        """The connection, made if there is none. Raises HostError.
+
+        What is known is said at once: nobody waits again for a host that does not answer.
+        """
         if self._link is not None:
             return self._link
+        if self.trouble is not None and self.trouble.silent:
+            raise self.trouble.error
+        return await self._attempt()
+
+    async def _attempt(self) -> Link:
         if self._connecting is None:
+            self._began = time.monotonic()
             self._connecting = asyncio.ensure_future(self._connect())
             self._connecting.add_done_callback(self._connected)
         # Shielded: a start that is given up does not take the connection from the others.
         return await asyncio.shield(self._connecting)
 
+    def set_aside(self, error: HostError, silent: bool = False) -> None:
+        """Not to be used for a while; the pauses between attempts grow."""
+        earlier = self.trouble
+        self.trouble = Trouble(
+            error,
+            silent,
+            failures=earlier.failures + 1 if earlier else 1,
+            since=earlier.since if earlier else time.time(),
+        )
+        self.on_change()
+        if self._retrier is None and not self._closed:
+            log.warning("host %s: set aside: %s", self.name, error.message)
+            self._retrier = asyncio.ensure_future(self._retry())
+
+    async def _retry(self) -> None:
+        """Try again until the host can be used."""
+        try:
+            while self.trouble is not None:
+                awaited = bool(self.kernels or self._unwanted)
+                await asyncio.sleep(self.trouble.pause(awaited))
+                if self._link is not None:  # it is connected and was set aside for want of room
+                    self._clear()
+                    return
+                with contextlib.suppress(RemoteProvisionerError):
+                    await self._attempt()
+        finally:
+            self._retrier = None
+
+    def _clear(self) -> None:
+        if self.trouble is not None:
+            log.info("host %s: can be used again", self.name)
+            self.trouble = None
+            self.on_change()
+
     async def request(self, op: str, **fields: Any) -> Message:
         """Ask the agent. Raises HostError, KernelStartError."""
         return await (await self.link()).channel.request(op, **fields)
+
+    async def refresh_load(self) -> None:
+        """Have the agent report now. Raises HostError."""
+        self._report(await self.request("load"))
+
+    def _report(self, report: Message) -> None:
+        """What the agent sends (Agent.op_load)."""
+        self.load = Load(
+            cores=report["cores"],
+            load=report["load"],
+            memory=report["memory"],
+            memory_available=report["memory_available"],
+            others=report["kernels"] - report["yours"],
+        )
+        self.on_change()
+
+    def tell(self, op: str, kernel_id: str) -> None:
+        """Say something of a kernel to the agent, if it can be reached; nobody waits for it."""
+        if self._link is not None:
+            task = asyncio.ensure_future(self._link.channel.request(op, kernel_id=kernel_id))
+            self._told.add(task)
+            task.add_done_callback(self._told_over)
+
+    def _told_over(self, task: asyncio.Task[Message]) -> None:
+        self._told.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("host %s: not told: %s", self.name, task.exception())
 
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
@@ -142,7 +239,10 @@ class Host:
     async def close(self) -> None:
         """Tell the agent that this server goes, close the connection."""
         self._closed = True
-        for task in (self._watcher, self._connecting):
+        if self._connecting is not None and self._starting_agent:
+            # An agent that is being started would wait for us in vain: meet it, and part.
+            await asyncio.wait([self._connecting], timeout=_PART_SECONDS)
+        for task in (self._watcher, self._connecting, self._retrier):
             if task is not None:
                 task.cancel()
         link, self._link = self._link, None
@@ -161,11 +261,14 @@ class Host:
             opened = await transport.connect(self.address)
         except HostError as error:
             raise error.at(self.name) from None
+        self._starting_agent = True
         try:
             channel, agent = await self._reach_agent(opened)
         except BaseException:
             opened.abort()
             raise
+        finally:
+            self._starting_agent = False
         log.info("host %s: connected (agent %s)", self.name, agent["pid"])
         return Link(opened, channel, agent)
 
@@ -194,16 +297,24 @@ class Host:
 
     def _connected(self, task: asyncio.Task[Link]) -> None:
         self._connecting = None
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            if isinstance(error, HostError):
+                self.set_aside(error, time.monotonic() - self._began > _SILENT_SECONDS)
             return
         link = self._link = task.result()
+        self._clear()
         self._watcher = asyncio.ensure_future(self._watch(link))
+        self._report(link.agent["load"])
         known = {described["kernel_id"]: described for described in link.agent["kernels"]}
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(known.get(kernel.kernel_id))
         self._unwanted.clear()
         for kernel_id in known.keys() - self.kernels.keys():
-            self._tell(link, "forget", kernel_id)
+            self.tell("forget", kernel_id)
+        self.on_change()
 
     async def _watch(self, link: Link) -> None:
         """Notice the loss of the connection; make it again while there are kernels."""
@@ -222,26 +333,15 @@ class Host:
         log.warning("host %s: connection lost", self.name)
         for kernel in list(self.kernels.values()):
             kernel.on_disconnected()
-        pause = _RETRY_FIRST_SECONDS
-        while (self.kernels or self._unwanted) and not self._closed and self._link is None:
-            try:
-                await self.link()
-            except RemoteProvisionerError as error:
-                log.info("host %s: not back yet: %s", self.name, error.message)
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
-                pause = min(2 * pause, _RETRY_MOST_SECONDS)
-
-    def _tell(self, link: Link, op: str, kernel_id: str) -> None:
-        task = asyncio.ensure_future(link.channel.request(op, kernel_id=kernel_id))
-        self._told.add(task)
-        task.add_done_callback(self._told_over)
-
-    def _told_over(self, task: asyncio.Task[Message]) -> None:
-        self._told.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.debug("host %s: not told: %s", self.name, task.exception())
+        self.on_change()
+        if (self.kernels or self._unwanted) and not self._closed:
+            with contextlib.suppress(RemoteProvisionerError):
+                await self._attempt()  # the first at once; a failure begins the others
 
     def _on_event(self, event: Message) -> None:
+        if event["event"] == "load":
+            self._report(event)
+            return
         kernel = self.kernels.get(event.get("kernel_id", ""))
         if kernel is not None:
             kernel.on_event(event)

@@ -22,9 +22,11 @@ from .errors import (
     RemoteProvisionerError,
 )
 from .forward import Forward
-from .host import Host, HostSpec
+from .host import Host
+from .inventory import HostSpec
 from .launch import LaunchRequest
 from .lifecycle import Lifecycle, State
+from .limit import Limit, LimitExceeded
 from .resources import ResourceArchive
 from .response import SECRET_VARIABLE, ResponseListener
 
@@ -54,6 +56,7 @@ class RemoteKernel:
         self._grace = grace
         self._changed = asyncio.Event()
         self._grace_timer: asyncio.TimerHandle | None = None
+        self._limit = Limit(0)
 
     # -- start ------------------------------------------------------------------------------
 
@@ -65,9 +68,10 @@ class RemoteKernel:
         """
         self.life = Lifecycle()
         self.host.kernels[self.kernel_id] = self
+        self._limit = Limit(request.timeout)
         try:
-            await asyncio.wait_for(self._launch(request, response), request.timeout)
-        except (TimeoutError, asyncio.TimeoutError):
+            await self._limit.run(self._launch(request, response))
+        except LimitExceeded:
             raise await self._timed_out(request.timeout) from None
         except RemoteProvisionerError as error:
             raise error if error.host else error.at(self.spec.name) from None
@@ -94,6 +98,7 @@ class RemoteKernel:
             secret = {SECRET_VARIABLE: expected.secret}
         started = await link.channel.request(
             "start",
+            gpus={"count": request.wish.gpus, "devices": self.spec.gpus},
             kernel_id=self.kernel_id,
             argv=request.argv,
             substitutions=substitutions,
@@ -107,6 +112,7 @@ class RemoteKernel:
             resources=resources,
             reports_endpoints=request.reports_endpoints,
         )
+        self._limit.resume()
         self._describe(started)
         self.life.launched()
         if expected is not None:
@@ -116,6 +122,7 @@ class RemoteKernel:
             if expected is not None and expected.reported.done():
                 self.connection.update(expected.reported.result())
                 self.life.listening()
+                self.host.tell("listening", self.kernel_id)
                 break
             self._changed.clear()
             await self._changed.wait()
@@ -181,7 +188,10 @@ class RemoteKernel:
 
     def on_event(self, event: Message) -> None:
         """An event of the agent about this kernel."""
-        if event["event"] == "listening":
+        if event["event"] == "queued":
+            self._limit.suspend()
+            log.info("kernel %s: waits for its turn on %s", self.kernel_id, self.spec.name)
+        elif event["event"] == "listening":
             self.life.listening()
         elif event["event"] == "exited":
             self._end(lambda: self.life.exited(event["exit_code"], event["tail"]))

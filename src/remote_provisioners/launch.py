@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError, UnauthorizedError
+from .placement import Wish
 
 #: Modules whose kernels bind unix sockets when their connection file says so.
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
@@ -31,6 +32,7 @@ class LaunchRequest:
     session: Mapping[str, Any] = field(repr=False)
     port_range: tuple[int, int]
     timeout: float
+    wish: Wish
     resource_dir: Path | None
     reports_endpoints: bool
 
@@ -73,6 +75,7 @@ def build_request(
         session=session,
         port_range=(lower, upper),
         timeout=_launch_timeout(request_env, launch_timeout),
+        wish=_wish(request_env),
         resource_dir=Path(resource_dir) if resource_dir and "{resource_dir}" in text else None,
         reports_endpoints=reports,
     )
@@ -122,6 +125,14 @@ def _launch_timeout(request_env: Mapping[str, str], default: float) -> float:
     if not 0 < seconds < float("inf"):
         raise ConfigurationError(f"launch timeout {text or default!r} is no number of seconds")
     return seconds
+
+
+def _wish(request_env: Mapping[str, str]) -> Wish:
+    labels = request_env.get("KERNEL_HOST_LABELS", "").split(",")
+    text = request_env.get("KERNEL_GPUS", "").strip() or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigurationError(f"KERNEL_GPUS is {text!r}, must be a number of GPUs")
+    return Wish(frozenset(label.strip() for label in labels if label.strip()), int(text))
 
 
 def _refuse_unusable(

@@ -1,87 +1,187 @@
-"""Where a kernel lands. Pure: policies over a table of hosts, no I/O."""
+"""Where a kernel lands. Pure: policies over a table of hosts, no I/O.
+
+A policy is a class of one method. Others are installed by an entry point in the group
+``remote_provisioners.load_balancers``, whose name is what ``load_balancing_algorithm`` says.
+"""
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, NoRoomError
+
+GROUP = "remote_provisioners.load_balancers"
+
+#: Above this load a core, or with less than this part of its memory left, a host is busy.
+_BUSY_LOAD = 1.0
+_BUSY_MEMORY = 0.1
+
+
+@dataclass(frozen=True)
+class Load:
+    """What an agent reports of its host."""
+
+    cores: int
+    #: Mean number of running processes over the last minute.
+    load: float
+    #: Bytes.
+    memory: int
+    memory_available: int
+    #: Kernels of other servers and users there, as far as the agent can see.
+    others: int
+
+    @property
+    def busy(self) -> bool:
+        return (
+            self.load / self.cores > _BUSY_LOAD
+            or self.memory_available < _BUSY_MEMORY * self.memory
+        )
 
 
 @dataclass(frozen=True)
 class HostRow:
-    """What a policy knows of a host. `kernels` counts starts in flight as well."""
+    """What a policy knows of a host.
+
+    `kernels` are those of this server, starts in flight counted; `load` is None as long as the
+    agent has not reported.
+    """
 
     host: str
-    kernels: int
+    kernels: int = 0
+    weight: float = 1.0
+    capacity: int | None = None
+    labels: frozenset[str] = frozenset()
+    gpus: int = 0
+    load: Load | None = None
+
+    @property
+    def occupied(self) -> int:
+        """Kernels there, whoever's they are, as far as is known."""
+        return self.kernels + (self.load.others if self.load is not None else 0)
+
+    @property
+    def fullness(self) -> str:
+        return f"{self.occupied} of {self.capacity} kernels"
+
+    @property
+    def full(self) -> bool:
+        return self.capacity is not None and self.occupied >= self.capacity
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a start request asks of a host: labels that it has to carry, GPUs to be given."""
+
+    labels: frozenset[str] = frozenset()
+    gpus: int = 0
+
+    def fits(self, row: HostRow) -> bool:
+        return self.labels <= row.labels and self.gpus <= row.gpus
+
+    def __str__(self) -> str:
+        words = [f"labels {', '.join(sorted(self.labels))}"] if self.labels else []
+        words += [f"{self.gpus} GPUs"] if self.gpus else []
+        return " and ".join(words)
 
 
 class LoadBalancer(ABC):
-    """A policy. One method, no state of its own: what it needs is in the table."""
+    """A policy: no state of its own, what it needs is in the table."""
+
+    #: Whether the table's `load` is to be fresh: it is asked for before each start then.
+    needs_load = False
 
     @abstractmethod
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
         """The host for the next kernel.
 
-        `table` has at least one row, in the order of the configuration; `starts` counts the
-        kernels started before on this list of hosts by this server.
+        `table` has at least one row, in the order of the configuration: the hosts that fit the
+        request, have room and are not set aside. `starts` counts the starts before this one on
+        the same list of hosts by this server.
         """
 
 
 class RoundRobin(LoadBalancer):
-    """Each host in turn."""
+    """Each host in turn, one of weight 2 twice as often."""
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
-        return table[starts % len(table)].host
+        least = min(row.weight for row in table)
+        if all(row.weight == least for row in table):
+            return table[starts % len(table)].host
+        # A host of weight w has w places in the round, spread evenly over it.
+        turns = sorted(
+            ((number + 0.5) / row.weight, position)
+            for position, row in enumerate(table)
+            for number in range(max(1, round(row.weight / least)))
+        )
+        return table[turns[starts % len(turns)][1]].host
 
 
 class LeastConnection(LoadBalancer):
     """The host with the fewest kernels of this server; the first of those in the list."""
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
-        return min(table, key=lambda row: row.kernels).host
+        return min(table, key=lambda row: row.kernels / row.weight).host
 
 
-LOAD_BALANCERS: dict[str, LoadBalancer] = {
-    "least-connection": LeastConnection(),
-    "round-robin": RoundRobin(),
-}
+class LeastLoad(LoadBalancer):
+    """The host with the fewest kernels a core, whoever's they are, busy hosts last."""
+
+    needs_load = True
+
+    def choose(self, table: Sequence[HostRow], starts: int) -> str:
+        def burden(row: HostRow) -> tuple[bool, float, float]:
+            if row.load is None:
+                return (False, row.kernels / row.weight, 0.0)
+            cores = row.load.cores * row.weight
+            return (row.load.busy, row.occupied / cores, row.load.load / cores)
+
+        return min(table, key=burden).host
+
+
+class Fill(LoadBalancer):
+    """The first host of the list that has room: the next one only when it is full."""
+
+    def choose(self, table: Sequence[HostRow], starts: int) -> str:
+        return table[0].host
+
+
+@functools.cache
+def load_balancers() -> Mapping[str, type[LoadBalancer]]:
+    """The installed policies by name."""
+    return {found.name: found.load() for found in entry_points(group=GROUP)}
 
 
 def load_balancer(name: str) -> LoadBalancer:
     """The policy of this name. Raises ConfigurationError that lists the known ones."""
-    try:
-        return LOAD_BALANCERS[name]
-    except KeyError:
-        known = ", ".join(sorted(LOAD_BALANCERS))
+    known = load_balancers()
+    if name not in known:
         raise ConfigurationError(
-            f"unknown load balancing algorithm {name!r} (known: {known})"
-        ) from None
+            f"unknown load balancing algorithm {name!r} (known: {', '.join(sorted(known))})"
+        )
+    return known[name]()
 
 
-@dataclass
-class Placement:
-    """The kernels of this server by host, and the starts by list of hosts."""
+def candidates(table: Sequence[HostRow], wish: Wish) -> list[HostRow]:
+    """The hosts that a kernel may go to.
 
-    kernels: Counter[str] = field(default_factory=Counter)
-    _starts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    Raises NoRoomError: nobody has what is wished for, or how full each one is that has.
+    """
+    fitting = [row for row in table if wish.fits(row)] if wish != Wish() else table
+    if not fitting:
+        raise NoRoomError(f"no host has {wish} (there are: {_offers(table)})")
+    rows = [row for row in fitting if not row.full]
+    if not rows:
+        full = ", ".join(f"{row.host} has {row.fullness}" for row in fitting)
+        raise NoRoomError(f"every host is full: {full}")
+    return rows
 
-    def place(self, hosts: Sequence[str], policy: LoadBalancer) -> str:
-        """Choose a host and count the kernel there; `release` it when it ends or fails."""
-        table = [HostRow(host, self.kernels[host]) for host in hosts]
-        chosen = policy.choose(table, self._starts[tuple(hosts)])
-        self._starts[tuple(hosts)] += 1
-        self.occupy(chosen)
-        return chosen
 
-    def occupy(self, host: str) -> None:
-        """Count a kernel that goes to `host` without asking a policy: it leaves turns alone."""
-        self.kernels[host] += 1
-
-    def release(self, host: str) -> None:
-        """A kernel on `host` has ended, or did not start."""
-        self.kernels[host] -= 1
-        if self.kernels[host] <= 0:
-            del self.kernels[host]
+def _offers(rows: Sequence[HostRow]) -> str:
+    return "; ".join(
+        f"{row.host} with {', '.join(sorted(row.labels)) or 'no labels'} and {row.gpus} GPUs"
+        for row in rows
+    )

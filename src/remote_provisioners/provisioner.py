@@ -22,7 +22,7 @@ from traitlets import TraitError
 from .config import RemoteProvisionerConfigMixin, option_names
 from .errors import ConfigurationError, HostError
 from .fleet import fleet
-from .host import HostSpec
+from .inventory import HostSpec
 from .io_thread import io_thread
 from .kernel import RemoteKernel
 from .launch import LaunchRequest, authorize, build_request, request_environment
@@ -96,13 +96,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         kernel = self._kernel
         if kernel is None:
             pinned = request.request_env.get("KERNEL_REMOTE_HOST", "").strip()
-            hosts = [self.host_spec(name) for name in self.remote_hosts]
-            known = {spec.name: spec for spec in hosts}
-            starting = self._start(
-                request,
-                hosts,
-                known.get(pinned) or self.host_spec(pinned) if pinned else None,
-            )
+            starting = self._start_on(pinned, request) if pinned else self._start(request)
             kernel = self._kernel = await io_thread().call(starting)
         else:
             await io_thread().call(self._restart(kernel, request))
@@ -130,9 +124,18 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             session["curve_secretkey"] = manager.curve_secretkey.decode("ascii")
         return session
 
-    async def _start(self, request: LaunchRequest, hosts: Any, pinned: Any) -> RemoteKernel:
-        policy = load_balancer(self.load_balancing_algorithm)
-        return await (await fleet()).start(request, hosts, policy, pinned, self.network_grace)
+    async def _start(self, request: LaunchRequest) -> RemoteKernel:
+        return await (await fleet()).start(
+            request,
+            self.inventory(),
+            self.completed,
+            load_balancer(self.load_balancing_algorithm),
+            self.network_grace,
+        )
+
+    async def _start_on(self, name: str, request: LaunchRequest) -> RemoteKernel:
+        spec = self.host_spec(name)
+        return await (await fleet()).start_on(spec, request, self.network_grace)
 
     @staticmethod
     async def _restart(kernel: RemoteKernel, request: LaunchRequest) -> None:

@@ -153,7 +153,7 @@ def test_one_that_hides_it_is_said(command: CommandLine, tmp_path: Path) -> None
     [
         ("--remote-hosts=a,b c", "cannot read the host 'b c'"),
         ("--remote-hosts=", "remote_hosts is empty"),
-        ("--load-balancing-algorithm=fastest", "known: least-connection, round-robin"),
+        ("--load-balancing-algorithm=fastest", "known: fill, least-connection, least-load"),
         ("--launch-timeout=soon", "--launch-timeout: "),
         ("--launch-timeout=-1", "must be a positive number"),
         ("--port-range=1..2", "ports are 1024 to 65535"),

@@ -89,7 +89,7 @@ def test_every_option_from_the_environment(
         ({"remote_hosts": ""}, "remote_hosts is empty"),
         ({"remote_hosts": "a b"}, "cannot read the host 'a b'"),
         ({"remote_hosts": 5}, "remote_hosts"),
-        ({"load_balancing_algorithm": "fastest"}, r"known: least-connection, round-robin"),
+        ({"load_balancing_algorithm": "fastest"}, r"known: fill, least-connection, least-load"),
         ({"port_range": "1-2"}, "port_range '1-2'"),
         ({"launch_timeout": 0}, "launch_timeout"),
         ({"launch_timeout": "soon"}, "launch_timeout"),

@@ -14,12 +14,41 @@ import sys
 import tempfile
 from typing import Dict, Mapping
 
+from .environment import session_free
+from .kernel import StartError
+
 _SECONDS = 60
 _ERROR_BYTES = 2000
 _DUMP = (
     "import os,sys;open(sys.argv[1],'wb').write("
     "b'\\0'.join(k+b'='+v for k,v in os.environb.items()))"
 )
+
+
+class Environments:
+    """The environments that kernels start from, each hook's read once."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._base = session_free(os.environ)
+        self._tasks: Dict[str, asyncio.Task[Dict[str, str]]] = {}
+
+    async def after(self, hook: str) -> Mapping[str, str]:
+        """The environment after the text `hook`, "" for none.
+
+        Called by each start. Raises StartError when the hook fails; it is run again next time.
+        """
+        if not hook:
+            return self._base
+        task = self._tasks.get(hook)
+        if task is None:
+            task = asyncio.ensure_future(environment_after(hook, self._base, self._directory))
+            self._tasks[hook] = task
+        try:
+            return session_free(await asyncio.shield(task))
+        except HookError as error:
+            self._tasks.pop(hook, None)
+            raise StartError("hook-failed", str(error)) from None
 
 
 class HookError(Exception):

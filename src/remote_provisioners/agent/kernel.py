@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import shutil
-from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
 
-from . import environment
+from . import devices, environment
 from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
 from .process import KernelProcess
 from .wire import Message
@@ -42,9 +42,23 @@ class Kernel:
         self.connection: Dict[str, Any] = {}
         self.listening = False
         self.process: Optional[KernelProcess] = None
+        #: Nobody wants it any more: it is ended, and not started if it is not yet.
+        self.given_up = False
         self._cwd = ""
         self._ports: Optional[PortReservation] = None
+        self._gpus = devices.Held()
+        self._gpus_before: List[str] = []
         self._watch: Optional[asyncio.Future[None]] = None
+
+    async def take_gpus(self, request: Message, temporary: str) -> None:
+        """Take what `request` wants of GPUs, before :meth:`start`. Raises StartError."""
+        try:
+            gpus = request.get("gpus") or {}
+            self._gpus = await devices.take(temporary, gpus, self._gpus_before)
+        except devices.NoDevicesError as error:
+            raise StartError("no-gpus", str(error)) from None
+        except OSError as error:
+            raise _start_error(error) from None
 
     async def start(
         self,
@@ -74,15 +88,18 @@ class Kernel:
                 environ,
             )
             self._cwd = environment.working_directory(request["cwd"], os.path.expanduser("~"))
+            gpus = request.get("gpus") or {}
+            environ.update(devices.variables(gpus, self._gpus, request["env"]))
+            if self.given_up:
+                raise StartError("cancelled", "the start was given up")
             output = os.path.join(self.directory, "output")
-            self.process = KernelProcess(argv, environ, self._cwd, output)
+            self.process = KernelProcess(argv, environ, self._cwd, output, self._gpus.descriptors)
         except environment.CommandError as error:
             raise StartError("no-program", str(error)) from None
         except PortsTakenError as error:
             raise StartError("no-ports", str(error)) from None
         except OSError as error:
-            code = "host-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot-start"
-            raise StartError(code, "{} ({})".format(error.strerror, error.filename)) from None
+            raise _start_error(error) from None
         if not request["reports_endpoints"]:
             self._watch = asyncio.ensure_future(self._until_listening(on_listening))
 
@@ -129,6 +146,7 @@ class Kernel:
         if self.process is None or self.process.reap() is None:
             return False
         self.listening = False
+        self._gpus.close()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -140,6 +158,8 @@ class Kernel:
         return {
             "kernel_id": self.kernel_id,
             "pid": process.pid if process else None,
+            "started": process.started if process else None,
+            "gpus": self._gpus.names if self.running else [],
             "cwd": self._cwd,
             "home": os.path.expanduser("~"),
             "connection": self.connection,
@@ -149,13 +169,21 @@ class Kernel:
         }
 
     def take_over(self, earlier: Kernel) -> None:
-        """Use the reserved ports of an earlier process of the same kernel."""
+        """Use the ports of an earlier process of the same kernel, and its GPUs if they are free."""
         self._ports, earlier._ports = earlier._ports, None
+        self._gpus_before = earlier._gpus.names or earlier._gpus_before
 
-    def discard(self) -> None:
-        """Forget it: its ports, its files."""
+    def discard(self, files: bool) -> None:
+        """Forget it: its ports, its GPUs, its `files` unless a later start uses them."""
         if self._watch is not None:
             self._watch.cancel()
         if self._ports is not None:
             self._ports.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._gpus.close()
+        if files:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _start_error(error: OSError) -> StartError:
+    code = "host-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot-start"
+    return StartError(code, "{} ({})".format(error.strerror, error.filename))

@@ -34,7 +34,10 @@ async def _serve(directory: str, listener: socket.socket, ready: int) -> None:
 
 
 def _leave_nothing(directory: str, path: str) -> None:
-    """Remove our directory, under the lock of bootstrap.py, unless a successor has it by now."""
+    """Remove our directory, under the lock of bootstrap.py, unless a successor has it by now.
+
+    Not the lock files of GPUs, which are every user's (see devices.py).
+    """
     parent = os.path.dirname(directory)
     lock = os.open(parent, os.O_RDONLY)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from typing import Mapping, Optional, Sequence
 
 #: What is kept of a kernel's output, and what of it goes into an error message.
@@ -23,9 +24,17 @@ class KernelProcess:
     """
 
     def __init__(
-        self, argv: Sequence[str], environ: Mapping[str, str], cwd: str, log_path: str
+        self,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        cwd: str,
+        log_path: str,
+        descriptors: Sequence[int] = (),
     ) -> None:
-        """Start it. Raises OSError (with the cause in errno) when it cannot be executed."""
+        """Start it; it inherits `descriptors`.
+
+        Raises OSError (with the cause in errno) when it cannot be executed.
+        """
         self.log_path = log_path
         log = os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         try:
@@ -38,10 +47,13 @@ class KernelProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
         finally:
             os.close(log)
         self.pid = self._popen.pid
+        #: Seconds since the epoch.
+        self.started = time.time()
         self.returncode: Optional[int] = None
 
     def signal(self, signum: int) -> bool:

@@ -10,16 +10,17 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Optional, Set
+from typing import Dict, Set
 
 from . import doctor, resources
-from .environment import session_free
-from .hook import HookError, environment_after
+from .hook import Environments
 from .kernel import Kernel, StartError
-from .wire import Decoder, Message, WireError, encode
+from .load import Load, cores
+from .peer import Peer
+from .queue import StartQueue
+from .wire import Message
 
 #: Seconds without a server or a kernel after which the agent ends itself.
 IDLE_SECONDS = 60.0
@@ -42,11 +43,15 @@ class Agent:
         self.peers: Set[Peer] = set()
         self._kernels_directory = os.path.join(directory, "k")
         self._resources_directory = os.path.join(directory, "resources")
-        self._base = session_free(os.environ)
-        self._environments: Dict[str, asyncio.Task[Dict[str, str]]] = {}
+        self._environments = Environments(directory)
         self._owner_left: Dict[str, float] = {}
         self._idle_since = time.monotonic()
         self._over = asyncio.Event()
+        self._queue = StartQueue(max(2, cores()))
+        self._load = Load(directory, self._running, self._tell_all)
+        self._since = time.time()
+        python = "{}.{}.{}".format(*sys.version_info)
+        self._identity = {"pid": os.getpid(), "python": python, "directory": directory}
         # It may be there: left by an agent that was killed, with kernels that still run.
         os.makedirs(self._kernels_directory, 0o700, exist_ok=True)
 
@@ -57,12 +62,11 @@ class Agent:
         peer.owner = request["owner"]
         self._owner_left.pop(peer.owner, None)
         return {
-            "pid": os.getpid(),
+            **self._identity,
             "hostname": socket.gethostname(),
             "home": os.path.expanduser("~"),
-            "python": "{}.{}.{}".format(*sys.version_info),
-            "directory": self.directory,
             "kernels": [k.describe() for k in self.kernels.values() if k.owner == peer.owner],
+            "load": self._load_for(peer, self._load.snapshot()),
         }
 
     async def op_start(self, peer: Peer, request: Message) -> Message:
@@ -72,7 +76,8 @@ class Agent:
         kernelspec's, to be expanded), ``request_env`` (literal), ``cwd`` (candidates), ``hook``,
         ``python``, ``connection`` (transport, key, signature_scheme), ``port_range`` (lower,
         upper), ``resources`` (digest of a directory put before, or ""), ``reports_endpoints``
-        (a launcher reports them to the server). Events follow: ``listening``, ``exited``.
+        (a launcher reports them to the server), ``gpus`` (``count`` of ``devices``; optional).
+        An event ``queued`` comes first when it has to wait; ``listening``, ``exited`` follow.
         """
         kernel_id = request["kernel_id"]
         earlier = self.kernels.get(kernel_id)
@@ -82,18 +87,35 @@ class Agent:
         if earlier is not None:  # its server starts it again: it has given up the earlier one
             self._end_now(earlier)
             kernel.take_over(earlier)
+            earlier.discard(files=False)
         self.kernels[kernel_id] = kernel
+        peer.starts.add(kernel)
         try:
-            resource_directory = resources.path(self._resources_directory, request["resources"])
-            await kernel.start(request, self._environment, resource_directory, self._on_listening)
+            # At once, and kept while it waits: who gets none may try another host.
+            await kernel.take_gpus(request, self._load.temporary)
+            await self._turn(peer, kernel)
+            await kernel.start(
+                request,
+                self._environments.after,
+                resources.path(self._resources_directory, request["resources"]),
+                self._on_listening,
+            )
         except BaseException:
+            self._end_now(kernel)
             self._drop(kernel)
             raise
-        if self.kernels.get(kernel_id) is not kernel:  # forgotten while the hook ran
-            self._end_now(kernel)
-            kernel.discard()
-            raise StartError("cancelled", "the start was given up")
+        finally:
+            peer.starts.discard(kernel)
+        self._load.changed()
         return kernel.describe()
+
+    async def op_listening(self, peer: Peer, request: Message) -> Message:
+        """A launcher has reported its kernel's endpoints to the server: its start is over."""
+        kernel = self.kernels.get(request["kernel_id"])
+        if kernel is not None and kernel.running:
+            kernel.listening = True
+            self._queue.leave(kernel)
+        return {}
 
     async def op_signal(self, peer: Peer, request: Message) -> Message:
         """Signal the process group of a kernel; ``delivered`` is false when it has ended."""
@@ -117,9 +139,10 @@ class Agent:
     async def op_adopt(self, peer: Peer, request: Message) -> Message:
         """Make the asking server the owner of a kernel of this user. Raises StartError."""
         kernel = self.kernels.get(request["kernel_id"])
-        if kernel is None:
+        if kernel is None or kernel.process is None:
             raise StartError("no-kernel", "no kernel {} here".format(request["kernel_id"]))
         kernel.owner = peer.owner
+        self._queue.leave(kernel)
         return kernel.describe()
 
     async def op_has_resources(self, peer: Peer, request: Message) -> Message:
@@ -136,8 +159,28 @@ class Agent:
 
     async def op_examine(self, peer: Peer, request: Message) -> Message:
         """What `jupyter remote doctor` asks for: the interpreter and the kernel's package."""
-        environ = dict(await self._environment(request["hook"]))
+        environ = dict(await self._environments.after(request["hook"]))
         return await doctor.examine(request["python"], request["package"], environ)
+
+    async def op_load(self, peer: Peer, request: Message) -> Message:
+        """How busy this host is (see Load.snapshot); ``yours``: kernels of the asking server."""
+        return self._load_for(peer, self._load.snapshot())
+
+    async def op_status(self, peer: Peer, request: Message) -> Message:
+        """What is here, of whichever server: for somebody who looks at all hosts."""
+        connected = {other.owner for other in self.peers}
+        return {
+            "agent": {**self._identity, "since": self._since},
+            "load": self._load.snapshot(),
+            "kernels": [
+                {
+                    **{k: v for k, v in kernel.describe().items() if k != "connection"},  # a key
+                    "owner": kernel.owner,
+                    "owned": kernel.owner in connected,
+                }
+                for kernel in self.kernels.values()
+            ],
+        }
 
     async def op_leave(self, peer: Peer, request: Message) -> Message:
         """The server goes for good: end its kernels, and the agent too if nothing is left."""
@@ -152,52 +195,68 @@ class Agent:
     def disconnected(self, peer: Peer) -> None:
         self.peers.discard(peer)
         self._idle_since = time.monotonic()
+        for kernel in list(peer.starts):  # nobody is there to hear that it runs
+            self._end_now(kernel)
         if any(other.owner == peer.owner for other in self.peers):
             return
+        for kernel in self.kernels.values():  # nobody is there to give up what never listens
+            if kernel.owner == peer.owner:
+                self._queue.leave(kernel)
         self._owner_left[peer.owner] = time.monotonic()
         if peer.left and not self.peers and not self.kernels:
             self._over.set()
 
     def _tell(self, owner: str, event: Message) -> None:
-        for peer in self.peers:
-            if peer.owner == owner:
-                peer.send(event)
+        for peer in [p for p in self.peers if p.owner == owner]:
+            peer.send(event)
+
+    def _tell_all(self, event: Message) -> None:
+        for peer in [p for p in self.peers if p.owner]:  # which have said hello
+            peer.send(self._load_for(peer, event))
+
+    def _load_for(self, peer: Peer, load: Message) -> Message:
+        """A report on the load, from which a server can tell how much of it is its own."""
+        own = sum(k.running and k.owner == peer.owner for k in self.kernels.values())
+        return {**load, "yours": own}
 
     # -- kernels ----------------------------------------------------------------------------
 
-    async def _environment(self, hook: str) -> Mapping[str, str]:
-        """The environment that kernels start from; each hook is run once, failures not kept."""
-        if not hook:
-            return self._base
-        task = self._environments.get(hook)
-        if task is None:
-            task = asyncio.ensure_future(environment_after(hook, self._base, self.directory))
-            self._environments[hook] = task
-        try:
-            return session_free(await asyncio.shield(task))
-        except HookError as error:
-            self._environments.pop(hook, None)
-            raise StartError("hook-failed", str(error)) from None
+    def _running(self) -> int:
+        return sum(kernel.running for kernel in self.kernels.values())
+
+    async def _turn(self, peer: Peer, kernel: Kernel) -> None:
+        """Wait until `kernel` may start. Raises StartError when it is given up before."""
+        queued = {"event": "queued", "kernel_id": kernel.kernel_id}
+        wanted = peer.connected and not kernel.given_up
+        if not wanted or not await self._queue.enter(peer.owner, kernel, lambda: peer.send(queued)):
+            raise StartError("cancelled", "the start was given up")
 
     def _on_listening(self, kernel: Kernel) -> None:
+        self._queue.leave(kernel)
         self._tell(kernel.owner, {"event": "listening", "kernel_id": kernel.kernel_id})
 
     def _on_child(self) -> None:
         for kernel in list(self.kernels.values()):
             if kernel.running and kernel.ended():
+                self._queue.leave(kernel)
                 self._tell(kernel.owner, {"event": "exited", **kernel.describe()})
+                self._load.changed()
 
     def _end_now(self, kernel: Kernel) -> None:
+        kernel.given_up = True
+        self._queue.leave(kernel)
         if kernel.process is not None and kernel.process.signal(signal.SIGKILL):
             deadline = time.monotonic() + _KILL_SECONDS  # SIGKILL takes effect in microseconds
             while not kernel.ended() and time.monotonic() < deadline:
                 time.sleep(0.0005)
 
     def _drop(self, kernel: Kernel) -> None:
-        kernel.discard()
+        # A later start of the same kernel uses the same files.
+        kernel.discard(files=self.kernels.get(kernel.kernel_id, kernel) is kernel)
         if self.kernels.get(kernel.kernel_id) is kernel:
             del self.kernels[kernel.kernel_id]
         self._idle_since = time.monotonic()
+        self._load.changed()
 
     def _tick(self) -> None:
         """End kernels whose lease ran out, keep logs within bounds, end an idle agent."""
@@ -210,12 +269,12 @@ class Agent:
                 self._end_now(kernel)
                 self._drop(kernel)
         idle = now - self._idle_since
-        if not self.peers and not self.kernels and (idle > IDLE_SECONDS or self._out_of_reach()):
+        # Without its socket, which somebody has removed, no server finds us any more.
+        found = os.path.exists(os.path.join(self.directory, "agent.sock"))
+        if not self.peers and not self.kernels and (idle > IDLE_SECONDS or not found):
             self._over.set()
-
-    def _out_of_reach(self) -> bool:
-        """Whether somebody has removed our socket: no server will find us any more."""
-        return not os.path.exists(os.path.join(self.directory, "agent.sock"))
+        if self.peers:
+            self._load.tell_news()
 
     # -- life -------------------------------------------------------------------------------
 
@@ -235,67 +294,8 @@ class Agent:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._over.wait(), _TICK_SECONDS)
                 self._tick()
+        self._load.close()  # before a successor may be started, which has the same file
         server.close()
         for kernel in list(self.kernels.values()):
             self._end_now(kernel)
             self._drop(kernel)
-
-
-class Peer(asyncio.Protocol):
-    """The connection of one server process."""
-
-    def __init__(self, agent: Agent) -> None:
-        self.owner = ""
-        self.left = False
-        self._agent = agent
-        self._decoder = Decoder()
-        self._transport: Optional[asyncio.Transport] = None
-        self._tasks: List[asyncio.Task[None]] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        if not _same_user(transport.get_extra_info("socket")):
-            transport.abort()
-            return
-        self._transport = transport
-        self._agent.peers.add(self)
-
-    def connection_lost(self, exc: Optional[Exception]) -> None:
-        self._transport = None
-        self._agent.disconnected(self)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for message in self._decoder.feed(data):
-                task = asyncio.ensure_future(self._answer(message))
-                self._tasks = [t for t in self._tasks if not t.done()] + [task]
-        except WireError as error:
-            self.send({"error": {"code": "bad-request", "message": str(error)}})
-            if self._transport is not None:
-                self._transport.close()
-
-    async def _answer(self, message: Message) -> None:
-        answer: Dict[str, Any] = {"id": message.get("id")}
-        try:
-            operation = getattr(self._agent, "op_" + str(message.get("op")), None)
-            if operation is None:
-                raise StartError("bad-request", "unknown operation {!r}".format(message.get("op")))
-            answer["result"] = await operation(self, message)
-        except StartError as error:
-            answer["error"] = {"code": error.code, "message": str(error)}
-        except Exception as error:  # whatever it is, the server must not wait for an answer
-            answer["error"] = {"code": "internal", "message": repr(error)}
-        self.send(answer)
-
-    def send(self, message: Message) -> None:
-        if self._transport is not None:
-            self._transport.write(encode(message))
-
-
-def _same_user(connection: Any) -> bool:
-    """Whether the peer of a unix socket is our own user: the socket's mode says so already."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    _, uid, _ = struct.unpack("3i", credentials)
-    return bool(uid == os.getuid())

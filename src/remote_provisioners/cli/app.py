@@ -5,6 +5,7 @@ from __future__ import annotations
 from .command import Command
 from .demo.app import DemoApp
 from .doctor.app import DoctorApp
+from .hosts.app import HostsApp
 from .spec.app import SpecApp
 
 
@@ -15,6 +16,7 @@ class RemoteApp(Command):
     If `ssh HOST` works without a password, a kernel works there.
     """
     examples = """
+    jupyter remote hosts --watch                         # how busy are they?
     jupyter remote demo                                  # see it work, without a host of yours
     jupyter remote spec install --user --remote-hosts=host1,host2
     jupyter remote doctor                                # does every host work? if not, why?
@@ -22,6 +24,7 @@ class RemoteApp(Command):
     subcommands = {  # noqa: RUF012
         "spec": (SpecApp, "Install, list and remove kernelspecs whose kernels run on hosts."),
         "doctor": (DoctorApp, "Examine hosts step by step, up to a kernel that answers."),
+        "hosts": (HostsApp, "List hosts: which are up, how busy they are."),
         "demo": (DemoApp, "Start kernels on three throwaway SSH hosts on this machine."),
     }
 

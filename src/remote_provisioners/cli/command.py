@@ -80,6 +80,8 @@ class Command(JupyterApp):
         )
 
     def initialize(self, argv: Any = None) -> None:
+        # What the package warns of, a command says itself.
+        logging.getLogger("remote_provisioners").addHandler(logging.NullHandler())
         try:
             super().initialize(argv)
         except (CommandError, RemoteProvisionerError) as error:

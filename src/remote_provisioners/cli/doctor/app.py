@@ -7,29 +7,16 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from jupyter_client.kernelspec import KernelSpecManager
-from traitlets import Bool, TraitError
+from traitlets import Bool
 
-from ...address import HostAddress
-from ...config import RemoteProvisionerConfigMixin
-from ...errors import ConfigurationError
-from ...host import HostSpec
+from ...inventory import HostSpec
 from ...io_thread import close_io_thread, io_thread
-from ..command import FAILED, MISUSED, Command, CommandError, Text
-from ..spec.installed import installed_specs
+from ..command import FAILED, Command, Text
+from ..configured import ConfiguredHost, configured_hosts
+from ..seconds import positive_seconds
 from .examination import Examination
 from .findings import Finding, HostFindings
-
-
-@dataclass(frozen=True)
-class Patient:
-    """A host to examine, with what is configured for it, or why it cannot be examined."""
-
-    host: HostSpec
-    kernelspecs: tuple[str, ...] = ()
-    error: str = ""
 
 
 class DoctorApp(Command):
@@ -72,23 +59,14 @@ class DoctorApp(Command):
 
     def run(self) -> int:
         patients = self._patients(self.words(None, "hosts"))
-        findings = asyncio.run(self._examine(patients, self._seconds()))
+        findings = asyncio.run(self._examine(patients, positive_seconds("timeout", self.timeout)))
         if self.json_output:
             print(json.dumps({"hosts": [found.as_json() for found in findings]}, indent=2))
         return 0 if all(found.ok for found in findings) else FAILED
 
-    def _seconds(self) -> float:
-        try:
-            seconds = float(self.timeout)
-        except ValueError:
-            seconds = -1
-        if not 0 < seconds < float("inf"):
-            raise CommandError(
-                f"--timeout={self.timeout}: must be a positive number of seconds", MISUSED
-            )
-        return seconds
-
-    async def _examine(self, patients: Sequence[Patient], timeout: float) -> list[HostFindings]:
+    async def _examine(
+        self, patients: Sequence[ConfiguredHost], timeout: float
+    ) -> list[HostFindings]:
         """Examine all at once, print them in order: each as soon as those before it are done."""
         running = [asyncio.ensure_future(_examined(patient, timeout)) for patient in patients]
         findings = []
@@ -104,54 +82,16 @@ class DoctorApp(Command):
 
     # -- who is to be examined --------------------------------------------------------------
 
-    def _patients(self, names: Sequence[str]) -> list[Patient]:
-        """The named hosts as they are configured, or all that are configured."""
-        configured = self._configured(bool(names))
-        chosen = configured
-        if names:
-            chosen = []
-            for name in dict.fromkeys(names):
-                known = [p for p in configured if p.host.name == name and not p.error]
-                chosen += known or [self._by_general_options(name)]
-        merged: dict[tuple[HostSpec, str], Patient] = {}
-        for patient in map(self._with_options, chosen):
+    def _patients(self, names: Sequence[str]) -> list[ConfiguredHost]:
+        """The named hosts, or all, once for each way in which they are configured."""
+        merged: dict[tuple[HostSpec, str], ConfiguredHost] = {}
+        for patient in map(self._with_options, configured_hosts(self, names)):
             key = patient.host, patient.error
             specs = (merged[key].kernelspecs if key in merged else ()) + patient.kernelspecs
-            merged[key] = Patient(patient.host, specs, patient.error)
+            merged[key] = ConfiguredHost(patient.host, specs, patient.error)
         return list(merged.values())
 
-    def _configured(self, by_kernelspec_only: bool) -> list[Patient]:
-        patients = []
-        for spec in installed_specs(KernelSpecManager(parent=self)):
-            try:
-                options = spec.configured(self.config)
-            except ConfigurationError as error:
-                nowhere = HostSpec("(its hosts cannot be told)", HostAddress(""), "", "")
-                patients.append(Patient(nowhere, (spec.name,), error.message))
-                continue
-            hosts = [options.host_spec(name) for name in options.remote_hosts]
-            patients += [Patient(host, (spec.name,)) for host in hosts]
-        if patients or by_kernelspec_only:
-            return patients
-        return [self._by_general_options(name) for name in self._general_options().remote_hosts]
-
-    def _by_general_options(self, name: str) -> Patient:
-        options = self._general_options()
-        try:
-            return Patient(options.host_spec(name))
-        except ConfigurationError as error:
-            return Patient(HostSpec(name, HostAddress(""), "", ""), (), error.message)
-
-    def _general_options(self) -> RemoteProvisionerConfigMixin:
-        """The options of the configuration file and the environment."""
-        try:
-            options = RemoteProvisionerConfigMixin(config=self.config)
-            options.check_options()
-        except TraitError as error:
-            raise ConfigurationError(str(error)) from None
-        return options
-
-    def _with_options(self, patient: Patient) -> Patient:
+    def _with_options(self, patient: ConfiguredHost) -> ConfiguredHost:
         host = dataclasses.replace(
             patient.host,
             python=self.python or patient.host.python,
@@ -160,7 +100,7 @@ class DoctorApp(Command):
         return dataclasses.replace(patient, host=host)
 
 
-async def _examined(patient: Patient, timeout: float) -> HostFindings:
+async def _examined(patient: ConfiguredHost, timeout: float) -> HostFindings:
     found = HostFindings(patient.host.name, patient.kernelspecs)
     if patient.error:
         check = "kernelspec" if patient.kernelspecs else "address"

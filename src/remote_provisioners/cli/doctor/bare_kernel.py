@@ -13,10 +13,9 @@ import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from ...fleet import fleet
-from ...host import HostSpec
+from ...inventory import HostSpec
 from ...kernel import RemoteKernel
 from ...launch import build_request
-from ...placement import RoundRobin
 
 _ARGV = ("python", "-m", "ipykernel_launcher", "-f", "{connection_file}")
 _GRACE_SECONDS = 1.0
@@ -50,7 +49,7 @@ async def time_bare_kernel(spec: HostSpec, timeout: float) -> Timing:
     )
     hosts = await fleet()
     began = time.perf_counter()
-    kernel = await hosts.start(request, [spec], RoundRobin(), spec, _GRACE_SECONDS)
+    kernel = await hosts.start_on(spec, request, _GRACE_SECONDS)
     try:
         return await _timed(kernel, began, timeout)
     finally:

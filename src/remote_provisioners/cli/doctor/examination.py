@@ -20,7 +20,7 @@ from ...errors import (
     UnreachableError,
 )
 from ...fleet import fleet
-from ...host import HostSpec
+from ...inventory import HostSpec
 from .bare_kernel import time_bare_kernel
 from .findings import Finding
 from .route import Route, read_route

@@ -1,0 +1,94 @@
+"""What the forwards alone cost: five sockets a kernel, and more for each client."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from remote_provisioners.agent.endpoints import CHANNELS
+from remote_provisioners.forward import Forward, SocketDirectory
+from remote_provisioners.transport import Endpoint
+
+from .pipe import join
+from .process import Stopwatch, descriptors, kernel_memory, raise_descriptor_limit, resident
+
+_KERNELS, _CLIENTS = 2000, 200
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one kernel's forward, or of one client that is connected to all its channels."""
+
+    descriptors: float
+    bytes: float
+    #: Of the operating system, outside of the process.
+    kernel_bytes: float
+    open_seconds: float
+    close_seconds: float
+
+
+def measure() -> dict[str, Cost]:
+    raise_descriptor_limit()
+    return asyncio.run(_measure())
+
+
+async def _measure() -> dict[str, Cost]:
+    directory = SocketDirectory()
+    forwards = [Forward(directory.path, f"{n:08x}", _open) for n in range(_KERNELS)]
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(_CLIENTS * len(CHANNELS))]
+    before = descriptors(), resident(), kernel_memory()
+    watch = Stopwatch()
+    for forward in forwards:
+        await forward.listen()
+        forward.serve(dict.fromkeys(CHANNELS, 1))
+    opening = watch.seconds
+    listening = descriptors(), resident(), kernel_memory()
+
+    watch = Stopwatch()
+    paths = [f"{f.ip}-{port}" for f in forwards[:_CLIENTS] for port in f.ports.values()]
+    for client, path in zip(clients, paths, strict=True):
+        client.connect(path)
+        await asyncio.sleep(0)
+    while sum(len(f.locals) for f in forwards) < len(clients) or any(f.tasks for f in forwards):
+        await asyncio.sleep(0)
+    joining = watch.seconds
+    joined = descriptors(), resident(), kernel_memory()
+
+    watch = Stopwatch()
+    for client in clients:
+        client.close()
+    while any(f.locals for f in forwards):
+        await asyncio.sleep(0)
+    leaving = watch.seconds
+    watch = Stopwatch()
+    for forward in forwards:
+        forward.close()
+    await asyncio.sleep(0)
+    closing = watch.seconds
+    directory.remove()
+    return {
+        "forward": _cost(before, listening, _KERNELS, opening, closing),
+        "client": _cost(listening, joined, _CLIENTS, joining, leaving),
+    }
+
+
+def _cost(
+    before: tuple[int, int, int],
+    after: tuple[int, int, int],
+    count: int,
+    opening: float,
+    closing: float,
+) -> Cost:
+    opened, resident_, kernel = (now - then for then, now in zip(before, after, strict=True))
+    return Cost(opened / count, resident_ / count, kernel / count, opening / count, closing / count)
+
+
+async def _open(
+    endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+) -> asyncio.Protocol:
+    """The kernel's end."""
+    protocol = protocol_factory()
+    join(protocol, asyncio.Protocol())
+    return protocol

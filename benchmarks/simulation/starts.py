@@ -1,0 +1,72 @@
+"""Starts of kernels, as an application asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+import uuid
+
+from remote_provisioners.fleet import Fleet
+from remote_provisioners.inventory import HostSpec, Inventory
+from remote_provisioners.kernel import RemoteKernel
+from remote_provisioners.launch import LaunchRequest, build_request
+from remote_provisioners.placement import load_balancer
+
+#: How long a kernel may be unreachable; nothing is here.
+_GRACE_SECONDS = 300.0
+
+
+def request(environ: dict[str, str] | None = None, seconds: float = 60.0) -> LaunchRequest:
+    """What a provisioner makes of an ordinary kernelspec. `environ`: KERNEL_ variables."""
+    kernel_id = str(uuid.uuid4())
+    return build_request(
+        kernel_id=kernel_id,
+        argv=["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        spec_env={"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+        resource_dir="/usr/share/jupyter/kernels/python3",
+        request_env={"KERNEL_ID": kernel_id, "KERNEL_USERNAME": "user", **(environ or {})},
+        cwd="/home/user/notebooks",
+        session={
+            "kernel_name": "python3",
+            "key": secrets.token_hex(32),
+            "signature_scheme": "hmac-sha256",
+        },
+        port_range="0..0",
+        launch_timeout=seconds,
+    )
+
+
+async def start(
+    fleet: Fleet, inventory: Inventory, policy: str, asked: LaunchRequest | None = None
+) -> RemoteKernel:
+    """One start; returns when the kernel listens."""
+    balancer = load_balancer(policy)
+    return await fleet.start(asked or request(), inventory, _complete, balancer, _GRACE_SECONDS)
+
+
+async def start_many(
+    fleet: Fleet,
+    inventory: Inventory,
+    policy: str,
+    count: int,
+    in_flight: int = 64,
+    seconds: float = float("inf"),
+) -> list[RemoteKernel]:
+    """`count` starts, so many at a time; none is begun once the `seconds` are over."""
+    started: list[RemoteKernel] = []
+    left = iter(range(count))
+    deadline = time.monotonic() + seconds
+
+    async def one_after_another() -> None:
+        for _ in left:
+            if time.monotonic() > deadline:
+                return
+            started.append(await start(fleet, inventory, policy))
+
+    await asyncio.gather(*(one_after_another() for _ in range(min(in_flight, count))))
+    return started
+
+
+def _complete(spec: HostSpec) -> HostSpec:
+    return spec

@@ -1,0 +1,171 @@
+"""GPUs: each is given to one kernel at a time, of whichever user, and is free when that has ended.
+
+A device is taken by flock on a file that all users of this host share. The kernel inherits the
+descriptor: however the kernel, or the agent, comes to its end, the operating system knows when
+the device is free. The files stay: they belong to nobody, and one that is removed while another
+agent has it open would be two files, each with a lock of its own. Standard library only: this
+module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import random
+import re
+import time
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from urllib.parse import quote, unquote
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+_LOCK_FILE = re.compile(r"remote-provisioners-gpu-(.+)\.lock")
+#: Another agent may look at this moment which devices are taken, or take and give back some.
+_PATIENCE_SECONDS = 0.03
+#: Of a kernel that is started again: what its end killed may take a moment to be gone.
+_RESTART_PATIENCE_SECONDS = 0.5
+
+
+class NoDevicesError(Exception):
+    """Fewer devices are free than are wanted; the message says how many."""
+
+
+class Held:
+    """Devices that a kernel has. `names` stay after :meth:`close`: to ask for the same again."""
+
+    def __init__(self, names: Sequence[str] = (), descriptors: Sequence[int] = ()) -> None:
+        self.names = list(names)
+        self.descriptors = list(descriptors)
+
+    def close(self) -> None:
+        """Let go of them: they are free once the kernel has ended too."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = []
+
+
+async def take(temporary: str, gpus: Mapping[str, Any], again: Sequence[str] = ()) -> Held:
+    """Take ``gpus["count"]`` of ``gpus["devices"]``, by preference those of `again`.
+
+    Called by a kernel that starts, which passes the descriptors on to its process and closes
+    its own at the end. Raises NoDevicesError, OSError; nothing is held then.
+    """
+    count, devices = int(gpus.get("count") or 0), list(dict.fromkeys(gpus.get("devices") or ()))
+    if count <= 0:
+        return Held()
+    same = [device for device in devices if device in again][:count]
+    deadline = time.monotonic() + (_RESTART_PATIENCE_SECONDS if same else _PATIENCE_SECONDS)
+    while True:
+        try:
+            held = _take_now(temporary, devices, count, same)
+            if time.monotonic() > deadline or set(same) <= set(held.names):
+                return held
+            held.close()
+        except NoDevicesError:
+            if count > len(devices) or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(random.uniform(0.002, 0.01))  # noqa: S311
+
+
+def _take_now(temporary: str, devices: List[str], count: int, first: Sequence[str]) -> Held:
+    found: Dict[str, int] = {}
+    try:
+        for device in sorted(devices, key=lambda device: device not in first):
+            if len(found) < count:
+                descriptor = _locked(lock_path(temporary, device))
+                if descriptor is not None:
+                    found[device] = descriptor
+        if len(found) < count:
+            raise NoDevicesError(
+                "{} GPU{} wanted, {} of {} free".format(
+                    count, "" if count == 1 else "s", len(found), len(devices)
+                )
+            )
+    except BaseException:
+        Held((), list(found.values())).close()
+        raise
+    names = [device for device in devices if device in found]
+    return Held(names, [found[name] for name in names])
+
+
+def variables(gpus: Mapping[str, Any], held: Held, spec_env: Mapping[str, str]) -> Dict[str, str]:
+    """What to set for a kernel: the devices that it has; none, where devices are handed out."""
+    if held.names:
+        return {VARIABLE: ",".join(held.names)}
+    if gpus.get("devices") and VARIABLE not in spec_env:
+        return {VARIABLE: ""}
+    return {}
+
+
+def taken(temporary: str, names: Iterable[str]) -> List[str]:
+    """The devices that some kernel has; `names` are those of the files in `temporary`."""
+    found = []
+    for name in names:
+        match = _LOCK_FILE.fullmatch(name)
+        if match is not None and not _is_free(os.path.join(temporary, name)):
+            found.append(unquote(match.group(1)))
+    return sorted(found)
+
+
+def lock_path(temporary: str, device: str) -> str:
+    """The file of a device: a name such as ``0`` or ``GPU-8a56…``, or any other."""
+    safe = quote(device, safe="", errors="surrogateescape")
+    return os.path.join(temporary, "remote-provisioners-gpu-{}.lock".format(safe))
+
+
+def _is_free(path: str) -> bool:
+    try:
+        descriptor = _opened(path)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _locked(path: str) -> Optional[int]:
+    """A descriptor that holds the lock of the file, made if need be; None when another has it.
+
+    Raises OSError when the file cannot be made.
+    """
+    while True:
+        try:
+            descriptor = _opened(path)
+        except FileNotFoundError:
+            _make(path)
+            continue
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.ELOOP):
+                return None  # not a file that agents have made
+            raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass  # whoever cleans the directory of old files has removed it meanwhile
+        os.close(descriptor)
+
+
+def _opened(path: str) -> int:
+    """Open what may be another user's. Without O_CREAT: in /tmp it is refused for such files."""
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _make(path: str) -> None:
+    before = os.umask(0)  # every user is to open it, whatever our umask
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o444))
+    except FileExistsError:
+        pass
+    finally:
+        os.umask(before)

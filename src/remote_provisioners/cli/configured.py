@@ -1,0 +1,83 @@
+"""The hosts that are configured: by kernelspecs, by the configuration file or the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jupyter_client.kernelspec import KernelSpecManager
+from traitlets import TraitError
+
+from ..address import HostAddress
+from ..config import RemoteProvisionerConfigMixin
+from ..errors import ConfigurationError
+from ..inventory import HostSpec
+from .command import Command
+from .spec.installed import installed_specs
+
+
+@dataclass(frozen=True)
+class ConfiguredHost:
+    """A host with what is configured for it, or why it cannot be used.
+
+    `kernelspecs` are those that name it.
+    """
+
+    host: HostSpec
+    kernelspecs: tuple[str, ...] = ()
+    error: str = ""
+
+
+def configured_hosts(command: Command, names: Sequence[str]) -> list[ConfiguredHost]:
+    """The named hosts as they are configured, or all that are, once for each kernelspec.
+
+    Raises ConfigurationError when the configuration file or the environment cannot be used.
+    """
+    of_kernelspecs = _of_kernelspecs(command)
+    if not names:
+        if of_kernelspecs:
+            return of_kernelspecs
+        options = _general_options(command)
+        return [ConfiguredHost(options.completed(spec)) for spec in options.inventory()]
+    chosen = []
+    for name in dict.fromkeys(names):
+        known = [place for place in of_kernelspecs if place.host.name == name and not place.error]
+        chosen += known or [_by_general_options(command, name)]
+    return chosen
+
+
+def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
+    found = []
+    for spec in installed_specs(KernelSpecManager(parent=command)):
+        try:
+            options = spec.configured(command.config)
+        except ConfigurationError as error:
+            found.append(_unusable("(its hosts cannot be told)", error, (spec.name,)))
+            continue
+        hosts = [options.completed(host) for host in options.inventory()]
+        found += [ConfiguredHost(host, (spec.name,)) for host in hosts]
+    return found
+
+
+def _by_general_options(command: Command, name: str) -> ConfiguredHost:
+    options = _general_options(command)
+    try:
+        return ConfiguredHost(options.host_spec(name))
+    except ConfigurationError as error:
+        return _unusable(name, error)
+
+
+def _unusable(
+    name: str, error: ConfigurationError, kernelspecs: tuple[str, ...] = ()
+) -> ConfiguredHost:
+    return ConfiguredHost(HostSpec(name, HostAddress("")), kernelspecs, error.message)
+
+
+def _general_options(command: Command) -> RemoteProvisionerConfigMixin:
+    """The options of the configuration file and the environment."""
+    try:
+        options = RemoteProvisionerConfigMixin(config=command.config)
+        options.check_options()
+    except TraitError as error:
+        raise ConfigurationError(str(error)) from None
+    return options

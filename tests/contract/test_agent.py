@@ -1,0 +1,723 @@
+"""A real agent and real processes: the start queue, GPUs, the load, what the agent reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_provisioners import bootstrap
+from remote_provisioners.agent.wire import Decoder, Message, encode
+from remote_provisioners.transport.local import LocalTransport
+
+SLEEPS = ["sleep", "300"]
+#: Listens after as many seconds as it is told, and notes when it began and when it listened.
+LISTENS = """
+import json, os, socket, sys, time
+path, seconds, notes = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+began = time.monotonic()
+time.sleep(seconds)
+with open(notes, "a") as file:
+    file.write(json.dumps([began, time.monotonic()]) + "\\n")
+ip, sockets = json.load(open(path))["ip"], []
+for number in range(1, 6):
+    sockets.append(socket.socket(socket.AF_UNIX))
+    sockets[-1].bind("%s-%d" % (ip, number))
+    sockets[-1].listen(1)
+time.sleep(300)
+"""
+
+
+def listens(seconds: float, notes: object = "/dev/null") -> list[str]:
+    return ["python", "-c", LISTENS, "{connection_file}", str(seconds), str(notes)]
+
+
+class Refused(Exception):
+    """The agent answers with an error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+
+
+class Server(asyncio.Protocol):
+    """A server process, as the agent sees it. `said` is all that the agent sent, in its order."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+        self.hello: Message = {}
+        self.closed = asyncio.get_running_loop().create_future()
+        self._decoder = Decoder()
+        self._ids = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Message]] = {}
+        self._asked: dict[int, str] = {}
+        self._tasks: set[asyncio.Task[Message]] = set()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.cancel()
+        self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._decoder.feed(data):
+            if "event" not in message:
+                answer = self._answers.pop(message["id"])
+                message["asked"] = self._asked[message["id"]]
+                if answer.done():
+                    pass  # nobody waits for it any more
+                elif "error" in message:
+                    answer.set_exception(Refused(**message["error"]))
+                else:
+                    answer.set_result(message["result"])
+            self.said.append(message)
+
+    async def request(self, op: str, **fields: Any) -> Message:
+        number = next(self._ids)
+        self._answers[number] = asyncio.get_running_loop().create_future()
+        self._asked[number] = f"{op} {fields.get('kernel_id', '')}".strip()
+        self.transport.write(encode({"id": number, "op": op, **fields}))
+        return await self._answers[number]
+
+    async def start(self, kernel_id: str, argv: list[str], **fields: Any) -> Message:
+        request = {
+            "substitutions": {},
+            "env": {},
+            "request_env": {},
+            "cwd": [],
+            "hook": "",
+            "python": sys.executable,
+            "connection": {"transport": "ipc"},
+            "port_range": [0, 0],
+            "resources": "",
+            "reports_endpoints": False,
+        }
+        return await self.request("start", kernel_id=kernel_id, argv=argv, **{**request, **fields})
+
+    def begin(self, kernel_id: str, argv: list[str], **fields: Any) -> asyncio.Task[Message]:
+        """Start it without waiting for the answer."""
+        task = asyncio.ensure_future(self.start(kernel_id, argv, **fields))
+        self._tasks.add(task)
+        return task
+
+    def events(self, name: str) -> list[Message]:
+        return [message for message in self.said if message.get("event") == name]
+
+    def kernels(self, event: str) -> list[str]:
+        return [message["kernel_id"] for message in self.events(event)]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, f"not in time; the agent said {self.said}"
+            await asyncio.sleep(0.005)
+
+    async def disconnect(self) -> None:
+        self.transport.close()
+        await self.closed
+
+
+async def connect(path: str, owner: str) -> Server:
+    server = Server()
+    await asyncio.get_running_loop().create_unix_connection(lambda: server, path)
+    server.hello = await server.request("hello", owner=owner)
+    return server
+
+
+@contextlib.asynccontextmanager
+async def servers(*owners: str, path: str = "") -> AsyncIterator[list[Server]]:
+    """Servers connected to this user's agent; they leave in the end, and the agent with them."""
+    path = path or await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+    connected = [await connect(path, owner) for owner in owners]
+    try:
+        yield connected
+    finally:
+        for server in connected:
+            if not server.closed.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await server.request("leave")
+                await server.disconnect()
+            await asyncio.gather(*server._tasks, return_exceptions=True)
+
+
+def run(body: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(body, 60))
+
+
+@pytest.fixture
+def two_cores() -> Iterator[None]:
+    """The agent that is started now may use two cores at most: two kernels start at a time."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(sorted(before)[:2]))
+    yield
+    os.sched_setaffinity(0, before)
+
+
+# -- the start queue -----------------------------------------------------------------------
+
+
+def test_never_more_than_the_limit_are_starting(two_cores: None, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    names = [f"k{number}" for number in range(12)]
+
+    async def body() -> None:
+        async with servers("a") as (server,):
+            for name in names:
+                server.begin(name, listens(0.05, notes))
+            await server.until(lambda: len(server.kernels("listening")) == 12)
+            assert server.kernels("queued") == names[2:]
+            starting, most = 0, 0
+            for message in server.said:
+                starting += message.get("asked", "").startswith("start")
+                starting -= message.get("event") == "listening"
+                most = max(most, starting)
+            assert most == 2
+
+    run(body())
+    spans = [json.loads(line) for line in notes.read_text().splitlines()]
+    assert len(spans) == 12
+    for began, _ in spans:  # as the kernels themselves saw it
+        assert sum(other[0] <= began < other[1] for other in spans) <= 2
+
+
+def test_queued_is_told_at_once(two_cores: None) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            await asyncio.gather(server.start("k1", SLEEPS), server.start("k2", SLEEPS))
+            server.begin("k3", SLEEPS)
+            await server.until(lambda: server.kernels("queued") == ["k3"])
+            status = await server.request("status")
+            assert [k["pid"] is None for k in status["kernels"]] == [False, False, True]
+
+    run(body())
+
+
+def test_two_servers_take_turns(two_cores: None) -> None:
+    async def body() -> None:
+        async with servers("a", "b") as (first, second):
+            many = [first.begin(f"a{number}", listens(0.3)) for number in range(8)]
+            await first.until(lambda: len(first.kernels("queued")) == 6)
+            few = [second.begin(f"b{number}", listens(0.3)) for number in range(2)]
+            theirs = [task["started"] for task in await asyncio.gather(*many)]
+            ours = [task["started"] for task in await asyncio.gather(*few)]
+            assert theirs == sorted(theirs)
+            # a0 and a1 start at once, and then: a2 b0 a3 b1 a4 ...
+            assert [sum(other < one for other in theirs) for one in ours] == [3, 4]
+
+    run(body())
+
+
+@pytest.mark.parametrize("argv", [["true"], ["no-such-program"]])
+def test_what_ends_at_once_keeps_no_slot(two_cores: None, argv: list[str]) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            tasks = [server.begin(f"k{number}", argv) for number in range(8)]
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert (await server.start("last", SLEEPS))["pid"]
+
+    run(body())
+
+
+def test_killed_while_it_starts(two_cores: None) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            await asyncio.gather(server.start("k1", SLEEPS), server.start("k2", SLEEPS))
+            third = server.begin("k3", SLEEPS)
+            await server.until(lambda: server.kernels("queued"))
+            await server.request("signal", kernel_id="k1", signum=signal.SIGKILL)
+            assert (await third)["pid"]
+            assert server.kernels("exited") == ["k1"]
+
+    run(body())
+
+
+def test_forgotten_while_it_starts_and_while_it_waits(two_cores: None) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            await asyncio.gather(server.start("k1", SLEEPS), server.start("k2", SLEEPS))
+            waiting = [server.begin(f"k{number}", SLEEPS) for number in (3, 4)]
+            await server.until(lambda: len(server.kernels("queued")) == 2)
+            await server.request("forget", kernel_id="k3")
+            with pytest.raises(Refused, match="cancelled"):
+                await waiting[0]
+            await server.request("forget", kernel_id="k1")
+            assert (await waiting[1])["pid"]
+            await server.request("forget", kernel_id="k2")
+            assert (await server.start("k5", SLEEPS))["pid"]
+
+    run(body())
+
+
+def test_forgotten_while_its_hook_runs(two_cores: None) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            hooked = [server.begin(f"k{number}", SLEEPS, hook="sleep 1") for number in (1, 2)]
+            third = server.begin("k3", SLEEPS)
+            await server.until(lambda: server.kernels("queued"))
+            began = time.monotonic()
+            await server.request("forget", kernel_id="k1")
+            assert (await third)["pid"]
+            assert time.monotonic() - began < 0.5
+            with pytest.raises(Refused, match="cancelled"):
+                await hooked[0]
+            assert (await hooked[1])["pid"]
+
+    run(body())
+
+
+def test_started_again_while_it_waits_or_its_hook_runs(two_cores: None) -> None:
+    """The files belong to the later start, whatever becomes of the earlier one."""
+
+    async def body() -> None:
+        async with servers("a") as (server,):
+            for number in range(2):
+                first = server.begin("k1", listens(0), hook=f"sleep 0.3; export A={number}")
+                await asyncio.sleep(0.1)
+                if number:
+                    await server.request("forget", kernel_id="k1")
+                again = server.begin("k1", listens(0.5))
+                with pytest.raises(Refused, match="cancelled"):
+                    await first
+                assert (await again)["pid"]
+                await server.until(
+                    lambda wanted=number + 1: len(server.events("listening")) == wanted
+                )
+            await asyncio.gather(server.start("k2", SLEEPS), server.start("k3", SLEEPS))
+            first = server.begin("k4", SLEEPS)
+            await server.until(lambda: server.kernels("queued"))
+            again = server.begin("k4", SLEEPS)
+            with pytest.raises(Refused, match="cancelled"):
+                await first
+            await server.request("forget", kernel_id="k2")
+            assert (await again)["pid"]
+
+    run(body())
+
+
+def test_who_disconnects_is_dropped_from_the_queue(two_cores: None, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with servers("a", "b") as (first, second):
+            await asyncio.gather(first.start("k1", SLEEPS), first.start("k2", SLEEPS))
+            for number in (3, 4):
+                second.begin(f"k{number}", ["touch", str(tmp_path / "started")])
+            await second.until(lambda: len(second.kernels("queued")) == 2)
+            await second.disconnect()
+            last = first.begin("k5", SLEEPS)
+            await first.until(lambda: first.kernels("queued"))
+            await first.request("forget", kernel_id="k1")
+            assert (await last)["pid"]
+            await first.request("forget", kernel_id="k2")
+            held = (await first.request("status"))["kernels"]
+            assert [kernel["kernel_id"] for kernel in held] == ["k5"]
+
+    run(body())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_never_listens_keeps_no_slot_of_a_server_that_is_gone(two_cores: None) -> None:
+    """Nobody is left to give those kernels up."""
+
+    async def body() -> None:
+        async with servers("a", "b") as (first, second):
+            path = first.hello["directory"] + "/agent.sock"
+            for name in ("k1", "k2"):
+                await second.start(name, SLEEPS, reports_endpoints=True)
+            waiting = first.begin("k3", SLEEPS)
+            await first.until(lambda: first.kernels("queued"))
+            await second.disconnect()
+            assert (await waiting)["pid"]
+            async with servers("b", path=path) as (again,):
+                assert {k["kernel_id"] for k in again.hello["kernels"]} == {"k1", "k2"}
+
+    run(body())
+
+
+def test_a_launchers_kernel_starts_until_the_server_says_otherwise(two_cores: None) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            for name in ("k1", "k2"):
+                await server.start(name, SLEEPS, reports_endpoints=True)
+            third = server.begin("k3", SLEEPS)
+            await server.until(lambda: server.kernels("queued"))
+            await asyncio.sleep(0.2)
+            assert not third.done()
+            assert await server.request("listening", kernel_id="k1") == {}
+            assert (await third)["pid"]
+            status = await server.request("status")
+            assert [k["listening"] for k in status["kernels"]] == [True, False, False]
+            assert await server.request("listening", kernel_id="nobody's") == {}
+
+    run(body())
+
+
+# -- GPUs ----------------------------------------------------------------------------------
+
+TELLS = ["sh", "-c", 'echo "<${CUDA_VISIBLE_DEVICES-unset}>"; exec sleep 300']
+
+
+@pytest.fixture
+def gpus(clean_environment: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+    """The request for some of two GPUs; their lock files stay, so they are removed here."""
+    yield lambda count, devices=("0", "2"): {"gpus": {"count": count, "devices": devices}}
+    for path in clean_environment.glob("remote-provisioners-gpu-*.lock"):
+        path.unlink()
+
+
+async def visible(server: Server, **fields: Any) -> str:
+    """What a kernel's CUDA_VISIBLE_DEVICES is."""
+    await server.start("tells", TELLS, **fields)
+    while True:
+        tail = (await server.request("tail", kernel_id="tells"))["tail"]
+        if tail:
+            await server.request("forget", kernel_id="tells")
+            return str(tail).strip("<>")
+        await asyncio.sleep(0.01)
+
+
+def test_no_gpu_twice_and_free_when_its_kernel_has_ended(gpus: Callable[..., Any]) -> None:
+    async def body() -> None:
+        async with servers("a", "b") as (first, second):
+            assert (await first.start("k1", SLEEPS, **gpus(1)))["gpus"] == ["0"]
+            assert (await second.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
+            with pytest.raises(Refused, match=r"^no-gpus: 1 GPU wanted, 0 of 2 free$"):
+                await first.start("k3", SLEEPS, **gpus(1))
+            load = await first.request("load")
+            assert (load["gpus_taken"], load["kernels"]) == (["0", "2"], 2)
+            await second.request("signal", kernel_id="k2", signum=signal.SIGTERM)
+            await second.until(lambda: second.kernels("exited"))
+            assert second.events("exited")[0]["gpus"] == []
+            with pytest.raises(Refused, match=r"^no-gpus: 2 GPUs wanted, 1 of 2 free$"):
+                await first.start("k3", SLEEPS, **gpus(2))
+            assert (await first.start("k3", SLEEPS, **gpus(1)))["gpus"] == ["2"]
+            for name in ("k1", "k3"):
+                await first.request("forget", kernel_id=name)
+            assert (await first.start("k4", SLEEPS, **gpus(2)))["gpus"] == ["0", "2"]
+
+    run(body())
+
+
+def test_free_when_its_kernel_is_killed(gpus: Callable[..., Any]) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            started = await server.start("k1", ["sh", "-c", "sleep 300 & wait"], **gpus(2))
+            os.kill(started["pid"], signal.SIGKILL)
+            await server.until(lambda: server.kernels("exited"))
+            await server.until(lambda: server.events("load")[-1]["gpus_taken"] == [])
+            assert (await server.start("k2", SLEEPS, **gpus(2)))["gpus"] == ["0", "2"]
+
+    run(body())
+
+
+def test_taken_while_its_kernel_waits_for_its_turn(
+    gpus: Callable[..., Any], two_cores: None
+) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            await asyncio.gather(server.start("k1", SLEEPS), server.start("k2", SLEEPS))
+            for name in ("k3", "k4"):
+                server.begin(name, SLEEPS, **gpus(1))
+            await server.until(lambda: len(server.kernels("queued")) == 2)
+            with pytest.raises(Refused, match="no-gpus"):  # at once
+                await server.start("k5", SLEEPS, **gpus(1))
+            await server.request("forget", kernel_id="k3")
+            server.begin("k5", SLEEPS, **gpus(1))
+            await server.until(lambda: server.kernels("queued")[2:] == ["k5"])
+
+    run(body())
+
+
+def test_started_again_it_has_the_same(gpus: Callable[..., Any]) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            await server.start("k1", SLEEPS, **gpus(1))
+            assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
+            await server.request("forget", kernel_id="k1")
+            # While it runs, and after its end; what it forked holds the GPUs for a moment longer.
+            argv = ["sh", "-c", "for i in 1 2 3 4 5; do sleep 300 & done; wait"]
+            for _ in range(5):
+                assert (await server.start("k2", argv, **gpus(1)))["gpus"] == ["2"]
+            await server.request("signal", kernel_id="k2", signum=signal.SIGKILL)
+            await server.until(lambda: server.kernels("exited"))
+            assert (await server.start("k2", argv, **gpus(1)))["gpus"] == ["2"]
+
+    run(body())
+
+
+def test_a_start_that_fails_holds_no_gpu(gpus: Callable[..., Any], tmp_path: Path) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            with pytest.raises(Refused, match="no-program"):
+                await server.start("k1", ["no-such-program"], **gpus(2))
+            program = tmp_path / "program"
+            program.write_text("#!/no/such/interpreter\n")
+            program.chmod(0o700)
+            with pytest.raises(Refused, match="cannot-start"):
+                await server.start("k1", [str(program)], **gpus(2))
+            assert (await server.start("k1", SLEEPS, **gpus(2)))["gpus"] == ["0", "2"]
+
+    run(body())
+
+
+def test_held_by_the_kernel_when_the_agent_is_killed(
+    gpus: Callable[..., Any], clean_environment: Path
+) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            kernel = (await server.start("k1", SLEEPS, **gpus(1)))["pid"]
+            await server.until(lambda: server.events("load"))
+            os.kill(server.hello["pid"], signal.SIGKILL)
+            await server.closed
+        assert list(clean_environment.glob("*.kernels"))
+        try:
+            async with servers("a") as (server,):
+                assert server.hello["load"]["gpus_taken"] == ["0"]
+                with pytest.raises(Refused, match="1 of 2 free"):
+                    await server.start("k2", SLEEPS, **gpus(2))
+                assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
+                os.killpg(kernel, signal.SIGKILL)
+                await server.until(lambda: not os.path.exists(f"/proc/{kernel}/fd/3"))
+                assert (await server.start("k3", SLEEPS, **gpus(1)))["gpus"] == ["0"]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(kernel, signal.SIGKILL)
+
+    run(body())
+
+
+def test_held_by_the_agent_when_the_kernel_closes_what_it_inherits(
+    gpus: Callable[..., Any], tmp_path: Path
+) -> None:
+    """As sudo does, and daemons."""
+    closed = tmp_path / "closed"
+    code = f"import os, time; os.closerange(3, 99); open({str(closed)!r}, 'w'); time.sleep(300)"
+
+    async def body() -> None:
+        async with servers("a") as (server,):
+            await server.start("k1", ["python", "-c", code], **gpus(2))
+            await server.until(closed.exists)
+            with pytest.raises(Refused, match="no-gpus"):
+                await server.start("k2", SLEEPS, **gpus(1))
+            await server.request("signal", kernel_id="k1", signum=signal.SIGKILL)
+            await server.until(lambda: server.kernels("exited"))
+            assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["0"]
+
+    run(body())
+
+
+def test_what_kernels_see(gpus: Callable[..., Any]) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            own = {"env": {"CUDA_VISIBLE_DEVICES": "7"}}
+            requests = (gpus(2), {**gpus(1), **own}, {**gpus(0), **own}, own, gpus(0), {})
+            seen = [await visible(server, **fields) for fields in requests]
+            assert seen == ["0,2", "0", "7", "7", "", "unset"]
+
+    run(body())
+
+
+# -- load ----------------------------------------------------------------------------------
+
+
+def another_agent(python: str, directory: Path, **user: Any) -> str:
+    """The socket of an agent of another version."""
+    text, archive, _ = bootstrap._archive()
+    header = json.dumps({"digest": "f" * 64, "size": len(archive)}).encode() + b"\n"
+    done = subprocess.run(
+        [python, "-I", "-S", "-c", bootstrap._COMMAND.format(len(text))],
+        input=text + header + archive,
+        stdout=subprocess.PIPE,
+        env={"TMPDIR": str(directory), "HOME": "/", "PATH": os.environ["PATH"]},
+        cwd="/",
+        check=True,
+        **user,
+    )
+    line = done.stdout.decode()
+    assert line.startswith(bootstrap.MARKER)
+    return str(json.loads(line[len(bootstrap.MARKER) :])["socket"])
+
+
+def test_kernels_of_two_agents(clean_environment: Path) -> None:
+    async def body() -> None:
+        other = another_agent(sys.executable, clean_environment)
+        async with servers("a") as (first,), servers("b", path=other) as (second,):
+            assert first.hello["load"]["cores"] >= 1
+            await first.start("k1", SLEEPS)
+            await second.start("k2", SLEEPS)
+            survivor = (await second.start("k3", SLEEPS))["pid"]
+            await second.until(lambda: second.events("load")[-1]["kernels"] == 3)
+            for server, mine in ((first, 1), (second, 2)):
+                load = await server.request("load")
+                assert (load["kernels"], load["mine"]) == (3, mine)
+            await second.request("forget", kernel_id="k2")
+            await second.until(lambda: second.events("load")[-1]["mine"] == 1)
+            assert (await first.request("load"))["kernels"] == 2
+            os.kill(second.hello["pid"], signal.SIGKILL)
+            await second.closed
+            assert (await first.request("load"))["kernels"] == 1  # stale: it is not counted
+            async with servers("b", path=another_agent(sys.executable, clean_environment)) as (
+                successor,
+            ):
+                assert len(list(clean_environment.glob("*.kernels"))) == 1
+                load = await successor.request("load")
+                assert (load["kernels"], load["mine"]) == (1, 0)
+        os.killpg(survivor, signal.SIGKILL)
+
+    run(body())
+
+
+STRANGER = """
+import json, socket, struct, sys
+agent = socket.socket(socket.AF_UNIX)
+agent.connect(sys.argv[1])
+def ask(**message):
+    body = json.dumps({"id": 1, **message}).encode()
+    agent.sendall(struct.pack(">I", len(body)) + body)
+    while True:
+        (length,) = struct.unpack(">I", agent.recv(4, socket.MSG_WAITALL))
+        answer = json.loads(agent.recv(length, socket.MSG_WAITALL))
+        if "id" in answer:
+            return answer
+ask(op="hello", owner="stranger")
+for line in sys.stdin:
+    print(json.dumps(ask(**json.loads(line))), flush=True)
+ask(op="leave")
+"""
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or not shutil.which("python3", path="/usr/bin:/bin"),
+    reason="becomes another user, who needs a Python of the system",
+)
+def test_another_users_kernels_and_gpus(gpus: Callable[..., Any], clean_environment: Path) -> None:
+    python = str(shutil.which("python3", path="/usr/bin:/bin"))
+    user = {"user": 20001, "group": 20001, "extra_groups": []}
+    clean_environment.chmod(0o1777)
+
+    async def body() -> None:
+        path = another_agent(python, clean_environment, **user)
+        stranger = subprocess.Popen(
+            [python, "-I", "-S", "-c", STRANGER, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            **user,
+        )
+
+        def asks(**message: Any) -> Message:
+            assert stranger.stdin is not None
+            assert stranger.stdout is not None
+            stranger.stdin.write(json.dumps(message) + "\n")
+            stranger.stdin.flush()
+            answer: Message = json.loads(stranger.stdout.readline())
+            return answer
+
+        request = {
+            "op": "start",
+            "argv": SLEEPS,
+            **{name: {} for name in ("substitutions", "env", "request_env")},
+            **dict.fromkeys(("hook", "python", "resources"), ""),
+            "cwd": [],
+            "connection": {"transport": "ipc"},
+            "port_range": [0, 0],
+            "reports_endpoints": False,
+        }
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(stranger.communicate)
+            (server,) = await stack.enter_async_context(servers("a"))
+            await server.start("k1", SLEEPS, **gpus(1))
+            theirs = asks(kernel_id="t1", **request, **gpus(1))["result"]
+            assert theirs["gpus"] == ["2"]
+            published = f"remote-provisioners-{user['user']}-*.kernels"
+            await server.until(lambda: list(clean_environment.glob(published)))
+            for load in (await server.request("load"), asks(op="load")["result"]):
+                assert (load["kernels"], load["mine"]) == (2, 1)
+                assert load["gpus_taken"] == ["0", "2"]
+            with pytest.raises(Refused, match="0 of 2 free"):
+                await server.start("k2", SLEEPS, **gpus(1))
+            assert asks(kernel_id="t2", **request, **gpus(1))["error"]["code"] == "no-gpus"
+            asks(op="forget", kernel_id="t1")
+            assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
+            load = await server.request("load")
+            assert (load["kernels"], load["mine"]) == (2, 2)
+
+    run(body())
+
+
+def test_load_is_told_when_the_number_of_kernels_changes(clean_environment: Path) -> None:
+    async def body() -> None:
+        async with servers("a", "b") as (first, second):
+            await first.start("k1", ["sleep", "0.2"])
+            await second.until(lambda: second.events("load"))
+            published = clean_environment.glob(f"remote-provisioners-{os.getuid()}-*.kernels")
+            assert [p.read_text() for p in published] == [f"{first.hello['pid']} 1\n"]
+            await second.until(lambda: len(second.events("load")) == 2)
+            await first.request("forget", kernel_id="k1")  # it has ended: nothing changes
+            await first.start("k2", SLEEPS)
+            await first.request("forget", kernel_id="k2")
+            await second.until(lambda: len(second.events("load")) == 4)
+            await asyncio.sleep(0.1)
+            for server in (first, second):
+                assert [event["mine"] for event in server.events("load")] == [1, 0, 1, 0]
+            assert not list(clean_environment.glob("*.kernels"))
+
+    run(body())
+
+
+# -- what it reports -----------------------------------------------------------------------
+
+
+def test_status() -> None:
+    async def body() -> None:
+        began = time.time()
+        async with servers("a", "b") as (first, second):
+            started = await first.start("k1", SLEEPS)
+            await second.start("k2", SLEEPS)
+            assert began - 1 < started["started"] < time.time() + 1
+            assert started["gpus"] == []
+            path = first.hello["directory"] + "/agent.sock"
+            await second.disconnect()
+            status = await first.request("status")
+            agent = status["agent"]
+            assert {name: agent[name] for name in ("pid", "python", "directory")} == {
+                name: first.hello[name] for name in ("pid", "python", "directory")
+            }
+            assert began - 1 < agent["since"] < time.time() + 1
+            assert (status["load"]["kernels"], status["load"]["mine"]) == (2, 2)
+            assert [(k["kernel_id"], k["owner"], k["owned"]) for k in status["kernels"]] == [
+                ("k1", "a", True),
+                ("k2", "b", False),
+            ]
+            assert status["kernels"][0]["started"] == started["started"]
+            async with servers("b", path=path):
+                pass  # to end its kernel
+
+    run(body())
+
+
+def test_nobody_adopts_what_does_not_run_yet(two_cores: None) -> None:
+    async def body() -> None:
+        async with servers("a", "b") as (first, second):
+            await asyncio.gather(first.start("k1", SLEEPS), first.start("k2", SLEEPS))
+            third = first.begin("k3", SLEEPS)
+            await first.until(lambda: first.kernels("queued"))
+            with pytest.raises(Refused, match="no-kernel"):
+                await second.request("adopt", kernel_id="k3")
+            await second.request("adopt", kernel_id="k1")  # whose start is over by that
+            assert (await third)["pid"]
+
+    run(body())

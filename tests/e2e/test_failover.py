@@ -1,0 +1,259 @@
+"""Hosts that fail, that are full, and that come back: on real hosts with real faults."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.manager import AsyncKernelManager
+
+from remote_provisioners.errors import (
+    HostError,
+    KernelStartError,
+    NoHostError,
+    NoRoomError,
+    UnreachableError,
+)
+
+from ..conftest import InstallSpec, Start, be_client, eventually
+from ..rig import Host, Rig
+
+
+@pytest.fixture
+def hosts(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[Host]:
+    be_client(own_rig, monkeypatch)
+    return list(own_rig.hosts)
+
+
+def targets(hosts: list[Host]) -> list[str]:
+    return [host.target for host in hosts]
+
+
+async def burst(name: str, count: int, **kwargs: Any) -> list[AsyncKernelManager]:
+    managers = [AsyncKernelManager(kernel_name=name) for _ in range(count)]
+    await asyncio.gather(*(manager.start_kernel(**kwargs) for manager in managers))
+    return managers
+
+
+async def end(managers: list[AsyncKernelManager]) -> None:
+    await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
+
+
+def test_a_stopped_sshd_costs_nobody_a_start(
+    hosts: list[Host], install_spec: InstallSpec, start: Start
+) -> None:
+    hosts[0].stop_sshd()
+    a, b, c = targets(hosts)
+    name = install_spec([a, b, c])
+    assert [start(name).host for _ in range(4)] == [b, c, b, c]
+    hosts[0].start_sshd()
+    eventually(lambda: a in {start(name).host for _ in range(3)}, 30)
+
+
+def test_a_silent_host_is_waited_for_once(
+    hosts: list[Host], install_spec: InstallSpec, start: Start
+) -> None:
+    hosts[0].drop()
+    a, b, c = targets(hosts)
+    name = install_spec([a, b, c])
+    seconds = []
+    for _ in range(4):
+        began = time.monotonic()
+        assert start(name).host in (b, c)
+        seconds.append(time.monotonic() - began)
+    assert seconds[0] > 4
+    assert max(seconds[1:]) < 4
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match=f"host {a}: no answer within 5 s"):
+        start(name, env={"KERNEL_REMOTE_HOST": a})
+    assert time.monotonic() - began < 1
+    hosts[0].heal()
+
+
+def test_a_pinned_kernel_never_moves(
+    hosts: list[Host], install_spec: InstallSpec, start: Start
+) -> None:
+    hosts[0].stop_sshd()
+    a, b, _ = targets(hosts)
+    with pytest.raises(UnreachableError, match=f"host {a}: port 22 refuses"):
+        start(install_spec([a, b]), env={"KERNEL_REMOTE_HOST": a})
+
+
+def test_a_kernel_that_fails_is_not_tried_elsewhere(
+    hosts: list[Host], install_spec: InstallSpec, start: Start
+) -> None:
+    code = "open('/tmp/tried', 'a').write('x'); raise SystemExit(3)"
+    with pytest.raises(KernelStartError, match="exit code 3"):
+        start(install_spec(targets(hosts), argv=["python", "-c", code]))
+    tried = [host for host in hosts if "tried" in host.files("/tmp")]
+    assert len(tried) == 1
+    tried[0].run(["rm", "/tmp/tried"])
+
+
+def test_all_hosts_down(hosts: list[Host], install_spec: InstallSpec, start: Start) -> None:
+    for host in hosts:
+        host.stop_sshd()
+    name = install_spec(targets(hosts))
+    with pytest.raises(NoHostError) as error:
+        start(name)
+    assert error.value.status_code == 503
+    for host in hosts:
+        assert f"{host.target}: port 22 refuses" in str(error.value)
+    hosts[1].start_sshd()
+    assert start(name).host == hosts[1].target  # whoever asks again is not told an old error
+
+
+def test_a_full_disk(hosts: list[Host], install_spec: InstallSpec, start: Start) -> None:
+    hosts[0].small_tmp("1m")
+    a, b, _ = targets(hosts)
+    name = install_spec([a, b])
+    assert start(name).host == a
+    hosts[0].run(["sh", "-c", "dd if=/dev/zero of=/tmp/fill bs=4k 2>/dev/null || true"])
+    assert [start(name).host for _ in range(3)] == [b, b, b]
+    hosts[0].run(["rm", "/tmp/fill"])
+    eventually(lambda: start(name).host == a, 30)
+
+
+def test_a_rebooted_host_takes_kernels_again(
+    hosts: list[Host], install_spec: InstallSpec, start: Start
+) -> None:
+    a, b, _ = targets(hosts)
+    name = install_spec([a, b])
+    first = start(name)
+    assert first.host == a
+    hosts[0].power_off()
+    hosts[0].power_on()
+    eventually(lambda: not first.manager.is_alive(), 40)
+    eventually(lambda: start(name).host == a, 20)
+
+
+def test_capacity(hosts: list[Host], install_spec: InstallSpec, start: Start) -> None:
+    a, b, _ = targets(hosts)
+    listed = [{"host": a, "capacity": 2}, {"host": b, "capacity": 1}]
+    name = install_spec(listed, load_balancing_algorithm="fill")
+    sessions = [start(name) for _ in range(3)]
+    assert [session.host for session in sessions] == [a, a, b]
+    with pytest.raises(NoRoomError) as error:
+        start(name)
+    assert str(error.value) == (
+        f"every host is full: {a} has 2 of 2 kernels, {b} has 1 of 1 kernels"
+    )
+    sessions[0].manager.shutdown_kernel(now=True)
+    assert start(name).host == a
+
+
+def test_labels_and_gpus(hosts: list[Host], install_spec: InstallSpec, start: Start) -> None:
+    a, b, c = targets(hosts)
+    name = install_spec(
+        [a, {"host": b, "labels": ["big"]}, {"host": c, "labels": ["big"], "gpus": 2}]
+    )
+    assert start(name, env={"KERNEL_HOST_LABELS": "big"}).host in (b, c)
+    devices = "__import__('os').environ.get('CUDA_VISIBLE_DEVICES')"
+    one = start(name, env={"KERNEL_GPUS": "1"})
+    two = start(name, env={"KERNEL_GPUS": "1"})
+    assert (one.host, two.host) == (c, c)
+    assert {one.value(devices), two.value(devices)} == {"0", "1"}
+    with pytest.raises(HostError, match=f"host {c}: 1 GPU"):
+        start(name, env={"KERNEL_GPUS": "1"})
+    given = one.value(devices)
+    one.manager.restart_kernel()
+    one.client.kernel_info(reply=True, timeout=30)
+    assert one.value(devices) == given
+    one.manager.shutdown_kernel(now=True)
+    assert start(name, env={"KERNEL_GPUS": "1"}).value(devices) == given
+    with pytest.raises(NoRoomError, match="no host has labels tpu"):
+        start(name, env={"KERNEL_HOST_LABELS": "tpu"})
+
+
+def test_thirty_at_once(hosts: list[Host], install_spec: InstallSpec) -> None:
+    name = install_spec(targets(hosts))
+    hosts[0].sshd_option(MaxStartups="2:30:4")
+
+    async def body() -> None:
+        managers = await burst(name, 30)
+        landed = Counter(manager.provisioner._kernel.spec.name for manager in managers)
+        assert sorted(landed.values()) == [10, 10, 10]
+        assert [host.tcp_connections() for host in hosts] == [1, 1, 1]
+        await end(managers)
+
+    asyncio.run(body())
+
+
+def test_cancelled_starts_of_a_burst_leave_nothing(
+    hosts: list[Host], install_spec: InstallSpec
+) -> None:
+    name = install_spec(targets(hosts)[:1])
+
+    async def body() -> None:
+        managers = [AsyncKernelManager(kernel_name=name) for _ in range(12)]
+        starts = [asyncio.ensure_future(manager.start_kernel()) for manager in managers]
+        await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
+        for task in starts[1::2]:
+            task.cancel()
+        done = await asyncio.gather(*starts, return_exceptions=True)
+        for manager, result in zip(managers, done, strict=True):
+            if result is None:
+                await manager.shutdown_kernel(now=True)
+        assert [
+            r for r in done if r is not None and not isinstance(r, asyncio.CancelledError)
+        ] == []
+
+    asyncio.run(body())
+
+
+def test_a_lossy_network(hosts: list[Host], install_spec: InstallSpec, start: Start) -> None:
+    name = install_spec(targets(hosts)[:1], launch_timeout=60)
+    sessions = [start(name)]
+    hosts[0].lossy(20)
+    sessions.append(start(name))
+    assert [session.value("sum(range(10))") for session in sessions] == [45, 45]
+    hosts[0].heal()
+
+
+def test_two_servers_share_the_load(
+    hosts: list[Host], install_spec: InstallSpec, start: Start, tmp_path: Path
+) -> None:
+    """By what the agents report, two server processes fill three hosts evenly."""
+    import subprocess  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    name = install_spec(targets(hosts), load_balancing_algorithm="least-load")
+    code = (
+        "import sys, time\n"
+        "from jupyter_client.manager import KernelManager\n"
+        "managers = []\n"
+        "for line in sys.stdin:\n"
+        "    manager = KernelManager(kernel_name=sys.argv[1])\n"
+        "    manager.start_kernel()\n"
+        "    managers.append(manager)\n"
+        "    print(manager.provisioner._kernel.spec.name, flush=True)\n"
+        "for manager in managers:\n"
+        "    manager.shutdown_kernel(now=True)\n"
+    )
+    servers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    landed: Counter[str] = Counter()
+    try:
+        for number in range(9):
+            server = servers[number % 2]
+            assert server.stdin is not None
+            assert server.stdout is not None
+            server.stdin.write("\n")
+            server.stdin.flush()
+            landed[server.stdout.readline().strip()] += 1
+            time.sleep(1)
+            assert max(landed.values()) - min(landed[host.target] for host in hosts) <= 1, landed
+    finally:
+        for server in servers:
+            server.communicate(timeout=60)

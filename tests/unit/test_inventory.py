@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_provisioners.address import HostAddress
+from remote_provisioners.errors import ConfigurationError
+from remote_provisioners.inventory import HostSpec, read_inventory
+
+TABLE = {
+    "host": "me@gpu1:2222",
+    "weight": 2,
+    "capacity": 8,
+    "labels": ["a100", "big"],
+    "gpus": 2,
+    "python": "/opt/python",
+    "environment_hook": "module load cuda",
+}
+SPEC = HostSpec(
+    "me@gpu1:2222",
+    HostAddress("gpu1", "me", 2222),
+    python="/opt/python",
+    hook="module load cuda",
+    weight=2.0,
+    capacity=8,
+    labels=frozenset({"a100", "big"}),
+    gpus=("0", "1"),
+)
+
+
+def test_names_and_tables() -> None:
+    assert read_inventory(["a", TABLE]) == (HostSpec("a", HostAddress("a")), SPEC)
+
+
+def test_what_is_the_same_is_the_same_object() -> None:
+    """Kernelspecs with the same hosts share turns by it."""
+    assert read_inventory(["a", "b"]) is read_inventory(["a", "b"])
+    assert read_inventory([dict(TABLE)]) is read_inventory([dict(TABLE)])
+
+
+def test_a_host_listed_twice_is_one_host() -> None:
+    assert [spec.name for spec in read_inventory(["a", "b", "a "])] == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["toml", "json"])
+def test_files(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"hosts.{kind}"
+    if kind == "json":
+        file.write_text(json.dumps({"hosts": ["a", TABLE]}))
+    else:
+        lines = [f"{key} = {json.dumps(value)}" for key, value in TABLE.items()]
+        file.write_text('[[hosts]]\nhost = "a"\n[[hosts]]\n' + "\n".join(lines))
+    assert read_inventory([str(file)]) == read_inventory(["a", TABLE])
+
+
+def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.json"
+    file.write_text('{"hosts": ["a"]}')
+    before = read_inventory([str(file)])
+    assert read_inventory([str(file)]) is before
+    file.write_text('{"hosts": ["b"]}')
+    os.utime(file, ns=(1, 1))
+    assert [spec.name for spec in read_inventory([str(file)])] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"weight": 0}, "weight is 0, must be a number above 0"),
+        ({"weight": "2"}, "weight is '2'"),
+        ({"weight": True}, "weight is True"),
+        ({"capacity": -1}, "capacity is -1, must be a number of kernels"),
+        ({"capacity": 1.5}, "capacity is 1.5"),
+        ({"labels": [1]}, r"labels is \[1\], must be a list of words"),
+        ({"gpus": -1}, "gpus is -1, must be a number of devices"),
+        ({"gpus": "all"}, "gpus is 'all'"),
+        ({"python": 3}, "python is 3, must be a text"),
+        ({"hook": "x"}, "unknown property 'hook' .known: capacity, environment_hook, gpus"),
+    ],
+)
+def test_bad_properties_name_the_host(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"host me@gpu1:2222: {says}"):
+        read_inventory([{**TABLE, **changes}])
+
+
+@pytest.mark.parametrize("item", [{}, {"host": 5}, {"weight": 2}, 7])
+def test_what_is_no_host(item: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a host is a name, or a table"):
+        read_inventory([item])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("hosts.toml", "[[hosts", "hosts.toml: "),
+        ("hosts.json", "{", "hosts.json: "),
+        ("hosts.json", "[]", "needs one list, `hosts`"),
+        ("hosts.toml", 'host = "a"', "needs one list, `hosts`"),
+        ("hosts.json", '{"hosts": []}', "hosts.json: remote_hosts is empty"),
+        ("hosts.json", '{"hosts": ["/etc/passwd"]}', "hosts.json: '/etc/passwd' is no host"),
+        ("hosts.json", '{"hosts": ["a b"]}', "hosts.json: cannot read the host 'a b'"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, text: str, says: str) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=says):
+        read_inventory([str(file)])
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigurationError, match=r"hosts in /no/such\.toml: No such file"):
+        read_inventory(["/no/such.toml"])

@@ -1,0 +1,218 @@
+"""Twenty simulated hosts: where kernels land, and what becomes of hosts that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+import pytest
+
+from benchmarks.simulation.starts import request, start, start_many
+from benchmarks.simulation.world import World
+from remote_provisioners import host as host_module
+from remote_provisioners.errors import HostError, NoHostError, NoRoomError, UnreachableError
+from remote_provisioners.fleet import Fleet
+from remote_provisioners.kernel import RemoteKernel
+
+HOSTS, KERNELS = 20, 100
+LISTENING_SECONDS = 0.002
+POLICIES = ["least-load", "round-robin"]
+
+Scenario = Callable[[World, Fleet], Coroutine[None, None, None]]
+
+
+@asynccontextmanager
+async def a_fleet(world: World) -> AsyncIterator[Fleet]:
+    """The real one on simulated hosts; at the end it has left nothing, anywhere."""
+    with world.instead_of_ssh():
+        fleet = Fleet()
+        directory = fleet._sockets.path
+        try:
+            yield fleet
+        finally:
+            await fleet.close()
+        assert not fleet._counts
+        assert not fleet._kernels
+        assert not any(host.kernels for host in fleet.hosts.values())
+        assert not any(agent.kernels for agent in world.agents.values())
+        assert not directory.exists()
+
+
+def simulate(scenario: Scenario, world: World | None = None) -> None:
+    world = world or World(HOSTS, listening_seconds=LISTENING_SECONDS)
+
+    async def main() -> None:
+        async with a_fleet(world) as fleet:
+            await asyncio.wait_for(scenario(world, fleet), 30)
+
+    asyncio.run(main())
+
+
+def landed(kernels: list[RemoteKernel]) -> Counter[str]:
+    return Counter(kernel.spec.name for kernel in kernels)
+
+
+def there(world: World) -> Counter[str]:
+    """What the agents say they run."""
+    return Counter({name: agent.snapshot()["mine"] for name, agent in world.agents.items()})
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("in_flight", [1, KERNELS])
+def test_kernels_are_spread_evenly(policy: str, in_flight: int) -> None:
+    async def scenario(world: World, fleet: Fleet) -> None:
+        kernels = await start_many(fleet, world.inventory(), policy, KERNELS, in_flight)
+        assert landed(kernels) == there(world) == dict.fromkeys(world.names, KERNELS // HOSTS)
+        assert dict.fromkeys(world.names, 1) == world.attempts  # to connect, whoever waited
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_count_of_others_is_of_others(policy: str) -> None:
+    """Our own kernels, which the agents count too, are not taken for somebody else's."""
+
+    async def scenario(world: World, fleet: Fleet) -> None:
+        world.agents["host0003"].others = 2
+        kernels = await start_many(fleet, world.inventory(), policy, HOSTS * 2, 1)
+        others = {str(a): h.load.others for a, h in fleet.hosts.items() if h.load is not None}
+        assert others == {**dict.fromkeys(others, 0), "host0003": 2}
+        assert len(others) == HOSTS
+        for kernel in kernels[:HOSTS]:
+            await fleet.end(kernel)
+        await asyncio.sleep(0)
+        assert sum(fleet._counts.values()) == sum(there(world).values()) == HOSTS
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("in_flight", [1, KERNELS + 5])
+def test_capacity_is_respected(policy: str, in_flight: int) -> None:
+    async def scenario(world: World, fleet: Fleet) -> None:
+        inventory = world.inventory(capacity=KERNELS // HOSTS)
+        for spec in inventory:  # connected: their loads are asked for, and starts wait meanwhile
+            await fleet.host(spec).link()
+        started = await asyncio.gather(
+            *(start_many(fleet, inventory, policy, 1) for _ in range(KERNELS + 5))
+            if in_flight > 1
+            else [start_many(fleet, inventory, policy, KERNELS, 1)],
+            return_exceptions=True,
+        )
+        refused = [result for result in started if isinstance(result, BaseException)]
+        assert all(isinstance(error, NoRoomError) for error in refused), refused
+        assert len(refused) == (5 if in_flight > 1 else 0)
+        assert there(world) == dict.fromkeys(world.names, KERNELS // HOSTS)
+        assert {agent.peak for agent in world.agents.values()} == {KERNELS // HOSTS}
+        with pytest.raises(NoRoomError, match="host0000 has 5 of 5 kernels"):
+            await start(fleet, inventory, policy)
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_hosts_that_refuse_are_failed_over_and_set_aside(policy: str) -> None:
+    async def scenario(world: World, fleet: Fleet) -> None:
+        broken = world.names[::4]
+        world.unreachable = dict.fromkeys(broken, 0.0)
+        kernels = await start_many(fleet, world.inventory(), policy, KERNELS)
+        assert len(kernels) == KERNELS
+        assert not set(broken) & set(landed(kernels))
+        assert {str(address) for address in fleet._in_trouble} == set(broken)
+        # Who waited for the first attempt goes elsewhere; nobody begins another meanwhile.
+        assert max(world.attempts[name] for name in broken) <= 4
+        world.unreachable.clear()
+        await until(lambda: not fleet._in_trouble)
+        more = await start_many(fleet, world.inventory(), "least-connection", KERNELS)
+        assert set(broken) <= set(landed(more))
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_silent_host_costs_its_time_once(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "_SILENT_SECONDS", 0.1)
+
+    async def scenario(world: World, fleet: Fleet) -> None:
+        world.unreachable = {"host0000": 0.2, "host0007": 0.2}
+        loop = asyncio.get_running_loop()
+        await start_many(fleet, world.inventory(), policy, HOSTS)
+        assert {str(address) for address in fleet._in_trouble} == {"host0000", "host0007"}
+        longest = 0.0
+        for _ in range(HOSTS):
+            began = loop.time()
+            await start(fleet, world.inventory(), policy)
+            longest = max(longest, loop.time() - began)
+        assert longest < 0.18  # nobody waits again
+        only = world.inventory()[:1]
+        with pytest.raises(UnreachableError, match="host host0000: simulated"):
+            await start(fleet, only, policy)
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_host_without_room_for_files_is_failed_over(policy: str) -> None:
+    async def scenario(world: World, fleet: Fleet) -> None:
+        for name in world.names[:5]:
+            world.agents[name].full = True
+        kernels = await start_many(fleet, world.inventory(), policy, KERNELS)
+        assert len(kernels) == sum(there(world).values()) == KERNELS
+        assert not set(world.names[:5]) & set(landed(kernels))
+
+    simulate(scenario)
+
+
+def test_no_host_says_why_for_each() -> None:
+    async def scenario(world: World, fleet: Fleet) -> None:
+        world.unreachable = {"host0000": 0.0}
+        world.agents["host0001"].full = True
+        with pytest.raises(NoHostError) as failed:
+            await start(fleet, world.inventory(), "round-robin")
+        assert "host0000: simulated: it does not answer" in str(failed.value)
+        assert "host0001: no room for the kernel's files" in str(failed.value)
+        assert isinstance(failed.value, HostError)
+
+    simulate(scenario, World(2))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_starts_that_are_cancelled_are_counted_no_more(policy: str) -> None:
+    """Whichever moment they are cancelled at: connecting, queued on the host, starting."""
+
+    async def scenario(world: World, fleet: Fleet) -> None:
+        for rounds in [*range(12), 50]:
+            tasks = [
+                asyncio.ensure_future(start(fleet, world.inventory(), policy))
+                for _ in range(HOSTS * 2)
+            ]
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            if rounds == 50:
+                await until(lambda: sum(there(world).values()) == HOSTS * 2)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(result) for result in results} == {asyncio.CancelledError}
+            assert not fleet._counts
+            await until(lambda: not any(agent.kernels for agent in world.agents.values()))
+
+    simulate(scenario, World(HOSTS, cores=3, listening_seconds=5))
+
+
+def test_a_start_that_takes_too_long_is_counted_no_more() -> None:
+    async def scenario(world: World, fleet: Fleet) -> None:
+        with pytest.raises(Exception, match=r"did not open its ports within 0\.1 s"):
+            await start(fleet, world.inventory(), "round-robin", request(seconds=0.1))
+        assert not fleet._counts
+
+    simulate(scenario, World(1, listening_seconds=5))
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come to be in time"
+        await asyncio.sleep(0.01)
