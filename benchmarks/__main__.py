@@ -125,4 +125,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except CommandFailed as error:  # without the environment of the kernels there is no table
+        sys.exit(f"benchmarks: {error}")

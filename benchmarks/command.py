@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 class CommandFailed(Exception):
@@ -41,5 +42,5 @@ def output(
     done = attempt(argv, environ=environ, limit=limit)
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise CommandFailed(f"{' '.join(argv[:4])}: {lines[-1]}")
+        raise CommandFailed(f"{' '.join([Path(argv[0]).name, *argv[1:4]])}: {lines[-1]}")
     return done.stdout or done.stderr

@@ -6,12 +6,15 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import tests.rig
 
 from .command import CommandFailed, attempt
 from .measures import Facts
+
+OUTLIVED_LIMIT = 5.0
 
 # Sets a host back to "never met": nothing of the user runs, and files are those of the beginning.
 # Refuses to touch anything if it finds itself in the network of the machine that sent it.
@@ -106,6 +109,10 @@ class Host:
             raise HostUnusable(f"no key of {self.alias} is known")
         return "\n".join(dict.fromkeys(lines)) + "\n"
 
+    def sshd_option(self, **options: str) -> None:
+        """Configure the host's sshd: only for a subject that does not work with a stock one."""
+        self._host.sshd_option(**options)
+
     def has_python(self, interpreter: str) -> bool:
         """Whether the user can run this interpreter on the host."""
         return self._ssh([interpreter, "-c", "pass"]).returncode == 0
@@ -126,6 +133,15 @@ class Host:
         listeners = [at for at in self._host.listening() if not _is_loopback(at)]
         others = [at for at in listeners if not at.endswith(f":{self.port}")]
         return Facts(len(outside), tuple(others))
+
+    def outlived(self, pid: int) -> float:
+        """How long a process still runs from now on, at most OUTLIVED_LIMIT seconds."""
+        begun = time.monotonic()
+        while any(process.pid == pid for process in self._host.processes()):
+            if time.monotonic() - begun > OUTLIVED_LIMIT:
+                return OUTLIVED_LIMIT
+            time.sleep(0.01)
+        return time.monotonic() - begun
 
     def _ssh(self, argv: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
         return attempt([*self._command, self.alias, "--", shlex.join(argv)], stdin=stdin)

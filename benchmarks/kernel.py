@@ -26,7 +26,6 @@ def make_context() -> zmq.asyncio.Context:
     # A client of a local kernel connects before the kernel has bound its ports. libzmq then tries
     # again every 100 ms, which would round the local start, our yardstick, up to a multiple of it.
     context.setsockopt(zmq.RECONNECT_IVL, 5)
-    context.setsockopt(zmq.LINGER, 0)
     return context
 
 

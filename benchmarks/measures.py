@@ -63,6 +63,8 @@ class Outcome:
     samples: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     facts: Facts | None = None
+    # Seconds that a kernel ran on after its shutdown was said to be done.
+    outlived: list[float] = field(default_factory=list)
 
     def value(self, measure: Measure) -> float | None:
         samples = self.samples.get(measure.samples)

@@ -55,7 +55,7 @@ def steps(plan: Plan, burst: bool) -> Iterator[Step]:
         yield step("shutdown", 60, {"seconds": "shutdown"})
     yield step("death", 90, {"seconds": "death"})
     if burst and plan.burst:
-        yield step("burst", 120, {"seconds": "burst"}, count=plan.burst)
+        yield step("burst", 150, {"seconds": "burst"}, count=plan.burst, patience=120)
 
 
 def run_round(
@@ -77,6 +77,7 @@ def run_round(
         if subject.host is not None:
             subject.host.reset(kernel_python)
 
+    pid, seen = 0, False  # no pid is known after a restart
     try:
         reset()
         with WorkerProcess(subject.python, subject.kernel_name, subject.environ, log) as worker:
@@ -91,8 +92,15 @@ def run_round(
                     _fail(outcome, [step], error)
                 else:
                     _add(outcome, step, figures, plan)
-                    if is_first and subject.host is not None:
+                    if subject.host is not None and is_first:
                         outcome.facts = subject.host.facts()
+                    # shutdown_kernel() may return before the kernel has ended: that makes no
+                    # shorter shutdown, and has to be seen beside the figure. Once a round.
+                    if subject.host is not None and step.name == "shutdown" and pid and not seen:
+                        outcome.outlived.append(subject.host.outlived(pid))
+                        seen = True
+                    if step.name in ("start", "restart"):
+                        pid = int(figures.get("pid", 0))
                 remaining.pop(0)
     except (StepFailed, WorkerLost, CommandFailed) as error:
         _fail(outcome, remaining, error)

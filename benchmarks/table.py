@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from statistics import median
 
+from .hosts import OUTLIVED_LIMIT
 from .measures import MEASURES, Measure, Outcome, Outcomes
 from .subjects import LOCAL, OURS
 
@@ -76,14 +78,14 @@ def render(outcomes: Outcomes, machine: Mapping[str, str]) -> str:
             lines.append(_row([measure.title, *cells]))
     lines += ["", "`local` in absolute figures, medians unless said; the others as ratios to it."]
     lines += ["More than 1 is slower, except in the line of MB/s, where it is faster."]
-    lines += ["", "While one kernel runs on the host:", ""]
+    lines += ["", "Seen on the host, with one kernel and after its end:", ""]
     for name, outcome in outcomes.items():
         if outcome.facts is not None:
             count, listeners = outcome.facts.connections, outcome.facts.listeners
             beyond = _ports(listeners) or "nothing"
             lines.append(
                 f"- `{name}`: {count} TCP connection{'s' * (count != 1)} to the host; "
-                f"listening beyond loopback, sshd apart: {beyond}"
+                f"listening beyond loopback, sshd apart: {beyond}{_outlived(outcome)}"
             )
     lines += ["", "Goals of `ours`:", ""]
     lines += [f"- {goal.text}: {goal.verdict}" for goal in goals(outcomes)]
@@ -110,6 +112,7 @@ def as_data(outcomes: Outcomes, machine: Mapping[str, str]) -> dict[str, object]
                 },
                 "samples": dict(outcome.samples),
                 "failures": dict(outcome.failures),
+                "outlived": outcome.outlived,
                 "facts": asdict(outcome.facts) if outcome.facts else None,
             }
             for name, outcome in outcomes.items()
@@ -127,6 +130,8 @@ def _cell(measure: Measure, outcome: Outcome, base: Outcome) -> str:
     failed = len(outcome.failures.get(measure.samples, ()))
     if value is None:
         errors = outcome.failures.get(measure.samples)
+        if not outcome.samples:  # not even a first kernel, or it could not be installed
+            errors = outcome.failures.get("first_start")
         return f"**fails**: {_shorten(errors[-1], CELL_WIDTH)}" if errors else "-"
     text = f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {measure.unit}"
     base_value = base.value(measure)
@@ -137,6 +142,14 @@ def _cell(measure: Measure, outcome: Outcome, base: Outcome) -> str:
     if failed:
         text += f" ({failed} of {failed + len(outcome.samples[measure.samples])} failed)"
     return text
+
+
+def _outlived(outcome: Outcome) -> str:
+    if not outcome.outlived:
+        return ""
+    seconds = median(outcome.outlived)
+    text = f"more than {seconds:g}" if seconds >= OUTLIVED_LIMIT else f"{seconds:.2f}"
+    return f"; the kernel ran on for {text} s after shutdown_kernel() had returned"
 
 
 def _ports(listeners: tuple[str, ...]) -> str:

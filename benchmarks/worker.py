@@ -28,7 +28,7 @@ for _ in range({count}):
 
 
 class Worker:
-    """The measures. Each returns figures in seconds; one kernel at a time is kept between them."""
+    """The measures, times in seconds. One kernel at a time is kept from step to step."""
 
     def __init__(self, kernel_name: str) -> None:
         self._kernel_name = kernel_name
@@ -56,9 +56,11 @@ class Worker:
         await kernel.start()
         info = time.perf_counter() - begun
         await kernel.join_output()
-        request = kernel.client.execute("6 * 7")
-        await kernel.output_of(request, lambda message: message["msg_type"] == "execute_result")
-        return {"info": info, "result": time.perf_counter() - begun}
+        request = kernel.client.execute("__import__('os').getpid()")
+        messages = await kernel.output_of(request, lambda m: m["msg_type"] == "execute_result")
+        result = time.perf_counter() - begun
+        pid = float(messages[-1]["content"]["data"]["text/plain"])
+        return {"info": info, "result": result, "pid": pid}
 
     async def round_trips(self, count: int, warm_up: int) -> dict[str, float]:
         kernel = await self._current()
@@ -120,14 +122,22 @@ class Worker:
         await self.discard()
         return {"seconds": seconds}
 
-    async def burst(self, count: int) -> dict[str, float]:
+    async def burst(self, count: int, patience: int) -> dict[str, float]:
+        """Kernels at once; those that have not answered in time are counted, not waited for."""
         await self.discard()
         kernels = [Kernel(self._context, self._kernel_name) for _ in range(count)]
         begun = time.perf_counter()
         starts = [asyncio.create_task(kernel.start()) for kernel in kernels]
         try:
-            await asyncio.gather(*starts)
-            return {"seconds": time.perf_counter() - begun}
+            done, late = await asyncio.wait(starts, timeout=patience)
+            seconds = time.perf_counter() - begun
+            errors = [error for start in done if (error := start.exception())]
+            if errors or late:
+                reasons = [f"{len(late)} without an answer in {patience} s"] if late else []
+                reasons += [f"{len(errors)} raised, such as {error!r}" for error in errors[:1]]
+                started = len(done) - len(errors)
+                raise RuntimeError(f"{started} of {count} started, {', '.join(reasons)}")
+            return {"seconds": seconds}
         finally:
             for start in starts:
                 start.cancel()
