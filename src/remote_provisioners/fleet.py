@@ -7,11 +7,18 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .address import HostAddress
-from .errors import AgentError, HostError, NoHostError, NoRoomError, RemoteProvisionerError
+from .errors import (
+    AgentError,
+    HostError,
+    KernelStartError,
+    NoHostError,
+    NoRoomError,
+    RemoteProvisionerError,
+)
 from .forward import Forward, SocketDirectory
 from .host import Host
 from .inventory import HostSpec, Inventory
@@ -26,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: How long a start waits for the hosts' loads, where the policy wants them fresh.
 _LOAD_SECONDS = 0.5
+#: How old a report may be that is not asked for again: our own starts are counted without it.
+_FRESH_SECONDS = 0.5
 _CONNECT_SECONDS = 5.5
 _CONNECTING_AT_ONCE = 16
 #: Inventories whose tables are kept; more are only seen where configurations change all the time.
@@ -104,7 +113,7 @@ class Fleet:
         """The host to try next, counted from now on. Raises HostError when there is none."""
         rows = self._candidates(table, request, tried)
         if policy.needs_load:
-            await self._refresh([table.specs[row.host] for row in rows])
+            await self._refresh(table)
             rows = self._candidates(table, request, tried)  # much may have happened meanwhile
         chosen = policy.choose(rows, turn)
         return next(row for row in rows if row.host == chosen)
@@ -139,12 +148,22 @@ class Fleet:
         trouble = self.hosts[table.specs[name].address].trouble
         return trouble is not None and trouble.silent
 
-    async def _refresh(self, specs: Sequence[HostSpec]) -> None:
+    async def _refresh(self, table: HostTable) -> None:
+        """Have the hosts of a table report their loads, once for all starts that wait for it."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - table.refreshed < _FRESH_SECONDS:
+            return
+        if table.refreshing is None:
+            table.refreshing = asyncio.ensure_future(self._ask_loads(table))
+        await asyncio.shield(table.refreshing)
+
+    async def _ask_loads(self, table: HostTable) -> None:
         """Ask the hosts how they are; who does not answer in time keeps its last word.
 
         Those that are not connected are connected now, which takes longer, but once.
         """
-        hosts = [self.host(spec) for spec in specs]
+        aside = self._set_aside(table)
+        hosts = [self.host(spec) for name, spec in table.specs.items() if name not in aside]
         connecting = asyncio.Semaphore(_CONNECTING_AT_ONCE)
 
         async def ask(host: Host) -> None:
@@ -155,11 +174,15 @@ class Fleet:
                 await host.refresh_load()
 
         seconds = _LOAD_SECONDS if all(host.connected for host in hosts) else _CONNECT_SECONDS
-        _, late = await asyncio.wait(
-            [asyncio.ensure_future(ask(host)) for host in hosts], timeout=seconds
-        )
-        for task in late:
-            task.cancel()
+        asked = [asyncio.ensure_future(ask(host)) for host in hosts]
+        try:
+            if asked:
+                await asyncio.wait(asked, timeout=seconds)
+        finally:
+            for task in asked:
+                task.cancel()
+            table.refreshed = asyncio.get_running_loop().time()
+            table.refreshing = None
 
     def _table(self, inventory: Inventory) -> HostTable:
         table = self._tables.pop(id(inventory), None)
@@ -201,9 +224,13 @@ class Fleet:
 
     async def close(self) -> None:
         """End what this process still has, disconnect."""
+        for table in self._tables.values():
+            if table.refreshing is not None:
+                table.refreshing.cancel()
+        # The hosts first: it is they who end the kernels, and that must not wait for files here.
+        await asyncio.gather(*(host.close() for host in self.hosts.values()))
         for kernel in list(self._kernels):
             self._close(kernel)
-        await asyncio.gather(*(host.close() for host in self.hosts.values()))
         await self._response.close()
         self._sockets.remove()
 
@@ -216,6 +243,11 @@ class Fleet:
         self._count(spec, 1)
         try:
             await forward.listen()
+        except OSError as error:
+            self._close(kernel)
+            raise KernelStartError(
+                f"cannot open the kernel's sockets on this machine: {error.strerror}"
+            ) from None
         except BaseException:
             self._close(kernel)
             raise

@@ -138,8 +138,8 @@ def _entry(item: str | Mapping[str, Any]) -> HostSpec:
 
 
 def _weight(host: str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1000:
-        raise _unusable(host, name, value, "a number above 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.1 <= value <= 10:
+        raise _unusable(host, name, value, "a number from 0.1 to 10")
     return float(value)
 
 

@@ -108,16 +108,20 @@ class RoundRobin(LoadBalancer):
     """Each host in turn, one of weight 2 twice as often."""
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
-        least = min(row.weight for row in table)
-        if all(row.weight == least for row in table):
-            return table[starts % len(table)].host
-        # A host of weight w has w places in the round, spread evenly over it.
-        turns = sorted(
-            ((number + 0.5) / row.weight, position)
-            for position, row in enumerate(table)
-            for number in range(max(1, round(row.weight / least)))
-        )
-        return table[turns[starts % len(turns)][1]].host
+        turns = _turns(tuple(row.weight for row in table))
+        return table[turns[starts % len(turns)]].host
+
+
+@functools.lru_cache(maxsize=64)
+def _turns(weights: tuple[float, ...]) -> Sequence[int]:
+    """Positions in a round: one of weight w has w places, spread evenly over it."""
+    least = min(weights)
+    places = sorted(
+        ((number + 0.5) / weight, position)
+        for position, weight in enumerate(weights)
+        for number in range(round(weight / least))
+    )
+    return [position for _, position in places]
 
 
 class LeastConnection(LoadBalancer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from .address import HostAddress
 from .inventory import HostSpec, Inventory
 from .placement import HostRow, Load
@@ -21,6 +23,9 @@ class HostTable:
         for spec in inventory:
             self._at.setdefault(spec.address, []).append(spec)
         self._starts = 0
+        #: When the hosts have last reported for a start (the loop's time), and who asks them now.
+        self.refreshed = float("-inf")
+        self.refreshing: asyncio.Future[None] | None = None
 
     def at(self, address: HostAddress) -> list[HostSpec]:
         """The hosts of this table that are at `address`: one, unless it is written in two ways."""

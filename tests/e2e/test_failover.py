@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,10 +55,11 @@ def test_a_stopped_sshd_costs_nobody_a_start(
     eventually(lambda: a in {start(name).host for _ in range(3)}, 30)
 
 
+@pytest.mark.parametrize("fault", ["drop", "link_down"])
 def test_a_silent_host_is_waited_for_once(
-    hosts: list[Host], install_spec: InstallSpec, start: Start
+    hosts: list[Host], install_spec: InstallSpec, start: Start, fault: str
 ) -> None:
-    hosts[0].drop()
+    getattr(hosts[0], fault)()
     a, b, c = targets(hosts)
     name = install_spec([a, b, c])
     seconds = []
@@ -65,13 +67,15 @@ def test_a_silent_host_is_waited_for_once(
         began = time.monotonic()
         assert start(name).host in (b, c)
         seconds.append(time.monotonic() - began)
-    assert seconds[0] > 4
-    assert max(seconds[1:]) < 4
+    assert seconds[0] > 2
+    assert seconds[0] > max(seconds[1:])
     began = time.monotonic()
-    with pytest.raises(UnreachableError, match=f"host {a}: no answer within 5 s"):
+    with pytest.raises(UnreachableError, match=f"host {a}: "):
         start(name, env={"KERNEL_REMOTE_HOST": a})
     assert time.monotonic() - began < 1
     hosts[0].heal()
+    hosts[0].link_up()
+    eventually(lambda: start(name).host == a, 40)
 
 
 def test_a_pinned_kernel_never_moves(
@@ -214,34 +218,42 @@ def test_a_lossy_network(hosts: list[Host], install_spec: InstallSpec, start: St
     hosts[0].heal()
 
 
-def test_two_servers_share_the_load(
-    hosts: list[Host], install_spec: InstallSpec, start: Start, tmp_path: Path
-) -> None:
-    """By what the agents report, two server processes fill three hosts evenly."""
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+SERVER = """
+import sys
+from jupyter_client.manager import KernelManager
+managers = []
+for line in sys.stdin:
+    manager = KernelManager(kernel_name=sys.argv[1])
+    manager.start_kernel()
+    managers.append(manager)
+    print(manager.provisioner._kernel.spec.name.removeprefix("alice@"), flush=True)
+for manager in managers:
+    manager.shutdown_kernel(now=True)
+"""
 
-    name = install_spec(targets(hosts), load_balancing_algorithm="least-load")
-    code = (
-        "import sys, time\n"
-        "from jupyter_client.manager import KernelManager\n"
-        "managers = []\n"
-        "for line in sys.stdin:\n"
-        "    manager = KernelManager(kernel_name=sys.argv[1])\n"
-        "    manager.start_kernel()\n"
-        "    managers.append(manager)\n"
-        "    print(manager.provisioner._kernel.spec.name, flush=True)\n"
-        "for manager in managers:\n"
-        "    manager.shutdown_kernel(now=True)\n"
-    )
+
+@pytest.mark.parametrize("second_user", ["", "alice@"])
+def test_two_servers_share_the_load(
+    hosts: list[Host], install_spec: InstallSpec, second_user: str
+) -> None:
+    """By what the agents report, two servers, of one user or of two, fill hosts evenly."""
+    listed = targets(hosts)
+    names = [
+        install_spec(listed, name="one", load_balancing_algorithm="least-load"),
+        install_spec(
+            [second_user + target for target in listed],
+            name="two",
+            load_balancing_algorithm="least-load",
+        ),
+    ]
     servers = [
         subprocess.Popen(
-            [sys.executable, "-c", code, name],
+            [sys.executable, "-c", SERVER, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
+        for name in names
     ]
     landed: Counter[str] = Counter()
     try:

@@ -70,7 +70,7 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"weight": 0}, "weight is 0, must be a number above 0"),
+        ({"weight": 0}, "weight is 0, must be a number from 0.1 to 10"),
         ({"weight": "2"}, "weight is '2'"),
         ({"weight": True}, "weight is True"),
         ({"capacity": -1}, "capacity is -1, must be a number of kernels"),
