@@ -199,12 +199,9 @@ def test_cancelled_starts_of_a_burst_leave_nothing(
         for task in starts[1::2]:
             task.cancel()
         done = await asyncio.gather(*starts, return_exceptions=True)
-        for manager, result in zip(managers, done, strict=True):
-            if result is None:
-                await manager.shutdown_kernel(now=True)
-        assert [
-            r for r in done if r is not None and not isinstance(r, asyncio.CancelledError)
-        ] == []
+        failed = [result for result in done if isinstance(result, Exception)]
+        assert failed == []
+        await end(managers)  # a start may have been cancelled just after it was done
 
     asyncio.run(body())
 
