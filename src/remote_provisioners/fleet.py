@@ -13,6 +13,7 @@ from typing import Any
 from .address import HostAddress
 from .errors import (
     AgentError,
+    ConfigurationError,
     HostError,
     KernelStartError,
     NoHostError,
@@ -89,8 +90,9 @@ class Fleet:
             except HostError as error:
                 log.warning("kernel %s: not on %s: %s", request.kernel_id, row.host, error.message)
                 tried[row.host] = error
-                if isinstance(error, AgentError):  # it is connected and of no use, as a full disk
-                    self.host(table.specs[row.host]).set_aside(error)
+                host = self.host(table.specs[row.host])
+                if isinstance(error, AgentError) and host.connected:  # of no use: its disk is full
+                    host.set_aside(error)
 
     async def start_on(self, spec: HostSpec, request: LaunchRequest, grace: float) -> RemoteKernel:
         """Start a kernel on this host and no other. Raises what RemoteKernel.launch raises."""
@@ -110,13 +112,18 @@ class Fleet:
         request: LaunchRequest,
         tried: Mapping[str, HostError],
     ) -> HostRow:
-        """The host to try next, counted from now on. Raises HostError when there is none."""
+        """The host to try next. Raises NoRoomError, HostError when there is none."""
         rows = self._candidates(table, request, tried)
         if policy.needs_load:
             await self._refresh(table)
             rows = self._candidates(table, request, tried)  # much may have happened meanwhile
         chosen = policy.choose(rows, turn)
-        return next(row for row in rows if row.host == chosen)
+        for row in rows:
+            if row.host == chosen:
+                return row
+        raise ConfigurationError(
+            f"load balancing by {type(policy).__name__} chose {chosen!r}, which was not to choose"
+        )
 
     def _candidates(
         self, table: HostTable, request: LaunchRequest, tried: Mapping[str, HostError]
@@ -293,7 +300,7 @@ def _nobody(
         return error
     rows = [row for row in table.rows(set()) if request.wish.fits(row)]
     if len(rows) == 1 and rows[0].host in errors:
-        return errors[rows[0].host]
+        return errors[rows[0].host].at(rows[0].host)
     said = [
         f"{row.host}: {errors[row.host].message if row.host in errors else row.fullness}"
         for row in rows

@@ -128,7 +128,7 @@ class Host:
         if self._link is not None:
             return self._link
         if self.trouble is not None and self.trouble.silent:
-            raise self.trouble.error
+            raise self.trouble.error.at(self.name)
         return await self._attempt()
 
     async def _attempt(self) -> Link:

@@ -10,7 +10,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from .errors import ConfigurationError, NoRoomError
 
@@ -154,9 +154,9 @@ class Fill(LoadBalancer):
 
 
 @functools.cache
-def load_balancers() -> Mapping[str, type[LoadBalancer]]:
-    """The installed policies by name."""
-    return {found.name: found.load() for found in entry_points(group=GROUP)}
+def load_balancers() -> Mapping[str, EntryPoint]:
+    """The installed policies by name; one that cannot be imported is no matter to the others."""
+    return {found.name: found for found in entry_points(group=GROUP)}
 
 
 def load_balancer(name: str) -> LoadBalancer:
@@ -166,7 +166,8 @@ def load_balancer(name: str) -> LoadBalancer:
         raise ConfigurationError(
             f"unknown load balancing algorithm {name!r} (known: {', '.join(sorted(known))})"
         )
-    return known[name]()
+    policy: type[LoadBalancer] = known[name].load()
+    return policy()
 
 
 def candidates(table: Sequence[HostRow], wish: Wish) -> list[HostRow]:
