@@ -19,8 +19,6 @@ class RemoteProvisionerError(HTTPError):
     """Base class. `host` is the host as it was written, "" when none is to blame."""
 
     status = 500
-    #: Whether another host might do where this one did not.
-    host_at_fault = False
 
     def __init__(self, message: str, *, host: str = "") -> None:
         self.message = message
@@ -49,10 +47,9 @@ class UnauthorizedError(RemoteProvisionerError):
 
 
 class HostError(RemoteProvisionerError):
-    """The host cannot be used, whatever kernel is asked for."""
+    """The host cannot be used, whatever kernel is asked for: another one might do."""
 
     status = 503
-    host_at_fault = True
 
 
 class UnknownHostError(HostError):
