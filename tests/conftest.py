@@ -61,12 +61,13 @@ def be_client(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
     return rig.home
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until `condition` holds."""
+def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    """Wait until `condition` holds; returns its value."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < deadline, "it did not come to be in time"
         time.sleep(0.02)
+    return value
 
 
 InstallSpec = Callable[..., str]

@@ -24,6 +24,7 @@ from jupyter_server.services.kernels.connection.base import (
     serialize_msg_to_ws_v1,
 )
 
+from .. import conftest
 from ..rig import Host, Rig
 
 TOKEN = "token-of-the-tests"
@@ -39,12 +40,8 @@ WHERE = "import os, socket; print(socket.gethostname(), os.getpid())"
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """The value of `condition` once it is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "did not come true"
-        time.sleep(0.02)
-    return value
+    """The value of `condition` once it is true: applications take longer than kernels."""
+    return conftest.eventually(condition, seconds)
 
 
 def agents_on(host: Host) -> list[int]:
