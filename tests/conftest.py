@@ -211,6 +211,8 @@ def nothing_left(request: pytest.FixtureRequest, clean_environment: Path) -> Ite
         if not left:
             return
         time.sleep(0.05)
+    for host in hosts:
+        _clear(host)
     pytest.fail("left behind:\n" + "\n".join(left))
 
 
@@ -248,3 +250,11 @@ def _left_on(host: Host) -> list[str]:
         if "remote-prov" in path and "-gpu-" not in path
     ]
     return left
+
+
+def _clear(host: Host) -> None:
+    """One test's leftovers are one test's failure."""
+    pids = [str(process.pid) for process in host.processes()]
+    host.run(["kill", "-KILL", *pids] if pids else ["true"], check=False)
+    remains = "remote-provisioners-*"
+    host.run(["find", "/tmp", "-maxdepth", "1", "-name", remains, "-exec", "rm", "-rf", "{}", "+"])
