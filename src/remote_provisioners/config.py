@@ -16,7 +16,7 @@ from traitlets.config import Configurable
 
 from .address import HostAddress, parse_address
 from .errors import ConfigurationError
-from .inventory import HostSpec, Inventory, read_inventory
+from .inventory import HostSpec, Inventory, check_modules, read_inventory
 from .launch import parse_port_range
 from .placement import load_balancer
 
@@ -96,7 +96,8 @@ class RemoteProvisionerConfigMixin(Configurable):
         of ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
         comma-separated text. An entry may be a table with properties: {"host": "gpu1",
         "weight": 2, "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...",
-        "environment_hook": "..."}. A path stands for the list in that TOML or JSON file.""",
+        "environment_hook": "...", "preload": ["numpy"]}. A path
+        stands for the list in that TOML or JSON file.""",
     ).tag(config=True)
 
     load_balancing_algorithm = Text(
@@ -153,6 +154,13 @@ class RemoteProvisionerConfigMixin(Configurable):
         exports is given to every kernel there.""",
     ).tag(config=True)
 
+    preload = Names(
+        trait=Unicode(),
+        help="""Modules that Python kernels on the hosts find imported already, such as numpy and
+        pandas: an import of them then takes no time, and their memory is shared by the kernels.
+        One that starts threads when it is imported is left out; the agent's log says so.""",
+    ).tag(config=True)
+
     def check_options(self) -> None:
         """Refuse every value that cannot be used, wherever it was given.
 
@@ -171,6 +179,7 @@ class RemoteProvisionerConfigMixin(Configurable):
                     )
             for name in option_names():
                 getattr(self, name)
+            check_modules("preload", self.preload)
         except TraitError as error:
             raise ConfigurationError(str(error)) from None
 
@@ -197,6 +206,7 @@ class RemoteProvisionerConfigMixin(Configurable):
             or _for_host(self.python, spec.name)
             or _default_python(spec.address),
             hook=spec.hook or _for_host(self.environment_hook, spec.name),
+            preload=spec.preload or tuple(self.preload),
         )
 
 

@@ -27,13 +27,15 @@ else:
 class HostSpec:
     """A host as it is configured. `name` is how it was written.
 
-    `python` and `hook` are the kernel's business: kernels that differ in them share the host.
+    `python`, `hook`, `preload` are the kernel's business: kernels that differ share the host.
     """
 
     name: str
     address: HostAddress
     python: str = ""
     hook: str = ""
+    #: Modules that Python kernels find imported.
+    preload: tuple[str, ...] = ()
     weight: float = 1.0
     #: The most kernels it is given; None: any number.
     capacity: int | None = None
@@ -164,6 +166,21 @@ def _gpus(host: str, name: str, value: Any) -> tuple[str, ...]:
     raise _unusable(host, name, value, "a number of devices, or a list of their names")
 
 
+def _preload(host: str, name: str, value: Any) -> tuple[str, ...]:
+    words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise _unusable(host, name, value, "a list of modules")
+    check_modules(f"host {host}: {name}", words)
+    return tuple(words)
+
+
+def check_modules(place: str, names: Sequence[str]) -> None:
+    """Refuse what cannot be a module's name. Raises ConfigurationError."""
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigurationError(f"{place}: {name!r} is no module's name")
+
+
 def _text(host: str, name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise _unusable(host, name, value, "a text")
@@ -175,6 +192,7 @@ _CHECKS = {
     "capacity": _capacity,
     "labels": _labels,
     "gpus": _gpus,
+    "preload": _preload,
     "python": _text,
     "environment_hook": _text,
 }

@@ -111,6 +111,7 @@ class RemoteKernel:
             port_range=request.port_range,
             resources=resources,
             reports_endpoints=request.reports_endpoints,
+            preload=list(self.spec.preload),
         )
         self._limit.resume()
         self._describe(started)

@@ -15,7 +15,8 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
 
 from . import devices, environment
 from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
-from .process import KernelProcess
+from .process import Command, KernelProcess
+from .templates import Templates
 from .wire import Message
 
 #: Gives the environment that kernels start from, after the hook of this text.
@@ -64,6 +65,7 @@ class Kernel:
         self,
         request: Message,
         base: BaseEnvironment,
+        templates: Templates,
         resource_directory: str,
         on_listening: Callable[[Kernel], None],
     ) -> None:
@@ -75,15 +77,18 @@ class Kernel:
             environ = environment.kernel_environment(
                 await base(request["hook"]), request["env"], request["request_env"]
             )
-            templates = {
+            values = {
                 **request["substitutions"],
                 "connection_file": self._connection_file,
                 "resource_dir": resource_directory,
             }
+            private = set()
             for name in request["env"].keys() - request["request_env"].keys():
-                environ[name] = environment.substitute(environ[name], templates)
+                text, environ[name] = environ[name], environment.substitute(environ[name], values)
+                if environ[name] != text:
+                    private.add(name)
             argv = environment.resolve_command(
-                [environment.substitute(word, templates) for word in request["argv"]],
+                [environment.substitute(word, values) for word in request["argv"]],
                 request["python"],
                 environ,
             )
@@ -93,7 +98,11 @@ class Kernel:
             if self.given_up:
                 raise StartError("cancelled", "the start was given up")
             output = os.path.join(self.directory, "output")
-            self.process = KernelProcess(argv, environ, self._cwd, output, self._gpus.descriptors)
+            command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
+            preload = request.get("preload") or ()
+            self.process = await templates.start(command, frozenset(private), preload)
+            if self.given_up:  # meanwhile: it is ended by whoever called us
+                raise StartError("cancelled", "the start was given up")
         except environment.CommandError as error:
             raise StartError("no-program", str(error)) from None
         except PortsTakenError as error:

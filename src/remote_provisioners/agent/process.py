@@ -1,20 +1,41 @@
-"""One process of a kernel: spawned from data in a session of its own, its end noticed and reaped.
+"""One process of a kernel: in a session of its own, its end noticed and reaped.
 
 Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
-from typing import Mapping, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set
 
 #: What is kept of a kernel's output, and what of it goes into an error message.
 LOG_LIMIT = 1024 * 1024
 TAIL_BYTES = 4096
 TAIL_LINES = 20
+
+
+class Command(NamedTuple):
+    """What a process is started from."""
+
+    argv: List[str]
+    environ: Dict[str, str]
+    cwd: str
+    #: The file that it prints to.
+    output: str
+    #: Of ours, that it inherits.
+    descriptors: Sequence[int] = ()
+
+
+def open_output(path: str) -> int:
+    """Where a kernel prints to: a file, not a pipe, for it must survive whoever would read that.
+
+    Raises OSError.
+    """
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
 
 class KernelProcess:
@@ -23,38 +44,33 @@ class KernelProcess:
     `returncode` is None while it runs; negative for the signal that ended it.
     """
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        environ: Mapping[str, str],
-        cwd: str,
-        log_path: str,
-        descriptors: Sequence[int] = (),
-    ) -> None:
-        """Start it; it inherits `descriptors`.
-
-        Raises OSError (with the cause in errno) when it cannot be executed.
-        """
+    def __init__(self, pid: int, log_path: str) -> None:
+        """`pid` is a child of ours that leads a process group, and prints to `log_path`."""
         self.log_path = log_path
-        log = os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        self.pid = pid
+        #: Seconds since the epoch.
+        self.started = time.time()
+        self.returncode: Optional[int] = None
+
+    @classmethod
+    def spawn(cls, command: Command) -> KernelProcess:
+        """Execute a program. Raises OSError (with the cause in errno) when that cannot be."""
+        log = open_output(command.output)
         try:
-            # Output goes to a file, not a pipe: a kernel must survive whoever would read a pipe.
-            self._popen = subprocess.Popen(
-                list(argv),
-                env=dict(environ),
-                cwd=cwd,
+            process = subprocess.Popen(
+                command.argv,
+                env=command.environ,
+                cwd=command.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=descriptors,
+                pass_fds=command.descriptors,
             )
         finally:
             os.close(log)
-        self.pid = self._popen.pid
-        #: Seconds since the epoch.
-        self.started = time.time()
-        self.returncode: Optional[int] = None
+        process.returncode = 0  # it is reaped here, as a forked one is
+        return cls(process.pid, command.output)
 
     def signal(self, signum: int) -> bool:
         """Signal the whole process group; False when the kernel has ended already."""
@@ -80,7 +96,9 @@ class KernelProcess:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
-        self.returncode = self._popen.wait()
+        _, status = os.waitpid(self.pid, 0)
+        killed = os.WIFSIGNALED(status)
+        self.returncode = -os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
         return self.returncode
 
     def tail(self) -> str:
@@ -104,3 +122,19 @@ class KernelProcess:
                     log.write("[earlier output dropped]\n" + last + "\n")
         except OSError:
             pass  # deleted or disk full: there is nothing to keep
+
+
+def zombies() -> Set[int]:
+    """Our children that have ended and are not reaped."""
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open("/proc/self/task/{}/children".format(task)) as children:
+                pids = [int(pid) for pid in children.read().split()]
+        except OSError:
+            continue  # a system without: they stay until we end
+        for pid in pids:
+            with contextlib.suppress(OSError), open("/proc/{}/stat".format(pid), "rb") as stat:
+                if stat.read().rpartition(b")")[2].split()[:1] == [b"Z"]:
+                    found.add(pid)
+    return found

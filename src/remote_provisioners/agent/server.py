@@ -19,7 +19,9 @@ from .hook import Environments
 from .kernel import Kernel, StartError
 from .load import Load, cores
 from .peer import Peer
+from .process import zombies
 from .queue import StartQueue
+from .templates import Templates
 from .wire import Message
 
 #: Seconds without a server or a kernel after which the agent ends itself.
@@ -47,6 +49,8 @@ class Agent:
         self._owner_left: Dict[str, float] = {}
         self._idle_since = time.monotonic()
         self._over = asyncio.Event()
+        self._templates = Templates()
+        self._strangers: Set[int] = set()
         self._queue = StartQueue(max(2, cores()))
         self._load = Load(directory, self._running, self._tell_all)
         self._since = time.time()
@@ -76,7 +80,8 @@ class Agent:
         kernelspec's, to be expanded), ``request_env`` (literal), ``cwd`` (candidates), ``hook``,
         ``python``, ``connection`` (transport, key, signature_scheme), ``port_range`` (lower,
         upper), ``resources`` (digest of a directory put before, or ""), ``reports_endpoints``
-        (a launcher reports them to the server), ``gpus`` (``count`` of ``devices``; optional).
+        (a launcher reports them to the server), ``gpus`` (``count`` of ``devices``; optional),
+        ``preload`` (modules that a Python kernel is to find imported; optional).
         An event ``queued`` comes first when it has to wait; ``listening``, ``exited`` follow.
         """
         kernel_id = request["kernel_id"]
@@ -97,6 +102,7 @@ class Agent:
             await kernel.start(
                 request,
                 self._environments.after,
+                self._templates,
                 resources.path(self._resources_directory, request["resources"]),
                 self._on_listening,
             )
@@ -268,6 +274,7 @@ class Agent:
                 print("kernel {}: lease ran out, ended".format(kernel.kernel_id), flush=True)
                 self._end_now(kernel)
                 self._drop(kernel)
+        self._reap_strangers()
         idle = now - self._idle_since
         # Without its socket, which somebody has removed, no server finds us any more.
         found = os.path.exists(os.path.join(self.directory, "agent.sock"))
@@ -275,6 +282,18 @@ class Agent:
             self._over.set()
         if self.peers:
             self._load.tell_news()
+
+    def _reap_strangers(self) -> None:
+        """Reap what kernels left behind and was ours by that: see templates.py.
+
+        One that was there at the last tick as well is nobody's: asyncio reaps its own at once.
+        """
+        ours = {k.process.pid for k in self.kernels.values() if k.process} | self._templates.pids
+        found = zombies() - ours
+        for pid in found & self._strangers:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        self._strangers = found
 
     # -- life -------------------------------------------------------------------------------
 
@@ -299,3 +318,4 @@ class Agent:
         for kernel in list(self.kernels.values()):
             self._end_now(kernel)
             self._drop(kernel)
+        self._templates.close()

@@ -1,0 +1,356 @@
+"""The fork server: a process that has imported what a Python kernel needs, and forks kernels.
+
+The agent hands this text to the kernel's own interpreter on standard input, with the flags and
+the environment of the kernels to come (see templates.py). The process has one thread, no event
+loop, no ZeroMQ context and no instance of any application: what a kernel is told apart by, it
+makes itself after the fork. Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import array
+import builtins
+import gc
+import importlib
+import json
+import os
+import random
+import runpy
+import select
+import socket
+import struct
+import sys
+import threading
+import traceback
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+#: What ipykernel imports until it answers. Of another version some may be missing.
+MODULES = (
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "ipykernel.zmqshell",
+    "ipykernel.debugger",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "tornado.platform.asyncio",
+    "tornado.queues",
+    "tornado.locks",
+    "sqlite3",
+    "faulthandler",
+    "unicodedata",
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.latin_1",
+)
+MOST_DESCRIPTORS = 64
+_SITE = ("site-packages", "dist-packages")
+_LENGTH = struct.Struct(">I")
+
+#: Whether the flags let the directory of the program stand first on sys.path.
+_HAS_DIRECTORY = sys.path[:1] == [""]
+
+Message = Dict[str, Any]
+
+
+def serve(connection: socket.socket, preload: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """Fork a kernel at each request, until the agent is gone.
+
+    Returns only in a kernel, with its argv and the interpreter's flags in front of it. Raises
+    ImportError when the interpreter has no ipykernel.
+    """
+    seen = _Seen()
+    importlib.import_module(MODULES[0])
+    for name in MODULES[1:]:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue
+    threads = _threads()
+    if threads > 1:
+        raise ImportError("importing ipykernel started {} threads".format(threads - 1))
+    seen.modules()
+    _freeze()
+    send(connection, {"ready": True})
+    waiting = list(preload)
+    successor: Optional[Tuple[int, int]] = None
+    while True:
+        if waiting and successor is None:
+            successor = _succeed(connection, waiting, seen)
+            if successor is None:  # we are the successor: the module is imported here
+                waiting.pop(0)
+                continue
+        readable, _, _ = select.select([connection] + [fd for fd, _ in _one(successor)], [], [])
+        if connection in readable:
+            kernel = _serve_one(connection, seen)
+            if kernel is not None:
+                return kernel
+        elif successor is not None:
+            descriptor, pid = successor
+            imported = os.read(descriptor, 1) == b"+"
+            if imported:
+                os._exit(0)  # which is what the successor waits for
+            os.close(descriptor)
+            os.waitpid(pid, 0)
+            waiting.pop(0)
+            successor = None
+
+
+def _one(item: Any) -> List[Any]:
+    return [] if item is None else [item]
+
+
+# -- one kernel ------------------------------------------------------------------------------
+
+
+def _serve_one(connection: socket.socket, seen: _Seen) -> Optional[Tuple[List[str], List[str]]]:
+    """Answer one request; returns in the kernel with what it is to run, in the server with None."""
+    request, descriptors = receive(connection)
+    changed = seen.changed()
+    if changed:
+        send(connection, {"stale": changed})
+        os._exit(0)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # Between us and the kernel: its end makes the kernel a child of the agent.
+        kernel = os.fork()
+        if kernel:
+            os.write(writer, b"%d\n" % kernel)
+            os._exit(0)
+        try:
+            os.close(reader)
+            connection.close()
+            _become(request, descriptors)
+            os.close(writer)
+        except OSError as error:
+            os.write(writer, json.dumps([error.errno, error.strerror, error.filename]).encode())
+            os._exit(127)
+        return request["argv"], request["flags"]
+    os.close(writer)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    with os.fdopen(reader, "rb") as said:
+        lines = said.read().splitlines()
+    os.waitpid(child, 0)
+    # The two may have written in either order.
+    pids = [int(line) for line in lines if line.isdigit()]
+    errors = [json.loads(line) for line in lines if not line.isdigit()]
+    send(connection, {"pid": pids[0], "error": errors[0] if errors else None})
+    return None
+
+
+def _become(request: Message, descriptors: Sequence[int]) -> None:
+    """Be the process that `request` describes. Raises OSError."""
+    os.setsid()
+    output, inherited = descriptors[0], descriptors[1:]
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(null)
+    os.close(output)
+    for descriptor in inherited:
+        os.set_inheritable(descriptor, True)
+    os.chdir(request["cwd"])
+    os.umask(request["umask"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    argv = request["argv"]
+    _show_argv(argv)
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[:] = argv
+    main_thread = threading.main_thread()
+    if hasattr(main_thread, "_set_native_id"):
+        main_thread._set_native_id()
+    random.seed()
+    if "multiprocessing.process" in sys.modules:
+        # Made when the module was imported: two kernels must not share the key of their workers.
+        process = sys.modules["multiprocessing.process"]
+        process.current_process()._config["authkey"] = process.AuthenticationString(os.urandom(32))
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()
+    importlib.invalidate_caches()
+
+
+def _show_argv(argv: Sequence[str]) -> None:
+    """Let ``ps`` show the kernel's argv: the agent has made ours as long as the kernels'."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        shown = b"".join(os.fsencode(word) + b"\0" for word in argv)[: end - start]
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            memory.write(shown.ljust(end - start, b"\0"))
+    except (OSError, ValueError, IndexError):
+        pass  # a process without /proc, or hardened: the name is all that is wrong
+
+
+def run(argv: Sequence[str], flags: Sequence[str]) -> None:
+    """Run the module or the script of `argv` as the interpreter itself would."""
+    arguments = argv[1 + len(flags) :]
+    main = vars(sys.modules["__main__"])
+    main.clear()
+    main.update(__name__="__main__", __builtins__=builtins, __doc__=None, __spec__=None)
+    main.update(__package__=None, __loader__=importlib.machinery.BuiltinImporter)
+    module = arguments[0] == "-m"
+    here = os.getcwd() if module else os.path.dirname(os.path.realpath(arguments[0]))
+    if _HAS_DIRECTORY:
+        sys.path.insert(0, here)
+    sys.argv[:] = arguments[1:] if module else arguments
+    try:
+        if module:
+            runpy._run_module_as_main(arguments[1])  # type: ignore[attr-defined]
+        else:
+            with open(arguments[0], "rb") as script:
+                code = compile(script.read(), arguments[0], "exec")
+            main.update(__file__=arguments[0], __cached__=None)
+            exec(code, main)  # noqa: S102
+    except Exception as error:
+        # Without our own frames: the user is shown the last lines.
+        frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        traceback.print_exception(type(error), error, frames)
+        sys.exit(1)
+
+
+# -- what was imported -----------------------------------------------------------------------
+
+
+class _Seen:
+    """The files that this process is made of, as they were when it was."""
+
+    def __init__(self) -> None:
+        sites = [path for path in sys.path if os.path.basename(path.rstrip("/")) in _SITE]
+        paths = [sys.executable, os.path.realpath(sys.executable), *sites]
+        self._states = {path: _state(path) for path in paths}
+
+    def modules(self) -> None:
+        """Add the files of all modules imported by now."""
+        for module in list(sys.modules.values()):
+            path = getattr(module, "__file__", None)
+            if isinstance(path, str) and path not in self._states:
+                self._states[path] = _state(path)
+
+    def changed(self) -> str:
+        """One that is not what it was, "" if there is none."""
+        for path, state in self._states.items():
+            if _state(path) != state:
+                return path
+        return ""
+
+
+def _state(path: str) -> Optional[Tuple[int, int, int]]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _succeed(
+    connection: socket.socket, waiting: Sequence[str], seen: _Seen
+) -> Optional[Tuple[int, int]]:
+    """Fork a successor that imports the next module, and serve on meanwhile.
+
+    Returns the descriptor that tells of it and its number; None in the successor, which has the
+    module and is now the server. One that cannot be forked from ends, and says why in the log.
+    """
+    reader, writer = os.pipe()
+    ours, theirs = os.pipe()  # closed when we end
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        os.close(ours)
+        return reader, pid
+    os.close(reader)
+    os.close(theirs)
+    name = waiting[0]
+    try:
+        importlib.import_module(name)
+        problem = _unforkable()
+    except BaseException as error:
+        problem = "{}: {}".format(type(error).__name__, error)
+    if problem:
+        print("preload: {} is left out: {}".format(name, problem), flush=True)
+        os._exit(1)
+    seen.modules()
+    _freeze()
+    try:
+        os.write(writer, b"+")
+    except OSError:
+        os._exit(0)  # the agent has ended us all
+    os.read(ours, 1)
+    os.close(ours)
+    os.close(writer)
+    return None
+
+
+def _unforkable() -> str:
+    """What keeps us from being forked: threads that a fork's own handlers do not end."""
+    if _threads() == 1:
+        return ""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    threads = _threads()
+    return "it starts {} threads on import".format(threads - 1) if threads > 1 else ""
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def _freeze() -> None:
+    """Keep the collector from writing to what kernels share."""
+    gc.collect()
+    gc.freeze()
+
+
+# -- the connection to the agent -------------------------------------------------------------
+
+
+def send(connection: socket.socket, message: Message) -> None:
+    """Send a message, blocking."""
+    body = json.dumps(message).encode()
+    connection.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive(connection: socket.socket) -> Tuple[Message, List[int]]:
+    """A message and the descriptors that came with it. Ends the process when the agent is gone."""
+    size = array.array("i").itemsize
+    head, ancillary, _, _ = connection.recvmsg(
+        _LENGTH.size, socket.CMSG_SPACE(MOST_DESCRIPTORS * size)
+    )
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) - len(data) % size])
+    head += _exactly(connection, _LENGTH.size - len(head))
+    return json.loads(_exactly(connection, _LENGTH.unpack(head)[0])), list(descriptors)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    parts = []
+    while count:
+        part = connection.recv(count)
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def main(descriptor: int, preload: Sequence[str]) -> None:
+    """Serve on the inherited socket; in a kernel, run it."""
+    connection = socket.socket(fileno=descriptor)
+    if _HAS_DIRECTORY:
+        del sys.path[0]
+    try:
+        argv, flags = serve(connection, preload)
+    except ImportError as error:
+        send(connection, {"failed": str(error)})
+        os._exit(1)
+    run(argv, flags)

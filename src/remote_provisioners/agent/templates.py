@@ -1,0 +1,293 @@
+"""Kernels by fork: one template process for each interpreter and environment, made when needed.
+
+What cannot be forked is executed, as if there were no templates. Standard library only: this
+module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+
+from . import devices, template
+from .process import Command, KernelProcess, open_output
+
+#: A template of an environment that is not used any more holds 45 MB of memory for nothing.
+MOST_TEMPLATES = 4
+LOAD_SECONDS = 15.0
+FORK_SECONDS = 10.0
+RETRY_SECONDS = 60.0
+
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+_FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
+_MODULES = ("ipykernel_launcher", "ipykernel")
+_SCRIPT = "launch_ipykernel.py"
+#: Of one kernel, whatever the environment that it shares with others.
+_PRIVATE = re.compile("KERNEL_.*|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
+_PR_SET_CHILD_SUBREAPER = 36
+_LENGTH = struct.Struct(">I")
+
+
+def flags_of(argv: Sequence[str]) -> Optional[List[str]]:
+    """The interpreter's flags in `argv`; None if it is not to be run by a fork.
+
+    That is what runs ipykernel and nothing else: ``python [flags] -m ipykernel_launcher …`` or
+    ``python [flags] …/launch_ipykernel.py …``.
+    """
+    if not _PYTHON.fullmatch(os.path.basename(argv[0])):
+        return None
+    flags: List[str] = []
+    words = list(argv[1:])
+    while words and words[0] != "-m" and words[0].startswith("-"):
+        takes_word = words[0] in ("-X", "-W")
+        if not takes_word and not _FLAG.fullmatch(words[0]):
+            return None
+        flags += words[: 1 + takes_word]
+        del words[: 1 + takes_word]
+    if words[:1] == ["-m"]:
+        return flags if words[1:2] and words[1] in _MODULES else None
+    return flags if words and os.path.basename(words[0]) == _SCRIPT else None
+
+
+Key = Tuple[Tuple[str, ...], FrozenSet[Tuple[str, str]], Tuple[str, ...]]
+
+
+class Templates:
+    """The templates of an agent."""
+
+    def __init__(self) -> None:
+        self._templates: Dict[Key, Template] = {}
+        self._able: Optional[bool] = None
+
+    async def start(
+        self, command: Command, private: FrozenSet[str], preload: Sequence[str]
+    ) -> KernelProcess:
+        """Start a kernel by a fork where that gives the same kernel, else execute it.
+
+        `private` are the variables of its environment that name this kernel. Raises OSError.
+        """
+        flags = flags_of(command.argv)
+        if flags is not None and self._can_fork():
+            shared = {k: v for k, v in command.environ.items() if not _is_private(k, private)}
+            key = ((command.argv[0], *flags), frozenset(shared.items()), tuple(preload))
+            for _ in range(2):  # the second time with a new one
+                found = self._template(key, command.argv, shared)
+                pid = await found.fork(command, flags)
+                if pid is not None:
+                    return KernelProcess(pid, command.output)
+                if not found.stale:
+                    break
+        return KernelProcess.spawn(command)
+
+    def _template(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> Template:
+        found = self._templates.pop(key, None)
+        if found is None or found.over:
+            program, _, preload = key
+            found = Template(program, argv, environ, preload)
+        self._templates[key] = found  # the last is the one used last
+        for old in list(self._templates)[:-MOST_TEMPLATES]:
+            if not self._templates[old].busy:
+                self._templates.pop(old).close()
+        return found
+
+    @property
+    def pids(self) -> Set[int]:
+        """The processes that are not to be reaped by anybody else."""
+        return {each.pid for each in self._templates.values()}
+
+    def _can_fork(self) -> bool:
+        if self._able is None:
+            self._able = _adopt_orphans()
+            if not self._able:
+                print("kernels are executed, not forked: no subreaper here", flush=True)
+        return self._able
+
+    def close(self) -> None:
+        """End them all."""
+        for each in self._templates.values():
+            each.close()
+        self._templates.clear()
+
+
+def _is_private(name: str, private: FrozenSet[str]) -> bool:
+    return name in private or _PRIVATE.fullmatch(name) is not None
+
+
+def _adopt_orphans() -> bool:
+    """Make what our descendants leave behind our children: so a forked kernel is one."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        import ctypes  # noqa: PLC0415 (takes longer to import than the agent)
+
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+class Template:
+    """A template process, and the connection to it. `stale`: what it has imported has changed."""
+
+    def __init__(
+        self,
+        program: Sequence[str],
+        kernel_argv: Sequence[str],
+        environ: Mapping[str, str],
+        preload: Sequence[str],
+    ) -> None:
+        """Start it; it loads on its own. Raises OSError.
+
+        `kernel_argv` is that of the first kernel: the process shows an argv as long as that.
+        """
+        self.stale = False
+        self._program = program[0]
+        self._failed = ""
+        self._failed_at = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._connection, theirs = socket.socketpair()
+        self._connection.setblocking(False)
+        argv = [*program, "-"]
+        missing = _size(kernel_argv) - _size(argv)
+        text = "exec(compile({!r}, 'template', 'exec'), {{'__name__': 'template'}})\n"
+        run = "\nmain({}, {!r})\n".format(theirs.fileno(), list(preload))
+        with theirs:
+            self._process = subprocess.Popen(
+                argv + (["-" * (missing - 1)] if missing > 0 else []),
+                env=dict(environ),
+                cwd="/",
+                stdin=subprocess.PIPE,
+                stdout=None,  # the agent's log
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        with self._process.stdin as program_text:
+            source = template.__loader__.get_source(template.__name__)  # type: ignore[union-attr]
+            program_text.write(text.format(source + run).encode())
+        self._ready = asyncio.ensure_future(self._load())
+        self._turn = asyncio.Lock()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is of no use any more, and another may be."""
+        return self.stale or (
+            self._failed != "" and self._loop.time() - self._failed_at > RETRY_SECONDS
+        )
+
+    async def _load(self) -> None:
+        try:
+            said = await asyncio.wait_for(self._receive(), LOAD_SECONDS)
+            failed = said.get("failed", "")
+        except asyncio.TimeoutError:
+            failed = "not loaded within {:g} s".format(LOAD_SECONDS)
+        except (OSError, EOFError):
+            failed = "it ended"
+        if failed:
+            self._fail(failed)
+
+    def _fail(self, why: str) -> None:
+        self._failed, self._failed_at = why, self._loop.time()
+        print("kernels of {} are executed: {}".format(self._program, why), flush=True)
+        self.close()
+
+    async def fork(self, command: Command, flags: Sequence[str]) -> Optional[int]:
+        """Fork a kernel, a child of ours; None when it has to be executed. Raises OSError."""
+        async with self._turn:
+            await asyncio.shield(self._ready)
+            if self._failed or self.stale:
+                return None
+            request = {
+                "argv": command.argv,
+                "flags": flags,
+                "env": command.environ,
+                "cwd": command.cwd,
+                "umask": _umask(),
+            }
+            log = open_output(command.output)
+            try:
+                answer = await asyncio.wait_for(
+                    self._ask(request, [log, *command.descriptors]), FORK_SECONDS
+                )
+            except asyncio.TimeoutError:
+                self._fail("the template does not answer")
+                raise OSError(
+                    errno.ETIMEDOUT, "the template does not answer", command.argv[0]
+                ) from None
+            except (OSError, EOFError) as error:
+                if getattr(error, "errno", None) == errno.EBADF:
+                    raise  # the start was given up, its GPUs are let go
+                self._fail("the template ended")
+                return None
+            finally:
+                os.close(log)
+        if "stale" in answer:
+            print("template: {} has changed".format(answer["stale"]), flush=True)
+            self.stale = True
+            self.close()
+            return None
+        if answer["error"] is not None:
+            os.waitpid(answer["pid"], 0)
+            raise OSError(*answer["error"])
+        return int(answer["pid"])
+
+    async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> Dict[str, Any]:
+        body = json.dumps(request).encode()
+        data = _LENGTH.pack(len(body)) + body
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        sent = self._connection.sendmsg([data], [rights])
+        await self._loop.sock_sendall(self._connection, data[sent:])
+        return await self._receive()
+
+    async def _receive(self) -> Dict[str, Any]:
+        (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
+        answer: Dict[str, Any] = json.loads(await self._exactly(length))
+        return answer
+
+    async def _exactly(self, count: int) -> bytes:
+        parts = []
+        while count:
+            part = await self._loop.sock_recv(self._connection, count)
+            if not part:
+                raise EOFError
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a kernel of it."""
+        return self._turn.locked()
+
+    def close(self) -> None:
+        """End it, and what it is importing. Its kernels, in sessions of their own, go on."""
+        self._connection.close()
+        if self._process.returncode is None:  # its number is its group's until we have waited
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _size(argv: Sequence[str]) -> int:
+    """The bytes that `argv` takes in a process's memory."""
+    return sum(len(os.fsencode(word)) + 1 for word in argv)
