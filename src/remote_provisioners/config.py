@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from traitlets import Dict, Float, List, Set, TraitError, TraitType, Unicode, Union
+from traitlets import Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
 from traitlets.config import Configurable
 
 from .address import HostAddress, parse_address
@@ -48,6 +48,10 @@ class Text(_FromEnvironment, Unicode[str, Any]):
 
 class Seconds(_FromEnvironment, Float[float, Any]):
     """A number of seconds."""
+
+
+class Count(_FromEnvironment, Int[int, Any]):
+    """A number of things."""
 
 
 class Names(_FromEnvironment, List[Any]):
@@ -161,6 +165,13 @@ class RemoteProvisionerConfigMixin(Configurable):
         One that starts threads when it is imported is left out; the agent's log says so.""",
     ).tag(config=True)
 
+    warm = Count(
+        0,
+        help="""How many kernels of a kernelspec (of Python, on unix sockets) a host that has run
+        one keeps started, to be had at once; each takes the memory of an idle kernel. Another is
+        made ready when no kernel has been started for two seconds.""",
+    ).tag(config=True)
+
     def check_options(self) -> None:
         """Refuse every value that cannot be used, wherever it was given.
 
@@ -180,6 +191,8 @@ class RemoteProvisionerConfigMixin(Configurable):
             for name in option_names():
                 getattr(self, name)
             check_modules("preload", self.preload)
+            if self.warm < 0:
+                raise ConfigurationError(f"warm is {self.warm}, must be a number of kernels")
         except TraitError as error:
             raise ConfigurationError(str(error)) from None
 

@@ -112,6 +112,7 @@ class RemoteKernel:
             resources=resources,
             reports_endpoints=request.reports_endpoints,
             preload=list(self.spec.preload),
+            warm=request.warm,
         )
         self._limit.resume()
         self._describe(started)

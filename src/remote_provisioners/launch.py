@@ -32,6 +32,8 @@ class LaunchRequest:
     session: Mapping[str, Any] = field(repr=False)
     port_range: tuple[int, int]
     timeout: float
+    #: How many kernels like it the host is to keep ready.
+    warm: int
     wish: Wish
     resource_dir: Path | None
     reports_endpoints: bool
@@ -55,6 +57,7 @@ def build_request(
     session: Mapping[str, Any],
     port_range: str,
     launch_timeout: float,
+    warm: int = 0,
 ) -> LaunchRequest:
     """Put a request together and check it. Raises ConfigurationError."""
     if not argv:
@@ -75,6 +78,7 @@ def build_request(
         session=session,
         port_range=(lower, upper),
         timeout=_launch_timeout(request_env, launch_timeout),
+        warm=warm,
         wish=_wish(request_env),
         resource_dir=Path(resource_dir) if resource_dir and "{resource_dir}" in text else None,
         reports_endpoints=reports,

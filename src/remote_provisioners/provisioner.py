@@ -82,6 +82,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             session=self._session(),
             port_range=self.port_range,
             launch_timeout=self.launch_timeout,
+            warm=self.warm,
         )
         return {**kwargs, "cmd": list(self._request.argv)}
 

@@ -64,6 +64,11 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     return _TEMPLATE.sub(lambda match: values.get(match.group(1), match.group()), text)
 
 
+def has_template(text: str) -> bool:
+    """Whether `text` has a ``{name}`` in it."""
+    return _TEMPLATE.search(text) is not None
+
+
 def resolve_command(argv: Sequence[str], python: str, environ: Mapping[str, str]) -> List[str]:
     """argv with an absolute program: `python` stands for the host's interpreter.
 

@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 import shutil
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Tuple
 
 from . import devices, environment
 from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
 from .process import Command, KernelProcess
-from .templates import Templates
+from .templates import flags_of, shared_part
+from .warm import Recipe, WarmKernels
 from .wire import Message
 
 #: Gives the environment that kernels start from, after the hook of this text.
@@ -46,6 +47,7 @@ class Kernel:
         #: Nobody wants it any more: it is ended, and not started if it is not yet.
         self.given_up = False
         self._cwd = ""
+        self._started_before = False
         self._ports: Optional[PortReservation] = None
         self._gpus = devices.Held()
         self._gpus_before: List[str] = []
@@ -65,33 +67,36 @@ class Kernel:
         self,
         request: Message,
         base: BaseEnvironment,
-        templates: Templates,
+        warm: WarmKernels,
         resource_directory: str,
         on_listening: Callable[[Kernel], None],
     ) -> None:
         """Start the process as `request` says (see Agent.op_start). Raises StartError."""
         try:
-            if not os.path.isdir(self.directory):
-                os.mkdir(self.directory, 0o700)
-            self.connection = self._prepare_connection(request)
             environ = environment.kernel_environment(
                 await base(request["hook"]), request["env"], request["request_env"]
             )
-            values = {
-                **request["substitutions"],
-                "connection_file": self._connection_file,
-                "resource_dir": resource_directory,
+            values = {**request["substitutions"], "resource_dir": resource_directory}
+            argv = [environment.substitute(word, values) for word in request["argv"]]
+            argv = environment.resolve_command(argv, request["python"], environ)
+            templated = {
+                name
+                for name in request["env"].keys() - request["request_env"].keys()
+                if environment.has_template(environ[name])
             }
-            private = set()
-            for name in request["env"].keys() - request["request_env"].keys():
-                text, environ[name] = environ[name], environment.substitute(environ[name], values)
-                if environ[name] != text:
-                    private.add(name)
-            argv = environment.resolve_command(
-                [environment.substitute(word, values) for word in request["argv"]],
-                request["python"],
-                environ,
-            )
+            shared = shared_part(environ, frozenset(templated))
+            preload = tuple(request.get("preload") or ())
+            recipe = self._recipe(request, argv, shared, preload)
+            spare = await warm.take(recipe) if recipe is not None else None
+            if spare is not None:
+                self.directory = spare.directory
+            elif not os.path.isdir(self.directory):
+                os.mkdir(self.directory, 0o700)
+            self.connection = self._prepare_connection(request, bound=spare is not None)
+            values["connection_file"] = self._connection_file
+            argv = [environment.substitute(word, values) for word in argv]
+            for name in templated:
+                environ[name] = environment.substitute(environ[name], values)
             self._cwd = environment.working_directory(request["cwd"], os.path.expanduser("~"))
             gpus = request.get("gpus") or {}
             environ.update(devices.variables(gpus, self._gpus, request["env"]))
@@ -99,8 +104,13 @@ class Kernel:
                 raise StartError("cancelled", "the start was given up")
             output = os.path.join(self.directory, "output")
             command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
-            preload = request.get("preload") or ()
-            self.process = await templates.start(command, frozenset(private), preload)
+            if spare is not None:
+                self.process = spare.process  # whatever happens, it is ours to end
+                await spare.assign(command, request["connection"]["key"])
+            else:
+                self.process = await warm.templates.start(command, frozenset(templated), preload)
+            if recipe is not None:
+                warm.want(recipe, request.get("warm") or 0)
             if self.given_up:  # meanwhile: it is ended by whoever called us
                 raise StartError("cancelled", "the start was given up")
         except environment.CommandError as error:
@@ -112,21 +122,35 @@ class Kernel:
         if not request["reports_endpoints"]:
             self._watch = asyncio.ensure_future(self._until_listening(on_listening))
 
+    def _recipe(
+        self, request: Message, argv: List[str], shared: Dict[str, str], preload: Tuple[str, ...]
+    ) -> Optional[Recipe]:
+        """What a warm kernel must be made of to become this one; None if none can."""
+        connection = request["connection"]
+        plain = connection["transport"] == "ipc" and "curve_publickey" not in connection
+        named = any("{kernel_id}" in word for word in request["argv"])
+        elsewise = request["reports_endpoints"] or flags_of(argv) is None
+        if self._started_before or not plain or named or elsewise:
+            return None
+        scheme = connection.get("signature_scheme", "hmac-sha256")
+        return Recipe(tuple(argv), frozenset(shared.items()), preload, scheme)
+
     @property
     def _connection_file(self) -> str:
         return os.path.join(self.directory, "connection.json")
 
-    def _prepare_connection(self, request: Message) -> Dict[str, Any]:
+    def _prepare_connection(self, request: Message, bound: bool) -> Dict[str, Any]:
         """The kernel's endpoints on this host; written to its connection file if it reads one.
 
-        The endpoints of an earlier start of the same kernel are used again.
+        The endpoints of an earlier start of the same kernel are used again. `bound`: the kernel
+        is there and listens.
         """
         connection: Dict[str, Any] = dict(request["connection"])
         ports = {channel + "_port": number for number, channel in enumerate(CHANNELS, 1)}
         if connection["transport"] == "ipc":
             connection["ip"] = os.path.join(self.directory, "k")
             for endpoint in endpoints_of({**connection, **ports}).values():
-                if os.path.lexists(str(endpoint)):
+                if not bound and os.path.lexists(str(endpoint)):
                     os.unlink(str(endpoint))
         else:
             connection["ip"] = "127.0.0.1"
@@ -179,6 +203,7 @@ class Kernel:
 
     def take_over(self, earlier: Kernel) -> None:
         """Use the ports of an earlier process of the same kernel, and its GPUs if they are free."""
+        self.directory, self._started_before = earlier.directory, True
         self._ports, earlier._ports = earlier._ports, None
         self._gpus_before = earlier._gpus.names or earlier._gpus_before
 

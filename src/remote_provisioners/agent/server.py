@@ -22,6 +22,7 @@ from .peer import Peer
 from .process import zombies
 from .queue import StartQueue
 from .templates import Templates
+from .warm import WarmKernels
 from .wire import Message
 
 #: Seconds without a server or a kernel after which the agent ends itself.
@@ -50,6 +51,7 @@ class Agent:
         self._idle_since = time.monotonic()
         self._over = asyncio.Event()
         self._templates = Templates()
+        self._warm = WarmKernels(self._kernels_directory, self._templates)
         self._strangers: Set[int] = set()
         self._queue = StartQueue(max(2, cores()))
         self._load = Load(directory, self._running, self._tell_all)
@@ -81,7 +83,8 @@ class Agent:
         ``python``, ``connection`` (transport, key, signature_scheme), ``port_range`` (lower,
         upper), ``resources`` (digest of a directory put before, or ""), ``reports_endpoints``
         (a launcher reports them to the server), ``gpus`` (``count`` of ``devices``; optional),
-        ``preload`` (modules that a Python kernel is to find imported; optional).
+        ``preload`` (modules that a Python kernel is to find imported; optional), ``warm`` (how
+        many such kernels to keep ready; optional).
         An event ``queued`` comes first when it has to wait; ``listening``, ``exited`` follow.
         """
         kernel_id = request["kernel_id"]
@@ -102,7 +105,7 @@ class Agent:
             await kernel.start(
                 request,
                 self._environments.after,
-                self._templates,
+                self._warm,
                 resources.path(self._resources_directory, request["resources"]),
                 self._on_listening,
             )
@@ -288,7 +291,8 @@ class Agent:
 
         One that was there at the last tick as well is nobody's: asyncio reaps its own at once.
         """
-        ours = {k.process.pid for k in self.kernels.values() if k.process} | self._templates.pids
+        ours = {k.process.pid for k in self.kernels.values() if k.process}
+        ours |= self._templates.pids | self._warm.pids
         found = zombies() - ours
         for pid in found & self._strangers:
             with contextlib.suppress(ChildProcessError):
@@ -318,4 +322,5 @@ class Agent:
         for kernel in list(self.kernels.values()):
             self._end_now(kernel)
             self._drop(kernel)
+        self._warm.close()
         self._templates.close()

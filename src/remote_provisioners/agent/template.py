@@ -22,7 +22,7 @@ import struct
 import sys
 import threading
 import traceback
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 #: What ipykernel imports until it answers. Of another version some may be missing.
 MODULES = (
@@ -51,16 +51,27 @@ _LENGTH = struct.Struct(">I")
 #: Whether the flags let the directory of the program stand first on sys.path.
 _HAS_DIRECTORY = sys.path[:1] == [""]
 
+#: Descriptors of ours that no kernel is to have.
+_own: List[int] = []
+
 Message = Dict[str, Any]
 
 
-def serve(connection: socket.socket, preload: Sequence[str]) -> Tuple[List[str], List[str]]:
-    """Fork a kernel at each request, until the agent is gone.
+class Kernel(NamedTuple):
+    """What a forked process is to run."""
 
-    Returns only in a kernel, with its argv and the interpreter's flags in front of it. Raises
-    ImportError when the interpreter has no ipykernel.
+    argv: List[str]
+    #: The interpreter's, which are in `argv` as well.
+    flags: List[str]
+    #: Where it is told who it is; None when it knows already.
+    identity: Optional[socket.socket]
+
+
+def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Kernel:
+    """Fork a kernel at each request, until the agent is gone; returns only in a kernel.
+
+    Raises ImportError when the interpreter has no ipykernel.
     """
-    seen = _Seen()
     importlib.import_module(MODULES[0])
     for name in MODULES[1:]:
         try:
@@ -74,37 +85,32 @@ def serve(connection: socket.socket, preload: Sequence[str]) -> Tuple[List[str],
     _freeze()
     send(connection, {"ready": True})
     waiting = list(preload)
-    successor: Optional[Tuple[int, int]] = None
+    successor = 0
     while True:
-        if waiting and successor is None:
-            successor = _succeed(connection, waiting, seen)
-            if successor is None:  # we are the successor: the module is imported here
+        if waiting and not successor:
+            successor = _succeed(waiting[0], seen)
+            if not successor:  # that is us: the module is imported here
                 waiting.pop(0)
                 continue
-        readable, _, _ = select.select([connection] + [fd for fd, _ in _one(successor)], [], [])
+        watched: List[Any] = [connection, *_own[:1]]
+        readable, _, _ = select.select(watched, [], [])
         if connection in readable:
             kernel = _serve_one(connection, seen)
             if kernel is not None:
                 return kernel
-        elif successor is not None:
-            descriptor, pid = successor
-            imported = os.read(descriptor, 1) == b"+"
-            if imported:
-                os._exit(0)  # which is what the successor waits for
-            os.close(descriptor)
-            os.waitpid(pid, 0)
+        elif os.read(_own[0], 1):
+            os._exit(0)  # which is what the successor waits for
+        else:  # it has given up
+            _close_own()
+            os.waitpid(successor, 0)
             waiting.pop(0)
-            successor = None
-
-
-def _one(item: Any) -> List[Any]:
-    return [] if item is None else [item]
+            successor = 0
 
 
 # -- one kernel ------------------------------------------------------------------------------
 
 
-def _serve_one(connection: socket.socket, seen: _Seen) -> Optional[Tuple[List[str], List[str]]]:
+def _serve_one(connection: socket.socket, seen: _Seen) -> Optional[Kernel]:
     """Answer one request; returns in the kernel with what it is to run, in the server with None."""
     request, descriptors = receive(connection)
     changed = seen.changed()
@@ -122,12 +128,14 @@ def _serve_one(connection: socket.socket, seen: _Seen) -> Optional[Tuple[List[st
         try:
             os.close(reader)
             connection.close()
+            _close_own()
+            waits = socket.socket(fileno=descriptors.pop()) if request["waits"] else None
             _become(request, descriptors)
             os.close(writer)
         except OSError as error:
             os.write(writer, json.dumps([error.errno, error.strerror, error.filename]).encode())
             os._exit(127)
-        return request["argv"], request["flags"]
+        return Kernel(request["argv"], request["flags"], waits)
     os.close(writer)
     for descriptor in descriptors:
         os.close(descriptor)
@@ -152,10 +160,8 @@ def _become(request: Message, descriptors: Sequence[int]) -> None:
     os.close(output)
     for descriptor in inherited:
         os.set_inheritable(descriptor, True)
-    os.chdir(request["cwd"])
     os.umask(request["umask"])
-    os.environ.clear()
-    os.environ.update(request["env"])
+    _settle(request)
     argv = request["argv"]
     _show_argv(argv)
     if hasattr(sys, "orig_argv"):
@@ -174,6 +180,12 @@ def _become(request: Message, descriptors: Sequence[int]) -> None:
     importlib.invalidate_caches()
 
 
+def _settle(request: Message) -> None:
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+
+
 def _show_argv(argv: Sequence[str]) -> None:
     """Let ``ps`` show the kernel's argv: the agent has made ours as long as the kernels'."""
     try:
@@ -188,9 +200,38 @@ def _show_argv(argv: Sequence[str]) -> None:
         pass  # a process without /proc, or hardened: the name is all that is wrong
 
 
-def run(argv: Sequence[str], flags: Sequence[str]) -> None:
-    """Run the module or the script of `argv` as the interpreter itself would."""
-    arguments = argv[1 + len(flags) :]
+def _pause(identity: socket.socket, seen: _Seen) -> None:
+    """Have ipykernel stop before the first step that has to do with who it is.
+
+    By then its sockets are bound and the shell is made; startup files and extensions come after.
+    Ends the process when the agent goes away, or a module has changed since it was imported.
+    """
+    application: Any = importlib.import_module(MODULES[0]).IPKernelApp
+
+    def init_path(app: Any) -> None:
+        del application.init_path  # the inherited one again
+        receive(identity)
+        if seen.changed():
+            os._exit(0)
+        send(identity, {"fresh": True})
+        told, inherited = receive(identity)
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, True)
+        _settle(told)
+        app.session.key = told["key"].encode("ascii")
+        app.kernel.shell.user_ns["_dh"][:] = [os.getcwd()]
+        send(identity, {"ready": True})
+        identity.close()
+        app.init_path()
+
+    application.init_path = init_path
+
+
+def run(kernel: Kernel, seen: _Seen) -> None:
+    """Run the module or the script of its argv as the interpreter itself would."""
+    arguments = kernel.argv[1 + len(kernel.flags) :]
+    if kernel.identity is not None:
+        _pause(kernel.identity, seen)
     main = vars(sys.modules["__main__"])
     main.clear()
     main.update(__name__="__main__", __builtins__=builtins, __doc__=None, __spec__=None)
@@ -249,24 +290,23 @@ def _state(path: str) -> Optional[Tuple[int, int, int]]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _succeed(
-    connection: socket.socket, waiting: Sequence[str], seen: _Seen
-) -> Optional[Tuple[int, int]]:
-    """Fork a successor that imports the next module, and serve on meanwhile.
+def _succeed(name: str, seen: _Seen) -> int:
+    """Fork a successor that imports a module, and serve on meanwhile.
 
-    Returns the descriptor that tells of it and its number; None in the successor, which has the
-    module and is now the server. One that cannot be forked from ends, and says why in the log.
+    Returns its number; it says by _own[0] that it has the module, and waits until we have ended.
+    Returns 0 in the successor, which is the server now. One that could not be forked from ends,
+    and says why in the log.
     """
     reader, writer = os.pipe()
-    ours, theirs = os.pipe()  # closed when we end
+    waiting, alive = os.pipe()
     pid = os.fork()
     if pid:
         os.close(writer)
-        os.close(ours)
-        return reader, pid
+        os.close(waiting)
+        _own[:] = [reader, alive]
+        return pid
     os.close(reader)
-    os.close(theirs)
-    name = waiting[0]
+    os.close(alive)
     try:
         importlib.import_module(name)
         problem = _unforkable()
@@ -281,10 +321,16 @@ def _succeed(
         os.write(writer, b"+")
     except OSError:
         os._exit(0)  # the agent has ended us all
-    os.read(ours, 1)
-    os.close(ours)
+    os.read(waiting, 1)
+    os.close(waiting)
     os.close(writer)
-    return None
+    return 0
+
+
+def _close_own() -> None:
+    for descriptor in _own:
+        os.close(descriptor)
+    _own.clear()
 
 
 def _unforkable() -> str:
@@ -348,9 +394,10 @@ def main(descriptor: int, preload: Sequence[str]) -> None:
     connection = socket.socket(fileno=descriptor)
     if _HAS_DIRECTORY:
         del sys.path[0]
+    seen = _Seen()
     try:
-        argv, flags = serve(connection, preload)
+        kernel = serve(connection, preload, seen)
     except ImportError as error:
         send(connection, {"failed": str(error)})
         os._exit(1)
-    run(argv, flags)
+    run(kernel, seen)

@@ -77,18 +77,33 @@ class Templates:
 
         `private` are the variables of its environment that name this kernel. Raises OSError.
         """
+        forked = await self.fork(command, private, preload)
+        return KernelProcess.spawn(command) if forked is None else forked
+
+    async def fork(
+        self,
+        command: Command,
+        private: FrozenSet[str] = frozenset(),
+        preload: Sequence[str] = (),
+        waits: bool = False,
+    ) -> Optional[KernelProcess]:
+        """Fork a kernel; None where it has to be executed. Raises OSError.
+
+        One that `waits` has its last descriptor to be told by who it is (see warm.py).
+        """
         flags = flags_of(command.argv)
-        if flags is not None and self._can_fork():
-            shared = {k: v for k, v in command.environ.items() if not _is_private(k, private)}
-            key = ((command.argv[0], *flags), frozenset(shared.items()), tuple(preload))
-            for _ in range(2):  # the second time with a new one
-                found = self._template(key, command.argv, shared)
-                pid = await found.fork(command, flags)
-                if pid is not None:
-                    return KernelProcess(pid, command.output)
-                if not found.stale:
-                    break
-        return KernelProcess.spawn(command)
+        if flags is None or not self._can_fork():
+            return None
+        shared = shared_part(command.environ, private)
+        key = ((command.argv[0], *flags), frozenset(shared.items()), tuple(preload))
+        for _ in range(2):  # the second time with a new one
+            found = self._template(key, command.argv, shared)
+            pid = await found.fork(command, flags, waits)
+            if pid is not None:
+                return KernelProcess(pid, command.output)
+            if not found.stale:
+                break
+        return None
 
     def _template(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> Template:
         found = self._templates.pop(key, None)
@@ -120,8 +135,9 @@ class Templates:
         self._templates.clear()
 
 
-def _is_private(name: str, private: FrozenSet[str]) -> bool:
-    return name in private or _PRIVATE.fullmatch(name) is not None
+def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str, str]:
+    """What of an environment is not one kernel's own; `private` names more that is."""
+    return {k: v for k, v in environ.items() if k not in private and not _PRIVATE.fullmatch(k)}
 
 
 def _adopt_orphans() -> bool:
@@ -187,7 +203,7 @@ class Template:
 
     async def _load(self) -> None:
         try:
-            said = await asyncio.wait_for(self._receive(), LOAD_SECONDS)
+            said = await asyncio.wait_for(receive(self._connection), LOAD_SECONDS)
             failed = said.get("failed", "")
         except asyncio.TimeoutError:
             failed = "not loaded within {:g} s".format(LOAD_SECONDS)
@@ -201,7 +217,7 @@ class Template:
         print("kernels of {} are executed: {}".format(self._program, why), flush=True)
         self.close()
 
-    async def fork(self, command: Command, flags: Sequence[str]) -> Optional[int]:
+    async def fork(self, command: Command, flags: Sequence[str], waits: bool) -> Optional[int]:
         """Fork a kernel, a child of ours; None when it has to be executed. Raises OSError."""
         async with self._turn:
             await asyncio.shield(self._ready)
@@ -213,6 +229,7 @@ class Template:
                 "env": command.environ,
                 "cwd": command.cwd,
                 "umask": _umask(),
+                "waits": waits,
             }
             log = open_output(command.output)
             try:
@@ -242,27 +259,8 @@ class Template:
         return int(answer["pid"])
 
     async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> Dict[str, Any]:
-        body = json.dumps(request).encode()
-        data = _LENGTH.pack(len(body)) + body
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-        sent = self._connection.sendmsg([data], [rights])
-        await self._loop.sock_sendall(self._connection, data[sent:])
-        return await self._receive()
-
-    async def _receive(self) -> Dict[str, Any]:
-        (length,) = _LENGTH.unpack(await self._exactly(_LENGTH.size))
-        answer: Dict[str, Any] = json.loads(await self._exactly(length))
-        return answer
-
-    async def _exactly(self, count: int) -> bytes:
-        parts = []
-        while count:
-            part = await self._loop.sock_recv(self._connection, count)
-            if not part:
-                raise EOFError
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+        await send(self._connection, request, descriptors)
+        return await receive(self._connection)
 
     @property
     def pid(self) -> int:
@@ -280,6 +278,36 @@ class Template:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+async def send(
+    connection: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()
+) -> None:
+    """Send a message as template.py receives it. Raises OSError."""
+    body = json.dumps(message).encode()
+    data = _LENGTH.pack(len(body)) + body
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    sent = connection.sendmsg([data], [rights] if descriptors else [])
+    if sent < len(data):  # not in vain: the other end may have answered and closed by now
+        await asyncio.get_running_loop().sock_sendall(connection, data[sent:])
+
+
+async def receive(connection: socket.socket) -> Dict[str, Any]:
+    """A message of template.py. Raises OSError, EOFError."""
+    (length,) = _LENGTH.unpack(await _exactly(connection, _LENGTH.size))
+    answer: Dict[str, Any] = json.loads(await _exactly(connection, length))
+    return answer
+
+
+async def _exactly(connection: socket.socket, count: int) -> bytes:
+    loop, parts = asyncio.get_running_loop(), []
+    while count:
+        part = await loop.sock_recv(connection, count)
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def _umask() -> int:
