@@ -651,6 +651,7 @@ def test_another_users_kernels_and_gpus(gpus: Callable[..., Any], clean_environm
                 await server.start("k2", SLEEPS, **gpus(1))
             assert asks(kernel_id="t2", **request, **gpus(1))["error"]["code"] == "no-gpus"
             asks(op="forget", kernel_id="t1")
+            await server.until(lambda: not list(clean_environment.glob(published)))
             assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
             load = await server.request("load")
             assert (load["kernels"], load["mine"]) == (2, 2)
