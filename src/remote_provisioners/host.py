@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from . import transport
 from .address import HostAddress
+from .agent.streams import SOCKET_NAME
 from .agent.wire import Message
 from .bootstrap import find_or_start_agent
 from .channel import AgentChannel
@@ -25,7 +26,7 @@ from .errors import (
     forwarding_advice,
 )
 from .placement import Load
-from .transport import Endpoint, Transport
+from .transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -204,13 +205,18 @@ class Host:
         if not task.cancelled() and task.exception() is not None:
             log.debug("host %s: not told: %s", self.name, task.exception())
 
-    async def open(
-        self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+    async def open_link(
+        self, protocol_factory: Callable[[int], asyncio.Protocol]
     ) -> asyncio.Protocol:
-        """Connect to an endpoint there, over the connection as it is now."""
+        """Connect to the agent's streams, over the connection as it is now.
+
+        The factory is told the agent's pid.
+        """
         if self._link is None:
             raise UnreachableError("not connected", host=self.name)
-        return await self._link.transport.open(endpoint, protocol_factory)
+        agent = self._link.agent
+        path = f"{agent['directory']}/{SOCKET_NAME}"
+        return await self._link.transport.open(path, lambda: protocol_factory(agent["pid"]))
 
     async def expose(self, local_path: str) -> str:
         """Make a socket of this machine reachable there. Raises HostError."""

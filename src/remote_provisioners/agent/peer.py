@@ -37,7 +37,7 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if not _same_user(transport.get_extra_info("socket")):
+        if not same_user(transport.get_extra_info("socket")):
             transport.abort()
             return
         self._transport = transport
@@ -75,7 +75,7 @@ class Peer(asyncio.Protocol):
             self._transport.write(encode(message))
 
 
-def _same_user(connection: Any) -> bool:
+def same_user(connection: Any) -> bool:
     """Whether the peer of a unix socket is our own user: the socket's mode says so already."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
