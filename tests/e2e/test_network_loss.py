@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
@@ -40,6 +42,16 @@ for number in range({count}):
 def host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Host:
     be_client(own_rig, monkeypatch)
     return own_rig.hosts[0]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def large_message() -> None:
+    """pyzmq's own sockets for large messages, which it opens once a process, are no test's."""
+    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as two:
+        one.bind("inproc://large")
+        two.connect("inproc://large")
+        one.send(b"x" * 100_000, copy=False)
+        two.recv()
 
 
 @contextmanager
@@ -170,7 +182,7 @@ def test_two_clients_have_the_same_output(
     other = session.manager.client()
     other.start_channels(shell=False, stdin=False, hb=False, control=False)
     session.run("1")
-    eventually(lambda: other.iopub_channel.msg_ready())
+    eventually(other.iopub_channel.msg_ready)
     drain(other)
     with meanwhile(lambda: sessions_killed(host, 0.5)):
         assert session.run(COUNTS.format(count=100, pause=0.01), timeout=60) == numbers(100)
@@ -347,7 +359,12 @@ def test_encrypted_channels_survive_as_well(
 ) -> None:
     """They pass as they are: there is no recorder between."""
     config = Config({"KernelManager": {"transport_encryption": "required"}})
-    session = start(install_spec(host.target), config=config)
+    name = install_spec(host.target)
+    file = Path(os.environ["JUPYTER_PATH"], "kernels", name, "kernel.json")
+    spec = json.loads(file.read_text())
+    spec["metadata"]["supported_encryption"] = "curve"
+    file.write_text(json.dumps(spec))
+    session = start(name, config=config)
     assert "curve_publickey" in session.provisioner._kernel.connection
     with meanwhile(lambda: sessions_killed(host, 0.5)):
         assert session.run(COUNTS.format(count=100, pause=0.01), timeout=60) == numbers(100)

@@ -70,6 +70,11 @@ class Peer(asyncio.Protocol):
             answer["error"] = {"code": "internal", "message": repr(error)}
         self.send(answer)
 
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def send(self, message: Message) -> None:
         if self._transport is not None:
             self._transport.write(encode(message))

@@ -67,6 +67,8 @@ class Agent:
 
     async def op_hello(self, peer: Peer, request: Message) -> Message:
         """``{"owner": id of the server process}`` -> who we are and what we hold for it."""
+        for other in [p for p in self.peers if p.owner == request["owner"] and p is not peer]:
+            other.abort()  # it has lost that one; sshd here may not know for minutes
         peer.owner = request["owner"]
         self._owner_left.pop(peer.owner, None)
         return {
