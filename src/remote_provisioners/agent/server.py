@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Dict, Set
 
-from . import doctor, resources
+from . import descriptors, doctor, resources
 from .hook import Environments
 from .kernel import Kernel, StartError
 from .load import Load, cores
@@ -55,6 +55,7 @@ class Agent:
         self._warm = WarmKernels(self._kernels_directory, self._templates)
         self._strangers: Set[int] = set()
         self._queue = StartQueue(max(2, cores()))
+        self._descriptor_limit = descriptors.raise_limit()
         self._streams = Streams(directory, self.kernels)
         self._load = Load(directory, self._running, self._tell_all)
         self._since = time.time()
@@ -122,6 +123,8 @@ class Agent:
             raise
         finally:
             peer.starts.discard(kernel)
+        if kernel.process is not None:
+            descriptors.restore_limit(kernel.process.pid, self._descriptor_limit)
         self._load.changed()
         return kernel.describe()
 
