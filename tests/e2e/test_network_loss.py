@@ -181,8 +181,8 @@ def test_two_clients_have_the_same_output(
     session = start(install_spec(host.target))
     other = session.manager.client()
     other.start_channels(shell=False, stdin=False, hb=False, control=False)
-    session.run("1")
-    eventually(other.iopub_channel.msg_ready)
+    while not other.iopub_channel.msg_ready():  # subscribed
+        session.run("1")
     drain(other)
     with meanwhile(lambda: sessions_killed(host, 0.5)):
         assert session.run(COUNTS.format(count=100, pause=0.01), timeout=60) == numbers(100)

@@ -15,7 +15,7 @@ from jupyter_client.session import Session
 from remote_provisioners.agent import stream as stream_module
 from remote_provisioners.agent import zmtp
 from remote_provisioners.agent.marker import marker
-from remote_provisioners.agent.recorder import Recorder, Subscriber
+from remote_provisioners.agent.recorder import Recorder, Source, Subscriber
 from remote_provisioners.agent.spool import Spool
 from remote_provisioners.agent.stream import Stream
 
@@ -161,13 +161,17 @@ class Kernel:
     """Publishes numbers."""
 
     def __init__(self, directory: Path, memory: int = 100_000, disk: int = 0) -> None:
-        self.recorder = Recorder({"key": "k"}, Spool(str(directory), memory, disk))
-        list(self.recorder._zmtp.feed(zmtp.GREETING + zmtp.ready(b"PUB")))
+        self.recorder = Recorder(Spool(str(directory), memory, disk))
         self.count = 0
+        self.start()
+
+    def start(self) -> None:
+        self.source = self.recorder._source = Source(self.recorder)
+        self.source.data_received(zmtp.GREETING + zmtp.ready(b"PUB"))
 
     def publish(self, count: int = 1, size: int = 0) -> None:
         for _ in range(count):
-            self.recorder.data_received(raw(self.count, size))
+            self.source.data_received(raw(self.count, size))
             self.count += 1
 
     @property
@@ -314,6 +318,20 @@ def test_a_slow_client_does_not_keep_the_kernel_waiting(
     play(scenario, memory=100_000)
 
 
+def test_clients_stay_while_the_kernel_is_restarted(play: Callable[..., None]) -> None:
+    def scenario(kernel: Kernel) -> None:
+        client = Client(kernel.recorder)
+        kernel.publish(2)
+        kernel.source.connection_lost(None)
+        assert not client.stream._finished
+        kernel.start()
+        kernel.publish(2)
+        assert client.receive() == [0, 1, 2, 3]
+        client.acknowledge()
+
+    play(scenario)
+
+
 def test_the_end_of_the_kernel_comes_after_its_last_words(
     play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +340,9 @@ def test_the_end_of_the_kernel_comes_after_its_last_words(
     def scenario(kernel: Kernel) -> None:
         client = Client(kernel.recorder)
         kernel.publish(5, size=900)
-        kernel.recorder.connection_lost(None)
+        kernel.source.connection_lost(None)
+        kernel.recorder.over = True
+        kernel.recorder.pump()
         assert not client.stream._finished
         for _ in range(5):
             client.acknowledge()

@@ -14,7 +14,7 @@ from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
 from . import zmtp
-from .endpoints import Endpoint
+from .endpoints import Endpoint, endpoints_of
 from .marker import marker
 from .spool import Spool
 from .stream import Stream
@@ -23,38 +23,37 @@ _HANDSHAKE_SECONDS = 5.0
 DEFAULT_MEMORY, DEFAULT_DISK = 16 * 1024 * 1024, 256 * 1024 * 1024
 
 
-class Recorder(asyncio.Protocol):
-    """Subscribed to everything that one kernel publishes."""
+class Recorder:
+    """What one kernel publishes, through its restarts, and the clients it is published to."""
 
-    def __init__(self, connection: Dict[str, Any], spool: Spool) -> None:
-        #: Whether the kernel could be subscribed to; else its clients are joined to it directly.
-        self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self.subscribers: List[Subscriber] = []
-        self._connection = connection
-        self._zmtp = zmtp.Connection(b"SUB")
-        self._transport: Any = None
+        self._source: Optional[Source] = None
+        self._connection: Dict[str, Any] = {}
         # The first message that nobody has had, if any; `owed`: to somebody who will ask for it.
         self._kept: Optional[int] = 0
         self._owed = False
-        self._over = False
+        #: Nothing will come any more: clients are told so.
+        self.over = False
 
-    async def connect(self, endpoint: Endpoint) -> None:
-        """Subscribe to the kernel. `ready` tells whether that succeeded."""
-        loop = asyncio.get_running_loop()
-        try:
-            if isinstance(endpoint, str):
-                await loop.create_unix_connection(lambda: self, endpoint)
-            else:
-                await loop.create_connection(lambda: self, "127.0.0.1", endpoint)
-            await asyncio.wait_for(asyncio.shield(self.ready), _HANDSHAKE_SECONDS)
-        except (OSError, asyncio.TimeoutError):
-            self._decide(False)
-            self.close()
+    async def connect(self, connection: Dict[str, Any]) -> None:
+        """Subscribe to the kernel, which listens; again after each of its restarts.
 
-    def _decide(self, ready: bool) -> None:
-        if not self.ready.done():
-            self.ready.set_result(ready)
+        Clients stay connected meanwhile: nothing that the new process says is lost to them.
+        """
+        if self._source is not None:
+            self._source.close()
+        self._connection, self.over = connection, False
+        source = self._source = Source(self)
+        connected = await source.connect(endpoints_of(connection)["iopub"])
+        if not connected and self._source is source:
+            self.over = True
+            self.pump()
+
+    async def ready(self) -> bool:
+        """Whether the kernel could be subscribed to; else clients are joined to it directly."""
+        return self._source is not None and await self._source.ready
 
     # -- clients ----------------------------------------------------------------------------
 
@@ -84,13 +83,58 @@ class Recorder(asyncio.Protocol):
         """Another server has the kernel: what nobody has had is for its notebook."""
         self._owed = self._kept is not None
 
+    def subscribe(self, message: bytes) -> None:
+        """Pass a client's subscription on: ipykernel answers each with a welcome."""
+        if self._source is not None:
+            self._source.send(message)
+
     def trim(self) -> None:
         """Forget what all have had."""
         places = [subscriber.acknowledged() for subscriber in self.subscribers]
         needed = [place for place in [self._kept, *places] if place is not None]
         self.spool.trim(min(needed) if needed else self.spool.end)
 
-    # -- the kernel -------------------------------------------------------------------------
+    # -- output -----------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Publish what has come."""
+        for subscriber in list(self.subscribers):
+            subscriber.pump()
+        self.trim()
+
+    def marker(self, dropped: int, following: Optional[bytes]) -> bytes:
+        return marker(self._connection, dropped, following)
+
+    def close(self) -> None:
+        """Forget the output, and the kernel."""
+        self.over = True
+        if self._source is not None:
+            self._source.close()
+        self.spool.close()
+        self.pump()
+
+
+class Source(asyncio.Protocol):
+    """The connection to one process of the kernel, subscribed to everything it publishes."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._recorder = recorder
+        self._zmtp = zmtp.Connection(b"SUB")
+        self._transport: Any = None
+
+    async def connect(self, endpoint: Endpoint) -> bool:
+        """Returns whether there is ZMTP at the other end that we can speak."""
+        loop = asyncio.get_running_loop()
+        try:
+            if isinstance(endpoint, str):
+                await loop.create_unix_connection(lambda: self, endpoint)
+            else:
+                await loop.create_connection(lambda: self, "127.0.0.1", endpoint)
+            await asyncio.wait_for(asyncio.shield(self.ready), _HANDSHAKE_SECONDS)
+        except (OSError, asyncio.TimeoutError):
+            self.close()
+        return self.ready.result()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -99,47 +143,34 @@ class Recorder(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._zmtp.feed(data):
-                self.spool.append(message)
+                self._recorder.spool.append(message)
         except zmtp.ZmtpError:
-            self._decide(False)
             self.close()
             return
-        if self._zmtp.output:
-            self.send(b"")
         if self._zmtp.ready and not self.ready.done():
-            self.send(zmtp.message([b"\1"]))
+            topics = [topic for s in self._recorder.subscribers for topic in s.topics]
+            self.send(b"".join(zmtp.message([b"\1" + topic]) for topic in [b"", *topics]))
             self._decide(True)
-        for subscriber in list(self.subscribers):
-            subscriber.pump()
-        self.trim()
+        elif self._zmtp.output:
+            self.send(b"")
+        self._recorder.pump()
 
     def send(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(self._zmtp.take_output() + data)
 
-    def connection_lost(self, exc: Optional[Exception]) -> None:
-        """The kernel has ended; its clients get what there is, then their end."""
-        self._decide(False)
-        self._over = True
-        self._transport = None
-        for subscriber in list(self.subscribers):
-            subscriber.pump()
-
-    @property
-    def over(self) -> bool:
-        return self._over
-
-    def marker(self, dropped: int, following: Optional[bytes]) -> bytes:
-        return marker(self._connection, dropped, following)
-
     def close(self) -> None:
-        """Forget the output, and the kernel."""
-        self._over = True
+        self._decide(False)
         if self._transport is not None:
             self._transport.abort()
-        self.spool.close()
-        for subscriber in list(self.subscribers):
-            subscriber.pump()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._transport = None
+        self._decide(False)
+
+    def _decide(self, ready: bool) -> None:
+        if not self.ready.done():
+            self.ready.set_result(ready)
 
 
 class Subscriber:
@@ -152,7 +183,7 @@ class Subscriber:
         self._recorder = recorder
         self._stream = stream
         self._zmtp = zmtp.Connection(b"PUB")
-        self._topics: List[bytes] = []
+        self.topics: List[bytes] = []
         # The next message to send; None as long as the client has subscribed to nothing.
         self._position = position
         self._batch: Deque[bytes] = deque()
@@ -184,13 +215,13 @@ class Subscriber:
         try:
             for message in self._zmtp.feed(data):
                 self._subscribe(zmtp.topic(message))
-                self._recorder.send(message)  # ipykernel greets each subscription
+                self._recorder.subscribe(message)
         except zmtp.ZmtpError:
             self._stream.abort()
             return
         if self._zmtp.output:
             self._stream.send(self._zmtp.take_output())
-        if self._topics and self._position is None:
+        if self.topics and self._position is None:
             self._position = self._acknowledged = spool.end
         self.pump()
 
@@ -207,17 +238,17 @@ class Subscriber:
 
     def _subscribe(self, message: bytes) -> None:
         if message[:1] == b"\1":
-            self._topics.append(message[1:])
-        elif message[:1] == b"\0" and message[1:] in self._topics:
-            self._topics.remove(message[1:])
+            self.topics.append(message[1:])
+        elif message[:1] == b"\0" and message[1:] in self.topics:
+            self.topics.remove(message[1:])
 
     # -- what is published ------------------------------------------------------------------
 
     def pump(self) -> None:
         """Send what there is and what there is room for."""
-        if self._topics and self._position is not None and not self._closed:
+        if self.topics and self._position is not None and not self._closed:
             while not self._paused and (message := self._next()) is not None:
-                if b"" in self._topics or zmtp.topic(message).startswith(tuple(self._topics)):
+                if b"" in self.topics or zmtp.topic(message).startswith(tuple(self.topics)):
                     self._stream.send(message)
                     self._unacknowledged.append((self._stream.outgoing.end, self._position))
             if not self._unacknowledged:

@@ -101,7 +101,7 @@ class Agent:
         kernel.output = request.get("output") or {}
         if earlier is not None:  # its server starts it again: it has given up the earlier one
             self._end_now(earlier)
-            self._streams.drop(earlier)
+            self._streams.restarted(earlier, kernel)
             kernel.take_over(earlier)
             earlier.discard(files=False)
         self.kernels[kernel_id] = kernel

@@ -72,16 +72,18 @@ class Streams:
 
     def record(self, kernel: Kernel) -> None:
         """The kernel listens: its output is recorded from now on, unless it is encrypted."""
-        if kernel in self._recorders or "curve_publickey" in kernel.connection:
+        if "curve_publickey" in kernel.connection:
             return
-        limits = kernel.output
-        spool = Spool(
-            kernel.directory,
-            int(limits.get("memory", DEFAULT_MEMORY)),
-            int(limits.get("disk", DEFAULT_DISK)),
-        )
-        recorder = self._recorders[kernel] = Recorder(kernel.connection, spool)
-        self._run(recorder.connect(endpoints_of(kernel.connection)["iopub"]))
+        recorder = self._recorders.get(kernel)
+        if recorder is None:
+            limits = kernel.output
+            spool = Spool(
+                kernel.directory,
+                int(limits.get("memory", DEFAULT_MEMORY)),
+                int(limits.get("disk", DEFAULT_DISK)),
+            )
+            recorder = self._recorders[kernel] = Recorder(spool)
+        self._run(recorder.connect(kernel.connection))
 
     def adopted(self, kernel: Kernel) -> None:
         """Another server has it now: streams of the earlier one are over, its output is kept."""
@@ -92,12 +94,22 @@ class Streams:
             self._recorders[kernel].adopted()
 
     def drop(self, kernel: Kernel) -> None:
-        """The kernel is forgotten, or started again: what its streams hold is still delivered."""
+        """The kernel is forgotten; what its streams hold is still delivered."""
         recorder = self._recorders.pop(kernel, None)
         if recorder is not None:
             recorder.close()
         for served in self._of(kernel):
             served.stream.finish()
+
+    def restarted(self, earlier: Kernel, kernel: Kernel) -> None:
+        """`kernel` takes the place of `earlier`: who has its output stays, the others go."""
+        if earlier in self._recorders:
+            self._recorders[kernel] = self._recorders.pop(earlier)
+        for served in self._of(earlier):
+            if served.subscriber is not None:
+                served.kernel = kernel
+            else:
+                served.stream.finish()
 
     def _of(self, kernel: Kernel) -> List[_Served]:
         return [served for served in self._served.values() if served.kernel is kernel]
@@ -138,7 +150,7 @@ class Streams:
         stream, kernel = served.stream, served.kernel
         loop = asyncio.get_running_loop()
         recorder = self._recorders.get(kernel) if channel == "iopub" else None
-        if recorder is not None and await recorder.ready:
+        if recorder is not None and await recorder.ready():
             if not stream.over:
                 served.subscriber = recorder.attach(stream, replay)
                 stream.join(served.subscriber)
