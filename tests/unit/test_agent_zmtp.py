@@ -92,7 +92,7 @@ def test_libzmq_subscribes_to_us(context: zmq.Context[zmq.Socket[bytes]], tmp_pa
     "greeting",
     [
         b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(64),
-        zmtp.GREETING[:10] + b"\2" + zmtp.GREETING[11:],
+        zmtp.GREETING[:10] + b"\1\2",  # libzmq 3, which would wait for us to say more
         zmtp.GREETING[:12] + b"CURVE".ljust(20, b"\0") + bytes(32),
     ],
 )

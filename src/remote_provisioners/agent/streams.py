@@ -149,8 +149,10 @@ class Streams:
         """Join a stream to its kernel."""
         stream, kernel = served.stream, served.kernel
         loop = asyncio.get_running_loop()
-        recorder = self._recorders.get(kernel) if channel == "iopub" else None
-        if recorder is not None and await recorder.ready():
+        # Whatever the channel: no request reaches the kernel before we hear what it says.
+        recorder = self._recorders.get(kernel)
+        recorded = recorder is not None and await recorder.ready()
+        if channel == "iopub" and recorder is not None and recorded:
             if not stream.over:
                 served.subscriber = recorder.attach(stream, replay)
                 stream.join(served.subscriber)

@@ -125,9 +125,11 @@ class Connection:
             missing = len(GREETING) - len(self._greeting)
             self._greeting += data[:missing]
             data = data[missing:]
-            if self._greeting[:1] != b"\xff" or (
-                len(self._greeting) >= 32
-                and (self._greeting[10] < 3 or self._greeting[12:32] != GREETING[12:32])
+            version, mechanism = self._greeting[10:11], self._greeting[12:32]
+            if (
+                self._greeting[:1] != b"\xff"
+                or b"" < version < b"\3"
+                or (len(mechanism) == 20 and mechanism != GREETING[12:32])
             ):
                 raise ZmtpError("no ZMTP 3 with mechanism NULL")
             if len(self._greeting) < len(GREETING):
