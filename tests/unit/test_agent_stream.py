@@ -207,6 +207,26 @@ def test_closing_comes_after_the_data_and_over_the_next_link() -> None:
     asyncio.run(body())
 
 
+def test_what_was_heard_is_acknowledged_before_it_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_ACK_SECONDS", 100)
+
+    async def body() -> None:
+        one, two, here, _ = two_ends()
+        pipe = Pipe(one, two)
+        two.send(b"heard")
+        await pipe.settle()
+        assert here.got == b"heard"
+        assert two.outgoing.kept == 5
+        one.finish()
+        await pipe.settle()
+        assert two.over
+        assert two.outgoing.kept == 0
+
+    asyncio.run(body())
+
+
 def test_it_stops_reading_when_too_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_BYTES", 100)
 

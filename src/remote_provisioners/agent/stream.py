@@ -284,6 +284,7 @@ class Stream:
             link.send(DATA, piece)
         if self._finished and not self._close_sent and self.outgoing.all_sent:
             self._close_sent = True
+            self._acknowledge()
             link.send(CLOSE)
 
     def receive(self, kind: int, body: bytes) -> None:
@@ -300,6 +301,7 @@ class Stream:
             self._heard()
         elif self.link is not None:  # CLOSE: nobody is there any more to read what is unsent
             if not self._close_sent:
+                self._acknowledge()
                 self.link.send(CLOSE)
             link, self.link = self.link, None
             link.stream = None
