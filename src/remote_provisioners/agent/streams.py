@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import Any, Dict, List, Optional
 
 from .endpoints import CHANNELS, endpoints_of
@@ -24,6 +25,8 @@ from .wire import Message
 
 #: Of a stream's links, in the agent's directory.
 SOCKET_NAME = "streams.sock"
+#: All clients of all kernels come at once when a server is back.
+_BACKLOG = 1024
 
 
 class _Served:
@@ -53,12 +56,13 @@ class Streams:
     async def listen(self) -> None:
         if os.path.lexists(self._path):
             os.unlink(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(self._path)
+        os.chmod(self._path, 0o600)
         loop = asyncio.get_running_loop()
-        before = os.umask(0o177)
-        try:
-            self._server = await loop.create_unix_server(self._accepted, self._path)
-        finally:
-            os.umask(before)
+        self._server = await loop.create_unix_server(
+            self._accepted, sock=listener, backlog=_BACKLOG
+        )
 
     def close(self) -> None:
         if self._server is not None:
