@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from remote_provisioners.agent.endpoints import CHANNELS
+from remote_provisioners.agent.stream import Link, Stream
+from remote_provisioners.agent.wire import Message
 from remote_provisioners.forward import Forward, SocketDirectory
-from remote_provisioners.transport import Endpoint
 
 from .pipe import join
 from .process import Stopwatch, descriptors, kernel_memory, raise_descriptor_limit, resident
@@ -36,13 +37,13 @@ def measure() -> dict[str, Cost]:
 
 async def _measure() -> dict[str, Cost]:
     directory = SocketDirectory()
-    forwards = [Forward(directory.path, f"{n:08x}", _open) for n in range(_KERNELS)]
+    forwards = [Forward(directory.path, f"{n:08x}", "", _open, 60) for n in range(_KERNELS)]
     clients = [socket.socket(socket.AF_UNIX) for _ in range(_CLIENTS * len(CHANNELS))]
     before = descriptors(), resident(), kernel_memory()
     watch = Stopwatch()
     for forward in forwards:
         await forward.listen()
-        forward.serve(dict.fromkeys(CHANNELS, 1))
+        forward.serve()
     opening = watch.seconds
     listening = descriptors(), resident(), kernel_memory()
 
@@ -51,7 +52,7 @@ async def _measure() -> dict[str, Cost]:
     for client, path in zip(clients, paths, strict=True):
         client.connect(path)
         await asyncio.sleep(0)
-    while sum(len(f.locals) for f in forwards) < len(clients) or any(f.tasks for f in forwards):
+    while sum(end.known for f in forwards for end in f.clients) < len(clients):
         await asyncio.sleep(0)
     joining = watch.seconds
     joined = descriptors(), resident(), kernel_memory()
@@ -59,7 +60,7 @@ async def _measure() -> dict[str, Cost]:
     watch = Stopwatch()
     for client in clients:
         client.close()
-    while any(f.locals for f in forwards):
+    while any(f.clients for f in forwards):
         await asyncio.sleep(0)
     leaving = watch.seconds
     watch = Stopwatch()
@@ -85,10 +86,24 @@ def _cost(
     return Cost(opened / count, resident_ / count, kernel / count, opening / count, closing / count)
 
 
-async def _open(
-    endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
-) -> asyncio.Protocol:
-    """The kernel's end."""
-    protocol = protocol_factory()
-    join(protocol, asyncio.Protocol())
+async def _open(protocol_factory: Callable[[int], asyncio.Protocol]) -> asyncio.Protocol:
+    """The agent's end, which answers; what it takes is measured as well."""
+
+    def hello(link: Link, request: Message) -> None:
+        stream = Stream()
+        stream.join(_Nothing())
+        link.say({"received": 0})
+        stream.attach(link, 0)
+
+    protocol = protocol_factory(0)
+    join(protocol, Link(hello, lambda link: None))
     return protocol
+
+
+class _Nothing:
+    """A kernel's socket that says nothing."""
+
+    def resume_reading(self) -> None:
+        pass
+
+    close = resume_reading

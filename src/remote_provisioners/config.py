@@ -54,6 +54,10 @@ class Count(_FromEnvironment, Int[int, Any]):
     """A number of things."""
 
 
+class Mebibytes(_FromEnvironment, Float[float, Any]):
+    """A number of MiB."""
+
+
 class Names(_FromEnvironment, List[Any]):
     """A list, or comma-separated text."""
 
@@ -142,6 +146,19 @@ class RemoteProvisionerConfigMixin(Configurable):
         help="""Seconds for which a kernel counts as alive while its host cannot be reached.""",
     ).tag(config=True)
 
+    output_memory = Mebibytes(
+        16.0,
+        help="""MiB of a kernel's output that its host keeps in memory while nobody listens: no
+        server, or none that can be reached.""",
+    ).tag(config=True)
+
+    output_disk = Mebibytes(
+        256.0,
+        help="""MiB of such output that its host keeps in the kernel's directory (below TMPDIR or
+        /tmp) once output_memory is full. Then the oldest is dropped, and a line in the output says
+        how much.""",
+    ).tag(config=True)
+
     python = TextByHost(
         default_value="",
         help="""The interpreter on the hosts that `python` in a kernelspec's argv stands for and
@@ -188,6 +205,10 @@ class RemoteProvisionerConfigMixin(Configurable):
                     raise ConfigurationError(
                         f"{name} is {seconds!r}, must be a positive number of seconds"
                     )
+            for name in ("output_memory", "output_disk"):
+                mebibytes = getattr(self, name)
+                if not 0 <= mebibytes < float("inf"):
+                    raise ConfigurationError(f"{name} is {mebibytes!r}, must be a number of MiB")
             for name in option_names():
                 getattr(self, name)
             check_modules("preload", self.preload)

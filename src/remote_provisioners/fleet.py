@@ -37,6 +37,8 @@ _LOAD_SECONDS = 0.5
 #: How old a report may be that is not asked for again: our own starts are counted without it.
 _FRESH_SECONDS = 0.5
 _CONNECT_SECONDS = 5.5
+#: A host keeps our clients' streams longer than we wait for it.
+_KEEP_AFTER_GRACE_SECONDS = 60.0
 _CONNECTING_AT_ONCE = 16
 #: Inventories whose tables are kept; more are only seen where configurations change all the time.
 _MOST_TABLES = 64
@@ -244,7 +246,9 @@ class Fleet:
     async def _new_kernel(self, kernel_id: str, spec: HostSpec, grace: float) -> RemoteKernel:
         """A kernel that is counted on its host, with its endpoints open."""
         host = self.host(spec)
-        forward = Forward(self._sockets.path, secrets.token_hex(4), host.open)
+        keep = _KEEP_AFTER_GRACE_SECONDS + 2 * grace
+        name = secrets.token_hex(4)
+        forward = Forward(self._sockets.path, name, kernel_id, host.open_link, keep)
         kernel = RemoteKernel(kernel_id, spec, host, forward, grace)
         self._kernels.add(kernel)
         self._count(spec, 1)

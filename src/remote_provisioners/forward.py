@@ -2,7 +2,8 @@
 
 The sockets stay where they are for as long as the kernel has a provisioner: across a restart of
 the kernel and across a reconnection to the host. A client that connects while the kernel is not
-there is not refused but waits: ZeroMQ would only try again, later.
+there is not refused but waits: ZeroMQ would only try again, later. A client that is connected
+stays so while the host is away: its stream goes on where it stood (agent/stream.py).
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from .agent.endpoints import CHANNELS
+from .agent.stream import Link, SocketEnd, Stream
+from .agent.wire import Message
 from .errors import RemoteProvisionerError
-from .transport import Endpoint
 
-#: Connects a protocol to an endpoint on the host, waiting for the host as long as it takes.
-Opener = Callable[[Endpoint, Callable[[], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
+#: Connects a protocol to the agent's streams, now; the protocol is made for an agent of this pid.
+Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
 
 _RETRY_SECONDS = 0.1
 
@@ -39,26 +41,33 @@ class SocketDirectory:
 
 
 class Forward:
-    """The five channels of one kernel. Lives in the I/O thread."""
+    """The five channels of one kernel. Lives in the I/O thread.
 
-    def __init__(self, directory: Path, name: str, open_endpoint: Opener) -> None:
+    `keep_seconds`: how long the host keeps a client's stream after it has lost us.
+    """
+
+    def __init__(
+        self, directory: Path, name: str, kernel_id: str, open_link: Opener, keep_seconds: float
+    ) -> None:
         #: What jupyter_client calls the ip of an ipc connection: `ip`-1 is the first socket.
         self.ip = str(directory / name)
         self.ports = {f"{channel}_port": number for number, channel in enumerate(CHANNELS, 1)}
-        self._open_endpoint = open_endpoint
-        self._targets: Mapping[str, Endpoint] = {}
+        self.open_link = open_link
+        # What every stream's request has (agent/streams.py).
+        self._request = {"kernel_id": kernel_id, "keep": keep_seconds}
+        self._replay = False
         self._serving = asyncio.Event()
+        self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.locals: set[LocalEnd] = set()
+        self.clients: set[LocalEnd] = set()
 
     async def listen(self) -> None:
-        """Open the sockets. They wait until `serve` says where the kernel is."""
+        """Open the sockets. They wait until `serve`."""
         loop = asyncio.get_running_loop()
         for channel in CHANNELS:
 
             def accepted(channel: str = channel) -> LocalEnd:
-                return LocalEnd(self, channel)
+                return LocalEnd(self, self._request_of(channel))
 
             path = self._hidden(channel)
             server = await loop.create_unix_server(accepted, path, start_serving=False)
@@ -76,23 +85,40 @@ class Forward:
             with contextlib.suppress(FileExistsError):
                 os.symlink(self._hidden(channel), f"{self.ip}-{self.ports[channel + '_port']}")
 
-    def serve(self, targets: Mapping[str, Endpoint]) -> None:
-        """The kernel listens at `targets` on the host: let clients through."""
-        self._targets = targets
+    def replay(self) -> None:
+        """The next iopub client to connect is the notebook: it gets the output that nobody had."""
+        self._replay = True
+
+    def serve(self) -> None:
+        """The kernel listens and its host can be reached: let clients through."""
+        self._reachable.set()
         self._serving.set()
 
     def pause(self) -> None:
-        """The kernel or its host is away: new clients wait."""
+        """The kernel is away: new clients wait."""
         self._serving.clear()
+
+    def disconnected(self) -> None:
+        """The host is away: everybody waits."""
+        self._serving.clear()
+        self._reachable.clear()
+
+    def reachable(self) -> None:
+        """The host is back; the kernel may have ended, but what it said before can be had."""
+        self._reachable.set()
+
+    def drop(self) -> None:
+        """The kernel is lost: close what clients have open to it; new ones wait."""
+        for end in list(self.clients):
+            if end.opened:
+                end.abort()
 
     def close(self) -> None:
         """Close the sockets and every connection, remove the files."""
-        self.pause()
+        self.disconnected()
         for server in self._servers:
             server.close()
-        for task in self.tasks:
-            task.cancel()
-        for end in list(self.locals):
+        for end in list(self.clients):
             end.abort()
         for channel in CHANNELS:
             for path in (self._hidden(channel), f"{self.ip}-{self.ports[channel + '_port']}"):
@@ -102,86 +128,95 @@ class Forward:
     def _hidden(self, channel: str) -> str:
         return f"{self.ip}.{channel}"
 
-    async def connect(self, end: LocalEnd, channel: str) -> None:
-        """Join a client to the kernel once the kernel is there."""
-        while True:
-            await self._serving.wait()
-            try:
-                await self._open_endpoint(self._targets[channel], lambda: RemoteEnd(end))
-                return
-            except (ConnectionError, RemoteProvisionerError):
-                # The kernel has just gone, or the host: the state will follow in a moment.
+    def _request_of(self, channel: str) -> Message:
+        replay = self._replay and channel == "iopub"
+        self._replay = self._replay and not replay
+        name = secrets.token_hex(16)
+        return {**self._request, "stream": name, "channel": channel, "replay": replay}
+
+    async def carry(self, end: LocalEnd) -> None:
+        """Keep a client's stream on a link, one after the other, until it is over."""
+        while not end.stream.over:
+            await (self._reachable if end.known else self._serving).wait()
+            # ConnectionError and others: the host has just gone; the state will follow.
+            with contextlib.suppress(ConnectionError, RemoteProvisionerError):
+                link = await self.open_link(end.make_link)
+                assert isinstance(link, _ClientLink)
+                await link.lost
+            if not end.stream.over:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
-class _End(asyncio.Protocol):
-    """One end of a joined pair: what arrives here is written there, at the other's pace.
+class LocalEnd(SocketEnd):
+    """A client of this machine, not read from until the kernel is there."""
 
-    ZeroMQ never half-closes: when one end is closed, so is the other.
-    """
-
-    transport: Any = None
-    other: _End | None = None
-
-    def _sink(self) -> Any:
-        transport = self.other.transport if self.other is not None else None
-        return None if transport is None or transport.is_closing() else transport
-
-    def data_received(self, data: bytes) -> None:
-        if sink := self._sink():
-            sink.write(data)
-
-    def pause_writing(self) -> None:
-        if sink := self._sink():
-            sink.pause_reading()
-
-    def resume_writing(self) -> None:
-        if sink := self._sink():
-            sink.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        if sink := self._sink():
-            sink.close()
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-
-class LocalEnd(_End):
-    """A client of this machine, not read from until the kernel is joined to it."""
-
-    def __init__(self, forward: Forward, channel: str) -> None:
+    def __init__(self, forward: Forward, request: Message) -> None:
+        super().__init__(Stream())
+        self.request = request
+        #: Whether anything was sent to an agent, and whether that has answered.
+        self.opened = self.known = False
         self._forward = forward
-        self._channel = channel
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        super().connection_made(transport)
         self.transport.pause_reading()
-        self._forward.locals.add(self)
-        self._task = asyncio.ensure_future(self._forward.connect(self, self._channel))
-        self._forward.tasks.add(self._task)
-        self._task.add_done_callback(self._forward.tasks.discard)
+        self._forward.clients.add(self)
+        self._task = asyncio.ensure_future(self._forward.carry(self))
+        self._task.add_done_callback(self._carried)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._forward.locals.discard(self)
+        if not self.opened and self._task is not None:
+            self._task.cancel()
+
+    def make_link(self, agent: int) -> asyncio.Protocol:
+        """The next link, to the agent of this pid."""
+        self.request.setdefault("agent", agent)
+        return _ClientLink(self)
+
+    def abort(self) -> None:
+        self.stream.abort()
         if self._task is not None:
             self._task.cancel()
 
+    def _carried(self, task: asyncio.Task[None]) -> None:
+        self._forward.clients.discard(self)
 
-class RemoteEnd(_End):
-    """The stream to the kernel."""
 
-    def __init__(self, local: LocalEnd) -> None:
-        self._local = local
+class _ClientLink(Link):
+    """A client's stream to the agent, as far as this connection goes."""
+
+    def __init__(self, end: LocalEnd) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._end = end
+        super().__init__(self._answered, self._is_lost)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        if self._local.transport is None:  # the client has gone meanwhile
-            self.transport.abort()
+        super().connection_made(transport)
+        end = self._end
+        if end.stream.over:
+            self.abort()
             return
-        self.other, self._local.other = self._local, self
-        self._local.transport.resume_reading()
+        self.say({**end.request, "received": end.stream.received, "known": end.known})
+        if not end.opened:  # nothing can have arrived yet: no answer has to be awaited
+            end.opened = True
+            end.stream.attach(self, 0)
+
+    def _is_lost(self, link: Link) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def _answered(self, link: Link, answer: Message) -> None:
+        stream = self._end.stream
+        if answer.get("error") == "no-stream":
+            stream.abort()
+            self.close()
+        elif "error" in answer:
+            stream.detach(self)
+            self.stream = None
+            self.close()
+        else:
+            self._end.known = True
+            if stream.link is not self:
+                stream.attach(self, int(answer["received"]))

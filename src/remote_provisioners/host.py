@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from . import transport
 from .address import HostAddress
+from .agent.streams import SOCKET_NAME
 from .agent.wire import Message
 from .bootstrap import find_or_start_agent
 from .channel import AgentChannel
+from .dial import Dialer
 from .errors import (
     ForwardingError,
     HostError,
@@ -25,7 +26,7 @@ from .errors import (
     forwarding_advice,
 )
 from .placement import Load
-from .transport import Endpoint, Transport
+from .transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,9 @@ class Host:
         self._watcher: asyncio.Task[None] | None = None
         self._retrier: asyncio.Task[None] | None = None
         self._closed = False
+        self._dialer = Dialer(address)
+        #: The connection was lost, and kernels are there.
+        self._lost = False
         #: Whether the connection that is being made has come as far as that.
         self._starting_agent = False
 
@@ -204,13 +208,18 @@ class Host:
         if not task.cancelled() and task.exception() is not None:
             log.debug("host %s: not told: %s", self.name, task.exception())
 
-    async def open(
-        self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+    async def open_link(
+        self, protocol_factory: Callable[[int], asyncio.Protocol]
     ) -> asyncio.Protocol:
-        """Connect to an endpoint there, over the connection as it is now."""
+        """Connect to the agent's streams, over the connection as it is now.
+
+        The factory is told the agent's pid.
+        """
         if self._link is None:
             raise UnreachableError("not connected", host=self.name)
-        return await self._link.transport.open(endpoint, protocol_factory)
+        agent = self._link.agent
+        path = f"{agent['directory']}/{SOCKET_NAME}"
+        return await self._link.transport.open(path, lambda: protocol_factory(agent["pid"]))
 
     async def expose(self, local_path: str) -> str:
         """Make a socket of this machine reachable there. Raises HostError."""
@@ -245,6 +254,7 @@ class Host:
         for task in (self._watcher, self._connecting, self._retrier):
             if task is not None:
                 task.cancel()
+        self._dialer.close()
         link, self._link = self._link, None
         if link is not None:
             with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
@@ -258,9 +268,12 @@ class Host:
 
     async def _connect(self) -> Link:
         try:
-            opened = await transport.connect(self.address)
+            opened = await self._dialer.connect(hurry=self._lost)
         except HostError as error:
             raise error.at(self.name) from None
+        except asyncio.CancelledError:
+            self._dialer.close()
+            raise
         self._starting_agent = True
         try:
             channel, agent = await self._reach_agent(opened)
@@ -305,6 +318,7 @@ class Host:
                 self.set_aside(error, time.monotonic() - self._began > _SILENT_SECONDS)
             return
         link = self._link = task.result()
+        self._lost = False
         self._clear()
         self._watcher = asyncio.ensure_future(self._watch(link))
         self._report(link.agent["load"])
@@ -334,7 +348,8 @@ class Host:
         for kernel in list(self.kernels.values()):
             kernel.on_disconnected()
         self.on_change()
-        if (self.kernels or self._unwanted) and not self._closed:
+        self._lost = bool(self.kernels or self._unwanted)
+        if self._lost and not self._closed:
             with contextlib.suppress(RemoteProvisionerError):
                 await self._attempt()  # the first at once; a failure begins the others
 

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from jupyter_client.connect import KernelConnectionInfo
 
-from .agent.endpoints import endpoints_of
 from .agent.wire import Message
 from .errors import (
     HostError,
@@ -113,6 +112,7 @@ class RemoteKernel:
             reports_endpoints=request.reports_endpoints,
             preload=list(self.spec.preload),
             warm=request.warm,
+            output={"memory": request.output[0], "disk": request.output[1]},
         )
         self._limit.resume()
         self._describe(started)
@@ -124,13 +124,16 @@ class RemoteKernel:
             if expected is not None and expected.reported.done():
                 self.connection.update(expected.reported.result())
                 self.life.listening()
-                self.host.tell("listening", self.kernel_id)
+                # Answered before any client's stream can ask for them.
+                await link.channel.request(
+                    "listening", kernel_id=self.kernel_id, connection=self.connection
+                )
                 break
             self._changed.clear()
             await self._changed.wait()
         if self.life.over:
             raise self._ended_early()
-        self.forward.serve(endpoints_of(self.connection))
+        self.forward.serve()
 
     def _ended_early(self) -> RemoteProvisionerError:
         host = self.spec.name
@@ -180,7 +183,7 @@ class RemoteKernel:
             self.on_event({"event": "exited", **found})
         else:
             self.life.listening()
-            self.forward.serve(endpoints_of(self.connection))
+            self.forward.serve()
 
     def _describe(self, described: Message) -> None:
         self.pid, self.connection = described["pid"], described["connection"]
@@ -201,7 +204,7 @@ class RemoteKernel:
 
     def on_disconnected(self) -> None:
         """The connection to the host is lost; the kernel goes on."""
-        self.forward.pause()
+        self.forward.disconnected()
         self.life.disconnected(time.monotonic())
         left = self.life.grace_left(time.monotonic(), self._grace)
         if left is not None:
@@ -220,13 +223,14 @@ class RemoteKernel:
             self._end(lambda: self.life.lost(reason))
         elif described["exit_code"] is not None:
             self._end(lambda: self.life.exited(described["exit_code"], described["tail"]))
+            self.forward.reachable()
         else:
             self.life.reconnected()
             if described["listening"]:
                 self.life.listening()
             self._stop_grace_timer()
             if self.life.serving:
-                self.forward.serve(endpoints_of(self.connection))
+                self.forward.serve()
         self._changed.set()
 
     def _grace_over(self) -> None:
@@ -238,6 +242,7 @@ class RemoteKernel:
         self.forward.pause()
         self._stop_grace_timer()
         if self.life.state is State.LOST:
+            self.forward.drop()
             log.warning(
                 "kernel %s on %s: lost: %s", self.kernel_id, self.spec.name, self.life.reason
             )

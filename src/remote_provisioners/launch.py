@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .agent.recorder import DEFAULT_DISK, DEFAULT_MEMORY
 from .errors import ConfigurationError, UnauthorizedError
 from .placement import Wish
 
@@ -34,6 +35,8 @@ class LaunchRequest:
     timeout: float
     #: How many kernels like it the host is to keep ready.
     warm: int
+    #: Bytes of output that are kept while nobody listens: in memory, on disk.
+    output: tuple[int, int]
     wish: Wish
     resource_dir: Path | None
     reports_endpoints: bool
@@ -58,6 +61,7 @@ def build_request(
     port_range: str,
     launch_timeout: float,
     warm: int = 0,
+    output: tuple[int, int] = (DEFAULT_MEMORY, DEFAULT_DISK),
 ) -> LaunchRequest:
     """Put a request together and check it. Raises ConfigurationError."""
     if not argv:
@@ -79,6 +83,7 @@ def build_request(
         port_range=(lower, upper),
         timeout=_launch_timeout(request_env, launch_timeout),
         warm=warm,
+        output=output,
         wish=_wish(request_env),
         resource_dir=Path(resource_dir) if resource_dir and "{resource_dir}" in text else None,
         reports_endpoints=reports,

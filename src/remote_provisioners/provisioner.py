@@ -83,6 +83,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             port_range=self.port_range,
             launch_timeout=self.launch_timeout,
             warm=self.warm,
+            output=(_bytes(self.output_memory), _bytes(self.output_disk)),
         )
         return {**kwargs, "cmd": list(self._request.argv)}
 
@@ -274,3 +275,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         if path == "~" or path.startswith("~/"):
             path = kernel.home + path[1:]
         return posixpath.normpath(posixpath.join(kernel.cwd, path))
+
+
+def _bytes(mebibytes: float) -> int:
+    return int(mebibytes * 1024 * 1024)

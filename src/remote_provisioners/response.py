@@ -47,6 +47,8 @@ class ResponseListener:
     def __init__(self, directory: Path) -> None:
         self.path = str(directory / "response")
         public, secret = zmq.curve_keypair()
+        while public.startswith(b"-"):  # a launcher would take it for an option
+            public, secret = zmq.curve_keypair()
         self.public_key = public.decode("ascii")
         self._expected: dict[str, ExpectedLaunch] = {}
         self._context = zmq.asyncio.Context()

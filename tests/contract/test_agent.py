@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -722,3 +723,24 @@ def test_nobody_adopts_what_does_not_run_yet(two_cores: None) -> None:
             assert (await third)["pid"]
 
     run(body())
+
+
+def test_the_agent_may_open_more_files_than_its_kernels() -> None:
+    """Each client of a kernel takes some of the agent's; a kernel has a login's limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lower = min(soft, 1000)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
+
+    async def body() -> None:
+        async with servers("a") as (server,):
+            mine = resource.prlimit(server.hello["pid"], resource.RLIMIT_NOFILE)
+            assert mine == (min(65536, hard), hard)
+            for argv in (["sleep", "300"], ["python", "-m", "ipykernel_launcher", "--no-stdout"]):
+                started = await server.start("k1", argv)
+                limit = resource.prlimit(started["pid"], resource.RLIMIT_NOFILE)
+                assert limit == (lower, hard)
+
+    try:
+        run(body())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -46,6 +46,8 @@ class Kernel:
         self.process: Optional[KernelProcess] = None
         #: Nobody wants it any more: it is ended, and not started if it is not yet.
         self.given_up = False
+        #: Bounds of what is kept of its output (see Agent.op_start).
+        self.output: Dict[str, Any] = {}
         self._cwd = ""
         self._started_before = False
         self._ports: Optional[PortReservation] = None

@@ -37,7 +37,7 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if not _same_user(transport.get_extra_info("socket")):
+        if not same_user(transport.get_extra_info("socket")):
             transport.abort()
             return
         self._transport = transport
@@ -70,12 +70,17 @@ class Peer(asyncio.Protocol):
             answer["error"] = {"code": "internal", "message": repr(error)}
         self.send(answer)
 
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def send(self, message: Message) -> None:
         if self._transport is not None:
             self._transport.write(encode(message))
 
 
-def _same_user(connection: Any) -> bool:
+def same_user(connection: Any) -> bool:
     """Whether the peer of a unix socket is our own user: the socket's mode says so already."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True

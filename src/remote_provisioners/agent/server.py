@@ -14,13 +14,14 @@ import sys
 import time
 from typing import Dict, Set
 
-from . import doctor, resources
+from . import descriptors, doctor, resources
 from .hook import Environments
 from .kernel import Kernel, StartError
 from .load import Load, cores
 from .peer import Peer
 from .process import zombies
 from .queue import StartQueue
+from .streams import Streams
 from .templates import Templates
 from .warm import WarmKernels
 from .wire import Message
@@ -54,6 +55,8 @@ class Agent:
         self._warm = WarmKernels(self._kernels_directory, self._templates)
         self._strangers: Set[int] = set()
         self._queue = StartQueue(max(2, cores()))
+        self._descriptor_limit = descriptors.raise_limit()
+        self._streams = Streams(directory, self.kernels)
         self._load = Load(directory, self._running, self._tell_all)
         self._since = time.time()
         python = "{}.{}.{}".format(*sys.version_info)
@@ -65,6 +68,8 @@ class Agent:
 
     async def op_hello(self, peer: Peer, request: Message) -> Message:
         """``{"owner": id of the server process}`` -> who we are and what we hold for it."""
+        for other in [p for p in self.peers if p.owner == request["owner"] and p is not peer]:
+            other.abort()  # it has lost that one; sshd here may not know for minutes
         peer.owner = request["owner"]
         self._owner_left.pop(peer.owner, None)
         return {
@@ -84,7 +89,8 @@ class Agent:
         upper), ``resources`` (digest of a directory put before, or ""), ``reports_endpoints``
         (a launcher reports them to the server), ``gpus`` (``count`` of ``devices``; optional),
         ``preload`` (modules that a Python kernel is to find imported; optional), ``warm`` (how
-        many such kernels to keep ready; optional).
+        many such kernels to keep ready; optional),
+        ``output`` (bounds of what is kept while nobody listens: ``memory``, ``disk``; optional).
         An event ``queued`` comes first when it has to wait; ``listening``, ``exited`` follow.
         """
         kernel_id = request["kernel_id"]
@@ -92,8 +98,10 @@ class Agent:
         if earlier is not None and earlier.owner != peer.owner:
             raise StartError("bad-request", "kernel {} is another server's".format(kernel_id))
         kernel = Kernel(kernel_id, peer.owner, self._kernels_directory)
+        kernel.output = request.get("output") or {}
         if earlier is not None:  # its server starts it again: it has given up the earlier one
             self._end_now(earlier)
+            self._streams.restarted(earlier, kernel)
             kernel.take_over(earlier)
             earlier.discard(files=False)
         self.kernels[kernel_id] = kernel
@@ -115,15 +123,22 @@ class Agent:
             raise
         finally:
             peer.starts.discard(kernel)
+        if kernel.process is not None:
+            descriptors.restore_limit(kernel.process.pid, self._descriptor_limit)
         self._load.changed()
         return kernel.describe()
 
     async def op_listening(self, peer: Peer, request: Message) -> Message:
-        """A launcher has reported its kernel's endpoints to the server: its start is over."""
+        """A launcher has reported to the server where its kernel listens: its start is over.
+
+        ``connection``: what it reported.
+        """
         kernel = self.kernels.get(request["kernel_id"])
         if kernel is not None and kernel.running:
             kernel.listening = True
+            kernel.connection.update(request.get("connection") or {})
             self._queue.leave(kernel)
+            self._streams.record(kernel)
         return {}
 
     async def op_signal(self, peer: Peer, request: Message) -> Message:
@@ -150,6 +165,8 @@ class Agent:
         kernel = self.kernels.get(request["kernel_id"])
         if kernel is None or kernel.process is None:
             raise StartError("no-kernel", "no kernel {} here".format(request["kernel_id"]))
+        if kernel.owner != peer.owner:
+            self._streams.adopted(kernel)
         kernel.owner = peer.owner
         self._queue.leave(kernel)
         return kernel.describe()
@@ -242,6 +259,7 @@ class Agent:
 
     def _on_listening(self, kernel: Kernel) -> None:
         self._queue.leave(kernel)
+        self._streams.record(kernel)
         self._tell(kernel.owner, {"event": "listening", "kernel_id": kernel.kernel_id})
 
     def _on_child(self) -> None:
@@ -260,6 +278,7 @@ class Agent:
                 time.sleep(0.0005)
 
     def _drop(self, kernel: Kernel) -> None:
+        self._streams.drop(kernel)
         # A later start of the same kernel uses the same files.
         kernel.discard(files=self.kernels.get(kernel.kernel_id, kernel) is kernel)
         if self.kernels.get(kernel.kernel_id) is kernel:
@@ -309,6 +328,7 @@ class Agent:
         # Handled, not ignored: what is ignored here would be ignored by every kernel as well.
         for signum in (signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signum, lambda: None)
+        await self._streams.listen()
         server = await loop.create_unix_server(lambda: Peer(self), sock=listener)
         os.write(ready, b"+")
         os.close(ready)
@@ -319,6 +339,7 @@ class Agent:
                 self._tick()
         self._load.close()  # before a successor may be started, which has the same file
         server.close()
+        self._streams.close()
         for kernel in list(self.kernels.values()):
             self._end_now(kernel)
             self._drop(kernel)

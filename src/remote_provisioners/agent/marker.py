@@ -1,0 +1,63 @@
+"""The message that stands where output was dropped: text on stderr, signed as the kernel would.
+
+https://jupyter-client.readthedocs.io/en/stable/messaging.html. Standard library only: this module
+travels to hosts.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hmac
+import json
+import uuid
+from typing import Any, Dict, Optional
+
+from . import zmtp
+
+_DELIMITER = b"<IDS|MSG>"
+
+
+def marker(connection: Dict[str, Any], dropped: int, following: Optional[bytes]) -> bytes:
+    """On the wire; `following` is the message after it, whose cell it is shown in.
+
+    `connection` is the kernel's: its key signs.
+    """
+    noun = "message" if dropped == 1 else "messages"
+    text = "[remote-provisioners: {} {} of output dropped here, which nobody listened to]\n"
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "session": uuid.uuid4().hex,
+        "username": "",
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+        "msg_type": "stream",
+        "version": "5.3",
+    }
+    content = {"name": "stderr", "text": text.format(dropped, noun)}
+    parts = [
+        json.dumps(header).encode("ascii"),
+        _parent(following),
+        b"{}",
+        json.dumps(content).encode("ascii"),
+    ]
+    signature = _sign(connection, parts)
+    return zmtp.message([b"stream.stderr", _DELIMITER, signature, *parts])
+
+
+def _parent(following: Optional[bytes]) -> bytes:
+    """The parent_header of a message; empty where that is none of Jupyter's."""
+    frames = zmtp.bodies(following) if following is not None else []
+    try:
+        return frames[frames.index(_DELIMITER) + 3]
+    except (ValueError, IndexError):
+        return b"{}"
+
+
+def _sign(connection: Dict[str, Any], parts: Any) -> bytes:
+    key = str(connection.get("key", "")).encode("utf-8")
+    if not key:
+        return b""
+    scheme = str(connection.get("signature_scheme", "hmac-sha256"))
+    signer = hmac.new(key, digestmod=scheme.partition("-")[2])
+    for part in parts:
+        signer.update(part)
+    return signer.hexdigest().encode("ascii")

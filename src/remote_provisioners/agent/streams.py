@@ -1,0 +1,217 @@
+"""The streams of a host: the socket that servers open them at, and what each is joined to.
+
+HELLO of the server: ``stream`` (its name, which is secret enough), ``kernel_id``, ``channel``,
+``received`` (bytes it has), ``agent`` (pid of the agent it was first opened at), ``known`` (whether
+that agent has answered), ``keep`` (seconds to keep it when its link is lost), ``replay`` (iopub:
+wants what nobody has had). The agent's: ``{"received": n}`` or ``{"error": "no-kernel"}`` (not
+yet, or not any more: nothing was delivered) or ``{"error": "no-stream"}`` (it is over). Standard
+library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any, Dict, List, Optional
+
+from .endpoints import CHANNELS, endpoints_of
+from .kernel import Kernel
+from .peer import same_user
+from .recorder import DEFAULT_DISK, DEFAULT_MEMORY, Recorder, Subscriber
+from .spool import Spool
+from .stream import Link, SocketEnd, Stream
+from .wire import Message
+
+#: Of a stream's links, in the agent's directory.
+SOCKET_NAME = "streams.sock"
+#: All clients of all kernels come at once when a server is back.
+_BACKLOG = 1024
+
+
+class _Served:
+    """A stream with what it was opened for."""
+
+    def __init__(self, stream: Stream, kernel: Kernel, keep: float) -> None:
+        self.stream = stream
+        self.kernel = kernel
+        self.keep = keep
+        self.subscriber: Optional[Subscriber] = None
+        self.timer: Optional[asyncio.TimerHandle] = None
+        #: Ended by us, not by the client.
+        self.vanished = False
+
+
+class Streams:
+    """All streams to the kernels of one agent, and the recorders of those kernels."""
+
+    def __init__(self, directory: str, kernels: Dict[str, Kernel]) -> None:
+        self._path = os.path.join(directory, SOCKET_NAME)
+        self._kernels = kernels
+        self._served: Dict[str, _Served] = {}
+        self._recorders: Dict[Kernel, Recorder] = {}
+        self._server: Any = None
+        self._tasks: List[asyncio.Task[None]] = []
+
+    async def listen(self) -> None:
+        if os.path.lexists(self._path):
+            os.unlink(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(self._path)
+        os.chmod(self._path, 0o600)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            self._accepted, sock=listener, backlog=_BACKLOG
+        )
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for kernel in list(self._recorders):
+            self.drop(kernel)
+        for served in list(self._served.values()):
+            served.stream.abort()
+
+    # -- kernels ----------------------------------------------------------------------------
+
+    def record(self, kernel: Kernel) -> None:
+        """The kernel listens: its output is recorded from now on, unless it is encrypted."""
+        if "curve_publickey" in kernel.connection:
+            return
+        recorder = self._recorders.get(kernel)
+        if recorder is None:
+            limits = kernel.output
+            spool = Spool(
+                kernel.directory,
+                int(limits.get("memory", DEFAULT_MEMORY)),
+                int(limits.get("disk", DEFAULT_DISK)),
+            )
+            recorder = self._recorders[kernel] = Recorder(spool)
+        self._run(recorder.connect(kernel.connection))
+
+    def adopted(self, kernel: Kernel) -> None:
+        """Another server has it now: streams of the earlier one are over, its output is kept."""
+        for served in self._of(kernel):
+            served.vanished = True
+            served.stream.abort()
+        if kernel in self._recorders:
+            self._recorders[kernel].adopted()
+
+    def drop(self, kernel: Kernel) -> None:
+        """The kernel is forgotten; what its streams hold is still delivered."""
+        recorder = self._recorders.pop(kernel, None)
+        if recorder is not None:
+            recorder.close()
+        for served in self._of(kernel):
+            served.stream.finish()
+
+    def restarted(self, earlier: Kernel, kernel: Kernel) -> None:
+        """`kernel` takes the place of `earlier`: who has its output stays, the others go."""
+        if earlier in self._recorders:
+            self._recorders[kernel] = self._recorders.pop(earlier)
+        for served in self._of(earlier):
+            if served.subscriber is not None:
+                served.kernel = kernel
+            else:
+                served.stream.finish()
+
+    def _of(self, kernel: Kernel) -> List[_Served]:
+        return [served for served in self._served.values() if served.kernel is kernel]
+
+    # -- links ------------------------------------------------------------------------------
+
+    def _accepted(self) -> asyncio.Protocol:
+        return _Link(self._hello, self._lost)  # type: ignore[arg-type]
+
+    def _hello(self, link: _Link, request: Message) -> None:
+        name = str(request["stream"])
+        served = self._served.get(name)
+        if served is None:
+            if request["known"] or request["agent"] != os.getpid():
+                _refuse(link, "no-stream")
+                return
+            kernel = self._kernels.get(request["kernel_id"])
+            channel = request["channel"]
+            if kernel is None or not kernel.listening or channel not in CHANNELS:
+                _refuse(link, "no-kernel")
+                return
+            served = self._open(name, kernel, float(request["keep"]))
+            self._run(self._join(name, served, channel, bool(request["replay"])))
+        if served.timer is not None:
+            served.timer.cancel()
+            served.timer = None
+        link.served = served
+        link.say({"received": served.stream.received})
+        served.stream.attach(link, int(request["received"]))
+
+    def _open(self, name: str, kernel: Kernel, keep: float) -> _Served:
+        served = _Served(Stream(lambda: self._over(name)), kernel, keep)
+        self._served[name] = served
+        return served
+
+    async def _join(self, name: str, served: _Served, channel: str, replay: bool) -> None:
+        """Join a stream to its kernel."""
+        stream, kernel = served.stream, served.kernel
+        loop = asyncio.get_running_loop()
+        # Whatever the channel: no request reaches the kernel before we hear what it says.
+        recorder = self._recorders.get(kernel)
+        recorded = recorder is not None and await recorder.ready()
+        if channel == "iopub" and recorder is not None and recorded:
+            if not stream.over:
+                served.subscriber = recorder.attach(stream, replay)
+                stream.join(served.subscriber)
+            return
+        endpoint = endpoints_of(kernel.connection)[channel]
+        try:
+            if isinstance(endpoint, str):
+                await loop.create_unix_connection(lambda: SocketEnd(stream), endpoint)
+            else:
+                await loop.create_connection(lambda: SocketEnd(stream), "127.0.0.1", endpoint)
+        except OSError:  # it has just ended; nothing was delivered, so it may be asked again
+            link, stream.link = stream.link, None
+            if link is not None:
+                link.stream = None
+                _refuse(link, "no-kernel")
+            stream.abort()
+
+    def _lost(self, link: Link) -> None:
+        served = link.served if isinstance(link, _Link) else None
+        if served is not None and served.stream.link is None and not served.stream.over:
+            loop = asyncio.get_running_loop()
+            served.timer = loop.call_later(served.keep, self._expire, served)
+
+    def _expire(self, served: _Served) -> None:
+        served.vanished = True
+        served.stream.abort()
+
+    def _over(self, name: str) -> None:
+        served = self._served.pop(name, None)
+        if served is None:
+            return
+        if served.timer is not None:
+            served.timer.cancel()
+        recorder = self._recorders.get(served.kernel)
+        if recorder is not None and served.subscriber in recorder.subscribers:
+            recorder.detach(served.subscriber, served.vanished)
+
+    def _run(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks = [t for t in self._tasks if not t.done()] + [task]
+
+
+class _Link(Link):
+    """From our own user only, as its file says."""
+
+    served: Optional[_Served] = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not same_user(transport.get_extra_info("socket")):
+            self.transport = None
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        super().connection_made(transport)
+
+
+def _refuse(link: Link, code: str) -> None:
+    link.say({"error": code})
+    link.close()

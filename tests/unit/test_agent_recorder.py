@@ -1,0 +1,352 @@
+"""Output that is kept: bounds, order, whose it is, and the marker of what was dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jupyter_client.session import Session
+
+from remote_provisioners.agent import stream as stream_module
+from remote_provisioners.agent import zmtp
+from remote_provisioners.agent.marker import marker
+from remote_provisioners.agent.recorder import Recorder, Source, Subscriber
+from remote_provisioners.agent.spool import Spool
+from remote_provisioners.agent.stream import Stream
+
+
+def raw(number: int, size: int = 0) -> bytes:
+    return zmtp.message([b"topic", b"%d" % number, bytes(size)])
+
+
+def number_of(message: bytes) -> int:
+    return int(zmtp.bodies(message)[1])
+
+
+def read_all(spool: Spool) -> list[int]:
+    numbers, at = [], spool.first
+    while at < spool.end:
+        messages = spool.read(at)
+        numbers += [number_of(message) for message in messages]
+        at += len(messages)
+    return numbers
+
+
+# -- the spool -----------------------------------------------------------------------------
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.one_of(st.integers(0, 3000), st.just("trim")), max_size=60),
+    st.sampled_from([0, 1, 2000, 10_000]),
+    st.sampled_from([0, 5000, 50_000]),
+)
+def test_in_order_within_bounds(
+    tmp_path: Path, steps: list[int | str], memory: int, disk: int
+) -> None:
+    spool, trimmed = Spool(str(tmp_path), memory, disk), 0
+    for step in steps:
+        if isinstance(step, int):
+            spool.append(raw(spool.end, step))
+        else:
+            trimmed = (spool.first + spool.end) // 2
+            spool.trim(trimmed)
+        assert read_all(spool) == list(range(spool.first, spool.end))
+        in_memory = [m for b in spool._blocks for m in b.messages or ()]
+        assert sum(len(message) for message in in_memory) <= memory
+        assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= disk
+    spool.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_dropped_before_both_bounds(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path), 10_000, 100_000)
+    for number in range(100):
+        spool.append(raw(number, 900))
+    assert spool.first == 0
+    assert list(tmp_path.iterdir())
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    spool.trim(95)
+    assert read_all(spool)[-5:] == [95, 96, 97, 98, 99]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_gone_is_a_gap(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path), 2000, 100_000)
+    for number in range(20):
+        spool.append(raw(number, 900))
+    min(tmp_path.iterdir(), key=lambda path: int(path.name.partition("-")[2])).unlink()
+    assert spool.read(0) == []
+    assert spool.first > 0
+    assert read_all(spool) == list(range(spool.first, 20))
+
+
+def test_a_full_disk_is_as_if_the_bound_were_reached(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path / "not there"), 2000, 100_000)
+    for number in range(20):
+        spool.append(raw(number, 900))
+    assert read_all(spool) in ([18, 19], [19])
+
+
+# -- the marker ----------------------------------------------------------------------------
+
+
+def test_the_marker_is_a_signed_message_in_the_cell_that_follows() -> None:
+    session = Session(key=b"secret", signature_scheme="hmac-sha256")
+    parent = session.msg_header("execute_request")
+    message = session.msg("stream", {"name": "stdout", "text": "x"}, parent={"header": parent})
+    following = zmtp.message([b"stream.stdout", *session.serialize(message)])
+    connection = {"key": "secret", "signature_scheme": "hmac-sha256"}
+    made = zmtp.bodies(marker(connection, 3, following))
+    assert made[0] == b"stream.stderr"
+    _, parts = session.feed_identities(made)
+    read = session.deserialize(parts)
+    assert read["msg_type"] == "stream"
+    assert read["parent_header"]["msg_id"] == parent["msg_id"]
+    assert read["content"] == {
+        "name": "stderr",
+        "text": "[remote-provisioners: 3 messages of output dropped here, which nobody "
+        "listened to]\n",
+    }
+
+
+@pytest.mark.parametrize("following", [None, raw(1), zmtp.message([b"<IDS|MSG>"])])
+def test_a_marker_before_what_is_no_message_of_jupyter(following: bytes | None) -> None:
+    session = Session(key=b"")
+    _, parts = session.feed_identities(zmtp.bodies(marker({"key": ""}, 1, following)))
+    read = session.deserialize(parts)
+    assert read["parent_header"] == {}
+    assert read["content"]["text"].startswith("[remote-provisioners: 1 message of")
+
+
+# -- the recorder --------------------------------------------------------------------------
+
+
+class Client:
+    """A SUB socket and its server: what it has received; `acknowledge` says so."""
+
+    def __init__(
+        self, recorder: Recorder, replay: bool = False, topics: tuple[bytes, ...] = (b"",)
+    ):
+        self.stream = Stream()
+        self.subscriber: Subscriber = recorder.attach(self.stream, replay)
+        self.stream.join(self.subscriber)
+        self._zmtp = zmtp.Connection(b"SUB")
+        self.got: list[Any] = []
+        self.receive()
+        self.subscriber.write(self._zmtp.take_output())
+        for topic in topics:
+            self.subscriber.write(zmtp.message([b"\1" + topic]))
+
+    def receive(self) -> list[Any]:
+        """All that was received: the messages' numbers, and markers."""
+        while (piece := self.stream.outgoing.take()) is not None:
+            for message in self._zmtp.feed(bytes(piece)):
+                is_marker = zmtp.topic(message) == b"stream.stderr"
+                self.got.append("marker" if is_marker else number_of(message))
+        return self.got
+
+    def acknowledge(self) -> None:
+        self.receive()
+        self.stream.outgoing.acknowledge(self.stream.outgoing._sent_end)
+        self.stream._heard()
+
+
+class Kernel:
+    """Publishes numbers."""
+
+    def __init__(self, directory: Path, memory: int = 100_000, disk: int = 0) -> None:
+        self.recorder = Recorder(Spool(str(directory), memory, disk))
+        self.count = 0
+        self.start()
+
+    def start(self) -> None:
+        self.source = self.recorder._source = Source(self.recorder)
+        self.source.data_received(zmtp.GREETING + zmtp.ready(b"PUB"))
+
+    def publish(self, count: int = 1, size: int = 0) -> None:
+        for _ in range(count):
+            self.source.data_received(raw(self.count, size))
+            self.count += 1
+
+    @property
+    def kept(self) -> int:
+        return self.recorder.spool.end - self.recorder.spool.first
+
+
+Scenario = Callable[[Kernel], None]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    def run(scenario: Scenario, **bounds: int) -> None:
+        async def body() -> None:
+            kernel = Kernel(tmp_path, **bounds)
+            scenario(kernel)
+            kernel.recorder.close()
+
+        coroutine: Coroutine[Any, Any, None] = body()
+        asyncio.run(coroutine)
+
+    yield run
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_listens_gets_what_comes_and_nothing_is_kept(play: Callable[..., None]) -> None:
+    def scenario(kernel: Kernel) -> None:
+        kernel.publish(3)  # nobody has ever listened: as with a local kernel
+        one, two = Client(kernel.recorder), Client(kernel.recorder)
+        kernel.publish(2)
+        assert one.receive() == two.receive() == [3, 4]
+        one.acknowledge()
+        assert kernel.kept > 0
+        two.acknowledge()
+        assert kernel.kept == 0
+
+    play(scenario)
+
+
+def test_prefixes_are_honoured(play: Callable[..., None]) -> None:
+    def scenario(kernel: Kernel) -> None:
+        none = Client(kernel.recorder, topics=())
+        other = Client(kernel.recorder, topics=(b"x", b"y"))
+        some = Client(kernel.recorder, topics=(b"x", b"to"))
+        kernel.publish(2)
+        assert (none.receive(), other.receive(), some.receive()) == ([], [], [0, 1])
+        some.subscriber.write(zmtp.message([b"\0to"]))
+        kernel.publish()
+        assert some.receive() == [0, 1]
+        some.acknowledge()
+        other.acknowledge()
+        assert kernel.kept == 0
+
+    play(scenario)
+
+
+def test_a_vanished_clients_rest_goes_to_who_asks(play: Callable[..., None]) -> None:
+    def scenario(kernel: Kernel) -> None:
+        one, two = Client(kernel.recorder), Client(kernel.recorder)
+        kernel.publish(2)
+        one.acknowledge()
+        two.acknowledge()
+        kernel.publish(2)
+        two.acknowledge()
+        for client in (one, two):
+            kernel.recorder.detach(client.subscriber, vanished=True)
+        kernel.publish(2)
+        watcher = Client(kernel.recorder)
+        kernel.publish()
+        notebook = Client(kernel.recorder, replay=True)
+        kernel.publish()
+        assert notebook.receive() == [2, 3, 4, 5, 6, 7]
+        assert watcher.receive() == [6, 7]
+        assert Client(kernel.recorder, replay=True).receive() == []
+        for client in (watcher, notebook):
+            client.acknowledge()
+
+    play(scenario)
+
+
+def test_what_came_after_the_last_client_closed(play: Callable[..., None]) -> None:
+    """Is nobody's, as with a local kernel, unless another server adopts the kernel."""
+
+    def scenario(kernel: Kernel) -> None:
+        for adopted in (False, True):
+            client = Client(kernel.recorder)
+            kernel.recorder.detach(client.subscriber, vanished=False)
+            begun = kernel.count
+            kernel.publish(2)
+            if adopted:
+                kernel.recorder.adopted()
+            Client(kernel.recorder)
+            kernel.publish()
+            replayed = Client(kernel.recorder, replay=True).receive()
+            assert replayed == ([begun, begun + 1, begun + 2] if adopted else [])
+            for subscriber in list(kernel.recorder.subscribers):
+                kernel.recorder.detach(subscriber, vanished=False)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("disk", [0, 20_000])
+def test_a_marker_stands_where_output_was_dropped(play: Callable[..., None], disk: int) -> None:
+    def scenario(kernel: Kernel) -> None:
+        client = Client(kernel.recorder)
+        kernel.publish()
+        client.acknowledge()
+        kernel.recorder.detach(client.subscriber, vanished=True)
+        kernel.publish(100, size=900)
+        got = Client(kernel.recorder, replay=True).receive()
+        assert got[0] == "marker"
+        assert got[1:] == list(range(got[1], 101))
+        assert (10_000 + disk) / 1100 - 4 < len(got) < (10_000 + disk) / 1000 + 1
+
+    play(scenario, memory=10_000, disk=disk)
+
+
+def test_a_slow_client_does_not_keep_the_kernel_waiting(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the fast one; it gets all in the end, or the marker."""
+    monkeypatch.setattr(stream_module, "KEPT_BYTES", 5000)
+
+    def scenario(kernel: Kernel) -> None:
+        slow, fast = Client(kernel.recorder), Client(kernel.recorder)
+        for number in range(30):
+            kernel.publish(size=900)
+            fast.acknowledge()
+            assert fast.got[-1] == number
+        assert len(slow.receive()) < 10
+        for _ in range(10):
+            slow.acknowledge()
+        assert slow.receive() == list(range(30))
+        assert kernel.kept == 0
+        for _ in range(200):
+            kernel.publish(size=900)
+            fast.acknowledge()
+        for _ in range(50):
+            slow.acknowledge()
+        assert "marker" in slow.got
+        assert slow.got[-50:] == fast.got[-50:] == list(range(180, 230))
+        assert "marker" not in fast.got
+
+    play(scenario, memory=100_000)
+
+
+def test_clients_stay_while_the_kernel_is_restarted(play: Callable[..., None]) -> None:
+    def scenario(kernel: Kernel) -> None:
+        client = Client(kernel.recorder)
+        kernel.publish(2)
+        kernel.source.connection_lost(None)
+        assert not client.stream._finished
+        kernel.start()
+        kernel.publish(2)
+        assert client.receive() == [0, 1, 2, 3]
+        client.acknowledge()
+
+    play(scenario)
+
+
+def test_the_end_of_the_kernel_comes_after_its_last_words(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "KEPT_BYTES", 1000)
+
+    def scenario(kernel: Kernel) -> None:
+        client = Client(kernel.recorder)
+        kernel.publish(5, size=900)
+        kernel.source.connection_lost(None)
+        kernel.recorder.over = True
+        kernel.recorder.pump()
+        assert not client.stream._finished
+        for _ in range(5):
+            client.acknowledge()
+        assert client.receive() == [0, 1, 2, 3, 4]
+        assert client.stream._finished
+
+    play(scenario)
