@@ -90,7 +90,7 @@ def read_memory(rollup: str, argv: Sequence[str] = ()) -> Memory:
         kilobytes[name.rstrip(":")] += int(value)
     private = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
     # The program of a template is its standard input.
-    return Memory(private / 1024, kilobytes["Pss"] / 1024, argv[1:2] == ["-"])
+    return Memory(private / 1024, kilobytes["Pss"] / 1024, list(argv[1:2]) == ["-"])
 
 
 class HostUnusable(CommandFailed):
