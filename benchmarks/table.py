@@ -65,7 +65,7 @@ def goals(outcomes: Outcomes, late: Late) -> Iterator[Goal]:
     trips = round_trips(measures["start"], ours, late.get(delay, {}).get(OURS), delay)
     text = f"start {delay} ms away: at most 3 round trips more"
     yield Goal(text, None if trips is None else trips <= 3, f"{trips or 0:.1f}")
-    yield limit("memory_all", "memory of an idle kernel of eight, all included <= 0.5 x local", 0.5)
+    yield limit("memory_pss", "proportional memory, an idle kernel of eight <= 0.5 x local", 0.5)
     yield limit("shutdown", "graceful shutdown <= 1 x local", 1)
     yield limit("restart", "restart <= 1 x local", 1)
     yield limit("death", "death noticed <= 1 x local", 1)
