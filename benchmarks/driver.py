@@ -89,7 +89,7 @@ class WorkerProcess:
     ) -> None:
         self.close()
 
-    def ask(self, step: str, limit: float, **arguments: int) -> dict[str, float]:
+    def ask(self, step: str, limit: float, **arguments: Any) -> dict[str, Any]:
         """The figures of one step, in seconds."""
         request = {"step": step, "limit": limit, "arguments": arguments}
         assert self._process.stdin is not None
@@ -101,7 +101,7 @@ class WorkerProcess:
         reply = self._reply(limit + GRACE)
         if "error" in reply:
             raise StepFailed(reply["error"])
-        figures: dict[str, float] = reply["figures"]
+        figures: dict[str, Any] = reply["figures"]
         return figures
 
     def close(self) -> None:

@@ -99,7 +99,9 @@ async def measure(rig: Rig) -> list[tuple[str, str, str]]:
     rows.append((f"{BURST} local starts at once", ratio, ""))
     await end([await start("remote") for _ in rig.hosts])  # connected
     burst, places = await timed(at_once("remote", BURST))
-    rows.append((f"{BURST} remote starts at once", f"{burst / local:.2f} x", "at most 0.5 x"))
+    rows.append((f"{BURST} remote starts at once", f"{burst / local:.2f} x", ""))
+    ratio = f"{burst / local_at_once:.2f} x"
+    rows.append(("these, as a ratio to local ones at once", ratio, "at most 0.35 x"))
     rows.append(("of these on each host", str(sorted(places.values())), "10, 10, 10"))
     answered, began = 0, time.perf_counter()
     while answered < WAVES_TOTAL:

@@ -7,6 +7,9 @@ import os
 import shlex
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tests.rig
@@ -70,6 +73,26 @@ print(json.dumps(sorted(belongings())))
 """
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Of one process, in MB: its own, and with its share of what others use as well."""
+
+    private: float
+    proportional: float
+    is_template: bool = False
+
+
+def read_memory(rollup: str, argv: Sequence[str] = ()) -> Memory:
+    """From the text of ``smaps_rollup``."""
+    kilobytes = Counter[str]()
+    for line in rollup.splitlines()[1:]:
+        name, value, *_ = line.split()
+        kilobytes[name.rstrip(":")] += int(value)
+    private = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    # The program of a template is its standard input.
+    return Memory(private / 1024, kilobytes["Pss"] / 1024, list(argv[1:2]) == ["-"])
+
+
 class HostUnusable(CommandFailed):
     """A host did not do what the benchmark needs of it."""
 
@@ -77,10 +100,12 @@ class HostUnusable(CommandFailed):
 class Host:
     """One host of the rig. Its name is an alias in the client's ssh configuration."""
 
-    def __init__(self, host: tests.rig.Host, ssh: list[str]) -> None:
-        self.alias = host.target
-        self.address = host.address
-        self.port = host.port
+    def __init__(
+        self, host: tests.rig.Host, ssh: list[str], via: tests.rig.Relay | None = None
+    ) -> None:
+        self.alias = (via or host).target
+        self.address = (via or host).address
+        self.port = (via or host).port
         self.user = host.user
         self._host = host
         self._command = ssh
@@ -133,6 +158,15 @@ class Host:
         listeners = [at for at in self._host.listening() if not _is_loopback(at)]
         others = [at for at in listeners if not at.endswith(f":{self.port}")]
         return Facts(len(outside), tuple(others))
+
+    def memory(self) -> dict[int, Memory]:
+        """What each process of the host holds, sshd apart."""
+        found = {}
+        for process in self._host.processes():
+            path = f"/proc/{process.pid}/smaps_rollup"
+            if text := self._host.run(["cat", path], check=False, user=process.user):
+                found[process.pid] = read_memory(text, process.argv)
+        return found
 
     def outlived(self, pid: int) -> float:
         """How long a process still runs from now on, at most OUTLIVED_LIMIT seconds."""

@@ -84,6 +84,11 @@ class Kernel:
             except Empty:
                 self.client.kernel_info()
 
+    async def pid(self) -> int:
+        request = self.client.execute("__import__('os').getpid()")
+        messages = await self.output_of(request, lambda m: m["msg_type"] == "execute_result")
+        return int(messages[-1]["content"]["data"]["text/plain"])
+
     async def round_trip(self) -> float:
         begun = time.perf_counter()
         request = self.client.kernel_info()
@@ -109,6 +114,21 @@ class Kernel:
                 messages.append(message)
                 if until(message):
                     return messages
+
+    async def discard_output(self) -> None:
+        """Receive what the kernel prints, and do nothing with it, until cancelled."""
+        info = self.manager.get_connection_info()
+        ip, port = info["ip"], info["iopub_port"]
+        socket = self._context.socket(zmq.SUB)
+        try:
+            socket.subscribe(b"")
+            socket.connect(
+                f"ipc://{ip}-{port}" if info["transport"] == "ipc" else f"tcp://{ip}:{port}"
+            )
+            while True:
+                await socket.recv_multipart(copy=False)
+        finally:
+            socket.close(0)
 
     async def dispose(self) -> None:
         """End the kernel in whatever state it is; never raises, never takes long."""

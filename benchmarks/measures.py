@@ -23,6 +23,7 @@ class Measure:
     statistic: Callable[[Sequence[float]], float] = statistics.median
     unit: str = "ms"
     difference: bool = False  # shown beside the ratio
+    absolute: bool = False  # shown instead of the ratio
 
     @property
     def key(self) -> str:
@@ -44,7 +45,16 @@ MEASURES = (
     Measure("restart", "restart to kernel_info reply"),
     Measure("interrupt", "interrupt to idle"),
     Measure("death", "death of the kernel noticed"),
-    Measure("burst", "kernels started at once, to the last kernel_info reply"),
+    Measure("burst", "30 at once (sshpyk: on one host, the others: on three)"),
+    Measure("in_a_row", "30 one after the other"),
+    Measure("memory_all", "memory of eight idle kernels, a kernel: all that is there", unit="MB"),
+    Measure("memory_pss", "of that the kernel's own processes, proportional", unit="MB"),
+    Measure("memory_private", "of that private", unit="MB"),
+    Measure("lag_starts_p99", "application's loop late, 6 starts at once: p99", absolute=True),
+    Measure("lag_starts_max", "the same, at most", absolute=True),
+    Measure("lag_output_p99", "application's loop late, heavy output: p99", absolute=True),
+    Measure("lag_output_max", "the same, at most", absolute=True),
+    Measure("fairness", "round trip beside a kernel that prints: added", absolute=True),
 )
 
 
@@ -63,6 +73,7 @@ class Outcome:
     samples: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     facts: Facts | None = None
+    template: list[float] = field(default_factory=list)  # MB, proportional, of templates
     # Seconds that a kernel ran on after its shutdown was said to be done.
     outlived: list[float] = field(default_factory=list)
 

@@ -30,21 +30,23 @@ from pathlib import Path
 from .command import output
 from .environments import as_installed, version_in, virtual_environment
 from .hosts import Host
-from .setting import KERNEL_NAME, Setting, Subject
+from .setting import KERNEL_NAME, MANY_NAME, Setting, Subject
 
 NAME = "gateway_provisioners"
 REQUIREMENT = "gateway_provisioners==0.5.0"
 
 
-def gateway_provisioners(setting: Setting, host: Host) -> Subject:
+def gateway_provisioners(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
+    host = hosts[0]
     requirements = [REQUIREMENT, *as_installed("jupyter_client", "pyzmq")]
     python = virtual_environment(setting.cache / NAME, sys.executable, requirements)
     prefix = setting.shared / NAME
-    _install_kernelspec(python, prefix, host, setting.kernel_python)
+    for name, used in ((KERNEL_NAME, hosts[:1]), (MANY_NAME, hosts)):
+        _install_kernelspec(python, prefix, name, used, setting.kernel_python)
     jupyter_path = prefix / "share" / "jupyter"
     environ = {
         **setting.client_environ(NAME, jupyter_path),
-        "HOME": str(_paramiko_home(setting.scratch / f"{NAME}-home", host)),
+        "HOME": str(_paramiko_home(setting.scratch / f"{NAME}-home", hosts)),
         "GP_REMOTE_USER": host.user,
         "GP_SSH_PORT": str(host.port),
         "GP_RESPONSE_IP": _address_towards(host),
@@ -53,37 +55,39 @@ def gateway_provisioners(setting: Setting, host: Host) -> Subject:
     if host.user == "root":
         environ["GP_UNAUTHORIZED_USERS"] = "nobody"
     versions = {name: version_in(python, name) for name in (NAME, "paramiko")}
-    return Subject(NAME, python, environ, host, versions)
+    return Subject(NAME, python, environ, hosts, versions, MANY_NAME)
 
 
-def _install_kernelspec(python: Path, prefix: Path, host: Host, kernel_python: str) -> None:
+def _install_kernelspec(
+    python: Path, prefix: Path, name: str, hosts: tuple[Host, ...], kernel_python: str
+) -> None:
     command = python.with_name("jupyter-ssh-spec")
-    options = [f"--prefix={prefix}", f"--kernel-name={KERNEL_NAME}"]
-    output([str(command), "install", *options, f"--remote-hosts={host.address}"])
-    directory = prefix / "share" / "jupyter" / "kernels" / KERNEL_NAME
+    options = [f"--prefix={prefix}", f"--kernel-name={name}"]
+    output([str(command), "install", *options, f"--remote-hosts={hosts[0].address}"])
+    directory = prefix / "share" / "jupyter" / "kernels" / name
     file = directory / "kernel.json"
     spec = json.loads(file.read_text())
     spec["argv"][0] = kernel_python
     config = spec["metadata"]["kernel_provisioner"]["config"]
     # The command leaves the hosts out if they equal the ones of its environment.
-    config["remote_hosts"] = [host.address]
+    config["remote_hosts"] = [host.address for host in hosts]
     file.write_text(json.dumps(spec, indent=2))
     # The user of a host may not write here: compiled now, not at every start.
     output([kernel_python, "-m", "compileall", "-q", str(directory)])
 
 
-def _paramiko_home(home: Path, host: Host) -> Path:
-    """A home in which paramiko finds the key and the host's key by itself."""
+def _paramiko_home(home: Path, hosts: tuple[Host, ...]) -> Path:
+    """A home in which paramiko finds the key and the hosts' keys by itself."""
     directory = home / ".ssh"
     directory.mkdir(parents=True, mode=0o700)
-    key = Path(host.setting("identityfile")).expanduser()
+    key = Path(hosts[0].setting("identityfile")).expanduser()
     public = output(["ssh-keygen", "-y", "-P", "", "-f", str(key)])
     # "ssh-ed25519 AAAA…", "ecdsa-sha2-nistp256 AAAA…", "ssh-rsa AAAA…"
     kind = public.partition(" ")[0].removeprefix("ssh-").partition("-")[0]
     copy = directory / f"id_{kind or 'ed25519'}"
     shutil.copyfile(key, copy)
     copy.chmod(0o600)
-    (directory / "known_hosts").write_text(host.known_keys())
+    (directory / "known_hosts").write_text("".join(host.known_keys() for host in hosts))
     return home
 
 

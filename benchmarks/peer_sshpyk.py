@@ -10,7 +10,7 @@ Workarounds:
 - The host needs pgrep, ps, cat and tr.
 - Many kernels at once need more sessions of a connection, and more logins at a time, than a stock
   sshd allows (MaxSessions 10, MaxStartups 10:30:100): of thirty, ten started. Its host, and no
-  other subject's, is configured to allow them.
+  other subject's, is configured to allow them. A kernelspec of it names one host.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ REQUIREMENT = "sshpyk==1.25"
 ALIAS = "sshpyk-bench"
 
 
-def sshpyk(setting: Setting, host: Host) -> Subject:
+def sshpyk(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
+    host = hosts[0]
     requirements = [REQUIREMENT, *as_installed("jupyter_client", "pyzmq")]
     python = virtual_environment(setting.cache / NAME, sys.executable, requirements)
     host.sshd_option(MaxSessions="500", MaxStartups="500")
@@ -51,7 +52,7 @@ def sshpyk(setting: Setting, host: Host) -> Subject:
         # It adds kernels to the user's own data directory.
         environ={**environ, "JUPYTER_DATA_DIR": str(jupyter_path)},
     )
-    return Subject(NAME, python, environ, host, {NAME: version_in(python, NAME)})
+    return Subject(NAME, python, environ, hosts, {NAME: version_in(python, NAME)})
 
 
 def _ssh_config(host: Host, scratch: Path) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .command import CommandFailed
 from .driver import StepFailed, WorkerLost, WorkerProcess
+from .hosts import read_memory
 from .measures import Outcome
-from .setting import Subject
+from .setting import KERNEL_NAME, Subject
+
+MEMORY = ("memory_all", "memory_pss", "memory_private")
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,13 @@ class Plan:
     starts: int = 4
     round_trips: int = 200
     warm_up: int = 20
-    burst: int = 0
+    many: int = 30
+    idle: int = 8
+    printed: int = 20  # megabytes of output while the loop's lag is measured
+
+
+#: Over a delayed network, what takes messages to and fro.
+DELAYED = Plan(starts=3, round_trips=10, warm_up=2)
 
 
 @dataclass(frozen=True)
@@ -31,13 +41,24 @@ class Step:
     name: str
     limit: float
     keys: dict[str, str]  # figure -> kind of sample
-    arguments: dict[str, int]
+    arguments: dict[str, Any]
 
 
-def steps(plan: Plan, burst: bool) -> Iterator[Step]:
-    def step(name: str, limit: float, keys: dict[str, str], **arguments: int) -> Step:
-        return Step(name, limit, keys, arguments)
+def delayed_steps(subject: Subject) -> Iterator[Step]:
+    plan = DELAYED
+    yield _step("start", 90, {"info": "first_start"})
+    trips = {"count": plan.round_trips, "warm_up": plan.warm_up}
+    yield _step("round_trips", 60, {"median": "round_trip"}, **trips)
+    yield _step("restart", 90, {"seconds": "restart"})
+    for _ in range(plan.starts):
+        keys = {"info": "start", "result": "result"}
+        yield _step("start", 60, keys, settle=subject.settle)
+        yield _step("shutdown", 60, {"seconds": "shutdown"})
 
+
+def steps(plan: Plan, subject: Subject, extra: bool) -> Iterator[Step]:
+    """`extra`: with what takes long and is not needed in each round."""
+    step = _step
     yield step("start", 90, {"info": "first_start"})
     yield step(
         "round_trips",
@@ -51,36 +72,45 @@ def steps(plan: Plan, burst: bool) -> Iterator[Step]:
     yield step("restart", 90, {"seconds": "restart"})
     yield step("shutdown", 60, {"seconds": "shutdown"})
     for _ in range(plan.starts):
-        yield step("start", 60, {"info": "start", "result": "result"})
+        keys = {"info": "start", "result": "result"}
+        yield step("start", 60, keys, settle=subject.settle)
         yield step("shutdown", 60, {"seconds": "shutdown"})
     yield step("death", 90, {"seconds": "death"})
-    if burst and plan.burst:
-        yield step("burst", 150, {"seconds": "burst"}, count=plan.burst, patience=120)
+    if not extra:
+        return
+    lags = {"starts_p99": "lag_starts_p99", "starts_max": "lag_starts_max"}
+    lags |= {"output_p99": "lag_output_p99", "output_max": "lag_output_max"}
+    yield step("lag", 120, lags, count=6, megabytes=plan.printed)
+    yield step("fairness", 60, {"added": "fairness"}, count=plan.round_trips)
+    yield step("idle", 120, {name: name for name in MEMORY}, count=plan.idle)
+    many = {"count": plan.many, "patience": 120, "kernel_name": subject.many_name}
+    yield step("burst", 150, {"seconds": "burst"}, **many)
+    if subject.host is None:
+        yield step("in_a_row", 120, {"seconds": "in_a_row"}, count=plan.many)
+
+
+def _step(name: str, limit: float, keys: dict[str, str], **arguments: Any) -> Step:
+    return Step(name, limit, keys, arguments)
 
 
 def run_round(
-    subject: Subject,
-    plan: Plan,
-    burst: bool,
-    outcome: Outcome,
-    kernel_python: str,
-    log: Path,
+    subject: Subject, round_steps: Iterable[Step], outcome: Outcome, kernel_python: str, log: Path
 ) -> None:
     """Add one round's samples, or what prevented them. Nothing of the subject runs afterwards."""
     remaining = [
         step
-        for step in steps(plan, burst)
+        for step in round_steps
         if not any(outcome.is_hopeless(kind) for kind in step.keys.values())
     ]
 
     def reset() -> None:
-        if subject.host is not None:
-            subject.host.reset(kernel_python)
+        for host in subject.hosts:
+            host.reset(kernel_python)
 
     pid, seen = 0, False  # no pid is known after a restart
     try:
         reset()
-        with WorkerProcess(subject.python, subject.kernel_name, subject.environ, log) as worker:
+        with WorkerProcess(subject.python, KERNEL_NAME, subject.environ, log) as worker:
             while remaining:
                 step = remaining[0]
                 is_first = "first_start" in step.keys.values()
@@ -91,7 +121,10 @@ def run_round(
                         raise  # the other steps would each wait for a kernel in vain
                     _fail(outcome, [step], error)
                 else:
-                    _add(outcome, step, figures, plan)
+                    if step.name == "idle":
+                        figures = _memory(subject, figures["pids"])
+                        outcome.template.append(figures.pop("template"))
+                    _add(outcome, step, figures)
                     if subject.host is not None and is_first:
                         outcome.facts = subject.host.facts()
                     # shutdown_kernel() may return before the kernel has ended: that makes no
@@ -110,10 +143,28 @@ def run_round(
         reset()
 
 
-def _add(outcome: Outcome, step: Step, figures: dict[str, float], plan: Plan) -> None:
+def _memory(subject: Subject, pids: list[int]) -> dict[str, float]:
+    """MB a kernel: what all processes of the host hold, and what the kernels' own do."""
+    if subject.host is not None:
+        found = subject.host.memory()
+    else:
+        found = {pid: read_memory(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in pids}
+    kernels = [found[pid] for pid in pids]
+    return {
+        "memory_all": sum(each.proportional for each in found.values()) / len(pids),
+        "memory_pss": sum(each.proportional for each in kernels) / len(pids),
+        "memory_private": sum(each.private for each in kernels) / len(pids),
+        "template": sum(each.proportional for each in found.values() if each.is_template),
+    }
+
+
+def _add(outcome: Outcome, step: Step, figures: dict[str, float]) -> None:
     for figure, kind in step.keys.items():
-        seconds = figures[figure]
-        value = plan.megabytes / seconds if kind == "output" else seconds * 1000
+        value = figures[figure]
+        if kind == "output":
+            value = step.arguments["megabytes"] / value
+        elif kind not in MEMORY:
+            value *= 1000
         outcome.samples[kind].append(value)
 
 

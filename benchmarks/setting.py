@@ -13,6 +13,7 @@ from .environments import as_installed, virtual_environment
 from .hosts import Host, HostUnusable
 
 KERNEL_NAME = "bench"
+MANY_NAME = "bench-many"
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,21 @@ class Subject:
     name: str
     python: Path  # of the client: runs the worker
     environ: Mapping[str, str]
-    host: Host | None = None  # none for the local kernel
+    # Where its kernels start: at first one host, many at once on all. None for the local kernel.
+    hosts: tuple[Host, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
-    kernel_name: str = KERNEL_NAME
+    many_name: str = KERNEL_NAME  # the kernelspec of many at once
+    settle: float = 0.0  # seconds of rest before a start that is measured
+
+    @property
+    def host(self) -> Host | None:
+        return self.hosts[0] if self.hosts else None
 
 
-def write_kernelspec(jupyter_path: Path, spec: Mapping[str, object]) -> None:
-    directory = jupyter_path / "kernels" / KERNEL_NAME
+def write_kernelspec(
+    jupyter_path: Path, spec: Mapping[str, object], name: str = KERNEL_NAME
+) -> None:
+    directory = jupyter_path / "kernels" / name
     directory.mkdir(parents=True)
     (directory / "kernel.json").write_text(json.dumps(spec, indent=2))
 

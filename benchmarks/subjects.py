@@ -1,62 +1,103 @@
-"""The subjects by name: each function makes a kernelspec and what its client needs."""
+"""The subjects by name: each function makes kernelspecs and what its client needs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from remote_provisioners.config import RemoteProvisionerConfigMixin
+
+from . import peer_sshpyk
 from .environments import installed
 from .hosts import Host
 from .peer_gateway_provisioners import gateway_provisioners
 from .peer_sshpyk import sshpyk
-from .setting import Setting, Subject, write_kernelspec
+from .setting import KERNEL_NAME, MANY_NAME, Setting, Subject, write_kernelspec
 
 LOCAL = "local"
-OURS = "ours"
+OURS = "forked"
+IPYKERNEL = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
+#: One is made ready 2 s after the last start.
+WARM_SECONDS = 3.5
 
 
-def local(setting: Setting, host: Host) -> Subject:
+def local(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     """ipykernel by jupyter_client's own provisioner: what everything is compared with."""
     jupyter_path = setting.scratch / "local-specs"
-    argv = [setting.kernel_python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [setting.kernel_python, *IPYKERNEL]
     write_kernelspec(
         jupyter_path, {"argv": argv, "display_name": "Benchmark", "language": "python"}
     )
     versions = {name: installed(name) or "?" for name in ("jupyter_client", "pyzmq")}
     environ = setting.client_environ(LOCAL, jupyter_path)
-    return Subject(LOCAL, Path(sys.executable), environ, None, versions)
+    return Subject(LOCAL, Path(sys.executable), environ, (), versions)
 
 
-def ours(setting: Setting, host: Host) -> Subject:
+def forked(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     """This package, as its documentation says: a stanza in an ordinary kernel.json."""
-    jupyter_path = setting.scratch / "ours-specs"
-    config = {"remote_hosts": [host.alias], "python": setting.kernel_python}
-    provisioner = {"provisioner_name": "distributed-provisioner", "config": config}
-    write_kernelspec(
-        jupyter_path,
-        {
-            "argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    return _ours(OURS, setting, hosts, ["python", *IPYKERNEL])
+
+
+def execd(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
+    """The same through a program that is no Python, which cannot be forked."""
+    return _ours("exec'd", setting, hosts, ["env", setting.kernel_python, *IPYKERNEL])
+
+
+def warm(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
+    """A kernel that is there already; each start that is measured finds one."""
+    argv = ["python", *IPYKERNEL]
+    return _ours("warm", setting, hosts, argv, settle=WARM_SECONDS, warm=1)
+
+
+def _ours(
+    name: str,
+    setting: Setting,
+    hosts: tuple[Host, ...],
+    argv: Sequence[str],
+    settle: float = 0.0,
+    **options: Any,
+) -> Subject:
+    jupyter_path = setting.scratch / f"{name}-specs"
+    for kernel_name, used in ((KERNEL_NAME, hosts[:1]), (MANY_NAME, hosts)):
+        config = {
+            "remote_hosts": [host.alias for host in used],
+            "python": setting.kernel_python,
+            **options,
+        }
+        provisioner = {"provisioner_name": "distributed-provisioner", "config": config}
+        spec = {
+            "argv": list(argv),
             "display_name": "Benchmark",
             "language": "python",
             "metadata": {"kernel_provisioner": provisioner},
-        },
-    )
+        }
+        write_kernelspec(jupyter_path, spec, kernel_name)
     versions = {name: installed(name) or "?" for name in ("remote-provisioners", "asyncssh")}
-    environ = setting.client_environ(OURS, jupyter_path)
-    return Subject(OURS, Path(sys.executable), environ, host, versions)
+    environ = setting.client_environ(name, jupyter_path)
+    return Subject(name, Path(sys.executable), environ, hosts, versions, MANY_NAME, settle)
 
 
-MAKERS: Mapping[str, Callable[[Setting, Host], Subject]] = {
+MAKERS: dict[str, Callable[[Setting, tuple[Host, ...]], Subject]] = {
     LOCAL: local,
-    OURS: ours,
+    OURS: forked,
+    "exec'd": execd,
+    "warm": warm,
     "gateway_provisioners": gateway_provisioners,
     "sshpyk": sshpyk,
 }
+if "warm" not in RemoteProvisionerConfigMixin.class_trait_names():
+    del MAKERS["warm"]
+#: gateway_provisioners' channels are no part of its SSH connections, which are what is delayed.
+DELAYED: Mapping[str, Callable[[Setting, tuple[Host, ...]], Subject]] = {
+    name: make for name, make in MAKERS.items() if name not in (LOCAL, "gateway_provisioners")
+}
 
 
-def make_subject(name: str, setting: Setting) -> Subject:
-    """One subject. Each remote one has a host of its own: what is seen there, it has done."""
-    remote = [known for known in MAKERS if known != LOCAL]
-    host = setting.hosts[remote.index(name) if name in remote else 0]
-    return MAKERS[name](setting, host)
+def hosts_of(name: str, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+    """Those that a subject may use: it is alone on them meanwhile, and they are set back.
+
+    The last is sshpyk's, whose sshd is not a stock one.
+    """
+    return hosts[-1:] if name == peer_sshpyk.NAME else hosts[:-1]

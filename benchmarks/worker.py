@@ -18,6 +18,8 @@ from typing import Any
 from .kernel import Kernel, is_idle, is_status, make_context
 
 CHUNK = 1_000_000
+LAG_CHUNK = 100_000  # few enough messages that ZeroMQ, which keeps 1000, drops none
+PROBE_SECONDS = 0.001
 PRINTER = """
 import sys
 chunk = "x" * ({chunk} - 1) + "\\n"
@@ -34,6 +36,7 @@ class Worker:
         self._kernel_name = kernel_name
         self._context = make_context()
         self._kernel: Kernel | None = None
+        self._idle: list[Kernel] = []
 
     async def _current(self) -> Kernel:
         """The kernel of the previous step, or a new one if that step lost it."""
@@ -47,19 +50,78 @@ class Worker:
         if self._kernel is not None:
             kernel, self._kernel = self._kernel, None
             await kernel.dispose()
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(kernel.dispose() for kernel in idle))
         return {}
 
-    async def start(self) -> dict[str, float]:
+    async def idle(self, count: int) -> dict[str, Any]:
+        """Kernels that have nothing to do: they stay until the next step that starts one."""
         await self.discard()
+        self._idle = [Kernel(self._context, self._kernel_name) for _ in range(count)]
+        pids = []
+        for kernel in self._idle:
+            await kernel.start()
+            await kernel.join_output()
+            pids.append(await kernel.pid())
+        await asyncio.sleep(1)
+        return {"pids": pids}
+
+    async def lag(self, count: int, megabytes: int) -> dict[str, float]:
+        """How late this loop is while kernels start at once, and while one of them prints."""
+        await self.discard()
+        self._idle = [Kernel(self._context, self._kernel_name) for _ in range(count)]
+        starts = await lag_during(asyncio.gather(*(kernel.start() for kernel in self._idle)))
+        kernel = self._idle[0]
+        await kernel.join_output()
+        code = PRINTER.format(chunk=LAG_CHUNK, count=megabytes * CHUNK // LAG_CHUNK)
+        output = await lag_during(kernel.output_of(kernel.client.execute(code), is_idle))
+        await self.discard()
+        return {
+            "starts_p99": starts[-(-len(starts) * 99 // 100) - 1],
+            "starts_max": starts[-1],
+            "output_p99": output[-(-len(output) * 99 // 100) - 1],
+            "output_max": output[-1],
+        }
+
+    async def fairness(self, count: int) -> dict[str, float]:
+        """What another kernel's printing adds to a round trip, its client being no burden."""
+        await self.discard()
+        kernel, printing = self._idle = [Kernel(self._context, self._kernel_name) for _ in "ab"]
+        for each in self._idle:
+            await each.start()
+        quiet = statistics.median([await kernel.round_trip() for _ in range(count)])
+        reading = asyncio.create_task(printing.discard_output())
+        try:
+            printing.client.execute(PRINTER.format(chunk=CHUNK, count=1_000_000))
+            await asyncio.sleep(0.5)
+            busy = statistics.median([await kernel.round_trip() for _ in range(count)])
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        await self.discard()
+        return {"added": busy - quiet}
+
+    async def in_a_row(self, count: int) -> dict[str, float]:
+        """The time of that many starts, one after the other; the kernels stay meanwhile."""
+        await self.discard()
+        begun = time.perf_counter()
+        for _ in range(count):
+            self._idle.append(Kernel(self._context, self._kernel_name))
+            await self._idle[-1].start()
+        seconds = time.perf_counter() - begun
+        await self.discard()
+        return {"seconds": seconds}
+
+    async def start(self, settle: float = 0.0) -> dict[str, float]:
+        await self.discard()
+        await asyncio.sleep(settle)
         kernel = self._kernel = Kernel(self._context, self._kernel_name)
         begun = time.perf_counter()
         await kernel.start()
         info = time.perf_counter() - begun
         await kernel.join_output()
-        request = kernel.client.execute("__import__('os').getpid()")
-        messages = await kernel.output_of(request, lambda m: m["msg_type"] == "execute_result")
+        pid = await kernel.pid()
         result = time.perf_counter() - begun
-        pid = float(messages[-1]["content"]["data"]["text/plain"])
         return {"info": info, "result": result, "pid": pid}
 
     async def round_trips(self, count: int, warm_up: int) -> dict[str, float]:
@@ -122,10 +184,10 @@ class Worker:
         await self.discard()
         return {"seconds": seconds}
 
-    async def burst(self, count: int, patience: int) -> dict[str, float]:
+    async def burst(self, count: int, patience: int, kernel_name: str) -> dict[str, float]:
         """Kernels at once; those that have not answered in time are counted, not waited for."""
         await self.discard()
-        kernels = [Kernel(self._context, self._kernel_name) for _ in range(count)]
+        kernels = [Kernel(self._context, kernel_name) for _ in range(count)]
         begun = time.perf_counter()
         starts = [asyncio.create_task(kernel.start()) for kernel in kernels]
         try:
@@ -143,6 +205,24 @@ class Worker:
                 start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
             await asyncio.gather(*(kernel.dispose() for kernel in kernels))
+
+
+async def lag_during(working: Awaitable[Any]) -> list[float]:
+    """By how much timers of this loop were late while `working`: seconds, in order."""
+    lags: list[float] = []
+
+    async def probe() -> None:
+        while True:
+            due = time.perf_counter() + PROBE_SECONDS
+            await asyncio.sleep(PROBE_SECONDS)
+            lags.append(max(0.0, time.perf_counter() - due))
+
+    probing = asyncio.create_task(probe())
+    try:
+        await working
+    finally:
+        probing.cancel()
+    return sorted(lags)
 
 
 async def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class Host:
         #: To be ended when the host is back.
         self._unwanted: set[str] = set()
         self._told: set[asyncio.Task[Message]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
         #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
         self._owner = secrets.token_hex(8)
         self._link: Link | None = None
@@ -232,9 +233,19 @@ class Host:
         if self.kernels.get(kernel.kernel_id) is kernel:
             del self.kernels[kernel.kernel_id]
 
-    async def end(self, kernel: Resident) -> None:
-        """End `kernel` if it runs and remove its files, now or when the host is back."""
+    async def end(self, kernel: Resident, ended: bool = False) -> None:
+        """End `kernel` if it runs and remove its files, now or when the host is back.
+
+        `ended`: it has, so nobody waits for its files to be removed.
+        """
         self.forget(kernel)
+        ending = asyncio.ensure_future(self._end(kernel))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        if not ended:
+            await asyncio.shield(ending)
+
+    async def _end(self, kernel: Resident) -> None:
         try:
             if self._link is not None:
                 asked = self._link.channel.request("forget", kernel_id=kernel.kernel_id)

@@ -279,4 +279,4 @@ class RemoteKernel:
         """End it if it runs, and leave nothing of it on the host."""
         self._stop_grace_timer()
         self.forward.pause()
-        await self.host.end(self)
+        await self.host.end(self, ended=self.life.state is State.EXITED)

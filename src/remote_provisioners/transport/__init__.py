@@ -3,12 +3,16 @@
 from ..address import HostAddress
 from .base import Completed, Endpoint, Transport
 from .local import LocalTransport
-from .ssh import connect_ssh
 
 
 async def connect(address: HostAddress) -> Transport:
     """Reach a host. Raises HostError: what is wrong, and what to do."""
-    return LocalTransport() if address.is_local else await connect_ssh(address)
+    if address.is_local:
+        return LocalTransport()
+    # Takes 0.2 s, of the I/O thread: jupyter_client imports us on its application's event loop.
+    from .ssh import connect_ssh  # noqa: PLC0415
+
+    return await connect_ssh(address)
 
 
 __all__ = ["Completed", "Endpoint", "Transport", "connect"]
