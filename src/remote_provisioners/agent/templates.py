@@ -188,6 +188,7 @@ class Template:
         self._program = program[0]
         self._failed = ""
         self._failed_at = 0.0
+        self._has_forked = False
         self._loop = asyncio.get_running_loop()
         self._connection, theirs = socket.socketpair()
         self._connection.setblocking(False)
@@ -262,7 +263,11 @@ class Template:
             except (OSError, EOFError) as error:
                 if getattr(error, "errno", None) == errno.EBADF:
                     raise  # the start was given up, its GPUs are let go
-                self._fail("the template ended")
+                if self._has_forked:  # it was killed: for another it may be well
+                    self.stale = True
+                    self.close()
+                else:
+                    self._fail("the template ended")
                 return None
             finally:
                 os.close(log)
@@ -274,6 +279,7 @@ class Template:
         if answer["error"] is not None:
             os.waitpid(answer["pid"], 0)
             raise OSError(*answer["error"])
+        self._has_forked = True
         return int(answer["pid"])
 
     async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> Dict[str, Any]:
