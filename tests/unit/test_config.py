@@ -30,6 +30,16 @@ def test_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert provisioner(config, remote_hosts="spec1,spec2").remote_hosts == ["spec1", "spec2"]
 
 
+@pytest.mark.parametrize("name", ["numpy; import os", "a-b", "a..b", "os path", "1st", "-m"])
+def test_what_is_no_module_is_not_preloaded(name: str) -> None:
+    assert provisioner(preload=["numpy", "os.path"]).preload == ["numpy", "os.path"]
+    with pytest.raises(ConfigurationError, match=f"^preload: {name!r} is no module's name$"):
+        provisioner(preload=["numpy", name])
+    hosts = [{"host": "gpu1", "preload": [name]}]
+    with pytest.raises(ConfigurationError, match=f"^host gpu1: preload: {name!r} is no module"):
+        provisioner(remote_hosts=hosts)
+
+
 @pytest.mark.parametrize("given", ["a,b", "a, b ,", ["a", "b"], "['a', 'b']"])
 def test_lists_as_list_and_as_text(given: Any) -> None:
     config = Config({"RemoteProvisionerConfigMixin": {"remote_hosts": given}})

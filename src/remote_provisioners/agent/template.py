@@ -21,7 +21,6 @@ import socket
 import struct
 import sys
 import threading
-import traceback
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 #: What ipykernel imports until it answers. Of another version some may be missing.
@@ -53,6 +52,9 @@ _HAS_DIRECTORY = sys.path[:1] == [""]
 
 #: Descriptors of ours that no kernel is to have.
 _own: List[int] = []
+
+#: The environment as we were given it, whatever has become of it since.
+_given: Dict[str, str] = {}
 
 Message = Dict[str, Any]
 
@@ -181,9 +183,27 @@ def _become(request: Message, descriptors: Sequence[int]) -> None:
 
 
 def _settle(request: Message) -> None:
+    """Take on directory and environment, and keep what was done to the environment meanwhile.
+
+    That was by the interpreter (LC_CTYPE) or an import, as in a kernel that is executed.
+    """
     os.chdir(request["cwd"])
+    now = dict(os.environ)
+    changed = {name for name in _given.keys() | now.keys() if _given.get(name) != now.get(name)}
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update({k: v for k, v in request["env"].items() if k not in changed})
+    os.environ.update({name: now[name] for name in changed & now.keys()})
+    _given.clear()
+    _given.update(request["env"])
+    if "multiprocessing.process" in sys.modules:  # it notes the directory when it is imported
+        process: Any = sys.modules["multiprocessing.process"]
+        process.ORIGINAL_DIR = request["cwd"]
+
+
+def _environment_given() -> Dict[str, str]:
+    with open("/proc/self/environ", "rb") as environ:
+        pairs = [item.partition(b"=") for item in environ.read().split(b"\0") if item]
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
 def _show_argv(argv: Sequence[str]) -> None:
@@ -252,7 +272,7 @@ def run(kernel: Kernel, seen: _Seen) -> None:
     except Exception as error:
         # Without our own frames: the user is shown the last lines.
         frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
-        traceback.print_exception(type(error), error, frames)
+        sys.excepthook(type(error), error, frames)
         sys.exit(1)
 
 
@@ -264,6 +284,8 @@ class _Seen:
 
     def __init__(self) -> None:
         sites = [path for path in sys.path if os.path.basename(path.rstrip("/")) in _SITE]
+        user = getattr(sys.modules.get("site"), "USER_SITE", None)
+        sites += [user] if user else []  # it may come to be
         paths = [sys.executable, os.path.realpath(sys.executable), *sites]
         self._states = {path: _state(path) for path in paths}
 
@@ -392,6 +414,7 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 def main(descriptor: int, preload: Sequence[str]) -> None:
     """Serve on the inherited socket; in a kernel, run it."""
     connection = socket.socket(fileno=descriptor)
+    _given.update(_environment_given())
     if _HAS_DIRECTORY:
         del sys.path[0]
     seen = _Seen()

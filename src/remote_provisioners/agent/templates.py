@@ -35,6 +35,8 @@ _MODULES = ("ipykernel_launcher", "ipykernel")
 _SCRIPT = "launch_ipykernel.py"
 #: Of one kernel, whatever the environment that it shares with others.
 _PRIVATE = re.compile("KERNEL_.*|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
+#: Read as a program starts, so a template must have it, were its value one kernel's own.
+_EARLY = re.compile("PYTHON.*|LD_.*")
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH = struct.Struct(">I")
 
@@ -60,7 +62,8 @@ def flags_of(argv: Sequence[str]) -> Optional[List[str]]:
     return flags if words and os.path.basename(words[0]) == _SCRIPT else None
 
 
-Key = Tuple[Tuple[str, ...], FrozenSet[Tuple[str, str]], Tuple[str, ...]]
+#: Program and flags, environment, directory, modules to preload.
+Key = Tuple[Tuple[str, ...], FrozenSet[Tuple[str, str]], str, Tuple[str, ...]]
 
 
 class Templates:
@@ -95,7 +98,12 @@ class Templates:
         if flags is None or not self._can_fork():
             return None
         shared = shared_part(command.environ, private)
-        key = ((command.argv[0], *flags), frozenset(shared.items()), tuple(preload))
+        cwd = "/"
+        if _is_relative(shared.get("PYTHONPATH", "")):
+            if waits:
+                return None  # its directory is not known yet
+            cwd = command.cwd
+        key = ((command.argv[0], *flags), frozenset(shared.items()), cwd, tuple(preload))
         for _ in range(2):  # the second time with a new one
             found = self._template(key, command.argv, shared)
             pid = await found.fork(command, flags, waits)
@@ -108,8 +116,8 @@ class Templates:
     def _template(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> Template:
         found = self._templates.pop(key, None)
         if found is None or found.over:
-            program, _, preload = key
-            found = Template(program, argv, environ, preload)
+            program, _, cwd, preload = key
+            found = Template(program, argv, environ, cwd, preload)
         self._templates[key] = found  # the last is the one used last
         for old in list(self._templates)[:-MOST_TEMPLATES]:
             if not self._templates[old].busy:
@@ -137,7 +145,16 @@ class Templates:
 
 def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str, str]:
     """What of an environment is not one kernel's own; `private` names more that is."""
-    return {k: v for k, v in environ.items() if k not in private and not _PRIVATE.fullmatch(k)}
+    return {
+        name: value
+        for name, value in environ.items()
+        if (name not in private or _EARLY.fullmatch(name)) and not _PRIVATE.fullmatch(name)
+    }
+
+
+def _is_relative(path: str) -> bool:
+    """Whether a PYTHONPATH means something else in another directory, as ``:/x`` does."""
+    return path != "" and not all(map(os.path.isabs, path.split(os.pathsep)))
 
 
 def _adopt_orphans() -> bool:
@@ -160,6 +177,7 @@ class Template:
         program: Sequence[str],
         kernel_argv: Sequence[str],
         environ: Mapping[str, str],
+        cwd: str,
         preload: Sequence[str],
     ) -> None:
         """Start it; it loads on its own. Raises OSError.
@@ -170,6 +188,7 @@ class Template:
         self._program = program[0]
         self._failed = ""
         self._failed_at = 0.0
+        self._has_forked = False
         self._loop = asyncio.get_running_loop()
         self._connection, theirs = socket.socketpair()
         self._connection.setblocking(False)
@@ -181,7 +200,7 @@ class Template:
             self._process = subprocess.Popen(
                 argv + (["-" * (missing - 1)] if missing > 0 else []),
                 env=dict(environ),
-                cwd="/",
+                cwd=cwd,
                 stdin=subprocess.PIPE,
                 stdout=None,  # the agent's log
                 pass_fds=[theirs.fileno()],
@@ -244,7 +263,11 @@ class Template:
             except (OSError, EOFError) as error:
                 if getattr(error, "errno", None) == errno.EBADF:
                     raise  # the start was given up, its GPUs are let go
-                self._fail("the template ended")
+                if self._has_forked:  # it was killed: for another it may be well
+                    self.stale = True
+                    self.close()
+                else:
+                    self._fail("the template ended")
                 return None
             finally:
                 os.close(log)
@@ -256,6 +279,7 @@ class Template:
         if answer["error"] is not None:
             os.waitpid(answer["pid"], 0)
             raise OSError(*answer["error"])
+        self._has_forked = True
         return int(answer["pid"])
 
     async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> Dict[str, Any]:

@@ -1,0 +1,333 @@
+"""Templates in a real agent, with an ipykernel of a few lines: quick, and on every Python here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_provisioners import bootstrap
+from remote_provisioners.agent.templates import MOST_TEMPLATES
+from remote_provisioners.transport.local import LocalTransport
+
+from ..conftest import eventually
+from ..unit.test_agent_on_old_python import FOUND, supported
+from . import test_agent
+
+LAUNCHER = """
+import json, os, socket, sys, time
+from ipykernel import kernelapp
+frame = sys._getframe()
+while frame.f_back:
+    frame = frame.f_back
+try:
+    import added
+except ImportError:
+    added = None
+descriptors = sorted(int(n) for n in os.listdir("/proc/self/fd") if int(n) > 2)
+report = {
+    "forked": frame.f_code.co_filename == "<stdin>",  # of which the template is
+    "version": kernelapp.VERSION,
+    "modules": sorted(sys.modules),
+    "environ": dict(os.environ),
+    "descriptors": len(descriptors) - 1,  # that of the listing
+    "same": [sys.version, sys.path, sys.argv[:1], sys.flags, getattr(sys, "orig_argv", [])[:-1]],
+    "added": added is not None,
+}
+with open(os.environ["KERNEL_REPORT"] + ".part", "w") as file:
+    json.dump(report, file)
+os.rename(file.name, os.environ["KERNEL_REPORT"])
+path, sockets = json.load(open(sys.argv[2]))["ip"], []
+for number in range(1, 6):
+    sockets.append(socket.socket(socket.AF_UNIX))
+    sockets[-1].bind("%s-%d" % (path, number))
+    sockets[-1].listen(1)
+time.sleep(300)
+"""
+KERNEL = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+
+class Environment:
+    """A venv with that ipykernel."""
+
+    def __init__(self, path: Path, python: str, *options: str) -> None:
+        argv = [python, "-m", "venv", "--without-pip", *options, str(path)]
+        subprocess.run(argv, check=True)
+        self.python = str(path / "bin/python")
+        (self.site,) = path.glob("lib/python*/site-packages")
+        for directory in ("ipykernel", "__pycache__"):  # to be made later would be a change
+            (self.site / directory).mkdir()
+        self.write("ipykernel/__init__", "")
+        self.write("ipykernel/kernelapp", "VERSION = 1")
+        self.write("ipykernel_launcher", LAUNCHER)
+
+    def write(self, module: str, text: str) -> None:
+        (self.site / f"{module}.py").write_text(text)
+
+
+class Agent:
+    """An agent, and what its kernels say of themselves."""
+
+    def __init__(self, path: str, server: test_agent.Server, reports: Path) -> None:
+        self._log = Path(path).with_name("agent.log")
+        self.pid: int = server.hello["pid"]
+        self._server = server
+        self._reports = reports
+        self._count = 0
+
+    async def start(self, python: str, *flags: str, execute: bool = False, **fields: Any) -> Any:
+        """Start a kernel; what it says."""
+        self._count += 1
+        report = self._reports / f"report{self._count}"
+        argv = [*(["env", python] if execute else ["python"]), *flags, *KERNEL]
+        request_env = {"KERNEL_REPORT": str(report)}
+        kernel = f"k{self._count}"
+        answer = await self._server.start(
+            kernel, argv, python=python, request_env=request_env, **fields
+        )
+        await self._server.until(report.exists)
+        await self._server.until(lambda: kernel in self._server.kernels("listening"))
+        return {"pid": answer["pid"], **json.loads(report.read_text())}
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def remove(self) -> None:
+        """Remove what it has left behind when it was killed."""
+        own = self._log.parent.parent
+        shutil.rmtree(own)
+        for counted in own.parent.glob(f"{own.name}-*.kernels"):
+            counted.unlink()
+
+    @property
+    def templates(self) -> list[int]:
+        """The processes of templates: they read their program from standard input."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                argv = (entry / "cmdline").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if b"-" in argv and parent == self.pid:
+                    found.append(int(entry.name))
+        return found
+
+
+@contextlib.asynccontextmanager
+async def agent(reports: Path) -> AsyncIterator[Agent]:
+    path = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+    async with test_agent.servers("a", path=path) as (server,):
+        yield Agent(path, server, reports)
+
+
+def run(body: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(body, 60))
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    return Environment(tmp_path / "venv", sys.executable)
+
+
+def flags_of(version: str) -> list[list[str]]:
+    safe_path = [["-P"]] if tuple(map(int, version.split("."))) >= (3, 11) else []
+    return [[], ["-I"], ["-E", "-s"], ["-uO", "-X", "dev", "-Wignore"], *safe_path]
+
+
+@pytest.mark.parametrize("version", [v for v in FOUND if supported(v)])
+def test_every_python_forks_what_it_would_execute(version: str, tmp_path: Path) -> None:
+    python = Environment(tmp_path / "venv", FOUND[version]).python
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            for flags in flags_of(version):
+                forked = await here.start(python, *flags)
+                executed = await here.start(python, *flags, execute=True)
+                assert (forked["forked"], executed["forked"]) == (True, False), here.log
+                for name in ("same", "descriptors"):
+                    assert forked[name] == executed[name]
+
+    run(body())
+
+
+# -- freshness -----------------------------------------------------------------------------
+
+
+def test_a_changed_environment_has_a_new_template(environment: Environment, tmp_path: Path) -> None:
+    python = Path(environment.python)
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+
+            async def start() -> tuple[Any, list[int]]:
+                started = await here.start(environment.python)
+                assert started["forked"], here.log
+                return started, here.templates
+
+            first, template = await start()
+            assert (await start())[1] == template
+            environment.write("ipykernel/kernelapp", "VERSION = 2 + 0")
+            second, changed = await start()
+            assert (first["version"], second["version"]) == (1, 2)
+            assert not set(template) & set(changed)
+            environment.write("added", "")
+            third, installed = await start()
+            assert (second["added"], third["added"]) == (False, True)
+            assert not set(installed) & set(changed)
+            program = os.path.realpath(python)
+            python.unlink()
+            shutil.copy2(program, python)
+            assert not set((await start())[1]) & set(installed)
+            assert here.log.count("has changed") == 3
+
+    run(body())
+
+
+def test_a_first_package_of_the_user_is_seen(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv", sys.executable, "--system-site-packages")
+    env = {"PYTHONUSERBASE": str(tmp_path / "user")}
+    site = "site.getusersitepackages()"
+    asked = subprocess.check_output(
+        [environment.python, "-c", f"import site; print({site})"], env={**os.environ, **env}
+    )
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            assert not (await here.start(environment.python, env=env))["added"]
+            user = Path(asked.decode().strip())
+            user.mkdir(parents=True)
+            (user / "added.py").touch()
+            after = await here.start(environment.python, env=env)
+            assert (after["added"], after["forked"]) == (True, True)
+
+    run(body())
+
+
+def test_another_hook_is_another_template(environment: Environment, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            for value in ("1", "2"):
+                started = await here.start(environment.python, hook=f"export HOOKED={value}")
+                assert (started["environ"]["HOOKED"], started["forked"]) == (value, True)
+            assert len(here.templates) == 2
+
+    run(body())
+
+
+def test_templates_not_used_any_more_end(environment: Environment, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            for number in range(MOST_TEMPLATES + 2):
+                started = await here.start(environment.python, env={"NUMBER": str(number)})
+                assert started["forked"]
+                assert len(here.templates) == min(number + 1, MOST_TEMPLATES)
+
+    run(body())
+
+
+# -- ends ----------------------------------------------------------------------------------
+
+
+def test_a_killed_template_is_replaced(environment: Environment, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            kernel = await here.start(environment.python)
+            for _ in range(2):
+                (template,) = here.templates
+                os.kill(template, signal.SIGKILL)
+                assert (await here.start(environment.python))["forked"], here.log
+            os.kill(kernel["pid"], 0)
+
+    run(body())
+
+
+def test_a_template_killed_during_a_start(environment: Environment, tmp_path: Path) -> None:
+    environment.write("ipykernel/kernelapp", "VERSION = 1\nimport time; time.sleep(0.5)")
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            starting = asyncio.ensure_future(here.start(environment.python))
+            while not here.templates:
+                await asyncio.sleep(0.01)
+            os.kill(here.templates[0], signal.SIGKILL)
+            assert not (await starting)["forked"]
+            assert "executed: it ended" in here.log
+
+    run(body())
+
+
+def test_templates_end_with_a_killed_agent(environment: Environment, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            kernel = await here.start(environment.python, preload=["no_such_module"])
+            (template,) = here.templates
+            os.kill(here.pid, signal.SIGKILL)
+            eventually(lambda: not Path(f"/proc/{template}").exists())
+            os.kill(kernel["pid"], signal.SIGKILL)
+        here.remove()
+
+    run(body())
+
+
+# -- preload -------------------------------------------------------------------------------
+
+
+def test_preload(environment: Environment, tmp_path: Path) -> None:
+    environment.write("good", "")
+    environment.write(
+        "threads",
+        "import threading as t, time\nt.Thread(target=time.sleep, args=[60], daemon=True).start()",
+    )
+    environment.write("raises", "raise RuntimeError('not here')")
+    environment.write("ends", "import sys; sys.exit('the end')")
+    names = ["threads", "raises", "ends", "missing", "good"]
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            while (
+                "good"
+                not in (started := await here.start(environment.python, preload=names))["modules"]
+            ):
+                assert started["forked"]
+            assert not set(names[:-1]) & set(started["modules"])
+            for name, why in (
+                ("threads", "it starts 1 threads on import"),
+                ("raises", "RuntimeError: not here"),
+                ("ends", "SystemExit: the end"),
+                ("missing", "ModuleNotFoundError: No module named 'missing'"),
+            ):
+                assert f"preload: {name} is left out: {why}\n" in here.log
+            assert "good is" not in here.log
+
+    run(body())
+
+
+def test_a_slow_module_keeps_nobody_waiting(environment: Environment, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    environment.write(
+        "slow", f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    )
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            executed = await here.start(environment.python, execute=True)
+            for _ in range(3):
+                started = await here.start(environment.python, preload=["slow"])
+                assert (started["forked"], "slow" in started["modules"]) == (True, False)
+                assert started["descriptors"] == executed["descriptors"]
+            go.touch()
+            while "slow" not in (await here.start(environment.python, preload=["slow"]))["modules"]:
+                pass  # while those of before run on
+            assert "does not answer" not in here.log
+
+    run(body())
