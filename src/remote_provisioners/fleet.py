@@ -211,20 +211,27 @@ class Fleet:
         """Start the kernel again, on its host, with its endpoints."""
         await kernel.launch(request, self._response)
 
-    async def adopt(
-        self, kernel_id: str, spec: HostSpec, connection: Mapping[str, Any], grace: float
+    async def expect(
+        self, kernel_id: str, spec: HostSpec, info: Mapping[str, Any], grace: float
     ) -> RemoteKernel:
-        """Take charge of a kernel that an earlier process left running.
+        """A kernel that an earlier process left running, with its endpoints open here already.
 
-        Raises HostError, KernelLostError.
+        `info`: its `host_connection`, `pid` and `owner`. RemoteKernel.claim and settle look for it.
         """
         kernel = await self._new_kernel(kernel_id, spec, grace)
-        try:
-            await kernel.adopt(connection)
-        except BaseException:
-            self._close(kernel)
-            raise
+        kernel.expect(info["host_connection"], info.get("pid"), info.get("owner", ""))
         return kernel
+
+    async def look_at(self, kernel_id: str, spec: HostSpec, grace: float) -> RemoteKernel:
+        """A kernel that stays another process's; RemoteKernel.claim and settle look for it."""
+        kernel = await self._new_kernel(kernel_id, spec, grace)
+        kernel.look_at()
+        return kernel
+
+    def let_go(self, kernel: RemoteKernel) -> None:
+        """The kernel goes on, without us: whoever has its record may come for it."""
+        kernel.host.leave_running(kernel)
+        self._close(kernel)
 
     async def end(self, kernel: RemoteKernel) -> None:
         """The kernel is no longer wanted: end it if it runs, remove all that was its."""
@@ -236,6 +243,8 @@ class Fleet:
         for table in self._tables.values():
             if table.refreshing is not None:
                 table.refreshing.cancel()
+        for kernel in [k for k in self._kernels if k.stays and not k.life.over]:
+            kernel.host.leave_running(kernel)
         # The hosts first: it is they who end the kernels, and that must not wait for files here.
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
         for kernel in list(self._kernels):

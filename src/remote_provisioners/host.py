@@ -105,6 +105,8 @@ class Host:
         self.load: Load | None = None
         #: To be ended when the host is back.
         self._unwanted: set[str] = set()
+        #: To go on without us.
+        self._left_running: set[str] = set()
         self._told: set[asyncio.Task[Message]] = set()
         #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
         self._owner = secrets.token_hex(8)
@@ -196,6 +198,11 @@ class Host:
         )
         self.on_change()
 
+    @property
+    def owner(self) -> str:
+        """What names us to the agent."""
+        return self._owner
+
     def tell(self, op: str, kernel_id: str) -> None:
         """Say something of a kernel to the agent, if it can be reached; nobody waits for it."""
         if self._link is not None:
@@ -227,10 +234,20 @@ class Host:
         there = f"{link.agent['directory']}/response-{link.token}"
         return await link.transport.expose(local_path, there)
 
+    def remember(self, kernel: Resident) -> None:
+        """`kernel` is ours to watch."""
+        self.kernels[kernel.kernel_id] = kernel
+        self._left_running.discard(kernel.kernel_id)
+
     def forget(self, kernel: Resident) -> None:
         """`kernel` is no longer ours to watch."""
         if self.kernels.get(kernel.kernel_id) is kernel:
             del self.kernels[kernel.kernel_id]
+
+    def leave_running(self, kernel: Resident) -> None:
+        """`kernel` is not to end with this process."""
+        self.forget(kernel)
+        self._left_running.add(kernel.kernel_id)
 
     async def end(self, kernel: Resident) -> None:
         """End `kernel` if it runs and remove its files, now or when the host is back."""
@@ -258,7 +275,8 @@ class Host:
         link, self._link = self._link, None
         if link is not None:
             with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
-                await asyncio.wait_for(link.channel.request("leave"), 2)
+                kept = sorted(self._left_running)
+                await asyncio.wait_for(link.channel.request("leave", keep=kept), 2)
             link.channel.close()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(link.transport.close(), 2)
@@ -325,8 +343,10 @@ class Host:
         known = {described["kernel_id"]: described for described in link.agent["kernels"]}
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(known.get(kernel.kernel_id))
+        # What others started, and we were to take charge of, is unwanted and not among the known.
+        unwanted = (known.keys() - self._left_running) | self._unwanted
         self._unwanted.clear()
-        for kernel_id in known.keys() - self.kernels.keys():
+        for kernel_id in unwanted - self.kernels.keys():
             self.tell("forget", kernel_id)
         self.on_change()
 

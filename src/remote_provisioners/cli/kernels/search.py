@@ -1,0 +1,51 @@
+"""What the commands have in common that look for kernels on the configured hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from ...io_thread import close_io_thread, io_thread
+from ..command import Command, Text
+from ..configured import ConfiguredHost, configured_hosts
+from ..hosts.survey import Survey
+from .found import FoundKernel
+
+
+class SearchCommand(Command):
+    """`work` runs on an event loop; the connections are closed when it has ended."""
+
+    aliases = Command.aliases | {"host": "SearchCommand.host"}
+    reads_hosting_config = True
+
+    host = Text(help="Look on this host only; it need not be configured.").tag(config=True)
+
+    def run(self) -> int:
+        return asyncio.run(self._run())
+
+    async def _run(self) -> int:
+        try:
+            return await self.work()
+        finally:
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.to_thread(close_io_thread)  # tells the agents that we leave
+
+    async def work(self) -> int:
+        """Do it. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
+        raise NotImplementedError
+
+    async def search(self, hosts: Sequence[str] = ()) -> tuple[list[FoundKernel], list[str]]:
+        """The kernels on these hosts, or on all; and who could not be asked, and why."""
+        names = [*hosts, self.host] if self.host else hosts
+        return await io_thread().call(_search(configured_hosts(self, names)))
+
+
+async def _search(places: Sequence[ConfiguredHost]) -> tuple[list[FoundKernel], list[str]]:
+    specs = {place.host.name: place.host for place in reversed(places)}
+    found, failures = [], []
+    for status in await Survey(places, again=False).look():
+        found += [FoundKernel(specs[status.host], kernel) for kernel in status.kernels]
+        if not status.up:
+            failures.append(f"{status.host}: {status.error}")
+    return found, failures
