@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .address import HostAddress
+from .bootstrap import agent_version
 from .errors import (
     AgentError,
     ConfigurationError,
@@ -49,6 +50,9 @@ class Fleet:
 
     def __init__(self) -> None:
         self.hosts: dict[HostAddress, Host] = {}
+        #: By the directories of their agents, of other versions of ours, that have kernels still.
+        self._former: dict[tuple[HostAddress, str], Host] = {}
+        self._parting: set[asyncio.Task[None]] = set()
         self._kernels: set[RemoteKernel] = set()
         #: Kernels by the name of their host, starts in flight counted.
         self._counts: Counter[str] = Counter()
@@ -66,6 +70,15 @@ class Fleet:
             host.on_change = lambda: self._host_changed(host)
         host.python = spec.python or host.python
         return host
+
+    def host_with(self, spec: HostSpec, directory: str) -> Host:
+        """The host, by its agent in this directory: an earlier version's keeps its kernels."""
+        if not directory or directory.rpartition("/")[2] == agent_version():
+            return self.host(spec)
+        key = spec.address, directory
+        if key not in self._former:
+            self._former[key] = Host(spec.address, directory)
+        return self._former[key]
 
     # -- starts -----------------------------------------------------------------------------
 
@@ -216,15 +229,18 @@ class Fleet:
     ) -> RemoteKernel:
         """A kernel that an earlier process left running, with its endpoints open here already.
 
-        `info`: its `host_connection`, `pid` and `owner`. RemoteKernel.claim and settle look for it.
+        `info`: its `host_connection`, `pid`, `owner` and `agent`. RemoteKernel.claim and settle
+        look for it.
         """
-        kernel = await self._new_kernel(kernel_id, spec, grace)
+        kernel = await self._new_kernel(kernel_id, spec, grace, info.get("agent", ""))
         kernel.expect(info["host_connection"], info.get("pid"), info.get("owner", ""))
         return kernel
 
-    async def look_at(self, kernel_id: str, spec: HostSpec, grace: float) -> RemoteKernel:
+    async def look_at(
+        self, kernel_id: str, spec: HostSpec, agent: str, grace: float
+    ) -> RemoteKernel:
         """A kernel that stays another process's; RemoteKernel.claim and settle look for it."""
-        kernel = await self._new_kernel(kernel_id, spec, grace)
+        kernel = await self._new_kernel(kernel_id, spec, grace, agent)
         kernel.look_at()
         return kernel
 
@@ -246,15 +262,18 @@ class Fleet:
         for kernel in [k for k in self._kernels if k.stays and not k.life.over]:
             kernel.host.leave_running(kernel)
         # The hosts first: it is they who end the kernels, and that must not wait for files here.
-        await asyncio.gather(*(host.close() for host in self.hosts.values()))
+        hosts = [*self.hosts.values(), *self._former.values()]
+        await asyncio.gather(*(host.close() for host in hosts), *self._parting)
         for kernel in list(self._kernels):
             self._close(kernel)
         await self._response.close()
         self._sockets.remove()
 
-    async def _new_kernel(self, kernel_id: str, spec: HostSpec, grace: float) -> RemoteKernel:
+    async def _new_kernel(
+        self, kernel_id: str, spec: HostSpec, grace: float, agent: str = ""
+    ) -> RemoteKernel:
         """A kernel that is counted on its host, with its endpoints open."""
-        host = self.host(spec)
+        host = self.host_with(spec, agent)
         keep = _KEEP_AFTER_GRACE_SECONDS + 2 * grace
         name = secrets.token_hex(4)
         forward = Forward(self._sockets.path, name, kernel_id, host.open_link, keep)
@@ -279,6 +298,16 @@ class Fleet:
             kernel.host.forget(kernel)
             kernel.forward.close()
             self._count(kernel.spec, -1)
+            self._part(kernel.host)
+
+    def _part(self, host: Host) -> None:
+        """An agent of another version is left when we have no kernel there: it ends itself."""
+        key = host.address, host.directory
+        if self._former.get(key) is host and not host.kernels:
+            del self._former[key]
+            task = asyncio.ensure_future(host.close())
+            self._parting.add(task)
+            task.add_done_callback(self._parting.discard)
 
     # -- what changes in the tables ---------------------------------------------------------
 

@@ -21,6 +21,7 @@ from .dial import Dialer
 from .errors import (
     ForwardingError,
     HostError,
+    KernelLostError,
     RemoteProvisionerError,
     UnreachableError,
     forwarding_advice,
@@ -92,8 +93,12 @@ class Host:
     cannot be used is set aside: `trouble` says why, and it is tried again in the background.
     """
 
-    def __init__(self, address: HostAddress) -> None:
+    def __init__(self, address: HostAddress, directory: str = "") -> None:
+        """`directory`: that of an agent of another version, which has kernels of ours."""
         self.address = address
+        self.former = bool(directory)
+        #: Where our agent is on the host, once it is known.
+        self.directory = directory
         self.name = str(address)
         #: The interpreter to start the agent with, when there is none.
         self.python = ""
@@ -306,12 +311,17 @@ class Host:
     async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Message]:
         python = self.python or "python3"
         for last_try in (False, True):
-            path = await find_or_start_agent(opened, python, self.name)
+            path = f"{self.directory}/agent.sock"
+            if not self.former:
+                path = await find_or_start_agent(opened, python, self.name)
             channel = AgentChannel(self.name, self._on_event)
             try:
                 await opened.open(path, lambda channel=channel: channel)  # type: ignore[misc]
                 return channel, await channel.request("hello", owner=self._owner)
             except (ConnectionError, UnreachableError) as error:
+                if self.former:
+                    text = f"its agent, of another version, is gone from {self.directory}"
+                    raise KernelLostError(text, host=self.name) from None
                 # The agent that was found may have ended itself, idle, at this very moment.
                 if last_try:
                     raise self._not_let_through(error) from None
@@ -334,9 +344,13 @@ class Host:
         if error is not None:
             if isinstance(error, HostError):
                 self.set_aside(error, time.monotonic() - self._began > _SILENT_SECONDS)
+            elif isinstance(error, KernelLostError):
+                for kernel in list(self.kernels.values()):
+                    kernel.on_reconnected(None)
             return
         link = self._link = task.result()
         self._lost = False
+        self.directory = link.agent["directory"]
         self._clear()
         self._watcher = asyncio.ensure_future(self._watch(link))
         self._report(link.agent["load"])

@@ -276,6 +276,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             info["pid"] = kernel.pid
             info["host_connection"] = kernel.connection
             info["owner"] = kernel.owner
+            info["agent"] = kernel.host.directory
             request = self._request
             if request is not None:
                 info["launch"] = {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}
@@ -338,15 +339,12 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
 
     @staticmethod
     async def _replay(kernel: RemoteKernel) -> None:
-        replay = getattr(kernel.forward, "replay", None)
-        if replay is None:
-            return
         # The manager's own clients (control, and iopub to see what the kernel does) come first.
         for _ in range(100):
-            if len(getattr(kernel.forward, "clients", "12")) >= 2:
+            if len(kernel.forward.clients) >= 2:
                 break
             await asyncio.sleep(0.01)
-        replay()
+        kernel.forward.replay()
 
     async def let_go(self) -> None:
         """Leave the kernel running, for another process to take charge of; ours no more."""

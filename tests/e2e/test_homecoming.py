@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -11,9 +13,11 @@ from typing import Any
 
 import pytest
 
+import remote_provisioners
+
 from ..conftest import InstallSpec, be_client
 from ..rig import Rig
-from .applications import WHERE, Applications, Server, eventually, kernels_on
+from .applications import WHERE, Applications, Server, agents_on, eventually, kernels_on
 
 
 @pytest.fixture
@@ -253,6 +257,38 @@ def test_a_host_that_cannot_be_reached_when_the_server_comes_back(
         texts = [reply["content"].get("text") for reply in channels.replies(request)]
         assert "1\n" in texts
         eventually(lambda: state(server, first) == "idle")
+
+
+def test_a_server_that_was_upgraded(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    """The agent of the earlier version keeps its kernels, and ends with the last of them."""
+    package = Path(remote_provisioners.__file__).parent
+    earlier = applications.directory / "earlier"
+    shutil.copytree(package, earlier / package.name)
+    with (earlier / package.name / "agent" / "main.py").open("a") as file:
+        file.write("# as it was\n")
+    install_spec(targets[0])
+    server = applications.server("server", PYTHONPATH=str(earlier))
+    kernel = server.start_kernel()
+    place = server.run(kernel, f"kept = 1; {WHERE}")
+    kill(server)
+    server = applications.server("server")
+    new = server.start_kernel()
+    assert len(agents_on(rig.hosts[0])) == 2
+    assert server.run(kernel, f"print(kept); {WHERE}") == f"1\n{place}"
+    listing = applications.jupyter("remote", "kernels", "--json", f"--host={targets[0]}")
+    assert listing.wait() == 0
+    found = {k["id"]: k["state"] for k in json.loads(listing.output)["kernels"]}
+    assert found == dict.fromkeys((kernel, new), "in use")
+    assert server.ask("POST", f"/api/kernels/{kernel}/restart")[0] == 200
+    kill(server)
+    server = applications.server("server")  # which finds one with each agent
+    for found_again in (kernel, new):
+        assert server.run(found_again, "print(6 * 7)") == "42\n"
+    assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+    eventually(lambda: len(agents_on(rig.hosts[0])) == 1)
+    assert server.run(new, "print(6 * 7)") == "42\n"
 
 
 SCRIPT = """

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Dict, Set
+from typing import Any, Dict, List, Set
 
 from . import descriptors, doctor, resources
 from .hook import Environments
@@ -235,7 +235,7 @@ class Agent:
             }
 
         return {
-            "agent": {**self._identity, "since": self._since},
+            "agent": {**self._identity, "since": self._since, "others": self._other_agents()},
             "load": self._load.snapshot(),
             "kernels": [
                 {
@@ -245,6 +245,12 @@ class Agent:
                 for kernel in self.kernels.values()
             ],
         }
+
+    def _other_agents(self) -> List[str]:
+        """The directories of this user's agents of other versions."""
+        parent = os.path.dirname(self.directory)
+        places = [os.path.join(parent, name) for name in os.listdir(parent)]
+        return sorted(p for p in places if p != self.directory and _answers(p + "/agent.sock"))
 
     async def op_leave(self, peer: Peer, request: Message) -> Message:
         """The server goes for good: end its kernels, and the agent too if nothing is left.
@@ -446,3 +452,9 @@ class Agent:
             self._drop(kernel)
         self._warm.close()
         self._templates.close()
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens on the socket `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0

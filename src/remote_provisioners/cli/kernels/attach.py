@@ -59,7 +59,8 @@ class AttachApp(SearchCommand):
 
 async def _attach(found: FoundKernel) -> RemoteKernel:
     """Raises HostError, KernelLostError."""
-    kernel = await (await fleet()).look_at(found.kernel_id, found.host, _GRACE_SECONDS)
+    hosts = await fleet()
+    kernel = await hosts.look_at(found.kernel_id, found.host, found.agent, _GRACE_SECONDS)
     await kernel.claim()
     kernel.keep_attached()
     return kernel

@@ -30,6 +30,8 @@ class FoundKernel:
 
     host: HostSpec
     described: Mapping[str, Any] = field(repr=False)
+    #: The directory of its agent, "" where that is of our version.
+    agent: str = ""
 
     @property
     def kernel_id(self) -> str:

@@ -34,6 +34,6 @@ class LogsApp(SearchCommand):
 
 
 async def _output(kernel: FoundKernel) -> str:
-    host = (await fleet()).host(kernel.host)
+    host = (await fleet()).host_with(kernel.host, kernel.agent)
     answer = await host.request("output", kernel_id=kernel.kernel_id)
     return str(answer["output"])

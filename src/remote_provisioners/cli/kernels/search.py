@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
+from ...errors import RemoteProvisionerError
+from ...fleet import fleet
+from ...inventory import HostSpec
 from ...io_thread import close_io_thread, io_thread
 from ..command import Command, Text
 from ..configured import ConfiguredHost, configured_hosts
@@ -43,9 +46,25 @@ class SearchCommand(Command):
 
 async def _search(places: Sequence[ConfiguredHost]) -> tuple[list[FoundKernel], list[str]]:
     specs = {place.host.name: place.host for place in reversed(places)}
-    found, failures = [], []
+    found: list[FoundKernel] = []
+    failures: list[str] = []
     for status in await Survey(places, again=False).look():
-        found += [FoundKernel(specs[status.host], kernel) for kernel in status.kernels]
+        host = specs[status.host]
+        found += [FoundKernel(host, kernel) for kernel in status.kernels]
+        for directory in status.agent.get("others", ()):
+            found += await _of_another_version(host, directory, failures)
         if not status.up:
             failures.append(f"{status.host}: {status.error}")
     return found, failures
+
+
+async def _of_another_version(
+    host: HostSpec, directory: str, failures: list[str]
+) -> list[FoundKernel]:
+    """The kernels of an agent that an earlier or a later version of ours has started."""
+    try:
+        status = await (await fleet()).host_with(host, directory).request("status")
+    except RemoteProvisionerError as error:
+        failures.append(f"{host.name}: the agent in {directory}: {error.message}")
+        return []
+    return [FoundKernel(host, kernel, directory) for kernel in status["kernels"]]

@@ -72,7 +72,7 @@ class StopApp(SearchCommand):
 
 async def _end(kernel: FoundKernel) -> None:
     """End it politely, then firmly. Raises HostError."""
-    host = (await fleet()).host(kernel.host)
+    host = (await fleet()).host_with(kernel.host, kernel.agent)
     told = await host.request("signal", kernel_id=kernel.kernel_id, signum=signal.SIGTERM)
     deadline = asyncio.get_running_loop().time() + _TERMINATE_SECONDS
     while told["delivered"] and asyncio.get_running_loop().time() < deadline:
