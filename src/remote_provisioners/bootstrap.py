@@ -40,6 +40,11 @@ def _archive() -> tuple[bytes, bytes, str]:
     return bootstrap, packed, hashlib.sha256(bootstrap + packed).hexdigest()
 
 
+def agent_version() -> str:
+    """The name of our agent's directory on every host."""
+    return _archive()[2][:12]
+
+
 async def find_or_start_agent(transport: Transport, python: str, host: str) -> str:
     """The path of the agent's socket on the host. Raises AgentError."""
     bootstrap, archive, digest = _archive()

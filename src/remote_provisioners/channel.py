@@ -12,13 +12,17 @@ from .errors import (
     AgentError,
     GpusTakenError,
     HostError,
+    KernelLostError,
     KernelStartError,
+    KernelTakenError,
     RemoteProvisionerError,
     UnreachableError,
 )
 
 #: Codes of the agent (agent/kernel.py) for which the host is to blame, not the kernel.
 _HOST_ERRORS: dict[str, type[HostError]] = {"host-full": AgentError, "no-gpus": GpusTakenError}
+#: Of a kernel that was started before.
+_LOST_ERRORS = {"no-kernel": KernelLostError, "taken": KernelTakenError}
 
 
 class AgentChannel(asyncio.Protocol):
@@ -36,8 +40,8 @@ class AgentChannel(asyncio.Protocol):
     async def request(self, op: str, **fields: Any) -> Message:
         """Ask, and return the result.
 
-        Raises KernelStartError or AgentError for what the agent refuses, UnreachableError when
-        the connection is lost before the answer.
+        Raises KernelStartError, KernelLostError or AgentError for what the agent refuses,
+        UnreachableError when the connection is lost before the answer.
         """
         if self._transport is None:
             raise UnreachableError("the connection to the agent is gone", host=self._host)
@@ -96,6 +100,8 @@ def _translate(error: dict[str, str], host: str) -> RemoteProvisionerError:
     code, message = error.get("code", ""), error.get("message", "")
     if code in _HOST_ERRORS:
         return _HOST_ERRORS[code](message, host=host)
+    if code in _LOST_ERRORS:
+        return _LOST_ERRORS[code](message, host=host)
     if code == "hook-failed":
         return KernelStartError(f"the environment hook failed: {message}", host=host)
     return KernelStartError(message, host=host)

@@ -11,10 +11,11 @@ import os
 import sys
 from typing import Any
 
-from traitlets import Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
+from traitlets import Bool, Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
 from traitlets.config import Configurable
 
 from .address import HostAddress, parse_address
+from .agent.lease import LEASE_SECONDS
 from .errors import ConfigurationError
 from .inventory import HostSpec, Inventory, check_modules, read_inventory
 from .launch import parse_port_range
@@ -56,6 +57,10 @@ class Count(_FromEnvironment, Int[int, Any]):
 
 class Mebibytes(_FromEnvironment, Float[float, Any]):
     """A number of MiB."""
+
+
+class Flag(_FromEnvironment, Bool[bool, Any]):
+    """Yes or no: ``true``, ``false``, ``1``, ``0``."""
 
 
 class Names(_FromEnvironment, List[Any]):
@@ -159,6 +164,20 @@ class RemoteProvisionerConfigMixin(Configurable):
         how much.""",
     ).tag(config=True)
 
+    lease = Seconds(
+        LEASE_SECONDS,
+        help="""Seconds for which a kernel lives on without its server: after the server was
+        killed, or while it cannot reach the host. Then the host ends it. 4 days, a long weekend,
+        by default.""",
+    ).tag(config=True)
+
+    leave_kernels_running = Flag(
+        False,
+        help="""Whether kernels stay when their server is stopped on purpose (a signal, the
+        Shut Down button), to be found again by the next one within their lease. False: they are
+        ended, as Jupyter does. One that is shut down by itself is always ended.""",
+    ).tag(config=True)
+
     python = TextByHost(
         default_value="",
         help="""The interpreter on the hosts that `python` in a kernelspec's argv stands for and
@@ -199,7 +218,7 @@ class RemoteProvisionerConfigMixin(Configurable):
             load_balancer(self.load_balancing_algorithm)
             parse_port_range(self.port_range)
             self.inventory()
-            for name in ("launch_timeout", "network_grace"):
+            for name in ("launch_timeout", "network_grace", "lease"):
                 seconds = getattr(self, name)
                 if not 0 < seconds < float("inf"):
                     raise ConfigurationError(

@@ -112,3 +112,9 @@ class KernelLostError(RemoteProvisionerError):
     """A kernel that was to be found again is not there."""
 
     status = 410
+
+
+class KernelTakenError(KernelLostError):
+    """A kernel that was to be found again has another server by now."""
+
+    status = 409

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .address import HostAddress
+from .bootstrap import agent_version
 from .errors import (
     AgentError,
     ConfigurationError,
@@ -49,6 +50,9 @@ class Fleet:
 
     def __init__(self) -> None:
         self.hosts: dict[HostAddress, Host] = {}
+        #: By the directories of their agents, of other versions of ours, that have kernels still.
+        self._former: dict[tuple[HostAddress, str], Host] = {}
+        self._parting: set[asyncio.Task[None]] = set()
         self._kernels: set[RemoteKernel] = set()
         #: Kernels by the name of their host, starts in flight counted.
         self._counts: Counter[str] = Counter()
@@ -66,6 +70,15 @@ class Fleet:
             host.on_change = lambda: self._host_changed(host)
         host.python = spec.python or host.python
         return host
+
+    def host_with(self, spec: HostSpec, directory: str) -> Host:
+        """The host, by its agent in this directory: an earlier version's keeps its kernels."""
+        if not directory or directory.rpartition("/")[2] == agent_version():
+            return self.host(spec)
+        key = spec.address, directory
+        if key not in self._former:
+            self._former[key] = Host(spec.address, directory)
+        return self._former[key]
 
     # -- starts -----------------------------------------------------------------------------
 
@@ -211,20 +224,30 @@ class Fleet:
         """Start the kernel again, on its host, with its endpoints."""
         await kernel.launch(request, self._response)
 
-    async def adopt(
-        self, kernel_id: str, spec: HostSpec, connection: Mapping[str, Any], grace: float
+    async def expect(
+        self, kernel_id: str, spec: HostSpec, info: Mapping[str, Any], grace: float
     ) -> RemoteKernel:
-        """Take charge of a kernel that an earlier process left running.
+        """A kernel that an earlier process left running, with its endpoints open here already.
 
-        Raises HostError, KernelLostError.
+        `info`: its `host_connection`, `pid`, `owner` and `agent`. RemoteKernel.claim and settle
+        look for it.
         """
-        kernel = await self._new_kernel(kernel_id, spec, grace)
-        try:
-            await kernel.adopt(connection)
-        except BaseException:
-            self._close(kernel)
-            raise
+        kernel = await self._new_kernel(kernel_id, spec, grace, info.get("agent", ""))
+        kernel.expect(info["host_connection"], info.get("pid"), info.get("owner", ""))
         return kernel
+
+    async def look_at(
+        self, kernel_id: str, spec: HostSpec, agent: str, grace: float
+    ) -> RemoteKernel:
+        """A kernel that stays another process's; RemoteKernel.claim and settle look for it."""
+        kernel = await self._new_kernel(kernel_id, spec, grace, agent)
+        kernel.look_at()
+        return kernel
+
+    def let_go(self, kernel: RemoteKernel) -> None:
+        """The kernel goes on, without us: whoever has its record may come for it."""
+        kernel.host.leave_running(kernel)
+        self._close(kernel)
 
     async def end(self, kernel: RemoteKernel) -> None:
         """The kernel is no longer wanted: end it if it runs, remove all that was its."""
@@ -236,16 +259,21 @@ class Fleet:
         for table in self._tables.values():
             if table.refreshing is not None:
                 table.refreshing.cancel()
+        for kernel in [k for k in self._kernels if k.stays and not k.life.over]:
+            kernel.host.leave_running(kernel)
         # The hosts first: it is they who end the kernels, and that must not wait for files here.
-        await asyncio.gather(*(host.close() for host in self.hosts.values()))
+        hosts = [*self.hosts.values(), *self._former.values()]
+        await asyncio.gather(*(host.close() for host in hosts), *self._parting)
         for kernel in list(self._kernels):
             self._close(kernel)
         await self._response.close()
         self._sockets.remove()
 
-    async def _new_kernel(self, kernel_id: str, spec: HostSpec, grace: float) -> RemoteKernel:
+    async def _new_kernel(
+        self, kernel_id: str, spec: HostSpec, grace: float, agent: str = ""
+    ) -> RemoteKernel:
         """A kernel that is counted on its host, with its endpoints open."""
-        host = self.host(spec)
+        host = self.host_with(spec, agent)
         keep = _KEEP_AFTER_GRACE_SECONDS + 2 * grace
         name = secrets.token_hex(4)
         forward = Forward(self._sockets.path, name, kernel_id, host.open_link, keep)
@@ -270,6 +298,16 @@ class Fleet:
             kernel.host.forget(kernel)
             kernel.forward.close()
             self._count(kernel.spec, -1)
+            self._part(kernel.host)
+
+    def _part(self, host: Host) -> None:
+        """An agent of another version is left when we have no kernel there: it ends itself."""
+        key = host.address, host.directory
+        if self._former.get(key) is host and not host.kernels:
+            del self._former[key]
+            task = asyncio.ensure_future(host.close())
+            self._parting.add(task)
+            task.add_done_callback(self._parting.discard)
 
     # -- what changes in the tables ---------------------------------------------------------
 

@@ -21,6 +21,7 @@ from .dial import Dialer
 from .errors import (
     ForwardingError,
     HostError,
+    KernelLostError,
     RemoteProvisionerError,
     UnreachableError,
     forwarding_advice,
@@ -92,8 +93,12 @@ class Host:
     cannot be used is set aside: `trouble` says why, and it is tried again in the background.
     """
 
-    def __init__(self, address: HostAddress) -> None:
+    def __init__(self, address: HostAddress, directory: str = "") -> None:
+        """`directory`: that of an agent of another version, which has kernels of ours."""
         self.address = address
+        self.former = bool(directory)
+        #: Where our agent is on the host, once it is known.
+        self.directory = directory
         self.name = str(address)
         #: The interpreter to start the agent with, when there is none.
         self.python = ""
@@ -105,6 +110,8 @@ class Host:
         self.load: Load | None = None
         #: To be ended when the host is back.
         self._unwanted: set[str] = set()
+        #: To go on without us.
+        self._left_running: set[str] = set()
         self._told: set[asyncio.Task[Message]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
@@ -197,6 +204,11 @@ class Host:
         )
         self.on_change()
 
+    @property
+    def owner(self) -> str:
+        """What names us to the agent."""
+        return self._owner
+
     def tell(self, op: str, kernel_id: str) -> None:
         """Say something of a kernel to the agent, if it can be reached; nobody waits for it."""
         if self._link is not None:
@@ -228,10 +240,20 @@ class Host:
         there = f"{link.agent['directory']}/response-{link.token}"
         return await link.transport.expose(local_path, there)
 
+    def remember(self, kernel: Resident) -> None:
+        """`kernel` is ours to watch."""
+        self.kernels[kernel.kernel_id] = kernel
+        self._left_running.discard(kernel.kernel_id)
+
     def forget(self, kernel: Resident) -> None:
         """`kernel` is no longer ours to watch."""
         if self.kernels.get(kernel.kernel_id) is kernel:
             del self.kernels[kernel.kernel_id]
+
+    def leave_running(self, kernel: Resident) -> None:
+        """`kernel` is not to end with this process."""
+        self.forget(kernel)
+        self._left_running.add(kernel.kernel_id)
 
     async def end(self, kernel: Resident, ended: bool = False) -> None:
         """End `kernel` if it runs and remove its files, now or when the host is back.
@@ -269,7 +291,8 @@ class Host:
         link, self._link = self._link, None
         if link is not None:
             with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
-                await asyncio.wait_for(link.channel.request("leave"), 2)
+                kept = sorted(self._left_running)
+                await asyncio.wait_for(link.channel.request("leave", keep=kept), 2)
             link.channel.close()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(link.transport.close(), 2)
@@ -299,12 +322,17 @@ class Host:
     async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Message]:
         python = self.python or "python3"
         for last_try in (False, True):
-            path = await find_or_start_agent(opened, python, self.name)
+            path = f"{self.directory}/agent.sock"
+            if not self.former:
+                path = await find_or_start_agent(opened, python, self.name)
             channel = AgentChannel(self.name, self._on_event)
             try:
                 await opened.open(path, lambda channel=channel: channel)  # type: ignore[misc]
                 return channel, await channel.request("hello", owner=self._owner)
             except (ConnectionError, UnreachableError) as error:
+                if self.former:
+                    text = f"its agent, of another version, is gone from {self.directory}"
+                    raise KernelLostError(text, host=self.name) from None
                 # The agent that was found may have ended itself, idle, at this very moment.
                 if last_try:
                     raise self._not_let_through(error) from None
@@ -327,17 +355,23 @@ class Host:
         if error is not None:
             if isinstance(error, HostError):
                 self.set_aside(error, time.monotonic() - self._began > _SILENT_SECONDS)
+            elif isinstance(error, KernelLostError):
+                for kernel in list(self.kernels.values()):
+                    kernel.on_reconnected(None)
             return
         link = self._link = task.result()
         self._lost = False
+        self.directory = link.agent["directory"]
         self._clear()
         self._watcher = asyncio.ensure_future(self._watch(link))
         self._report(link.agent["load"])
         known = {described["kernel_id"]: described for described in link.agent["kernels"]}
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(known.get(kernel.kernel_id))
+        # What others started, and we were to take charge of, is unwanted and not among the known.
+        unwanted = (known.keys() - self._left_running) | self._unwanted
         self._unwanted.clear()
-        for kernel_id in known.keys() - self.kernels.keys():
+        for kernel_id in unwanted - self.kernels.keys():
             self.tell("forget", kernel_id)
         self.on_change()
 

@@ -52,7 +52,14 @@ class RemoteKernel:
         self.home = ""
         #: The endpoints and the key as they are on the host.
         self.connection: dict[str, Any] = {}
+        #: Whether it is to go on when this process ends on purpose.
+        self.stays = False
         self._grace = grace
+        #: What the agent is asked for a kernel that another process started, until it is ours:
+        #: an operation and its fields. Attached ones are asked for after each reconnection.
+        self._claim: tuple[str, dict[str, Any]] | None = None
+        self._attached = False
+        self._keeping: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._limit = Limit(0)
@@ -66,7 +73,8 @@ class RemoteKernel:
         last lines when the kernel is, LaunchTimeoutError. Nothing is left running then.
         """
         self.life = Lifecycle()
-        self.host.kernels[self.kernel_id] = self
+        self._claim = None
+        self.host.remember(self)
         self._limit = Limit(request.timeout)
         try:
             await self._limit.run(self._launch(request, response))
@@ -108,6 +116,7 @@ class RemoteKernel:
             python=self.spec.python,
             connection={"transport": request.transport, **request.session},
             port_range=request.port_range,
+            lease=request.lease,
             resources=resources,
             reports_endpoints=request.reports_endpoints,
             preload=list(self.spec.preload),
@@ -168,22 +177,82 @@ class RemoteKernel:
         info["key"] = self.connection["key"].encode("ascii")
         return cast(KernelConnectionInfo, info)
 
-    async def adopt(self, connection: Mapping[str, Any]) -> None:
-        """Take charge of a kernel that runs on the host. Raises HostError, KernelLostError."""
-        self.host.kernels[self.kernel_id] = self
-        try:
-            found = await self.host.request("adopt", kernel_id=self.kernel_id)
-        except KernelStartError as error:
-            self.host.forget(self)
-            raise KernelLostError(error.message, host=self.spec.name) from None
-        self._describe(found)
-        self.connection = {**self.connection, **connection}  # as a launcher reported it
+    # -- to come back -----------------------------------------------------------------------
+
+    def expect(self, connection: Mapping[str, Any], pid: int | None, owner: str) -> None:
+        """Be a kernel that another process has started, as its record says; without asking.
+
+        It counts as unreachable, within its grace, until `claim` or `settle` has found it.
+        """
+        self.connection, self.pid = dict(connection), pid
+        self._claim = ("adopt", {"owner": owner})
+        self.host.remember(self)
         self.life.launched()
-        if found["exit_code"] is not None:
-            self.on_event({"event": "exited", **found})
-        else:
-            self.life.listening()
-            self.forward.serve()
+        self.life.listening()
+        self.on_disconnected()
+
+    def look_at(self) -> None:
+        """Be a kernel that another process has started, and stays in charge of."""
+        self._attached = True
+        self._claim = ("attach", {})
+        self.host.remember(self)
+        self.life.launched()
+        self.on_disconnected()
+
+    def keep_attached(self) -> None:
+        """Look for it again after each reconnection, from now on."""
+        self._keeping = asyncio.ensure_future(self._keep_attached())
+
+    async def _keep_attached(self) -> None:
+        with contextlib.suppress(KernelLostError):
+            while not self.life.over:
+                await self.settle()
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def claim(self) -> None:
+        """Have the agent make us its owner, and serve it.
+
+        Raises HostError, KernelLostError when it is not there, KernelTakenError. It may have
+        ended meanwhile: its life tells.
+        """
+        if self._claim is None:
+            return
+        op, fields = self._claim
+        try:
+            found = await self.host.request(op, kernel_id=self.kernel_id, **fields)
+        except KernelLostError as error:
+            why = error.message
+            self._end(lambda: self.life.lost(why))
+            self._changed.set()
+            raise error.at(self.spec.name) from None
+        if self.life.over:
+            return  # the grace was over, or it was given up, while we asked
+        self._claim = None
+        known = self.connection
+        self._describe(found)
+        self.connection.update(known)  # as a launcher reported it
+        self.life.listening()
+        self.on_reconnected(found)
+
+    @property
+    def owner(self) -> str:
+        """What names its server to the agent: us, or who left it, until it is ours."""
+        former = self._claim[1].get("owner") if self._claim is not None else None
+        return str(former or self.host.owner)
+
+    async def settle(self) -> None:
+        """`claim`, as often as it takes; returns when it is ours or its life is over.
+
+        Raises KernelLostError.
+        """
+        while self._claim is not None and not self.life.over:
+            self._changed.clear()
+            try:
+                await self.claim()
+            except HostError as error:
+                log.warning("kernel %s: waits for its host: %s", self.kernel_id, error)
+                await self._changed.wait()  # the host is back, or the grace is over
 
     def _describe(self, described: Message) -> None:
         self.pid, self.connection = described["pid"], described["connection"]
@@ -199,14 +268,19 @@ class RemoteKernel:
         elif event["event"] == "listening":
             self.life.listening()
         elif event["event"] == "exited":
-            self._end(lambda: self.life.exited(event["exit_code"], event["tail"]))
+            self._end(lambda: self.life.exited(event["exit_code"], _reason(event)))
+        elif event["event"] == "taken" and not self._attached:
+            self._end(lambda: self.life.lost("another server has taken it over"))
         self._changed.set()
 
     def on_disconnected(self) -> None:
         """The connection to the host is lost; the kernel goes on."""
+        if self._attached:
+            self._claim = ("attach", {})
         self.forward.disconnected()
         self.life.disconnected(time.monotonic())
         left = self.life.grace_left(time.monotonic(), self._grace)
+        self._stop_grace_timer()
         if left is not None:
             loop = asyncio.get_running_loop()
             self._grace_timer = loop.call_later(left, self._grace_over)
@@ -218,11 +292,13 @@ class RemoteKernel:
         """The host is back; `described` is what its agent knows of this kernel, if anything."""
         if self.life.state is State.STARTING or self.life.over:
             return
-        if described is None:
+        if self._claim is not None:
+            pass  # `settle` asks for it
+        elif described is None:
             reason = "its agent is gone: the host was rebooted, or the agent killed"
             self._end(lambda: self.life.lost(reason))
         elif described["exit_code"] is not None:
-            self._end(lambda: self.life.exited(described["exit_code"], described["tail"]))
+            self._end(lambda: self.life.exited(described["exit_code"], _reason(described)))
             self.forward.reachable()
         else:
             self.life.reconnected()
@@ -280,3 +356,8 @@ class RemoteKernel:
         self._stop_grace_timer()
         self.forward.pause()
         await self.host.end(self, ended=self.life.state is State.EXITED)
+
+
+def _reason(described: Message) -> str:
+    """Why it ended, as far as the agent knows: who ended it, the last lines that it printed."""
+    return "\n".join(text for text in (described.get("ended_by"), described["tail"]) if text)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .agent.lease import LEASE_SECONDS
 from .agent.recorder import DEFAULT_DISK, DEFAULT_MEMORY
 from .errors import ConfigurationError, UnauthorizedError
 from .placement import Wish
@@ -37,6 +38,7 @@ class LaunchRequest:
     warm: int
     #: Bytes of output that are kept while nobody listens: in memory, on disk.
     output: tuple[int, int]
+    lease: float
     wish: Wish
     resource_dir: Path | None
     reports_endpoints: bool
@@ -62,6 +64,7 @@ def build_request(
     launch_timeout: float,
     warm: int = 0,
     output: tuple[int, int] = (DEFAULT_MEMORY, DEFAULT_DISK),
+    lease: float = LEASE_SECONDS,
 ) -> LaunchRequest:
     """Put a request together and check it. Raises ConfigurationError."""
     if not argv:
@@ -84,6 +87,7 @@ def build_request(
         timeout=_launch_timeout(request_env, launch_timeout),
         warm=warm,
         output=output,
+        lease=lease,
         wish=_wish(request_env),
         resource_dir=Path(resource_dir) if resource_dir and "{resource_dir}" in text else None,
         reports_endpoints=reports,

@@ -12,6 +12,7 @@ import getpass
 import os
 import posixpath
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import zmq
@@ -28,6 +29,7 @@ from .kernel import RemoteKernel
 from .launch import LaunchRequest, authorize, build_request, request_environment
 from .lifecycle import State
 from .placement import load_balancer
+from .records import keeper_of
 
 #: Within which a kernel that is asked to has usually ended.
 _PROMPT_END_SECONDS = 0.5
@@ -49,6 +51,9 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         self._kernel: RemoteKernel | None = None
         self._request: LaunchRequest | None = None
         self._waited = False
+        #: What `get_provisioner_info` of another process said of the kernel that is to be ours.
+        self._left: Mapping[str, Any] | None = None
+        self._came_back = False
         try:
             super().__init__(**kwargs)
         except TraitError as error:
@@ -61,9 +66,15 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         """Build and check the request; by `KernelManager` before `launch_kernel`.
 
         `env` of the start request is taken for its KERNEL_ variables only (the process's own
-        environment where no request came with one). Raises ConfigurationError,
-        UnauthorizedError.
+        environment where no request came with one). With `provisioner_info`, as
+        `get_provisioner_info` gave it to an earlier process, the first `launch_kernel` takes
+        charge of that kernel. Raises ConfigurationError, UnauthorizedError.
         """
+        left = kwargs.pop("provisioner_info", None)
+        if left is not None:
+            kwargs = {**left.get("launch", {}), **kwargs}  # of its start, for when it is restarted
+            if not self._came_back:  # a restart brings it again
+                self._left, self._came_back = left, True
         request_env = request_environment(kwargs.get("env") or os.environ, self.kernel_id)
         authorize(
             request_env.get("KERNEL_USERNAME", ""),
@@ -84,6 +95,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             launch_timeout=self.launch_timeout,
             warm=self.warm,
             output=(_bytes(self.output_memory), _bytes(self.output_disk)),
+            lease=self.lease,
         )
         return {**kwargs, "cmd": list(self._request.argv)}
 
@@ -96,6 +108,10 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         request = self._request
         assert request is not None
         kernel = self._kernel
+        keeper = keeper_of(self.parent)
+        left, self._left = self._left, None
+        if kernel is None and left is not None:
+            return await self._come_back(left, wait=keeper is None)
         if kernel is None:
             pinned = request.request_env.get("KERNEL_REMOTE_HOST", "").strip()
             starting = self._start_on(pinned, request) if pinned else self._start(request)
@@ -103,8 +119,11 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         else:
             await io_thread().call(self._restart(kernel, request))
         self._waited = False
+        kernel.stays = self.leave_kernels_running
         self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid)
         self.connection_info = kernel.client_connection()
+        if keeper is not None:
+            keeper.runs(self.parent, await self.get_provisioner_info())
         return self.connection_info
 
     def _session(self) -> dict[str, Any]:
@@ -125,6 +144,15 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             session["curve_publickey"] = manager.curve_publickey.decode("ascii")
             session["curve_secretkey"] = manager.curve_secretkey.decode("ascii")
         return session
+
+    async def _come_back(self, left: Mapping[str, Any], wait: bool) -> KernelConnectionInfo:
+        """Take charge of a kernel that was left running; who does not `wait` will `settle`."""
+        kernel = await self._expect(left)
+        if wait:
+            await self.claim()
+        kernel.stays = self.leave_kernels_running
+        self.connection_info = kernel.client_connection()
+        return self.connection_info
 
     async def _start(self, request: LaunchRequest) -> RemoteKernel:
         return await (await fleet()).start(
@@ -247,6 +275,11 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             info["host"] = kernel.spec.name
             info["pid"] = kernel.pid
             info["host_connection"] = kernel.connection
+            info["owner"] = kernel.owner
+            info["agent"] = kernel.host.directory
+            request = self._request
+            if request is not None:
+                info["launch"] = {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}
         return info
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
@@ -258,14 +291,70 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         await super().load_provisioner_info(provisioner_info)
         if "host" not in provisioner_info:
             return
-        spec = self.host_spec(provisioner_info["host"])
-        adopting = self._adopt(spec, provisioner_info["host_connection"])
-        self._kernel = await io_thread().call(adopting)
-        self._waited = False
-        self.connection_info = self._kernel.client_connection()
+        self.connection_info = (await self._expect(provisioner_info)).client_connection()
+        await self.claim()
 
-    async def _adopt(self, spec: HostSpec, connection: dict[str, Any]) -> RemoteKernel:
-        return await (await fleet()).adopt(self.kernel_id, spec, connection, self.network_grace)
+    async def _expect(self, info: Mapping[str, Any]) -> RemoteKernel:
+        """Have the kernel that `info` describes, unasked: `claim` and `settle` look for it."""
+
+        async def expect(spec: HostSpec) -> RemoteKernel:
+            return await (await fleet()).expect(self.kernel_id, spec, info, self.network_grace)
+
+        self._kernel = await io_thread().call(expect(self.host_spec(info["host"])))
+        self._waited = False
+        return self._kernel
+
+    async def claim(self) -> None:
+        """Find the kernel that is expected; let go if it fails: KernelLostError, HostError."""
+        kernel = self._kernel
+        assert kernel is not None
+        try:
+            await io_thread().call(kernel.claim())
+        except BaseException:
+            await self.let_go()
+            raise
+
+    async def settle(self) -> None:
+        """Find the kernel that is expected, once its host can be reached, or give it up.
+
+        Raises KernelLostError. What became of it is in `poll` and `reason`.
+        """
+        if self._kernel is not None:
+            await io_thread().call(self._kernel.settle())
+
+    @property
+    def reason(self) -> str:
+        """Why the kernel ended, "" while it runs."""
+        return self._kernel.life.reason if self._kernel is not None else ""
+
+    @property
+    def place(self) -> str:
+        """The host it is on, "" when there is no kernel."""
+        return self._kernel.spec.name if self._kernel is not None else ""
+
+    async def replay_output(self) -> None:
+        """Have the next client of the kernel's output get what nobody has heard yet."""
+        if self._kernel is not None:
+            await io_thread().call(self._replay(self._kernel))
+
+    @staticmethod
+    async def _replay(kernel: RemoteKernel) -> None:
+        # The manager's own clients (control, and iopub to see what the kernel does) come first.
+        for _ in range(100):
+            if len(kernel.forward.clients) >= 2:
+                break
+            await asyncio.sleep(0.01)
+        kernel.forward.replay()
+
+    async def let_go(self) -> None:
+        """Leave the kernel running, for another process to take charge of; ours no more."""
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            await io_thread().call(self._let_go(kernel))
+
+    @staticmethod
+    async def _let_go(kernel: RemoteKernel) -> None:
+        (await fleet()).let_go(kernel)
 
     def resolve_path(self, path: str) -> str | None:
         """`path` of the kernel's file system made absolute; whether it exists is not asked."""

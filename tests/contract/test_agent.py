@@ -719,7 +719,12 @@ def test_nobody_adopts_what_does_not_run_yet(two_cores: None) -> None:
             await first.until(lambda: first.kernels("queued"))
             with pytest.raises(Refused, match="no-kernel"):
                 await second.request("adopt", kernel_id="k3")
-            await second.request("adopt", kernel_id="k1")  # whose start is over by that
+            with pytest.raises(Refused, match="taken: kernel k1 is another server's"):
+                await second.request("adopt", kernel_id="k1")
+            await second.request("adopt", kernel_id="k1", owner="a")  # its start is over by that
+            assert first.kernels("taken") == ["k1"]
+            with pytest.raises(Refused, match="taken: kernel k1 is another server's"):
+                await first.request("adopt", kernel_id="k1", owner="a")  # of two, the second
             assert (await third)["pid"]
 
     run(body())

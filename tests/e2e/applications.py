@@ -330,7 +330,7 @@ class Applications:
         self._stack.callback(started.close)
         return started
 
-    def server(self, application: str, *options: str, **env: str) -> Server:
+    def server(self, application: str, *options: str, wait: bool = True, **env: str) -> Server:
         """``jupyter APPLICATION``, once it answers."""
         argv = [sys.executable, "-m", "jupyter", application, "--ip=127.0.0.1"]
         if application != "kernelgateway":
@@ -338,7 +338,8 @@ class Applications:
             argv += ["--ServerApp.port_retries=0"]
         started = Server([*argv, *options], self.directory, {**self.environ, **env})
         self._stack.callback(started.close)
-        started.wait_until_ready()
+        if wait:
+            started.wait_until_ready()
         return started
 
 

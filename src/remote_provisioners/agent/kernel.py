@@ -15,6 +15,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Tupl
 
 from . import devices, environment
 from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
+from .lease import LEASE_SECONDS
 from .process import Command, KernelProcess
 from .templates import flags_of, shared_part
 from .warm import Recipe, WarmKernels
@@ -48,6 +49,9 @@ class Kernel:
         self.given_up = False
         #: Bounds of what is kept of its output (see Agent.op_start).
         self.output: Dict[str, Any] = {}
+        #: Seconds that it lives on without its owner, and why it was ended for lack of one.
+        self.lease = LEASE_SECONDS
+        self.ended_by = ""
         self._cwd = ""
         self._started_before = False
         self._ports: Optional[PortReservation] = None
@@ -201,6 +205,8 @@ class Kernel:
             "listening": self.listening,
             "exit_code": process.returncode if process else None,
             "tail": process.tail() if process and process.returncode is not None else "",
+            "lease": self.lease,
+            "ended_by": self.ended_by,
         }
 
     def take_over(self, earlier: Kernel) -> None:

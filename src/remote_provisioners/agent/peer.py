@@ -26,6 +26,8 @@ class Peer(asyncio.Protocol):
         self.left = False
         #: What it has asked to start and has no answer for yet.
         self.starts: Set[Kernel] = set()
+        #: The ids of kernels that it looks at, whoever owns them.
+        self.attached: Set[str] = set()
         self._agent = agent
         self._decoder = Decoder()
         self._transport: Optional[asyncio.Transport] = None

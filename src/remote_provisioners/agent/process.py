@@ -112,6 +112,14 @@ class KernelProcess:
             return ""
         return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
 
+    def output(self) -> str:
+        """All that is kept of what the kernel printed."""
+        try:
+            with open(self.log_path, "rb") as log:
+                return log.read(2 * LOG_LIMIT).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
     def trim_log(self) -> None:
         """Keep the output file within LOG_LIMIT (appending goes on at the new end)."""
         try:

@@ -12,24 +12,26 @@ import signal
 import socket
 import sys
 import time
-from typing import Dict, Set
+from typing import Any, Dict, List, Set
 
 from . import descriptors, doctor, resources
 from .hook import Environments
 from .kernel import Kernel, StartError
+from .lease import LEASE_SECONDS, Leases, report
 from .load import Load, cores
 from .peer import Peer
 from .process import zombies
 from .queue import StartQueue
 from .streams import Streams
 from .templates import Templates
+from .usage import Idleness, usage_of
 from .warm import WarmKernels
 from .wire import Message
 
 #: Seconds without a server or a kernel after which the agent ends itself.
 IDLE_SECONDS = 60.0
-#: Seconds that a kernel outlives the last contact with the server that owns it: a long weekend.
-LEASE_SECONDS = 4 * 24 * 3600.0
+#: What a kernel whose lease is over has to end itself in.
+_TERMINATE_SECONDS = 10.0
 _KILL_SECONDS = 0.5
 _TICK_SECONDS = 20.0
 
@@ -48,7 +50,8 @@ class Agent:
         self._kernels_directory = os.path.join(directory, "k")
         self._resources_directory = os.path.join(directory, "resources")
         self._environments = Environments(directory)
-        self._owner_left: Dict[str, float] = {}
+        self._leases = Leases()
+        self._idleness = Idleness()
         self._idle_since = time.monotonic()
         self._over = asyncio.Event()
         self._templates = Templates()
@@ -71,7 +74,7 @@ class Agent:
         for other in [p for p in self.peers if p.owner == request["owner"] and p is not peer]:
             other.abort()  # it has lost that one; sshd here may not know for minutes
         peer.owner = request["owner"]
-        self._owner_left.pop(peer.owner, None)
+        self._note_owners()
         return {
             **self._identity,
             "hostname": socket.gethostname(),
@@ -89,7 +92,7 @@ class Agent:
         upper), ``resources`` (digest of a directory put before, or ""), ``reports_endpoints``
         (a launcher reports them to the server), ``gpus`` (``count`` of ``devices``; optional),
         ``preload`` (modules that a Python kernel is to find imported; optional), ``warm`` (how
-        many such kernels to keep ready; optional),
+        many such kernels to keep ready; optional), ``lease`` (seconds; optional),
         ``output`` (bounds of what is kept while nobody listens: ``memory``, ``disk``; optional).
         An event ``queued`` comes first when it has to wait; ``listening``, ``exited`` follow.
         """
@@ -99,6 +102,7 @@ class Agent:
             raise StartError("bad-request", "kernel {} is another server's".format(kernel_id))
         kernel = Kernel(kernel_id, peer.owner, self._kernels_directory)
         kernel.output = request.get("output") or {}
+        kernel.lease = float(request.get("lease", LEASE_SECONDS))
         if earlier is not None:  # its server starts it again: it has given up the earlier one
             self._end_now(earlier)
             self._streams.restarted(earlier, kernel)
@@ -161,15 +165,35 @@ class Agent:
         return {"tail": kernel.process.tail() if kernel and kernel.process else ""}
 
     async def op_adopt(self, peer: Peer, request: Message) -> Message:
-        """Make the asking server the owner of a kernel of this user. Raises StartError."""
-        kernel = self.kernels.get(request["kernel_id"])
-        if kernel is None or kernel.process is None:
-            raise StartError("no-kernel", "no kernel {} here".format(request["kernel_id"]))
+        """Make the asking server the owner of a kernel of this user. Raises StartError.
+
+        One whose owner is connected is not given away, unless the server knows that ``owner``:
+        then it has its record, and the connection is one that nobody has seen break yet. Of two
+        that come with one record the second is refused.
+        """
+        kernel = self._existing(request)
         if kernel.owner != peer.owner:
+            if kernel.owner in self._present() and request.get("owner") != kernel.owner:
+                text = "kernel {} is another server's, which is connected"
+                raise StartError("taken", text.format(kernel.kernel_id))
+            self._tell(kernel.owner, {"event": "taken", "kernel_id": kernel.kernel_id})
             self._streams.adopted(kernel)
-        kernel.owner = peer.owner
+            kernel.owner = peer.owner
+            self._note_owners()
         self._queue.leave(kernel)
         return kernel.describe()
+
+    async def op_attach(self, peer: Peer, request: Message) -> Message:
+        """How to reach a kernel that stays its owner's; kept, as by its owner, while we look."""
+        kernel = self._existing(request)
+        peer.attached.add(kernel.kernel_id)
+        self._note_owners()
+        return kernel.describe()
+
+    async def op_output(self, peer: Peer, request: Message) -> Message:
+        """All that is kept of what a kernel printed."""
+        process = self._existing(request).process
+        return {"output": process.output() if process else ""}
 
     async def op_has_resources(self, peer: Peer, request: Message) -> Message:
         """Whether the resource directory of this ``digest`` is here already."""
@@ -194,23 +218,49 @@ class Agent:
 
     async def op_status(self, peer: Peer, request: Message) -> Message:
         """What is here, of whichever server: for somebody who looks at all hosts."""
+        now = time.monotonic()
         connected = {other.owner for other in self.peers}
+        self._note_owners()
+        usage = self._sample(now)
+
+        def of(kernel: Kernel) -> Message:
+            pid = kernel.process.pid if kernel.process and kernel.running else 0
+            used = usage.get(pid)
+            return {
+                "owner": kernel.owner,
+                "owned": kernel.owner in connected,
+                "memory": used.memory if used else None,
+                "idle": self._idleness.seconds(pid, now),
+                "lease_left": self._leases.left(kernel.owner, kernel.lease, now),
+            }
+
         return {
-            "agent": {**self._identity, "since": self._since},
+            "agent": {**self._identity, "since": self._since, "others": self._other_agents()},
             "load": self._load.snapshot(),
             "kernels": [
                 {
                     **{k: v for k, v in kernel.describe().items() if k != "connection"},  # a key
-                    "owner": kernel.owner,
-                    "owned": kernel.owner in connected,
+                    **of(kernel),
                 }
                 for kernel in self.kernels.values()
             ],
         }
 
+    def _other_agents(self) -> List[str]:
+        """The directories of this user's agents of other versions."""
+        parent = os.path.dirname(self.directory)
+        places = [os.path.join(parent, name) for name in os.listdir(parent)]
+        return sorted(p for p in places if p != self.directory and _answers(p + "/agent.sock"))
+
     async def op_leave(self, peer: Peer, request: Message) -> Message:
-        """The server goes for good: end its kernels, and the agent too if nothing is left."""
+        """The server goes for good: end its kernels, and the agent too if nothing is left.
+
+        Those whose ids are in ``keep`` (optional) are left running, for who comes back.
+        """
+        kept = request.get("keep", ())
         for kernel in [k for k in self.kernels.values() if k.owner == peer.owner]:
+            if kernel.kernel_id in kept:
+                continue
             self._end_now(kernel)
             self._drop(kernel)
         peer.left = True
@@ -221,6 +271,7 @@ class Agent:
     def disconnected(self, peer: Peer) -> None:
         self.peers.discard(peer)
         self._idle_since = time.monotonic()
+        self._note_owners()
         for kernel in list(peer.starts):  # nobody is there to hear that it runs
             self._end_now(kernel)
         if any(other.owner == peer.owner for other in self.peers):
@@ -228,12 +279,14 @@ class Agent:
         for kernel in self.kernels.values():  # nobody is there to give up what never listens
             if kernel.owner == peer.owner:
                 self._queue.leave(kernel)
-        self._owner_left[peer.owner] = time.monotonic()
+                self._look_in(kernel.lease)
         if peer.left and not self.peers and not self.kernels:
             self._over.set()
 
     def _tell(self, owner: str, event: Message) -> None:
-        for peer in [p for p in self.peers if p.owner == owner]:
+        """Tell the owner, and who is attached."""
+        kernel_id = event["kernel_id"]
+        for peer in [p for p in self.peers if p.owner == owner or kernel_id in p.attached]:
             peer.send(event)
 
     def _tell_all(self, event: Message) -> None:
@@ -245,7 +298,32 @@ class Agent:
         own = sum(k.running and k.owner == peer.owner for k in self.kernels.values())
         return {**load, "yours": own}
 
+    def _present(self) -> Set[str]:
+        return {peer.owner for peer in self.peers}
+
+    def _note_owners(self) -> None:
+        """Who is there renews the leases of its kernels, who is attached those of the owner."""
+        attached = {kernel_id for peer in self.peers for kernel_id in peer.attached}
+        kernels = self.kernels.values()
+        visited = {kernel.owner for kernel in kernels if kernel.kernel_id in attached}
+        owners = {kernel.owner for kernel in kernels}
+        self._leases.note(owners, self._present() | visited, time.monotonic())
+
     # -- kernels ----------------------------------------------------------------------------
+
+    def _existing(self, request: Message) -> Kernel:
+        """The kernel of a request, which has been started. Raises StartError."""
+        kernel = self.kernels.get(request["kernel_id"])
+        if kernel is None or kernel.process is None:
+            raise StartError("no-kernel", "no kernel {} here".format(request["kernel_id"]))
+        return kernel
+
+    def _sample(self, now: float) -> Dict[int, Any]:
+        """What the running kernels use, noted for how long they are idle."""
+        groups = {k.process.pid for k in self.kernels.values() if k.process and k.running}
+        usage = usage_of(groups)
+        self._idleness.update(usage, now)
+        return usage
 
     def _running(self) -> int:
         return sum(kernel.running for kernel in self.kernels.values())
@@ -286,16 +364,19 @@ class Agent:
         self._idle_since = time.monotonic()
         self._load.changed()
 
+    def _look_in(self, seconds: float) -> None:
+        """Have a look sooner than the next one would come anyway."""
+        if seconds < _TICK_SECONDS:
+            asyncio.get_running_loop().call_later(seconds + 0.01, self._check_leases)
+
     def _tick(self) -> None:
         """End kernels whose lease ran out, keep logs within bounds, end an idle agent."""
         now = time.monotonic()
+        self._sample(now)
         for kernel in list(self.kernels.values()):
             if kernel.running and kernel.process is not None:
                 kernel.process.trim_log()
-            if now - self._owner_left.get(kernel.owner, now) > LEASE_SECONDS:
-                print("kernel {}: lease ran out, ended".format(kernel.kernel_id), flush=True)
-                self._end_now(kernel)
-                self._drop(kernel)
+        self._check_leases()
         self._reap_strangers()
         idle = now - self._idle_since
         # Without its socket, which somebody has removed, no server finds us any more.
@@ -317,6 +398,32 @@ class Agent:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         self._strangers = found
+
+    def _check_leases(self) -> None:
+        now = time.monotonic()
+        self._note_owners()
+        for kernel in list(self.kernels.values()):
+            left = self._leases.left(kernel.owner, kernel.lease, now)
+            if left is not None and left <= 0:
+                self._lease_over(kernel, -left)
+
+    def _lease_over(self, kernel: Kernel, seconds: float) -> None:
+        """Its lease is over since so many seconds: end it, politely first.
+
+        What became of it is kept as long again as its lease, for who comes back after all.
+        """
+        if kernel.running and kernel.process is not None:
+            if not kernel.ended_by:
+                kernel.ended_by = "its lease of {:g} s ran out".format(kernel.lease)
+                text = "kernel {} (pid {}, owner {}): {}, it is ended"
+                process = kernel.process
+                report(text.format(kernel.kernel_id, process.pid, kernel.owner, kernel.ended_by))
+                process.signal(signal.SIGTERM)
+                self._look_in(_TERMINATE_SECONDS)
+            elif seconds >= _TERMINATE_SECONDS:
+                self._end_now(kernel)
+        elif seconds > kernel.lease + _TERMINATE_SECONDS:
+            self._drop(kernel)
 
     # -- life -------------------------------------------------------------------------------
 
@@ -345,3 +452,9 @@ class Agent:
             self._drop(kernel)
         self._warm.close()
         self._templates.close()
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens on the socket `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0

@@ -6,6 +6,10 @@ from .command import Command
 from .demo.app import DemoApp
 from .doctor.app import DoctorApp
 from .hosts.app import HostsApp
+from .kernels.app import KernelsApp
+from .kernels.attach import AttachApp
+from .kernels.logs import LogsApp
+from .kernels.stop import StopApp
 from .spec.app import SpecApp
 
 
@@ -25,6 +29,10 @@ class RemoteApp(Command):
         "spec": (SpecApp, "Install, list and remove kernelspecs whose kernels run on hosts."),
         "doctor": (DoctorApp, "Examine hosts step by step, up to a kernel that answers."),
         "hosts": (HostsApp, "List hosts: which are up, how busy they are."),
+        "kernels": (KernelsApp, "List your kernels on hosts, also those without a server."),
+        "attach": (AttachApp, "Make a kernel on a host reachable from this machine."),
+        "stop": (StopApp, "End kernels on hosts."),
+        "logs": (LogsApp, "Print what a kernel's process has written."),
         "demo": (DemoApp, "Start kernels on three throwaway SSH hosts on this machine."),
     }
 

@@ -1,0 +1,40 @@
+"""Leases: how long kernels live on without the server that owns them. No I/O.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import syslog
+from typing import Dict, Iterable, Optional, Set
+
+#: Where a start request says nothing: a long weekend.
+LEASE_SECONDS = 4 * 24 * 3600.0
+
+
+class Leases:
+    """Since when each owner is away. An owner nobody has seen is away since it was first noted."""
+
+    def __init__(self) -> None:
+        self._away: Dict[str, float] = {}
+
+    def note(self, owners: Iterable[str], present: Set[str], now: float) -> None:
+        """Of these `owners` of kernels, those are `present` at the moment `now`."""
+        away = set(owners) - present
+        self._away = {owner: self._away.get(owner, now) for owner in away}
+
+    def left(self, owner: str, lease: float, now: float) -> Optional[float]:
+        """Seconds that a kernel of `owner` has left, negative once they are over.
+
+        None while the owner is there, which renews it.
+        """
+        since = self._away.get(owner)
+        return None if since is None else since + lease - now
+
+
+def report(text: str) -> None:
+    """Write a line for the operator: to the agent's log and to the system's."""
+    print(text, flush=True)
+    syslog.openlog("remote-provisioners", syslog.LOG_PID, syslog.LOG_USER)
+    syslog.syslog(syslog.LOG_NOTICE, text)
+    syslog.closelog()

@@ -1,0 +1,1 @@
+"""`jupyter remote kernels`, `attach`, `stop`, `logs`: kernels on hosts, whoever started them."""

@@ -1,0 +1,49 @@
+"""``jupyter remote kernels``."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from traitlets import Bool
+
+from ..command import FAILED, Command
+from .search import SearchCommand
+from .text import table
+
+
+class KernelsApp(SearchCommand):
+    name = "jupyter-remote-kernels"
+    description = """List your kernels on hosts, whichever server started them.
+
+    Usage: jupyter remote kernels [HOST...] [--json]
+
+    Without a HOST: on those that are configured, as for `jupyter remote hosts`.
+
+    STATE is `in use` while the server that the kernel belongs to is connected to the host, and
+    `left` when it is not: then the kernel has its LEASE LEFT to be found again. IDLE is the time
+    since its processes last used more than 2 % of a core. MEMORY is what they have resident.
+    NOTE says why the host has ended it.
+
+    Exit code: 0 all hosts answered, 1 some did not, 2 the command line cannot be understood.
+    """
+    examples = """
+    jupyter remote kernels
+    jupyter remote kernels host1 --json
+    """
+    flags = Command.flags | {
+        "json": ({"KernelsApp": {"json_output": True}}, "Print JSON."),
+    }
+
+    json_output = Bool(False, help="Print JSON.").tag(config=True)
+
+    async def work(self) -> int:
+        found, failures = await self.search(self.words(None, "hosts"))
+        if self.json_output:
+            kernels = [kernel.as_json() for kernel in found]
+            print(json.dumps({"kernels": kernels, "failures": failures}, indent=2))
+        else:
+            print("\n".join(table(found)) if found else "no kernels")
+            for failure in failures:
+                print(f"{self.name.replace('-', ' ')}: {failure}", file=sys.stderr)
+        return FAILED if failures else 0

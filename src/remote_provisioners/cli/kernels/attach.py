@@ -1,0 +1,83 @@
+"""``jupyter remote attach``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_runtime_dir
+
+from ...fleet import fleet
+from ...io_thread import io_thread
+from ...kernel import RemoteKernel
+from ..command import FAILED, MISUSED, CommandError
+from .found import FoundKernel, pick
+from .search import SearchCommand
+
+_LOOK_SECONDS = 0.5
+_GRACE_SECONDS = 600.0
+
+
+class AttachApp(SearchCommand):
+    name = "jupyter-remote-attach"
+    description = """Make a kernel on a host reachable from this machine, until Ctrl-C.
+
+    Usage: jupyter remote attach ID
+
+    ID may be the beginning of one. Prints the command that opens a console on the kernel; its
+    connection file serves any other client as well. The kernel stays its server's, where it has
+    one; where it has none, its lease does not run out meanwhile. It is not ended by this command.
+    """
+    examples = "jupyter remote attach 3f2a"
+
+    async def work(self) -> int:
+        words = self.words(1, "the id of one kernel")
+        if not words:
+            raise CommandError("names no kernel (see jupyter remote kernels)", MISUSED)
+        found, failures = await self.search()
+        chosen = pick(found, words[0], failures)
+        if not chosen.running:
+            raise CommandError(f"kernel {chosen.kernel_id} does not run: {chosen.state}")
+        kernel = await io_thread().call(_attach(chosen))
+        stop = asyncio.Event()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        with _connection_file(kernel) as path:
+            print(f"jupyter console --existing {path}", flush=True)
+            while not stop.is_set() and not kernel.life.over:
+                with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+        if kernel.life.over:
+            raise CommandError(f"kernel {kernel.kernel_id} ended: {kernel.life.reason}", FAILED)
+        return 0
+
+
+async def _attach(found: FoundKernel) -> RemoteKernel:
+    """Raises HostError, KernelLostError."""
+    hosts = await fleet()
+    kernel = await hosts.look_at(found.kernel_id, found.host, found.agent, _GRACE_SECONDS)
+    await kernel.claim()
+    kernel.keep_attached()
+    return kernel
+
+
+@contextlib.contextmanager
+def _connection_file(kernel: RemoteKernel) -> Iterator[Path]:
+    """A file that only we can read, as long as it is of use."""
+    directory = Path(jupyter_runtime_dir())
+    directory.mkdir(0o700, parents=True, exist_ok=True)
+    path = directory / f"attached-{kernel.kernel_id}-{os.getpid()}.json"
+    info = dict(kernel.client_connection())
+    info["key"] = kernel.connection["key"]
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "w") as file:
+            json.dump(info, file)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

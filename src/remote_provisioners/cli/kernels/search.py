@@ -1,0 +1,70 @@
+"""What the commands have in common that look for kernels on the configured hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from ...errors import RemoteProvisionerError
+from ...fleet import fleet
+from ...inventory import HostSpec
+from ...io_thread import close_io_thread, io_thread
+from ..command import Command, Text
+from ..configured import ConfiguredHost, configured_hosts
+from ..hosts.survey import Survey
+from .found import FoundKernel
+
+
+class SearchCommand(Command):
+    """`work` runs on an event loop; the connections are closed when it has ended."""
+
+    aliases = Command.aliases | {"host": "SearchCommand.host"}
+    reads_hosting_config = True
+
+    host = Text(help="Look on this host only; it need not be configured.").tag(config=True)
+
+    def run(self) -> int:
+        return asyncio.run(self._run())
+
+    async def _run(self) -> int:
+        try:
+            return await self.work()
+        finally:
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.to_thread(close_io_thread)  # tells the agents that we leave
+
+    async def work(self) -> int:
+        """Do it. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
+        raise NotImplementedError
+
+    async def search(self, hosts: Sequence[str] = ()) -> tuple[list[FoundKernel], list[str]]:
+        """The kernels on these hosts, or on all; and who could not be asked, and why."""
+        names = [*hosts, self.host] if self.host else hosts
+        return await io_thread().call(_search(configured_hosts(self, names)))
+
+
+async def _search(places: Sequence[ConfiguredHost]) -> tuple[list[FoundKernel], list[str]]:
+    specs = {place.host.name: place.host for place in reversed(places)}
+    found: list[FoundKernel] = []
+    failures: list[str] = []
+    for status in await Survey(places, again=False).look():
+        host = specs[status.host]
+        found += [FoundKernel(host, kernel) for kernel in status.kernels]
+        for directory in status.agent.get("others", ()):
+            found += await _of_another_version(host, directory, failures)
+        if not status.up:
+            failures.append(f"{status.host}: {status.error}")
+    return found, failures
+
+
+async def _of_another_version(
+    host: HostSpec, directory: str, failures: list[str]
+) -> list[FoundKernel]:
+    """The kernels of an agent that an earlier or a later version of ours has started."""
+    try:
+        status = await (await fleet()).host_with(host, directory).request("status")
+    except RemoteProvisionerError as error:
+        failures.append(f"{host.name}: the agent in {directory}: {error.message}")
+        return []
+    return [FoundKernel(host, kernel, directory) for kernel in status["kernels"]]

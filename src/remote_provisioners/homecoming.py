@@ -1,0 +1,227 @@
+"""The kernels of a Jupyter server, through the end of one process and the start of the next.
+
+A kernel that was left running is in the kernel manager before anybody asks for it, with its id,
+its sessions and open endpoints: it counts as busy and cannot be reached, until its host has been
+asked. One that has ended meanwhile is shown as dead, with the reason, until its user restarts it
+or shuts it down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import logging
+import os
+from collections.abc import Coroutine, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_core.utils import ensure_async
+
+from .errors import KernelLostError, KernelTakenError
+from .records import BadRecord, Record, Records
+from .sessions import OfKernels, Sessions
+
+_COMMAND = "it runs on; see `jupyter remote kernels`"
+
+
+class ProvisionerInfo(dict[str, Any]):
+    """What start_kernel is given; it is logged there, and has a key in it."""
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.get('kernel_id')}>"
+
+
+class Homecoming:
+    """Keeps the records of a server's kernels; brings back those of its predecessors.
+
+    `manager` is the multi kernel manager, `root` the directory that the server serves. Lives on
+    the server's event loop.
+    """
+
+    def __init__(self, manager: Any, sessions: Sessions, records: Records, root: str) -> None:
+        self._manager = manager
+        self._log: logging.Logger = manager.log
+        self._sessions = sessions
+        self._records = records
+        self._root = root
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch(self) -> None:
+        """Learn of what happens to kernels and sessions from now on."""
+        self._sessions.watch(self._sessions_changed)
+        manager = self._manager
+        remove_kernel, shutdown_all = manager.remove_kernel, manager.shutdown_all
+
+        def remove(kernel_id: str) -> Any:
+            self._records.remove(kernel_id)
+            return remove_kernel(kernel_id)
+
+        async def shutdown(*args: Any, **kwargs: Any) -> None:
+            for task in list(self._tasks):
+                task.cancel()
+            await self._leave_running()
+            try:
+                await ensure_async(shutdown_all(*args, **kwargs))
+            finally:
+                self._records.close()
+
+        manager.remove_kernel, manager.shutdown_all = remove, shutdown
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run it; it ends with the server."""
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- records ----------------------------------------------------------------------------
+
+    def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
+        """By the provisioner when a kernel has started, again or for the first time."""
+        if getattr(kernel_manager, "execution_state", "") == "dead":
+            kernel_manager.execution_state, kernel_manager.reason = "starting", ""
+        kernel_id = info["kernel_id"]
+        earlier = self._records.get(kernel_id)
+        sessions = earlier.sessions if earlier is not None else ()
+        name = kernel_manager.kernel_name
+        self._write(Record(kernel_id, name, self._root, dict(info), sessions))
+
+    def _sessions_changed(self, of_kernels: OfKernels) -> None:
+        for record in self._records:
+            sessions = of_kernels.get(record.kernel_id, ())
+            self._write(dataclasses.replace(record, sessions=tuple(sessions)))
+
+    def _write(self, record: Record) -> None:
+        try:
+            self._records.write(record)
+        except (OSError, BadRecord) as error:
+            self._log.error(
+                "kernel %s: no record can be kept of it, another server will not find it: %s",
+                record.kernel_id,
+                error,
+            )
+
+    # -- the next process -------------------------------------------------------------------
+
+    async def expect_all(self) -> None:
+        """Bring back what servers of this directory left; their hosts are asked afterwards."""
+        for record in self._records.claim(self._root):
+            try:
+                await self._expect(record)
+            except Exception as error:  # of whatever manager is configured; the others go on
+                self._manager._pending_kernels.pop(record.kernel_id, None)
+                self._log.error(
+                    "kernel %s on %s: cannot be brought back, %s: %s",
+                    record.kernel_id,
+                    record.info["host"],
+                    _COMMAND,
+                    error,
+                )
+
+    async def _expect(self, record: Record) -> None:
+        kernel_id, manager = record.kernel_id, self._manager
+        if kernel_id in manager:
+            return
+        self._check_spec(record.kernel_name)
+        env = {n: v for n, v in os.environ.items() if not n.startswith("KERNEL_")}
+        env |= record.info.get("launch", {}).get("env", {})
+        # Not start_kernel, to which applications add what is for new kernels only.
+        await manager._async_start_kernel(
+            kernel_id=kernel_id,
+            kernel_name=record.kernel_name,
+            env=env,
+            cwd=record.info.get("launch", {}).get("cwd"),
+            provisioner_info=ProvisionerInfo(record.info),
+        )
+        kernel = manager.get_kernel(kernel_id)
+        await ensure_async(kernel.ready)
+        kernel.stop_restarter()  # until it is known to live
+        kernel.execution_state = "busy"  # perhaps: who is idle may be culled
+        await kernel.provisioner.replay_output()
+        await self._sessions.restore(kernel_id, record.sessions)
+        self.spawn(self._settle(kernel_id, kernel))
+
+    def _check_spec(self, name: str) -> None:
+        """Raises NoSuchKernel, BadRecord: such a kernel would be another one."""
+        try:
+            spec = self._manager.kernel_spec_manager.get_kernel_spec(name)
+        except NoSuchKernel:
+            raise BadRecord(f"its kernelspec {name!r} is not installed any more") from None
+        wanted = spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", "")
+        if wanted not in _our_provisioners():
+            raise BadRecord(f"its kernelspec {name!r} is not one of remote-provisioners any more")
+
+    async def _settle(self, kernel_id: str, kernel: Any) -> None:
+        """Find the kernel on its host, as soon as that can be reached."""
+        provisioner = kernel.provisioner
+        why = ""
+        try:
+            await provisioner.settle()
+        except KernelTakenError as error:
+            self._log.error("kernel %s: not brought back: %s", kernel_id, error)
+            await self._let_go(kernel_id, kernel)
+            return
+        except KernelLostError as error:
+            why = f"{error}: its host was rebooted, its agent killed, or its lease ran out"
+        if self._manager._kernels.get(kernel_id) is not kernel:
+            return  # it was shut down meanwhile
+        code = await provisioner.poll()
+        if code is None:
+            self.runs(kernel, await provisioner.get_provisioner_info())
+            kernel.start_restarter()
+            _ask_whether_idle(kernel)
+            self._log.info("kernel %s: found again on %s", kernel_id, provisioner.place)
+            return
+        why = why or f"exit code {code}. {provisioner.reason}".strip()
+        kernel.execution_state = "dead"
+        kernel.reason = f"The kernel ended while no server was there: {why}"
+        self._records.remove(kernel_id)
+        self._log.warning("kernel %s on %s: ended meanwhile: %s", kernel_id, provisioner.place, why)
+
+    # -- the end of this process ------------------------------------------------------------
+
+    async def _leave_running(self) -> None:
+        for kernel_id, kernel in list(self._ours()):
+            staying = kernel.provisioner.leave_kernels_running
+            if staying and await kernel.provisioner.poll() is None:
+                self._log.info("kernel %s: left running on %s", kernel_id, kernel.provisioner.place)
+                await self._let_go(kernel_id, kernel)
+
+    async def _let_go(self, kernel_id: str, kernel: Any) -> None:
+        """Have nothing more to do with a kernel that goes on. Its record stays."""
+        manager = self._manager
+        kernel.shutting_down = True
+        kernel.stop_restarter()
+        manager.stop_watching_activity(kernel_id)
+        manager.stop_buffering(kernel_id)
+        kernel._close_control_socket()
+        kernel.cleanup_connection_file()
+        await kernel.provisioner.let_go()
+        manager._kernels.pop(kernel_id, None)
+        manager._kernel_connections.pop(kernel_id, None)
+
+    def _ours(self) -> Iterator[tuple[str, Any]]:
+        for kernel_id, kernel in self._manager._kernels.items():
+            if hasattr(getattr(kernel, "provisioner", None), "leave_kernels_running"):
+                yield kernel_id, kernel
+
+
+@functools.cache
+def _our_provisioners() -> set[str]:
+    group = entry_points(group="jupyter_client.kernel_provisioners")
+    return {entry.name for entry in group if entry.value.startswith(f"{__package__}.")}
+
+
+def _ask_whether_idle(kernel: Any) -> None:
+    """A kernel answers on its shell channel once it has nothing else to do."""
+    channel = kernel.connect_shell()
+
+    def answered(_: Any) -> None:
+        channel.close()
+        if kernel.execution_state == "busy":
+            kernel.execution_state = "idle"
+
+    channel.on_recv(answered)
+    kernel.session.send(channel, "kernel_info_request")

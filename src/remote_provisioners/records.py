@@ -1,0 +1,283 @@
+"""Records of kernels, for the server that comes after this one. Only files; no network.
+
+A directory a server process::
+
+    <jupyter data directory>/remote-provisioners/<token>/lock          locked as long as it lives
+                                                        /<hash>.json   a kernel, 0600
+
+A kernel's record is written when it runs, changed when it or its sessions change, removed when it
+is shut down. Who can take the lock of a directory takes its records: each is renamed into the
+taker's own directory, so that of two at once only one gets it. It holds the session key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+_NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
+_VERSION = 1
+#: Larger than any record: a file that is not ours is not read to its end.
+_MOST_BYTES = 1024 * 1024
+
+
+class BadRecord(Exception):
+    """A file or directory that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A kernel that was left running. `info` is what `get_provisioner_info` said of it."""
+
+    kernel_id: str
+    kernel_name: str
+    #: The root directory of its server: the kernels of another directory are not ours.
+    root: str
+    info: Mapping[str, Any] = field(repr=False)
+    #: What the sessions API says of the notebooks that it is of: id, path, name, type.
+    sessions: Sequence[Mapping[str, str]] = ()
+    version: int = _VERSION
+
+    @classmethod
+    def parse(cls, content: bytes) -> Record:
+        """Raises BadRecord."""
+        try:
+            found = json.loads(content)
+        except ValueError:
+            raise BadRecord("is not JSON: half-written, or damaged") from None
+        if not isinstance(found, dict) or found.get("version") != _VERSION:
+            raise BadRecord(f"is not a record of version {_VERSION}")
+        kinds = {"kernel_id": str, "kernel_name": str, "root": str, "info": dict, "sessions": list}
+        wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
+        wrong += sorted(found.keys() - kinds.keys() - {"version"})
+        if not wrong:
+            info, sessions = found["info"], found["sessions"]
+            wrong = [
+                f"info.{name}" for name, kind in _OF_INFO.items() if not _has(info, name, kind)
+            ]
+            if not all(isinstance(s, dict) and _has(s, "id", str) for s in sessions):
+                wrong.append("sessions")
+            elif info.get("kernel_id") != found["kernel_id"]:
+                wrong.append("info.kernel_id")
+        if wrong:
+            raise BadRecord(f"has no usable {', '.join(wrong)}")
+        return cls(**{**found, "sessions": tuple(found["sessions"])})
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), indent=1).encode()
+
+    @property
+    def file(self) -> str:
+        return hashlib.sha256(self.kernel_id.encode("utf-8", "surrogateescape")).hexdigest()[:20]
+
+
+_OF_INFO = {"kernel_id": str, "host": str, "host_connection": dict, "connection_info": dict}
+
+
+def _has(found: Mapping[str, Any], name: str, kind: type) -> bool:
+    return isinstance(found.get(name), kind)
+
+
+class Records:
+    """The records of this process, in a directory made for the first of them."""
+
+    def __init__(self, parent: Path, log: logging.Logger) -> None:
+        self.parent = parent
+        self._log = log
+        self._directory: Path | None = None
+        self._lock: int | None = None
+        self._written: dict[str, Record] = {}
+        self._syncing: ThreadPoolExecutor | None = None
+
+    # -- ours -------------------------------------------------------------------------------
+
+    def get(self, kernel_id: str) -> Record | None:
+        return self._written.get(kernel_id)
+
+    def __iter__(self) -> Any:
+        return iter(list(self._written.values()))
+
+    def write(self, record: Record) -> None:
+        """Have the record of this kernel on the disk. Raises OSError, BadRecord."""
+        if self._written.get(record.kernel_id) == record:
+            return
+        path = self._own() / (record.file + _RECORD)
+        draft = path.with_suffix(_DRAFT)
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(record.encode())
+        os.rename(draft, path)
+        self._written[record.kernel_id] = record
+        # A killed process needs no more than that; a machine that loses its power needs this,
+        # which takes a disk some time.
+        self._syncing = self._syncing or ThreadPoolExecutor(1, "remote-provisioners-records")
+        self._syncing.submit(_sync, path)
+
+    def remove(self, kernel_id: str) -> None:
+        """The kernel has ended."""
+        record = self._written.pop(kernel_id, None)
+        if record is not None and self._directory is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._directory / (record.file + _RECORD))
+
+    def close(self) -> None:
+        """Give the records to whoever comes next; leave nothing where there are none."""
+        if self._syncing is not None:
+            self._syncing.shutdown()
+            self._syncing = None
+        if self._directory is not None:
+            _remove_if_empty(self._directory)
+        if self._lock is not None:
+            os.close(self._lock)
+        self._directory = self._lock = None
+        self._written.clear()
+
+    def _own(self) -> Path:
+        """Our directory. It has its name only once it is locked. Raises OSError, BadRecord."""
+        if self._directory is None:
+            self.parent.mkdir(0o700, parents=True, exist_ok=True)
+            _check(self.parent, os.lstat(self.parent), stat.S_ISDIR)
+            draft = self.parent / (secrets.token_hex(8) + _NEW)
+            draft.mkdir(0o700)
+            lock = os.open(draft / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._directory, self._lock = draft.with_suffix(""), lock
+            os.rename(draft, self._directory)
+        return self._directory
+
+    # -- those of servers that are gone -------------------------------------------------------
+
+    def claim(self, root: str) -> list[Record]:
+        """Take the records of servers of this root directory that are no more.
+
+        What cannot be used stays where it is, with a line in the log that says why.
+        """
+        try:
+            names = sorted(os.listdir(self.parent))
+            _check(self.parent, os.lstat(self.parent), stat.S_ISDIR)
+        except FileNotFoundError:
+            return []
+        except (OSError, BadRecord) as error:
+            self._refused(self.parent, error)
+            return []
+        claimed: list[Record] = []
+        for path in [self.parent / name for name in names if not name.endswith(_NEW)]:
+            try:
+                claimed += self._claim_directory(path, root)
+            except (OSError, BadRecord) as error:
+                self._refused(path, error)
+        return claimed
+
+    def _refused(self, path: Path, error: Exception) -> None:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        self._log.error("record of kernels %s: not used: %s", path, why)
+
+    def _claim_directory(self, directory: Path, root: str) -> list[Record]:
+        if directory == self._directory:
+            return []
+        _check(directory, os.lstat(directory), stat.S_ISDIR)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT
+        lock = os.open(directory / "lock", flags, 0o600)
+        claimed = []
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return []  # its server lives
+            for path in _files(directory):
+                if path.suffix == _DRAFT:
+                    path.unlink()
+                if path.suffix != _RECORD:
+                    continue
+                try:
+                    record = Record.parse(_read(path))
+                    if record.root == root:
+                        os.rename(path, self._own() / (record.file + _RECORD))
+                        self._written[record.kernel_id] = record
+                        claimed.append(record)
+                except FileNotFoundError:
+                    continue  # another server was faster
+                except (OSError, BadRecord) as error:
+                    self._refused(path, error)
+            _remove_if_empty(directory)
+        finally:
+            os.close(lock)
+        return claimed
+
+
+def _files(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []  # another server has emptied and removed it
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file that only we can have written and read. Raises OSError, BadRecord."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        _check(path, os.fstat(file.fileno()), stat.S_ISREG)
+        return file.read(_MOST_BYTES)
+
+
+def _check(path: Path, found: os.stat_result, kind: Any) -> None:
+    if not kind(found.st_mode):
+        raise BadRecord("is not the kind of file that it should be")
+    if found.st_uid != os.getuid():
+        raise BadRecord(f"belongs to uid {found.st_uid}, not to us (uid {os.getuid()})")
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise BadRecord(
+            f"can be used by others (mode {mode:04o}), and so can the keys of its kernels: if you "
+            f"trust them all the same, chmod go= {path}"
+        )
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """Remove a directory that is locked by us, if it has no records."""
+    with contextlib.suppress(OSError):
+        if {path.name for path in directory.iterdir()} <= {"lock"}:
+            os.unlink(directory / "lock")
+            os.rmdir(directory)
+
+
+def _sync(path: Path) -> None:
+    for synced in (path, path.parent):
+        with contextlib.suppress(OSError):  # it is removed by now, or cannot be synced
+            descriptor = os.open(synced, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+class Keeper(Protocol):
+    """Keeps records for an application. Called by provisioners, on the application's loop."""
+
+    def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
+        """The kernel has started, or started again."""
+
+
+_keepers: WeakKeyDictionary[Any, Keeper] = WeakKeyDictionary()
+
+
+def keep(multi_kernel_manager: Any, keeper: Keeper) -> None:
+    """Have `keeper` told of the kernels of that manager."""
+    _keepers[multi_kernel_manager] = keeper
+
+
+def keeper_of(kernel_manager: Any) -> Keeper | None:
+    """Who keeps records of the kernels of that manager; None where nobody does."""
+    manager = getattr(kernel_manager, "parent", None)
+    return None if manager is None else _keepers.get(manager)

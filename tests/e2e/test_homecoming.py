@@ -1,0 +1,338 @@
+"""A Jupyter server is killed, or stopped, and started again: its kernels on hosts come back."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import remote_provisioners
+
+from ..conftest import InstallSpec, be_client
+from ..rig import Rig
+from .applications import WHERE, Applications, Server, agents_on, eventually, kernels_on
+
+
+@pytest.fixture
+def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
+    with Applications(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def targets(rig: Rig) -> list[str]:
+    return [host.target for host in rig.hosts]
+
+
+def kill(server: Server) -> None:
+    server.process.kill()
+    server.process.wait()
+
+
+def open_notebook(server: Server, path: str) -> dict[str, Any]:
+    """The session of a notebook with a new kernel."""
+    body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "remote"}}
+    status, session = server.ask("POST", "/api/sessions", body)
+    assert status == 201, session
+    return session
+
+
+def identities(server: Server) -> set[tuple[str, ...]]:
+    """Of all sessions: id, path, name, type and the id of the kernel."""
+    _, sessions = server.ask("GET", "/api/sessions")
+    return {(s["id"], s["path"], s["name"], s["type"], s["kernel"]["id"]) for s in sessions}
+
+
+def kernel_ids(server: Server) -> set[str]:
+    return {kernel["id"] for kernel in server.ask("GET", "/api/kernels")[1]}
+
+
+def state(server: Server, kernel: str) -> str:
+    return str(server.ask("GET", f"/api/kernels/{kernel}")[1].get("execution_state"))
+
+
+def records(applications: Applications) -> list[Path]:
+    return sorted(applications.directory.glob("data/remote-provisioners/*/*.json"))
+
+
+def test_kernels_and_sessions_of_a_killed_server(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets)
+    server = applications.server("server")
+    one, two = (open_notebook(server, path) for path in ("one.ipynb", "two.ipynb"))
+    bare = server.start_kernel()
+    server.ask("PATCH", f"/api/sessions/{two['id']}", {"path": "renamed.ipynb", "name": "renamed"})
+    where = {}
+    for kernel in (one["kernel"]["id"], two["kernel"]["id"], bare):
+        where[kernel] = server.run(kernel, f"kept = '{kernel}'; {WHERE}")
+    before = identities(server)
+    assert {path for _, path, *_ in before} == {"one.ipynb", "renamed.ipynb"}
+    for path in records(applications):
+        assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    kill(server)
+
+    server = applications.server("server")
+    assert kernel_ids(server) == {*where}  # the first question that it is asked
+    assert identities(server) == before
+    for kernel, place in where.items():
+        assert server.run(kernel, f"print(kept); {WHERE}") == f"{kernel}\n{place}"
+        eventually(lambda kernel=kernel: state(server, kernel) == "idle")
+
+    kernel = one["kernel"]["id"]
+    channels = server.connect(kernel)
+    request = channels.execute("import time; print('on', flush=True); time.sleep(60)")
+    replies = channels.replies(request)
+    assert any(reply["content"].get("text") == "on\n" for reply in replies)
+    assert server.ask("POST", f"/api/kernels/{kernel}/interrupt") == (204, None)
+    assert "KeyboardInterrupt" in [reply["content"].get("ename") for reply in replies]
+
+    assert server.ask("POST", f"/api/kernels/{kernel}/restart")[0] == 200
+    again = channels.run(WHERE)
+    assert again.split()[0] == where[kernel].split()[0]
+    assert again != where[kernel]
+    channels.execute("os._exit(3)")  # the restarter is back as well
+    channels.wait_for_state("restarting")
+    assert channels.run(WHERE).split()[0] == where[kernel].split()[0]
+
+    kill(server)  # and once more, with a process that is another one by now
+    server = applications.server("server")
+    assert identities(server) == before
+    assert server.run(kernel, "print('kept' in dir())") == "False\n"
+    assert server.ask("DELETE", f"/api/sessions/{one['id']}") == (204, None)
+    assert server.ask("DELETE", f"/api/sessions/{two['id']}") == (204, None)
+    assert kernel_ids(server) == {bare}
+    assert len(records(applications)) == 1
+    assert server.end() == 0
+    assert not list(applications.directory.glob("data/remote-provisioners/*"))
+    eventually(lambda: not any(kernels_on(host) for host in rig.hosts))
+
+
+def test_kernels_that_ended_meanwhile_are_shown_with_their_exit_code(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets[0])
+    server = applications.server("server")
+    session = open_notebook(server, "one.ipynb")
+    dead, alive = session["kernel"]["id"], server.start_kernel()
+    pid = server.run(dead, WHERE).split()[1]
+    server.run(alive, "kept = 1")
+    kill(server)
+    rig.hosts[0].run(["kill", "-9", pid])
+
+    server = applications.server("server")
+    eventually(lambda: state(server, dead) == "dead")
+    model = server.ask("GET", f"/api/kernels/{dead}")[1]
+    assert re.search(r"ended while no server was there: exit code -9\b", model["reason"])
+    assert f"kernel {dead} on {targets[0]}: ended meanwhile: exit code -9" in server.output
+    assert {kernel for *_, kernel in identities(server)} == {dead}  # its notebook finds it, dead
+    assert server.run(alive, "print(kept)") == "1\n"
+
+    assert server.ask("POST", f"/api/kernels/{dead}/restart")[0] == 200
+    channels = server.connect(dead)
+    assert channels.run("print(6 * 7)") == "42\n"
+    assert state(server, dead) in ("idle", "busy")
+    assert "reason" not in server.ask("GET", f"/api/kernels/{dead}")[1]
+    assert len(records(applications)) == 2
+    for kernel in (dead, alive):
+        assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+    eventually(lambda: not kernels_on(rig.hosts[0]))
+
+
+def test_of_two_servers_at_once_each_kernel_has_one(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets)
+    server = applications.server("server")
+    kernels = {server.start_kernel() for _ in range(4)}
+    kill(server)
+    servers = [applications.server("server", wait=False) for _ in range(2)]
+    for server in servers:
+        server.wait_until_ready()
+    one, two = (kernel_ids(server) for server in servers)
+    assert one | two == kernels
+    assert not one & two
+    for server, found in zip(servers, (one, two), strict=True):
+        for kernel in found:
+            assert server.run(kernel, "print(6 * 7)") == "42\n"
+    third = applications.server("server")
+    assert kernel_ids(third) == set()
+
+
+def test_a_server_of_another_directory_and_records_that_are_no_good(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets[0])
+    server = applications.server("server")
+    kernels = {server.start_kernel() for _ in range(3)}
+    kill(server)
+    damaged, readable, _ = records(applications)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    readable.chmod(0o640)
+    root, applications.root = applications.root, applications.directory / "elsewhere"
+    applications.root.mkdir()
+    other = applications.server("server")
+    applications.root = root
+    assert kernel_ids(other) == set()
+    assert other.end() == 0
+
+    server = applications.server("server")
+    found = kernel_ids(server)
+    assert len(found) == 1
+    assert found < kernels
+    assert f"{damaged}: not used: is not JSON: half-written, or damaged" in server.output
+    assert f"{readable}: not used: can be used by others (mode 0640)" in server.output
+    assert server.run(found.pop(), "print(6 * 7)") == "42\n"
+    readable.chmod(0o600)  # as the message says
+    kill(server)
+    server = applications.server("server")
+    assert len(kernel_ids(server)) == 2
+    for kernel in kernel_ids(server):
+        assert server.run(kernel, "print(6 * 7)") == "42\n"
+    assert server.end() == 0
+    stop = applications.jupyter("remote", "stop", "--all-unowned", f"--host={targets[0]}")
+    stop.expect("ended")
+    assert stop.wait() == 0
+    eventually(lambda: not rig.hosts[0].processes())
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "POST"])
+def test_a_server_that_leaves_its_kernels_running(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications, end: str
+) -> None:
+    install_spec(targets)
+    install_spec(targets, name="ended", leave_kernels_running=False)
+    applications.configure("jupyter_server", leave_kernels_running=True)
+    server = applications.server("server")
+    session = open_notebook(server, "one.ipynb")
+    kernel, other = session["kernel"]["id"], server.start_kernel()
+    server.start_kernel("ended")
+    assert server.ask("DELETE", f"/api/kernels/{other}") == (204, None)  # its user ends it
+    place = server.run(kernel, f"kept = 1; {WHERE}")
+    before = identities(server)
+    if end == "SIGTERM":
+        assert server.end(signal.SIGTERM) == 0
+    else:
+        assert server.ask("POST", "/api/shutdown", {})[0] == 200
+        assert server.wait() == 0
+    assert sum(len(kernels_on(host)) for host in rig.hosts) == 1
+    assert not list(applications.directory.glob("runtime/kernel-*"))
+
+    server = applications.server("server")
+    assert kernel_ids(server) == {kernel}
+    assert identities(server) == before
+    assert server.run(kernel, f"print(kept); {WHERE}") == f"1\n{place}"
+    assert server.ask("DELETE", f"/api/sessions/{session['id']}") == (204, None)
+    assert server.end() == 0
+    eventually(lambda: not any(host.processes() for host in rig.hosts))
+
+
+def test_a_host_that_cannot_be_reached_when_the_server_comes_back(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, install_spec: InstallSpec
+) -> None:
+    be_client(own_rig, monkeypatch)
+    away, there, _ = own_rig.hosts
+    install_spec([away.target, there.target])
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        first, second = server.start_kernel(), server.start_kernel()
+        server.run(first, "kept = 1")
+        kill(server)
+        away.drop()
+        server = applications.server("server")
+        assert kernel_ids(server) == {first, second}
+        assert server.run(second, "print(6 * 7)") == "42\n"
+        assert state(server, first) == "busy"
+        channels = server.connect(first)
+        request = channels.execute("print(kept)")
+        time.sleep(1)
+        away.heal()
+        texts = [reply["content"].get("text") for reply in channels.replies(request)]
+        assert "1\n" in texts
+        eventually(lambda: state(server, first) == "idle")
+
+
+def test_a_server_that_was_upgraded(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    """The agent of the earlier version keeps its kernels, and ends with the last of them."""
+    package = Path(remote_provisioners.__file__).parent
+    earlier = applications.directory / "earlier"
+    shutil.copytree(package, earlier / package.name)
+    with (earlier / package.name / "agent" / "main.py").open("a") as file:
+        file.write("# as it was\n")
+    install_spec(targets[0])
+    server = applications.server("server", PYTHONPATH=str(earlier))
+    kernel = server.start_kernel()
+    place = server.run(kernel, f"kept = 1; {WHERE}")
+    kill(server)
+    server = applications.server("server")
+    new = server.start_kernel()
+    assert len(agents_on(rig.hosts[0])) == 2
+    assert server.run(kernel, f"print(kept); {WHERE}") == f"1\n{place}"
+    listing = applications.jupyter("remote", "kernels", "--json", f"--host={targets[0]}")
+    assert listing.wait() == 0
+    found = {k["id"]: k["state"] for k in json.loads(listing.output)["kernels"]}
+    assert found == dict.fromkeys((kernel, new), "in use")
+    assert server.ask("POST", f"/api/kernels/{kernel}/restart")[0] == 200
+    kill(server)
+    server = applications.server("server")  # which finds one with each agent
+    for found_again in (kernel, new):
+        assert server.run(found_again, "print(6 * 7)") == "42\n"
+    assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+    eventually(lambda: len(agents_on(rig.hosts[0])) == 1)
+    assert server.run(new, "print(6 * 7)") == "42\n"
+
+
+SCRIPT = """
+import json, sys
+from jupyter_client.manager import KernelManager
+from jupyter_core.utils import run_sync
+from remote_provisioners.errors import KernelLostError
+manager = KernelManager(kernel_name="remote")
+try:
+    with open(sys.argv[1]) as file:
+        left = json.load(file)
+except FileNotFoundError:
+    manager.start_kernel()
+else:
+    try:
+        manager.start_kernel(kernel_id=left["kernel_id"], provisioner_info=left)
+    except KernelLostError as error:
+        print("lost:", error)
+        sys.exit()
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(timeout=30)
+client.execute_interactive("count = globals().get('count', 0) + 1; print('count', count)")
+client.stop_channels()
+if sys.argv[2] == "restart":
+    manager.restart_kernel()
+if sys.argv[2] == "end":
+    manager.shutdown_kernel()
+else:
+    with open(sys.argv[1], "w", opener=lambda *args: __import__("os").open(*args, 0o600)) as file:
+        json.dump(run_sync(manager.provisioner.get_provisioner_info)(), file)
+"""
+
+
+def test_a_script_that_comes_back(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets[0], leave_kernels_running=True)
+    left = str(applications.directory / "left.json")
+    for count, last in ((1, "leave"), (2, "restart"), (1, "leave"), (2, "end")):
+        script = applications.script(SCRIPT, left, last)
+        script.expect(f"count {count}")
+        assert script.wait() == 0
+    script = applications.script(SCRIPT, left, "end")
+    script.expect(r"lost: host .*: no kernel .* here")
+    assert script.wait() == 0
+    eventually(lambda: not rig.hosts[0].processes())

@@ -1,0 +1,265 @@
+"""Records of kernels: what is written, who may take it, what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_provisioners.records import Record, Records
+
+LOG = logging.getLogger("test")
+
+
+def record(kernel_id: str = "k1", root: str = "/here", **changes: Any) -> Record:
+    info = {
+        "kernel_id": kernel_id,
+        "host": "host1",
+        "pid": 7,
+        "host_connection": {"key": "secret"},
+        "connection_info": {"key": "secret"},
+    }
+    return Record(kernel_id, "remote", root, {**info, **changes})
+
+
+Opened = Callable[[], Records]
+
+
+@pytest.fixture
+def opened(parent: Path) -> Iterator[Opened]:
+    """A server that comes, closed in the end."""
+    with ExitStack() as stack:
+
+        def opened() -> Records:
+            records = Records(parent, LOG)
+            stack.callback(records.close)
+            return records
+
+        yield opened
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "remote-provisioners"
+
+
+WRITER = """
+import logging, sys
+from pathlib import Path
+from tests.unit.test_records import LOG, record
+from remote_provisioners.records import Records
+records = Records(Path(sys.argv[1]), LOG)
+for kernel_id in sys.argv[2:]:
+    records.write(record(kernel_id))
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+def write_and_die(parent: Path, *kernel_ids: str) -> None:
+    """A server process that is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(parent), *kernel_ids],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+
+
+def files(parent: Path) -> list[Path]:
+    return sorted(parent.glob("*/*.json"))
+
+
+def test_a_killed_servers_records_are_taken_once(parent: Path, opened: Opened) -> None:
+    write_and_die(parent, "k1", "k2")
+    write_and_die(parent, "k3")
+    one, two = opened(), opened()
+    assert sorted(found.kernel_id for found in one.claim("/here")) == ["k1", "k2", "k3"]
+    assert two.claim("/here") == []
+    assert one.claim("/here") == []  # its own are no predecessor's
+    assert len(files(parent)) == 3
+    one.remove("k1")
+    one.close()
+    found = two.claim("/here")
+    assert sorted(found, key=lambda found: found.kernel_id) == [record("k2"), record("k3")]
+    for kernel_id in ("k2", "k3"):
+        two.remove(kernel_id)
+    two.close()
+    assert list(parent.iterdir()) == []
+
+
+def test_of_many_at_once_each_record_has_one_taker(parent: Path) -> None:
+    names = [f"k{number}" for number in range(20)]
+    write_and_die(parent, *names)
+    code = """
+import sys
+from pathlib import Path
+from tests.unit.test_records import LOG
+from remote_provisioners.records import Records
+records = Records(Path(sys.argv[1]), LOG)
+sys.stdin.readline()
+print(*[found.kernel_id for found in records.claim("/here")], flush=True)
+sys.stdin.read()
+"""
+    takers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(parent)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for _ in range(4)
+    ]
+    for taker in takers:
+        assert taker.stdin is not None
+        taker.stdin.write("now\n")
+        taker.stdin.flush()
+    taken = [taker.stdout.readline().split() for taker in takers if taker.stdout]
+    for taker in takers:
+        taker.communicate()
+    assert sorted(name for names in taken for name in names) == sorted(names)
+
+
+def test_another_directorys_kernels_stay(parent: Path, opened: Opened) -> None:
+    write_and_die(parent, "k1")
+    other = opened()
+    assert other.claim("/elsewhere") == []
+    other.close()
+    assert [found.kernel_id for found in opened().claim("/here")] == ["k1"]
+
+
+def test_modes_and_changes(parent: Path, opened: Opened) -> None:
+    records = opened()
+    records.write(record())
+    (path,) = files(parent)
+    assert [p.stat().st_mode & 0o777 for p in (path, path.parent, parent)] == [0o600, 0o700, 0o700]
+    inode = path.stat().st_ino
+    records.write(record())
+    assert path.stat().st_ino == inode  # nothing has changed, nothing is written
+    records.write(record(pid=8))
+    assert json.loads(path.read_text())["info"]["pid"] == 8
+    assert "secret" not in repr(record())
+    records.remove("k1")
+    records.close()
+    assert list(parent.iterdir()) == []
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def of_another_version(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99}))
+
+
+def without_a_host(path: Path) -> None:
+    found = json.loads(path.read_text())
+    del found["info"]["host"]
+    path.write_text(json.dumps(found))
+
+
+def of_another_kernel(path: Path) -> None:
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, "kernel_id": "other"}))
+
+
+def a_list(path: Path) -> None:
+    path.write_text("[1]")
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(bytes(range(256)))
+
+
+def readable(path: Path) -> None:
+    path.chmod(0o644)
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path.with_suffix(".elsewhere"))
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def another_users(path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root: gives a file to another user")
+    os.chown(path, 12345, 12345)
+
+
+BAD = {
+    truncated: "is not JSON: half-written, or damaged",
+    of_another_version: "is not a record of version 1",
+    without_a_host: "has no usable info.host",
+    of_another_kernel: "has no usable info.kernel_id",
+    a_list: "is not a record of version 1",
+    binary: "is not JSON",
+    readable: "can be used by others (mode 0644)",
+    a_link: "Too many levels of symbolic links",
+    a_pipe: "is not the kind of file that it should be",
+    another_users: "belongs to uid 12345, not to us (uid 0)",
+}
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
+def test_a_bad_record_is_named_and_the_good_ones_are_taken(
+    parent: Path, opened: Opened, spoil: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_and_die(parent, "k1", "k2")
+    (bad,) = (path for path in files(parent) if json.loads(path.read_text())["kernel_id"] == "k1")
+    spoil(bad)
+    records = opened()
+    assert [found.kernel_id for found in records.claim("/here")] == ["k2"]
+    (line,) = caplog.messages
+    assert line.startswith(f"record of kernels {bad}: not used: {BAD[spoil]}")
+    assert "secret" not in line
+    assert os.path.lexists(bad)
+
+
+@pytest.mark.parametrize("which", ["of a server", "of all"])
+def test_a_directory_that_others_can_enter(
+    parent: Path, opened: Opened, which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_and_die(parent, "k1")
+    write_and_die(parent, "k2")
+    bad = parent if which == "of all" else files(parent)[0].parent
+    bad.chmod(0o755)
+    found = opened().claim("/here")
+    assert len(found) == (0 if which == "of all" else 1)
+    (line,) = caplog.messages
+    assert line.startswith(f"record of kernels {bad}: not used: can be used by others (mode 0755)")
+
+
+def test_a_server_that_lives_keeps_its_own(parent: Path, opened: Opened) -> None:
+    opened().write(record())
+    assert opened().claim("/here") == []
+    assert len(files(parent)) == 1
+
+
+def test_half_written_drafts_are_removed(parent: Path, opened: Opened) -> None:
+    write_and_die(parent, "k1")
+    (path,) = files(parent)
+    path.with_suffix(".draft").write_text("{")
+    assert len(opened().claim("/here")) == 1
+    assert not list(parent.glob("*/*.draft"))
+
+
+def test_nothing_there(parent: Path, opened: Opened) -> None:
+    assert opened().claim("/here") == []
+    assert not parent.exists()
