@@ -83,8 +83,8 @@ def steps(plan: Plan, subject: Subject, extra: bool) -> Iterator[Step]:
     yield step("lag", 120, lags, count=6, megabytes=plan.printed)
     yield step("fairness", 60, {"added": "fairness"}, count=plan.round_trips)
     yield step("idle", 120, {name: name for name in MEMORY}, count=plan.idle)
-    many = {"count": plan.many, "patience": 120, "kernel_name": subject.many_name}
-    yield step("burst", 150, {"seconds": "burst"}, **many)
+    many = {"count": plan.many, "patience": 60, "kernel_name": subject.many_name}
+    yield step("burst", 90, {"seconds": "burst"}, **many)
     if subject.host is None:
         yield step("in_a_row", 120, {"seconds": "in_a_row"}, count=plan.many)
 
