@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from .agent import zmtp
 from .agent.endpoints import CHANNELS
 from .agent.stream import Link, SocketEnd, Stream
 from .agent.wire import Message
@@ -81,6 +82,8 @@ class Forward:
         self.open_link = open_link
         # What every stream's request has (agent/streams.py).
         self._request = {"kernel_id": kernel_id, "keep": keep_seconds}
+        #: Whether the kernel's sockets want CurveZMQ: it is they who answer a client then.
+        self.encrypted = False
         self._replay = False
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()
@@ -158,7 +161,9 @@ class Forward:
         replay = self._replay and channel == "iopub"
         self._replay = self._replay and not replay
         name = secrets.token_hex(16)
-        return {**self._request, "stream": name, "channel": channel, "replay": replay}
+        greeted = channel != "iopub" and not self.encrypted
+        request = {"stream": name, "channel": channel, "replay": replay, "greeted": greeted}
+        return {**self._request, **request}
 
     async def carry(self, end: LocalEnd) -> None:
         """Keep a client's stream on a link, one after the other, until it is over."""
@@ -187,6 +192,9 @@ class LocalEnd(SocketEnd):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.pause_reading()
+        if self.request["greeted"]:
+            # What the kernel's socket would say, two round trips later; the agent leaves it out.
+            self.transport.write(zmtp.GREETING + zmtp.ready(b"ROUTER"))
         self._forward.clients.add(self)
         self._task = asyncio.ensure_future(self._forward.carry(self))
         self._task.add_done_callback(self._carried)

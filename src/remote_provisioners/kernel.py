@@ -142,6 +142,7 @@ class RemoteKernel:
             await self._changed.wait()
         if self.life.over:
             raise self._ended_early()
+        self.forward.encrypted = "curve_publickey" in self.connection
         self.forward.serve()
 
     def _ended_early(self) -> RemoteProvisionerError:

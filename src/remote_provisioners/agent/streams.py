@@ -3,9 +3,10 @@
 HELLO of the server: ``stream`` (its name, which is secret enough), ``kernel_id``, ``channel``,
 ``received`` (bytes it has), ``agent`` (pid of the agent it was first opened at), ``known`` (whether
 that agent has answered), ``keep`` (seconds to keep it when its link is lost), ``replay`` (iopub:
-wants what nobody has had). The agent's: ``{"received": n}`` or ``{"error": "no-kernel"}`` (not
-yet, or not any more: nothing was delivered) or ``{"error": "no-stream"}`` (it is over). Standard
-library only: this module travels to hosts.
+wants what nobody has had), ``greeted`` (what a socket of the kernel says until it is connected has
+been said to the client already: it is left out). The agent's: ``{"received": n}`` or ``{"error":
+"no-kernel"}`` (not yet, or not any more: nothing was delivered) or ``{"error": "no-stream"}`` (it
+is over). Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import socket
 from typing import Any, Dict, List, Optional
 
+from . import zmtp
 from .endpoints import CHANNELS, endpoints_of
 from .kernel import Kernel
 from .peer import same_user
@@ -136,7 +138,7 @@ class Streams:
                 _refuse(link, "no-kernel")
                 return
             served = self._open(name, kernel, float(request["keep"]))
-            self._run(self._join(name, served, channel, bool(request["replay"])))
+            self._run(self._join(served, request))
         if served.timer is not None:
             served.timer.cancel()
             served.timer = None
@@ -149,24 +151,25 @@ class Streams:
         self._served[name] = served
         return served
 
-    async def _join(self, name: str, served: _Served, channel: str, replay: bool) -> None:
+    async def _join(self, served: _Served, request: Message) -> None:
         """Join a stream to its kernel."""
-        stream, kernel = served.stream, served.kernel
+        stream, kernel, channel = served.stream, served.kernel, request["channel"]
         loop = asyncio.get_running_loop()
         # Whatever the channel: no request reaches the kernel before we hear what it says.
         recorder = self._recorders.get(kernel)
         recorded = recorder is not None and await recorder.ready()
         if channel == "iopub" and recorder is not None and recorded:
             if not stream.over:
-                served.subscriber = recorder.attach(stream, replay)
+                served.subscriber = recorder.attach(stream, bool(request["replay"]))
                 stream.join(served.subscriber)
             return
         endpoint = endpoints_of(kernel.connection)[channel]
+        end = _GreetedEnd if request["greeted"] else SocketEnd
         try:
             if isinstance(endpoint, str):
-                await loop.create_unix_connection(lambda: SocketEnd(stream), endpoint)
+                await loop.create_unix_connection(lambda: end(stream), endpoint)
             else:
-                await loop.create_connection(lambda: SocketEnd(stream), "127.0.0.1", endpoint)
+                await loop.create_connection(lambda: end(stream), "127.0.0.1", endpoint)
         except OSError:  # it has just ended; nothing was delivered, so it may be asked again
             link, stream.link = stream.link, None
             if link is not None:
@@ -197,6 +200,67 @@ class Streams:
     def _run(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
         self._tasks = [t for t in self._tasks if not t.done()] + [task]
+
+
+class _GreetedEnd(SocketEnd):
+    """A kernel's socket whose greeting the client has had: the two are joined by messages.
+
+    It is the stream's socket here. A message that comes before both sides are ready is held:
+    libzmq would close the connection.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        # What each side has said so far; None once it is ready.
+        self._kernels: Optional[bytes] = b""
+        self._clients: Optional[bytes] = b""
+        self._held: List[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.stream.join(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._kernels is not None:
+            self._kernels += data
+            end = zmtp.end_of_handshake(self._kernels)
+            if end < 0:
+                return
+            data, self._kernels = self._kernels[end:], None
+            for held in self._held:
+                self.transport.write(held)
+            self._held.clear()
+        if data:
+            self.stream.send(data)
+
+    def write(self, data: bytes) -> None:
+        if self._clients is not None:
+            self._clients += data
+            end = zmtp.end_of_handshake(self._clients)
+            if end < 0:
+                return
+            said, data, self._clients = self._clients[:end], self._clients[end:], None
+            self._write(said)
+        if data and self._kernels is not None:
+            self._held.append(data)
+        elif data:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
 
 
 class _Link(Link):

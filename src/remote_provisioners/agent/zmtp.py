@@ -58,6 +58,12 @@ def header(data: bytes, position: int) -> Tuple[int, int, int]:
     )
 
 
+def end_of_handshake(data: bytes) -> int:
+    """Where a peer's greeting and READY, or its ERROR, end in what it has sent; -1: not yet."""
+    _, _, end = header(data, len(GREETING))
+    return end if end <= len(data) else -1
+
+
 def bodies(raw: bytes) -> List[bytes]:
     """The frames of a message."""
     found, position = [], 0
