@@ -57,7 +57,9 @@ def kernels_on(host: Host) -> list[int]:
     for process in processes:  # by number, so parents come first
         if process.ppid in family:
             family.add(process.pid)
-    return sorted(family - agents)
+    # What kernels are forked from waits, with room in its argv for that of a kernel.
+    templates = {p.pid for p in processes if "-----" in " ".join(p.argv)}
+    return sorted(family - agents - templates)
 
 
 def spread_as(rig: Rig, counts: Sequence[int]) -> bool:

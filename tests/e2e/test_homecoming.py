@@ -146,6 +146,25 @@ def test_kernels_that_ended_meanwhile_are_shown_with_their_exit_code(
     eventually(lambda: not kernels_on(rig.hosts[0]))
 
 
+def test_output_of_the_time_without_a_server(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets[0])
+    server = applications.server("server")
+    kernel = open_notebook(server, "one.ipynb")["kernel"]["id"]
+    channels = server.connect(kernel)
+    channels.execute("import time; print('on', flush=True); time.sleep(2); print('while away')")
+    while channels.receive()["content"].get("text") != "on\n":
+        pass
+    kill(server)
+    time.sleep(2)
+    server = applications.server("server")
+    channels = server.connect(kernel)
+    while channels.receive()["content"].get("text") != "while away\n":
+        pass
+    eventually(lambda: state(server, kernel) == "idle")
+
+
 def test_of_two_servers_at_once_each_kernel_has_one(
     rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
 ) -> None:
