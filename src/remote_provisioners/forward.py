@@ -161,7 +161,7 @@ class Forward:
         replay = self._replay and channel == "iopub"
         self._replay = self._replay and not replay
         name = secrets.token_hex(16)
-        greeted = channel != "iopub" and not self.encrypted
+        greeted = not self.encrypted
         request = {"stream": name, "channel": channel, "replay": replay, "greeted": greeted}
         return {**self._request, **request}
 
@@ -194,7 +194,8 @@ class LocalEnd(SocketEnd):
         self.transport.pause_reading()
         if self.request["greeted"]:
             # What the kernel's socket would say, two round trips later; the agent leaves it out.
-            self.transport.write(zmtp.GREETING + zmtp.ready(b"ROUTER"))
+            kind = b"PUB" if self.request["channel"] == "iopub" else b"ROUTER"
+            self.transport.write(zmtp.greeting(kind))
         self._forward.clients.add(self)
         self._task = asyncio.ensure_future(self._forward.carry(self))
         self._task.add_done_callback(self._carried)

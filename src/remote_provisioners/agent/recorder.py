@@ -57,14 +57,14 @@ class Recorder:
 
     # -- clients ----------------------------------------------------------------------------
 
-    def attach(self, stream: Stream, replay: bool) -> Subscriber:
+    def attach(self, stream: Stream, replay: bool, greeted: bool = False) -> Subscriber:
         """A client's stream. With `replay` it gets what nobody has had, else what comes."""
         position = None
         if replay and self._kept is not None:
             position, self._kept, self._owed = self._kept, None, False
         elif not self._owed:
             self._kept = None
-        subscriber = Subscriber(self, stream, position)
+        subscriber = Subscriber(self, stream, position, greeted)
         self.subscribers.append(subscriber)
         return subscriber
 
@@ -179,10 +179,12 @@ class Subscriber:
     It is the stream's socket here: write, pause_reading, resume_reading, close.
     """
 
-    def __init__(self, recorder: Recorder, stream: Stream, position: Optional[int]) -> None:
+    def __init__(
+        self, recorder: Recorder, stream: Stream, position: Optional[int], greeted: bool
+    ) -> None:
         self._recorder = recorder
         self._stream = stream
-        self._zmtp = zmtp.Connection(b"PUB")
+        self._zmtp = zmtp.Connection(b"PUB", greeted)
         self.topics: List[bytes] = []
         # The next message to send; None as long as the client has subscribed to nothing.
         self._position = position

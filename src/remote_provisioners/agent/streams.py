@@ -160,7 +160,9 @@ class Streams:
         recorded = recorder is not None and await recorder.ready()
         if channel == "iopub" and recorder is not None and recorded:
             if not stream.over:
-                served.subscriber = recorder.attach(stream, bool(request["replay"]))
+                served.subscriber = recorder.attach(
+                    stream, bool(request["replay"]), bool(request["greeted"])
+                )
                 stream.join(served.subscriber)
             return
         endpoint = endpoints_of(kernel.connection)[channel]

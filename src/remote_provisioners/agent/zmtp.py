@@ -58,6 +58,11 @@ def header(data: bytes, position: int) -> Tuple[int, int, int]:
     )
 
 
+def greeting(socket_type: bytes) -> bytes:
+    """All that a socket says before its first message."""
+    return GREETING + ready(socket_type)
+
+
 def end_of_handshake(data: bytes) -> int:
     """Where a peer's greeting and READY, or its ERROR, end in what it has sent; -1: not yet."""
     _, _, end = header(data, len(GREETING))
@@ -115,10 +120,14 @@ class Decoder:
 
 
 class Connection:
-    """One side of a connection. `output` is what to send, to be taken by the caller."""
+    """One side of a connection. `output` is what to send, to be taken by the caller.
 
-    def __init__(self, socket_type: bytes) -> None:
-        self.output = GREETING
+    `greeted`: the other side has had :func:`greeting` of this type already.
+    """
+
+    def __init__(self, socket_type: bytes, greeted: bool = False) -> None:
+        self.output = b"" if greeted else GREETING
+        self._greeted = greeted
         #: Whether the handshake is done.
         self.ready = False
         self._type = socket_type
@@ -140,7 +149,8 @@ class Connection:
                 raise ZmtpError("no ZMTP 3 with mechanism NULL")
             if len(self._greeting) < len(GREETING):
                 return
-            self.output += ready(self._type)
+            if not self._greeted:
+                self.output += ready(self._type)
         for is_command, content in self._decoder.feed(data) if data else ():
             if is_command:
                 self._command(content)
