@@ -365,7 +365,7 @@ def test_a_restart_moves_after_the_grace_unless_pinned(
         session.manager.restart_kernel(now=True)
         assert session.host == b.target
         a.start_sshd()
-    session.client.kernel_info(reply=True, timeout=20)  # by the sockets that it had
+    reconnected(session)  # by the sockets that it had
     assert session.value("1") == 1
     eventually(lambda: left not in [process.pid for process in ipykernels(a)], 20)
 
@@ -382,7 +382,7 @@ def test_restart_after_the_grace(
     eventually(lambda: not session.manager.is_alive())
     host.start_sshd()
     session.manager.restart_kernel(now=True)
-    session.client.kernel_info(reply=True, timeout=20)
+    reconnected(session)  # a lost kernel's clients are let go, and come back in their own time
     assert session.value("1") == 1
     assert lost not in [process.pid for process in ipykernels(host)]
 
