@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from .address import HostAddress
@@ -95,13 +95,27 @@ class Fleet:
         Raises NoRoomError; the HostError of the only host, or NoHostError with those of all;
         KernelStartError, for which no other host is tried.
         """
+
+        async def begin(spec: HostSpec) -> RemoteKernel:
+            return await self.start_on(complete(spec), request, grace)
+
+        return await self._place(request, inventory, policy, {}, begin)
+
+    async def _place(
+        self,
+        request: LaunchRequest,
+        inventory: Inventory,
+        policy: LoadBalancer,
+        tried: dict[str, HostError],
+        begin: Callable[[HostSpec], Awaitable[RemoteKernel]],
+    ) -> RemoteKernel:
+        """`begin` on one host after the other, those of `tried` left out, until one starts it."""
         table = self._table(inventory)
         turn = table.turn()
-        tried: dict[str, HostError] = {}
         while True:
             row = await self._choose(table, policy, turn, request, tried)
             try:
-                return await self.start_on(complete(table.specs[row.host]), request, grace)
+                return await begin(table.specs[row.host])
             except HostError as error:
                 log.warning("kernel %s: not on %s: %s", request.kernel_id, row.host, error.message)
                 tried[row.host] = error
@@ -220,9 +234,38 @@ class Fleet:
 
     # -- kernels ----------------------------------------------------------------------------
 
-    async def restart(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
-        """Start the kernel again, on its host, with its endpoints."""
-        await kernel.launch(request, self._response)
+    async def restart(
+        self,
+        kernel: RemoteKernel,
+        request: LaunchRequest,
+        inventory: Inventory,
+        complete: Callable[[HostSpec], HostSpec],
+        policy: LoadBalancer | None,
+    ) -> None:
+        """Start the kernel again, on its host, with its endpoints.
+
+        A host that is away is waited for until the grace is over. Then the kernel goes to another
+        one, by `policy`, and keeps its endpoints here; it stays where there is no policy.
+        """
+        host = kernel.host
+        await host.until_back(kernel.grace)
+        try:
+            await kernel.launch(request, self._response)
+            return
+        except HostError as error:
+            if policy is None or host.connected:
+                raise
+            log.warning("kernel %s: moves: %s", kernel.kernel_id, error)
+            tried = {kernel.spec.name: error}
+
+        async def begin(spec: HostSpec) -> RemoteKernel:
+            self._count(kernel.spec, -1)
+            kernel.spec, kernel.host = complete(spec), self.host(spec)
+            self._count(kernel.spec, 1)
+            await kernel.launch(request, self._response)
+            return kernel
+
+        await self._place(request, inventory, policy, tried, begin)
 
     async def expect(
         self, kernel_id: str, spec: HostSpec, info: Mapping[str, Any], grace: float
@@ -276,7 +319,11 @@ class Fleet:
         host = self.host_with(spec, agent)
         keep = _KEEP_AFTER_GRACE_SECONDS + 2 * grace
         name = secrets.token_hex(4)
-        forward = Forward(self._sockets.path, name, kernel_id, host.open_link, keep)
+
+        def open_link(factory: Any) -> Any:
+            return kernel.host.open_link(factory)  # wherever it is by then
+
+        forward = Forward(self._sockets.path, name, kernel_id, open_link, keep)
         kernel = RemoteKernel(kernel_id, spec, host, forward, grace)
         self._kernels.add(kernel)
         self._count(spec, 1)

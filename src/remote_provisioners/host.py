@@ -44,7 +44,10 @@ class Resident(Protocol):
     """A kernel, as its host knows it."""
 
     kernel_id: str
-    pid: int | None
+
+    @property
+    def may_run(self) -> bool:
+        """Whether there may be a process of it on the host."""
 
     def on_event(self, event: Message) -> None:
         """The agent reports something of it."""
@@ -116,7 +119,10 @@ class Host:
         self._endings: set[asyncio.Task[None]] = set()
         #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
         self._owner = secrets.token_hex(8)
+        #: Since when, by the monotonic clock, it is away with kernels of ours.
+        self.away_since: float | None = None
         self._link: Link | None = None
+        self._back = asyncio.Event()
         self._connecting: asyncio.Task[Link] | None = None
         self._began = 0.0
         self._watcher: asyncio.Task[None] | None = None
@@ -142,6 +148,13 @@ class Host:
         if self.trouble is not None and self.trouble.silent:
             raise self.trouble.error.at(self.name)
         return await self._attempt()
+
+    async def until_back(self, grace: float) -> None:
+        """Return when it is connected again, or away for longer than the `grace`."""
+        if self.away_since is not None:
+            left = self.away_since + grace - time.monotonic()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._back.wait(), max(left, 0))
 
     async def _attempt(self) -> Link:
         if self._connecting is None:
@@ -275,7 +288,7 @@ class Host:
                 return
         except (RemoteProvisionerError, asyncio.TimeoutError):
             pass
-        if kernel.pid is not None:
+        if kernel.may_run:
             self._unwanted.add(kernel.kernel_id)
 
     async def close(self) -> None:
@@ -362,6 +375,8 @@ class Host:
         link = self._link = task.result()
         self._lost = False
         self.directory = link.agent["directory"]
+        self.away_since = None
+        self._back.set()
         self._clear()
         self._watcher = asyncio.ensure_future(self._watch(link))
         self._report(link.agent["load"])
@@ -387,6 +402,8 @@ class Host:
             for task in over:
                 task.cancel()
         self._link = None
+        self.away_since = time.monotonic()
+        self._back.clear()
         link.channel.close()
         link.transport.abort()
         log.warning("host %s: connection lost", self.name)

@@ -54,15 +54,22 @@ class RemoteKernel:
         self.connection: dict[str, Any] = {}
         #: Whether it is to go on when this process ends on purpose.
         self.stays = False
-        self._grace = grace
+        self.grace = grace
         #: What the agent is asked for a kernel that another process started, until it is ours:
         #: an operation and its fields. Attached ones are asked for after each reconnection.
         self._claim: tuple[str, dict[str, Any]] | None = None
         self._attached = False
         self._keeping: asyncio.Task[None] | None = None
+        #: The host may have heard of it, whether or not it has answered.
+        self._asked = False
         self._changed = asyncio.Event()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._limit = Limit(0)
+
+    @property
+    def may_run(self) -> bool:
+        """Whether there may be a process of it on its host."""
+        return self.pid is not None or self._asked
 
     # -- start ------------------------------------------------------------------------------
 
@@ -103,6 +110,7 @@ class RemoteKernel:
             address = "ipc://" + await self.host.expose(response.path)
             substitutions |= {"response_address": address, "public_key": response.public_key}
             secret = {SECRET_VARIABLE: expected.secret}
+        self._asked = True
         started = await link.channel.request(
             "start",
             gpus={"count": request.wish.gpus, "devices": self.spec.gpus},
@@ -280,7 +288,7 @@ class RemoteKernel:
             self._claim = ("attach", {})
         self.forward.disconnected()
         self.life.disconnected(time.monotonic())
-        left = self.life.grace_left(time.monotonic(), self._grace)
+        left = self.life.grace_left(time.monotonic(), self.grace)
         self._stop_grace_timer()
         if left is not None:
             loop = asyncio.get_running_loop()
@@ -296,7 +304,7 @@ class RemoteKernel:
         if self._claim is not None:
             pass  # `settle` asks for it
         elif described is None:
-            reason = "its agent is gone: the host was rebooted, or the agent killed"
+            reason = "nothing is left of it there: the host was rebooted, or its files removed"
             self._end(lambda: self.life.lost(reason))
         elif described["exit_code"] is not None:
             self._end(lambda: self.life.exited(described["exit_code"], _reason(described)))
@@ -311,7 +319,7 @@ class RemoteKernel:
         self._changed.set()
 
     def _grace_over(self) -> None:
-        self._end(lambda: self.life.lost(f"the host was unreachable for {self._grace:g} s"))
+        self._end(lambda: self.life.lost(f"the host was unreachable for {self.grace:g} s"))
         self._changed.set()
 
     def _end(self, transition: Any) -> None:

@@ -102,6 +102,9 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel, or start it again where it was; by `KernelManager`.
 
+        A restart waits for a host that is away until the grace is over, and moves then, unless
+        the request names the host.
+
         Returns once it listens, with endpoints on this machine that stay the same through
         restarts. Raises the errors of :mod:`.errors`; nothing is left running then.
         """
@@ -112,12 +115,12 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         left, self._left = self._left, None
         if kernel is None and left is not None:
             return await self._come_back(left, wait=keeper is None)
+        pinned = request.request_env.get("KERNEL_REMOTE_HOST", "").strip()
         if kernel is None:
-            pinned = request.request_env.get("KERNEL_REMOTE_HOST", "").strip()
             starting = self._start_on(pinned, request) if pinned else self._start(request)
             kernel = self._kernel = await io_thread().call(starting)
         else:
-            await io_thread().call(self._restart(kernel, request))
+            await io_thread().call(self._restart(kernel, request, bool(pinned)))
         self._waited = False
         kernel.stays = self.leave_kernels_running
         self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid)
@@ -167,9 +170,9 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         spec = self.host_spec(name)
         return await (await fleet()).start_on(spec, request, self.network_grace)
 
-    @staticmethod
-    async def _restart(kernel: RemoteKernel, request: LaunchRequest) -> None:
-        await (await fleet()).restart(kernel, request)
+    async def _restart(self, kernel: RemoteKernel, request: LaunchRequest, pinned: bool) -> None:
+        policy = None if pinned else load_balancer(self.load_balancing_algorithm)
+        await (await fleet()).restart(kernel, request, self.inventory(), self.completed, policy)
 
     # -- life -------------------------------------------------------------------------------
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from remote_provisioners.errors import HostKeyError
+from remote_provisioners.errors import HostKeyError, UnreachableError
 
 from ..conftest import InstallSpec, Session, Start, be_client, eventually
+from ..contract.test_provisioner import interrupt
 from ..rig import Host, Process, Rig
 
 HOSTNAME = "__import__('socket').gethostname()"
@@ -191,10 +195,14 @@ def ipykernels(host: Host) -> list[Process]:
 def reconnected(session: Session, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     eventually(lambda: session.provisioner._kernel.life.serving, seconds)
-    while True:  # a request that was lost with the connection has no answer
+    with contextlib.suppress(queue.Empty):
+        while True:
+            session.client.get_iopub_msg(timeout=0)
+    while True:  # a request that was lost with the connection has no answer, or no output
         try:
             session.client.kernel_info(reply=True, timeout=1)
-        except TimeoutError:
+            session.client.get_iopub_msg(timeout=1)
+        except (TimeoutError, queue.Empty):
             assert time.monotonic() < deadline
         else:
             return
@@ -288,16 +296,78 @@ def test_two_ways_to_write_a_host_live_side_by_side(
 def test_an_agent_that_was_killed_has_a_successor(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
 ) -> None:
+    """It takes over the kernels, and the templates of the killed one are gone."""
     be_client(own_rig, monkeypatch)
     host = own_rig.hosts[0]
     name = install_spec(host.target)
-    session = start(name)
+    session, other = start(name), start(name)
+    pid = session.provisioner._kernel.pid
+    session.run("kept = 'kept'")
     host.run(["pkill", "-9", "-f", "agent.pyz"])
-    eventually(lambda: not session.manager.is_alive(), 20)
+    eventually(lambda: not session.provisioner._kernel.life.serving)
+    reconnected(session)
+    assert session.value("kept") == "kept"
+    assert session.provisioner._kernel.pid == pid
+    assert "KeyboardInterrupt" in interrupt(session)
+    other.client.execute("import os; os._exit(4)")
+    eventually(lambda: not other.manager.is_alive())
+    life = other.provisioner._kernel.life
+    assert life.exit_code == 4 or (
+        life.exit_code == -1 and "the agent that had started it was killed" in life.reason
+    )
     assert start(name).value("1") == 1
-    for process in ipykernels(host):  # nobody's any more: taking them over is not built yet
-        host.run(["kill", "-9", str(process.pid)])
-    session.close()
+    session.manager.shutdown_kernel()
+    assert pid not in [process.pid for process in ipykernels(host)]
+
+
+def test_a_restart_waits_for_its_host(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    """Within the grace it comes back to where it was, whatever other hosts there are."""
+    be_client(own_rig, monkeypatch)
+    a, b = own_rig.hosts[:2]
+    session = start(install_spec([a.target, b.target]))
+    before = session.provisioner._kernel.pid
+    a.stop_sshd(sessions=True)
+    eventually(lambda: not session.provisioner._kernel.life.serving)
+    timer = threading.Timer(2, a.start_sshd)
+    timer.start()
+    session.manager.restart_kernel(now=True)
+    timer.join()
+    session.client.kernel_info(reply=True, timeout=20)
+    assert session.host == a.target
+    assert session.provisioner._kernel.pid != before
+    eventually(lambda: before not in [process.pid for process in ipykernels(a)])
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_restart_moves_after_the_grace_unless_pinned(
+    own_rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    install_spec: InstallSpec,
+    start: Start,
+    pinned: bool,
+) -> None:
+    be_client(own_rig, monkeypatch)
+    a, b = own_rig.hosts[:2]
+    env = {"KERNEL_REMOTE_HOST": a.target} if pinned else {}
+    session = start(install_spec([a.target, b.target], network_grace=1.5), env=env)
+    left = session.provisioner._kernel.pid
+    a.stop_sshd(sessions=True)
+    eventually(lambda: not session.provisioner._kernel.life.serving)
+    if pinned:
+        with pytest.raises(UnreachableError, match=f"host {a.target}: port 22 refuses"):
+            session.manager.restart_kernel(now=True)
+        a.start_sshd()
+        session.manager.restart_kernel(now=True)
+        assert session.host == a.target
+    else:
+        session.manager.restart_kernel(now=True)
+        assert session.host == b.target
+        a.start_sshd()
+    reconnected(session)  # by the sockets that it had
+    assert session.value("1") == 1
+    eventually(lambda: left not in [process.pid for process in ipykernels(a)], 20)
 
 
 def test_restart_after_the_grace(
@@ -312,7 +382,7 @@ def test_restart_after_the_grace(
     eventually(lambda: not session.manager.is_alive())
     host.start_sshd()
     session.manager.restart_kernel(now=True)
-    session.client.kernel_info(reply=True, timeout=20)
+    reconnected(session)  # a lost kernel's clients are let go, and come back in their own time
     assert session.value("1") == 1
     assert lost not in [process.pid for process in ipykernels(host)]
 

@@ -44,6 +44,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_the_tests_of_faults_exist() -> None:
+    page = (DOCS / "faults.md").read_text("utf-8")
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", page)
+    assert len(named) > 10
+    for file, name in named:
+        (path,) = (ROOT / "tests").glob(f"*/{file}")
+        assert not name or f"def {name}(" in path.read_text("utf-8"), name
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
 def test_variables_exist(page: Path) -> None:
     known = {f"RP_{name.upper()}" for name in option_names()} | {SECRET_VARIABLE, "RP_OPTION"}

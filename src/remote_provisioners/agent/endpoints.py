@@ -70,6 +70,30 @@ class PortReservation:
             )
         self.ports: List[int] = [s.getsockname()[1] for s in self._sockets]
 
+    @classmethod
+    def of(cls, ports: Sequence[int]) -> PortReservation:
+        """The reservation of `ports` that an earlier agent had; see :meth:`renew`."""
+        found = cls(0)
+        found.ports = list(ports)
+        found.renew()
+        return found
+
+    def renew(self) -> None:
+        """Reserve what is not reserved. A port cannot be while somebody listens there: we see it
+        free again when the kernel has ended.
+        """
+        held = {s.getsockname()[1] for s in self._sockets}
+        for port in self.ports:
+            if port not in held:
+                reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    reserved.bind(("127.0.0.1", port))
+                except OSError:
+                    reserved.close()
+                    continue
+                self._sockets.append(reserved)
+
     def close(self) -> None:
         """Give the ports back."""
         for reserved in self._sockets:

@@ -13,12 +13,14 @@ import os
 import shutil
 from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Tuple
 
-from . import devices, environment
+from . import devices, environment, record
+from .adopted import AdoptedProcess
 from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
+from .identity import boot_id, start_time
 from .lease import LEASE_SECONDS
-from .process import Command, KernelProcess
+from .process import OUTPUT, Command, KernelProcess
 from .templates import flags_of, shared_part
-from .warm import Recipe, WarmKernels
+from .warm import PREFIX, Recipe, WarmKernels
 from .wire import Message
 
 #: Gives the environment that kernels start from, after the hook of this text.
@@ -54,6 +56,7 @@ class Kernel:
         self.ended_by = ""
         self._cwd = ""
         self._started_before = False
+        self._reports_endpoints = False
         self._ports: Optional[PortReservation] = None
         self._gpus = devices.Held()
         self._gpus_before: List[str] = []
@@ -98,6 +101,7 @@ class Kernel:
                 self.directory = spare.directory
             elif not os.path.isdir(self.directory):
                 os.mkdir(self.directory, 0o700)
+            record.remove(os.path.join(self.directory, record.NAME))  # of an earlier start
             self.connection = self._prepare_connection(request, bound=spare is not None)
             values["connection_file"] = self._connection_file
             argv = [environment.substitute(word, values) for word in argv]
@@ -108,8 +112,9 @@ class Kernel:
             environ.update(devices.variables(gpus, self._gpus, request["env"]))
             if self.given_up:
                 raise StartError("cancelled", "the start was given up")
-            output = os.path.join(self.directory, "output")
+            output = os.path.join(self.directory, OUTPUT)
             command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
+            self._reports_endpoints = request["reports_endpoints"]
             if spare is not None:
                 self.process = spare.process  # whatever happens, it is ours to end
                 await spare.assign(command, request["connection"]["key"])
@@ -119,13 +124,17 @@ class Kernel:
                 warm.want(recipe, request.get("warm") or 0)
             if self.given_up:  # meanwhile: it is ended by whoever called us
                 raise StartError("cancelled", "the start was given up")
+            record.write(self.directory, self._record())
         except environment.CommandError as error:
             raise StartError("no-program", str(error)) from None
         except PortsTakenError as error:
             raise StartError("no-ports", str(error)) from None
         except OSError as error:
             raise _start_error(error) from None
-        if not request["reports_endpoints"]:
+        self._watch_endpoints(on_listening)
+
+    def _watch_endpoints(self, on_listening: Callable[[Kernel], None]) -> None:
+        if not self._reports_endpoints:
             self._watch = asyncio.ensure_future(self._until_listening(on_listening))
 
     def _recipe(
@@ -140,6 +149,71 @@ class Kernel:
             return None
         scheme = connection.get("signature_scheme", "hmac-sha256")
         return Recipe(tuple(argv), frozenset(shared.items()), preload, scheme)
+
+    # -- through the end of its agent --------------------------------------------------------
+
+    def _record(self) -> record.Record:
+        assert self.process is not None
+        return {
+            "kernel_id": self.kernel_id,
+            "owner": self.owner,
+            "pid": self.process.pid,
+            "start_time": start_time(self.process.pid) or 0,
+            "boot_id": boot_id(),
+            "started": self.process.started,
+            "cwd": self._cwd,
+            "connection": self.connection,
+            "listening": self.listening,
+            "reports_endpoints": self._reports_endpoints,
+            "gpus": self._gpus.names,
+            "ports": self._ports.ports if self._ports is not None else [],
+            "exit_code": self.process.returncode,
+            "lease": self.lease,
+            "ended_by": self.ended_by,
+            "output": self.output,
+        }
+
+    def save(self) -> None:
+        """Have the next agent know what has changed of it."""
+        if self.given_up:
+            return  # the files may be those of a later start
+        try:
+            record.write(self.directory, self._record())
+        except OSError as error:
+            print("kernel {}: its record is old: {}".format(self.kernel_id, error), flush=True)
+
+    @classmethod
+    def recorded(cls, found: record.Record, directory: str) -> Kernel:
+        """The kernel of the record in `directory`: it runs, or it has ended meanwhile.
+
+        Its GPUs are locked by its own process; its ports are reserved as far as they can be.
+        Raises RecordError when the directory is another kernel's.
+        """
+        parent, name = os.path.split(directory)
+        kernel = cls(found["kernel_id"], found["owner"], parent)
+        if kernel.directory != directory and not name.startswith(PREFIX):
+            text = "{} names another kernel, {!r}"
+            raise record.RecordError(text.format(directory, kernel.kernel_id))
+        kernel.directory = directory
+        kernel.connection = found["connection"]
+        kernel.lease, kernel.ended_by = found["lease"], found["ended_by"]
+        kernel.output = found["output"]
+        kernel._cwd = found["cwd"]
+        kernel._reports_endpoints = found["reports_endpoints"]
+        kernel._gpus = devices.Held(found["gpus"])
+        kernel.process = _process_of(found, directory)
+        kernel.process.started = found["started"]
+        kernel.listening = found["listening"] and kernel.running
+        if found["ports"]:
+            kernel._ports = PortReservation.of(found["ports"])
+        return kernel
+
+    def watch(self, on_listening: Callable[[Kernel], None], on_end: Callable[[], None]) -> None:
+        """Begin to look after it: for a kernel of a record that runs."""
+        if isinstance(self.process, AdoptedProcess):
+            self.process.watch(on_end)
+        if not self.listening:
+            self._watch_endpoints(on_listening)
 
     @property
     def _connection_file(self) -> str:
@@ -174,6 +248,7 @@ class Kernel:
     async def _until_listening(self, on_listening: Callable[[Kernel], None]) -> None:
         await wait_until_open(list(endpoints_of(self.connection).values()))
         self.listening = True
+        self.save()
         on_listening(self)
 
     @property
@@ -186,6 +261,9 @@ class Kernel:
             return False
         self.listening = False
         self._gpus.close()
+        if self._ports is not None:
+            self._ports.renew()
+        self.save()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -224,6 +302,15 @@ class Kernel:
         self._gpus.close()
         if files:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _process_of(found: record.Record, directory: str) -> KernelProcess:
+    if found["exit_code"] is not None:
+        process = KernelProcess(found["pid"], os.path.join(directory, OUTPUT))
+        process.returncode = found["exit_code"]
+        return process
+    gone = "" if found["boot_id"] == boot_id() else "the host was rebooted"
+    return AdoptedProcess(found["pid"], found["start_time"], directory, found["kernel_id"], gone)
 
 
 def _start_error(error: OSError) -> StartError:

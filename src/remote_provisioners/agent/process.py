@@ -12,6 +12,8 @@ import subprocess
 import time
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set
 
+#: The file in a kernel's directory that it prints to.
+OUTPUT = "output"
 #: What is kept of a kernel's output, and what of it goes into an error message.
 LOG_LIMIT = 1024 * 1024
 TAIL_BYTES = 4096

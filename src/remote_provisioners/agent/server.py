@@ -23,6 +23,7 @@ from .peer import Peer
 from .process import zombies
 from .queue import StartQueue
 from .streams import Streams
+from .takeover import take_over
 from .templates import Templates
 from .usage import Idleness, usage_of
 from .warm import WarmKernels
@@ -141,6 +142,7 @@ class Agent:
         if kernel is not None and kernel.running:
             kernel.listening = True
             kernel.connection.update(request.get("connection") or {})
+            kernel.save()
             self._queue.leave(kernel)
             self._streams.record(kernel)
         return {}
@@ -180,6 +182,7 @@ class Agent:
             self._streams.adopted(kernel)
             kernel.owner = peer.owner
             self._note_owners()
+            kernel.save()
         self._queue.leave(kernel)
         return kernel.describe()
 
@@ -425,6 +428,16 @@ class Agent:
         elif seconds > kernel.lease + _TERMINATE_SECONDS:
             self._drop(kernel)
 
+    def _take_over(self) -> None:
+        """Look after the kernels of an agent that was killed; each has a lease from now on."""
+        for kernel in take_over(self._kernels_directory):
+            self.kernels[kernel.kernel_id] = kernel
+            if kernel.running:
+                kernel.watch(self._on_listening, self._on_child)
+            if kernel.listening:
+                self._streams.record(kernel)
+        self._note_owners()
+
     # -- life -------------------------------------------------------------------------------
 
     async def serve(self, listener: socket.socket, ready: int) -> None:
@@ -436,6 +449,7 @@ class Agent:
         for signum in (signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signum, lambda: None)
         await self._streams.listen()
+        self._take_over()
         server = await loop.create_unix_server(lambda: Peer(self), sock=listener)
         os.write(ready, b"+")
         os.close(ready)

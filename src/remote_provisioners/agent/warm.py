@@ -26,6 +26,8 @@ REFILL_SECONDS = 2.0
 MOST_RECIPES = 8
 LOAD_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
+#: Of the directories of kernels that were warm; no other's begins so.
+PREFIX = "w"
 CONNECTION_FILE = "connection.json"
 
 
@@ -144,7 +146,7 @@ class WarmKernels:
             self._refilling = None
 
     async def _make(self, recipe: Recipe) -> Optional[WarmKernel]:
-        directory = os.path.join(self._parent, "w" + secrets.token_hex(5)[1:])
+        directory = os.path.join(self._parent, PREFIX + secrets.token_hex(5)[1:])
         os.mkdir(directory, 0o700)
         placeholder = {"transport": "ipc", "key": secrets.token_hex(16)}
         placeholder["signature_scheme"] = recipe.signature_scheme

@@ -1,0 +1,108 @@
+"""Which process a number means: numbers are used again, a number with its start time is not.
+
+Reads /proc; where there is none, no process can be told. Standard library only: this module
+travels to hosts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Iterator, NamedTuple, Optional
+
+
+class Stat(NamedTuple):
+    """Of /proc/PID/stat: see proc(5). `started` is in ticks since boot."""
+
+    state: str
+    group: int
+    session: int
+    started: int
+    #: As wait() would give it, of a process that has ended and is not reaped.
+    status: int
+
+    @property
+    def ended(self) -> bool:
+        return self.state in "ZX"
+
+
+def stat_of(pid: int) -> Optional[Stat]:
+    """What is known of a process; None when there is none of that number."""
+    try:
+        with open("/proc/{}/stat".format(pid), "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if len(fields) < 50:
+        return None
+    state = fields[0].decode("ascii", "replace")
+    return Stat(state, int(fields[2]), int(fields[3]), int(fields[19]), int(fields[49]))
+
+
+def start_time(pid: int) -> Optional[int]:
+    """When a process began, in ticks since boot."""
+    found = stat_of(pid)
+    return found.started if found is not None else None
+
+
+def boot_id() -> str:
+    """Of the system as it runs since its last boot; "" where that has no name."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def uses(pid: int, directory: str, kernel_id: str) -> bool:
+    """Whether a process of ours is of this kernel: it has a file of `directory` open, or its id
+    in its environment.
+    """
+    try:
+        for name in os.listdir("/proc/{}/fd".format(pid)):
+            if _target("/proc/{}/fd/{}".format(pid, name)).startswith(directory + "/"):
+                return True
+        if not kernel_id:
+            return False
+        with open("/proc/{}/environ".format(pid), "rb") as file:
+            return b"KERNEL_ID=" + os.fsencode(kernel_id) in file.read().split(b"\0")
+    except OSError:
+        return False  # it has ended, or is another user's
+
+
+def leaders_in(directory: str) -> Iterator[int]:
+    """The processes that lead a session and have a file of `directory` open."""
+    for pid in _pids():
+        found = stat_of(pid)
+        if found is not None and found.session == pid and uses(pid, directory, ""):
+            yield pid
+
+
+def left_behind(leader: int, directory: str, kernel_id: str) -> bool:
+    """Whether processes are left in the group of a kernel that has ended.
+
+    One of them has to be known for the kernel's: while it is there, the number of the group is
+    nobody else's. What cannot be told from a stranger is none.
+    """
+    if stat_of(leader) is not None:
+        return False  # the number is used again, so nobody was left
+    for pid in _pids():
+        found = stat_of(pid)
+        in_group = found is not None and found.group == found.session == leader
+        if in_group and uses(pid, directory, kernel_id):
+            return True
+    return False
+
+
+def _pids() -> Iterator[int]:
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        names = []
+    return (int(name) for name in names if name.isdigit())
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""

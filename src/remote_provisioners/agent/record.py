@@ -1,0 +1,113 @@
+"""The record of a kernel on its host's disk: what the next agent needs, should this one be killed.
+
+It holds the kernel's key: 0600, in the kernel's directory, which is 0700. It is replaced as a
+whole, so there is never half of one. Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import Any, Dict
+
+NAME = "record.json"
+_MOST_BYTES = 1024 * 1024
+
+Record = Dict[str, Any]
+
+#: Each field that has to be there, and what it may be. Others are kept as they are.
+_FIELDS: Dict[str, Any] = {
+    "kernel_id": str,
+    "owner": str,
+    "pid": int,
+    "start_time": int,
+    "boot_id": str,
+    "started": (int, float),
+    "cwd": str,
+    "connection": dict,
+    "listening": bool,
+    "reports_endpoints": bool,
+    "gpus": list,
+    "ports": list,
+    "exit_code": (int, type(None)),
+    "lease": (int, float),
+    "ended_by": str,
+    "output": dict,
+}
+
+
+class RecordError(Exception):
+    """A record cannot be used; the message says which and why."""
+
+
+def write(directory: str, record: Record) -> None:
+    """Replace the record in the kernel's `directory`. Raises OSError; the old one is kept then."""
+    path = os.path.join(directory, NAME)
+    temporary = path + ".new"
+    try:
+        file = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with open(file, "wb") as written:
+            written.write(json.dumps(record).encode())
+        os.rename(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
+
+
+def read(directory: str) -> Record:
+    """The record in `directory`, checked. Raises RecordError, FileNotFoundError if there is none.
+
+    One that others could have written or read is refused: nothing of it can be believed.
+    """
+    path = os.path.join(directory, NAME)
+    _private(directory, os.lstat(directory), stat.S_ISDIR)
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RecordError("{}: {}".format(path, error.strerror)) from None
+    with open(file, "rb") as opened:
+        _private(path, os.fstat(file), stat.S_ISREG)
+        content = opened.read(_MOST_BYTES + 1)
+    try:
+        record = json.loads(content)
+    except ValueError:
+        raise RecordError("{} is no JSON".format(path)) from None
+    wrong = _wrong(record)
+    if wrong:
+        raise RecordError("{} has no usable {}".format(path, wrong))
+    return dict(record)
+
+
+def remove(path: str) -> None:
+    """Remove a file if it is there."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _private(path: str, found: os.stat_result, of_kind: Any) -> None:
+    if not of_kind(found.st_mode):
+        raise RecordError("{} is not what an agent makes".format(path))
+    if found.st_uid != os.getuid():
+        text = "{} belongs to uid {}, not to us (uid {})"
+        raise RecordError(text.format(path, found.st_uid, os.getuid()))
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise RecordError("{} is open to others (mode {:o})".format(path, mode))
+
+
+def _wrong(record: Any) -> str:
+    """What of a record cannot be used, "" if all can."""
+    if not isinstance(record, dict):
+        return "object"
+    for name, kind in _FIELDS.items():
+        value = record.get(name)
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            return name
+    if record["pid"] <= 1:
+        return "pid"
+    return ""
