@@ -136,7 +136,7 @@ def test_a_silent_host_costs_its_time_once(policy: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(host_module, "_SILENT_SECONDS", 0.1)
 
     async def scenario(world: World, fleet: Fleet) -> None:
-        world.unreachable = {"host0000": 0.2, "host0007": 0.2}
+        world.unreachable = {"host0000": 1.0, "host0007": 1.0}
         loop = asyncio.get_running_loop()
         await start_many(fleet, world.inventory(), policy, HOSTS)
         assert {str(address) for address in fleet._in_trouble} == {"host0000", "host0007"}
@@ -145,7 +145,7 @@ def test_a_silent_host_costs_its_time_once(policy: str, monkeypatch: pytest.Monk
             began = loop.time()
             await start(fleet, world.inventory(), policy)
             longest = max(longest, loop.time() - began)
-        assert longest < 0.18  # nobody waits again
+        assert longest < 0.9  # nobody waits again
         only = world.inventory()[:1]
         with pytest.raises(UnreachableError, match="host host0000: simulated"):
             await start(fleet, only, policy)

@@ -72,6 +72,8 @@ class Templates:
     def __init__(self) -> None:
         self._templates: Dict[Key, Template] = {}
         self._able: Optional[bool] = None
+        #: The programs that are no Python kernels, of which the log says so once.
+        self._executed: Set[str] = set()
 
     async def start(
         self, command: Command, private: FrozenSet[str], preload: Sequence[str]
@@ -95,6 +97,9 @@ class Templates:
         One that `waits` has its last descriptor to be told by who it is (see warm.py).
         """
         flags = flags_of(command.argv)
+        if flags is None and command.argv[0] not in self._executed:
+            self._executed.add(command.argv[0])
+            print("kernels of {} are executed: no ipykernel".format(command.argv[0]), flush=True)
         if flags is None or not self._can_fork():
             return None
         shared = shared_part(command.environ, private)
