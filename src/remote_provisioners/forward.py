@@ -118,6 +118,10 @@ class Forward:
         """The next iopub client to connect is the notebook: it gets the output that nobody had."""
         self._replay = True
 
+    def has_client(self, channel: str) -> bool:
+        """Whether somebody is connected to this channel."""
+        return any(end.request["channel"] == channel for end in self.clients)
+
     def serve(self) -> None:
         """The kernel listens and its host can be reached: let clients through."""
         self._reachable.set()

@@ -342,9 +342,9 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
 
     @staticmethod
     async def _replay(kernel: RemoteKernel) -> None:
-        # The manager's own clients (control, and iopub to see what the kernel does) come first.
+        # The manager's own, which sees what the kernel does, comes first.
         for _ in range(100):
-            if len(kernel.forward.clients) >= 2:
+            if kernel.forward.has_client("iopub"):
                 break
             await asyncio.sleep(0.01)
         kernel.forward.replay()
