@@ -11,6 +11,7 @@ import struct
 from typing import Iterator, List, Sequence, Tuple
 
 _MORE, _LONG, _COMMAND = 1, 2, 4
+_SUBSCRIPTIONS = {b"SUBSCRIBE": b"\1", b"CANCEL": b"\0"}
 _SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 # Version 3.0: peers then send subscriptions as messages, not as the commands of 3.1.
 GREETING = _SIGNATURE + b"\3\0" + b"NULL".ljust(20, b"\0") + bytes(32)
@@ -59,8 +60,8 @@ def header(data: bytes, position: int) -> Tuple[int, int, int]:
 
 
 def greeting(socket_type: bytes) -> bytes:
-    """All that a socket says before its first message."""
-    return GREETING + ready(socket_type)
+    """All that a socket of today, of version 3.1, says before its first message."""
+    return _SIGNATURE + b"\3\1" + GREETING[12:] + ready(socket_type)
 
 
 def end_of_handshake(data: bytes) -> int:
@@ -153,7 +154,7 @@ class Connection:
                 self.output += ready(self._type)
         for is_command, content in self._decoder.feed(data) if data else ():
             if is_command:
-                self._command(content)
+                yield from self._command(content)
             else:
                 yield content
 
@@ -161,8 +162,10 @@ class Connection:
         taken, self.output = self.output, b""
         return taken
 
-    def _command(self, body: bytes) -> None:
+    def _command(self, body: bytes) -> Iterator[bytes]:
         name, rest = body[1 : 1 + body[0]], body[1 + body[0] :]
+        if name in _SUBSCRIPTIONS:  # of 3.1; messages before
+            yield frame(_SUBSCRIPTIONS[name] + rest)
         if name == b"READY":
             self.ready = True
         elif name == b"PING":
