@@ -42,7 +42,7 @@ _CONFIGS = ("~/.ssh/config", "/etc/ssh/ssh_config")
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 #: What is under way in a channel passes in a few milliseconds where the host is near.
-_LEAST_WINDOW, _MOST_WINDOW = 256 * 1024, 2 * 1024 * 1024
+_LEAST_WINDOW, _MOST_WINDOW = 1024 * 1024, 2 * 1024 * 1024
 _BYTES_PER_SECOND = 100e6
 
 
