@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import socket
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -41,10 +40,6 @@ _CONFIGS = ("~/.ssh/config", "/etc/ssh/ssh_config")
 # In OpenSSH's words; AES first, which processors do in hardware.
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
-#: What is under way in a channel passes in a few milliseconds where the host is near.
-_LEAST_WINDOW, _MOST_WINDOW = 1024 * 1024, 2 * 1024 * 1024
-_BYTES_PER_SECOND = 100e6
-
 
 class SSHTransport(Transport):
     """One SSH connection, and those to the jump hosts that it goes through."""
@@ -57,8 +52,6 @@ class SSHTransport(Transport):
         self._connection = connection
         self._jumps = jumps
         self._listeners: dict[str, asyncssh.SSHListener] = {}
-        #: Seconds; the shortest seen.
-        self._round_trip = _MOST_WINDOW / _BYTES_PER_SECOND
 
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
         # sshd hands a command to the login shell: each word is quoted, and none is a user's.
@@ -83,15 +76,11 @@ class SSHTransport(Transport):
         def session() -> Any:
             return _Session(protocol)
 
-        began, window = time.monotonic(), self._window()
         try:
             if isinstance(endpoint, str):
-                await self._connection.create_unix_connection(session, endpoint, window=window)
+                await self._connection.create_unix_connection(session, endpoint)
             else:
-                await self._connection.create_connection(
-                    session, "127.0.0.1", endpoint, window=window
-                )
-            self._round_trip = min(self._round_trip, time.monotonic() - began)
+                await self._connection.create_connection(session, "127.0.0.1", endpoint)
         except asyncssh.ChannelOpenError as error:
             if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
                 raise ForwardingError(forwarding_advice(_said(error))) from None
@@ -99,14 +88,6 @@ class SSHTransport(Transport):
         except (OSError, asyncssh.Error) as error:
             raise ConnectionError(_said(error)) from None
         return protocol
-
-    def _window(self) -> int:
-        """How much may be under way in a channel: what others wait behind on this connection.
-
-        Enough for the distance, which each channel-open tells.
-        """
-        wanted = int(self._round_trip * _BYTES_PER_SECOND)
-        return min(max(wanted, _LEAST_WINDOW), _MOST_WINDOW)
 
     async def expose(self, local_path: str, host_path: str) -> str:
         if host_path not in self._listeners:
