@@ -49,7 +49,10 @@ class AgentChannel(asyncio.Protocol):
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            self._transport.write(encode({"id": number, "op": op, **fields}))
+            try:
+                self._transport.write(encode({"id": number, "op": op, **fields}))
+            except OSError:  # closed, which connection_lost is yet to say
+                raise self._lost() from None
             return await answer
         finally:
             self._waiting.pop(number, None)
@@ -74,7 +77,7 @@ class AgentChannel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._fail(UnreachableError("the connection to the agent was lost", host=self._host))
+        self._fail(self._lost())
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -89,6 +92,9 @@ class AgentChannel(asyncio.Protocol):
             answer.set_exception(_translate(message["error"], self._host))
         else:
             answer.set_result(message["result"])
+
+    def _lost(self) -> UnreachableError:
+        return UnreachableError("the connection to the agent was lost", host=self._host)
 
     def _fail(self, error: HostError) -> None:
         for answer in self._waiting.values():

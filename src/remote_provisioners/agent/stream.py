@@ -16,7 +16,7 @@ import asyncio
 import json
 import struct
 from collections import deque
-from typing import Any, Callable, Deque, Iterator, Optional, Tuple, Union
+from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple, Union
 
 from .wire import Message, WireError
 
@@ -25,8 +25,9 @@ HELLO, DATA, ACK, CLOSE = range(1, 5)
 #: What a stream keeps, each way, before it stops reading its socket.
 KEPT_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 256 * 1024
-_ACK_BYTES = 256 * 1024
+_ACK_BYTES = 1024 * 1024
 _ACK_SECONDS = 0.02
+_SMALL_BYTES = 16 * 1024
 _MAX_BODY = 64 * 1024
 _HEADER = struct.Struct(">BI")
 _OFFSET = struct.Struct(">Q")
@@ -204,7 +205,9 @@ class Stream:
         self.over = False
         self.on_acknowledged: Callable[[], None] = lambda: None
         self._on_over = on_over
+        # What came before the socket, and what is to be written to it at once.
         self._early: Deque[bytes] = deque()
+        self._unwritten: List[bytes] = []
         self._acknowledged = 0
         self._ack_timer: Optional[asyncio.TimerHandle] = None
         self._socket_full = False
@@ -315,12 +318,22 @@ class Stream:
 
     def _deliver(self, data: bytes) -> None:
         self.received += len(data)
-        self.socket.write(data)
+        if not self._unwritten and len(data) < _SMALL_BYTES:
+            self.socket.write(data)
+        else:  # SSH's packets are small: a call for each costs more than they do
+            if not self._unwritten:
+                asyncio.get_running_loop().call_soon(self._write)
+            self._unwritten.append(data)
         if self.received - self._acknowledged >= _ACK_BYTES:
             self._acknowledge()
         elif self._ack_timer is None:
             loop = asyncio.get_running_loop()
             self._ack_timer = loop.call_later(_ACK_SECONDS, self._acknowledge_late)
+
+    def _write(self) -> None:
+        data, self._unwritten = b"".join(self._unwritten), []
+        if data:
+            self.socket.write(data)
 
     def _acknowledge_late(self) -> None:
         self._ack_timer = None
@@ -337,6 +350,7 @@ class Stream:
             if self._ack_timer is not None:
                 self._ack_timer.cancel()
             if self.socket is not None:
+                self._write()
                 self.socket.close()
             self._on_over()
 
