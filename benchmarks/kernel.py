@@ -43,12 +43,15 @@ class Kernel:
             raise RuntimeError("the kernel has no client yet")
         return self._client
 
-    def connect(self) -> None:
-        """Make a client; anew after a restart, as a provisioner may have changed the ports."""
+    def connect(self, output: bool = True) -> None:
+        """Make a client; anew after a restart, as a provisioner may have changed the ports.
+
+        Without `output` it has no output channel.
+        """
         self.disconnect()
         client = self.manager.client(context=self._context)
         # No heartbeat: its thread would be one more thing that the figures depend on.
-        client.start_channels(hb=False)
+        client.start_channels(hb=False, iopub=output)
         self._client = client
 
     def disconnect(self) -> None:

@@ -90,6 +90,7 @@ class Worker:
         for each in self._idle:
             await each.start()
         quiet = statistics.median([await kernel.round_trip() for _ in range(count)])
+        printing.connect(output=False)  # else the output would be carried twice
         reading = asyncio.create_task(printing.discard_output())
         try:
             printing.client.execute(PRINTER.format(chunk=CHUNK, count=1_000_000))
