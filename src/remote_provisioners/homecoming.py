@@ -139,6 +139,7 @@ class Homecoming:
         await ensure_async(kernel.ready)
         kernel.stop_restarter()  # until it is known to live
         kernel.execution_state = "busy"  # perhaps: who is idle may be culled
+        _know_kernel_info(kernel)
         await kernel.provisioner.replay_output()
         await self._sessions.restore(kernel_id, record.sessions)
         self.spawn(self._settle(kernel_id, kernel))
@@ -212,6 +213,17 @@ class Homecoming:
 def _our_provisioners() -> set[str]:
     group = entry_points(group="jupyter_client.kernel_provisioners")
     return {entry.name for entry in group if entry.value.startswith(f"{__package__}.")}
+
+
+def _know_kernel_info(kernel: Any) -> None:
+    """Have websockets not wait for an answer that says which protocol the kernel speaks.
+
+    The server opens none before that, or before 60 s: a kernel that computes, or whose host is
+    away, answers later. What is assumed then is assumed here: a protocol of this decade.
+    """
+    known: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    known.set_result({})
+    kernel._kernel_info_future = known
 
 
 def _ask_whether_idle(kernel: Any) -> None:

@@ -153,14 +153,22 @@ def test_output_of_the_time_without_a_server(
     server = applications.server("server")
     kernel = open_notebook(server, "one.ipynb")["kernel"]["id"]
     channels = server.connect(kernel)
-    channels.execute("import time; print('on', flush=True); time.sleep(2); print('while away')")
+    channels.execute(
+        "import os, time\nprint('on', flush=True); time.sleep(2); print('while away', flush=True)\n"
+        "while not os.path.exists('/tmp/go'): time.sleep(0.1)\n"
+        "os.unlink('/tmp/go'); print('and now')"
+    )
     while channels.receive()["content"].get("text") != "on\n":
         pass
     kill(server)
     time.sleep(2)
     server = applications.server("server")
-    channels = server.connect(kernel)
+    channels = server.connect(kernel)  # it computes, and does not answer
     while channels.receive()["content"].get("text") != "while away\n":
+        pass
+    assert state(server, kernel) == "busy"
+    rig.hosts[0].run(["touch", "/tmp/go"])
+    while channels.receive()["content"].get("text") != "and now\n":
         pass
     eventually(lambda: state(server, kernel) == "idle")
 
@@ -269,7 +277,10 @@ def test_a_host_that_cannot_be_reached_when_the_server_comes_back(
         assert kernel_ids(server) == {first, second}
         assert server.run(second, "print(6 * 7)") == "42\n"
         assert state(server, first) == "busy"
+        began = time.monotonic()
         channels = server.connect(first)
+        # Not after the 60 s that a server waits for a kernel which does not answer.
+        assert time.monotonic() - began < 30
         request = channels.execute("print(kept)")
         time.sleep(1)
         away.heal()
