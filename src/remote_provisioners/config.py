@@ -16,6 +16,7 @@ from traitlets.config import Configurable
 
 from .address import HostAddress, parse_address
 from .agent.lease import LEASE_SECONDS
+from .agent.recorder import DEFAULT_DISK, DEFAULT_MEMORY
 from .errors import ConfigurationError
 from .inventory import HostSpec, Inventory, check_modules, read_inventory
 from .launch import parse_port_range
@@ -152,13 +153,13 @@ class RemoteProvisionerConfigMixin(Configurable):
     ).tag(config=True)
 
     output_memory = Mebibytes(
-        16.0,
-        help="""MiB of a kernel's output that its host keeps in memory while nobody listens: no
-        server, or none that can be reached.""",
+        DEFAULT_MEMORY / 1024**2,
+        help="""MiB of a kernel's output that its host keeps in memory while nobody takes it: no
+        server, none that can be reached, or one that is slower than the kernel.""",
     ).tag(config=True)
 
     output_disk = Mebibytes(
-        256.0,
+        DEFAULT_DISK / 1024**2,
         help="""MiB of such output that its host keeps in the kernel's directory (below TMPDIR or
         /tmp) once output_memory is full. Then the oldest is dropped, and a line in the output says
         how much.""",

@@ -20,7 +20,7 @@ from .spool import Spool
 from .stream import Stream
 
 _HANDSHAKE_SECONDS = 5.0
-DEFAULT_MEMORY, DEFAULT_DISK = 16 * 1024 * 1024, 256 * 1024 * 1024
+DEFAULT_MEMORY, DEFAULT_DISK = 64 * 1024 * 1024, 256 * 1024 * 1024
 
 
 class Recorder:
