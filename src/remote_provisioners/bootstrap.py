@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import importlib.resources
+import importlib.util
 import io
 import json
+import marshal
 import zipfile
+from importlib.abc import InspectLoader
+from types import CodeType
 
 from .agent.bootstrap import MARKER
 from .errors import AgentError
 from .transport import Transport
 
+_SOURCES = "remote_provisioners.agent"
 _PACKAGE = "remote_provisioners_agent"
 _MAIN = f"import sys\nfrom {_PACKAGE}.main import main\nmain(sys.argv[1], int(sys.argv[2]))\n"
 # Must be readable by any Python, also one that is too old. The rest comes on stdin.
@@ -24,20 +30,44 @@ _COMMAND = (
 
 @functools.cache
 def _archive() -> tuple[bytes, bytes, str]:
-    """The bootstrap's text, the agent as a zip file, and the digest of both."""
+    """The bootstrap's text, the agent as a zip file, and the digest of their sources.
+
+    Beside each source is what Python has compiled it to: where the host's Python is of our
+    version, a third of the agent's own start is saved. Any other reads the source.
+    """
     sources: dict[str, bytes] = {}
-    for file in importlib.resources.files("remote_provisioners.agent").iterdir():
+    for file in importlib.resources.files(_SOURCES).iterdir():
         if file.name.endswith(".py"):
             sources[file.name] = file.read_bytes()
     bootstrap = sources.pop("bootstrap.py")
+    digest = hashlib.sha256(bootstrap + _MAIN.encode())
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        # Stored, with ZipInfo's fixed date: the same sources are the same archive, on every server.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(sources.items()):
-            archive.writestr(zipfile.ZipInfo(f"{_PACKAGE}/{name}"), content)
-        archive.writestr(zipfile.ZipInfo("__main__.py"), _MAIN)
-    packed = buffer.getvalue()
-    return bootstrap, packed, hashlib.sha256(bootstrap + packed).hexdigest()
+            digest.update(name.encode() + content)
+            archive.writestr(f"{_PACKAGE}/{name}", content)
+            archive.writestr(f"{_PACKAGE}/{name}c", _compiled(name.removesuffix(".py"), content))
+        archive.writestr("__main__.py", _MAIN)
+    return bootstrap, buffer.getvalue(), digest.hexdigest()
+
+
+def _compiled(name: str, source: bytes) -> bytes:
+    """The module's .pyc file, not to be checked against its source (PEP 552)."""
+    module = _SOURCES if name == "__init__" else f"{_SOURCES}.{name}"
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert isinstance(spec.loader, InspectLoader)
+    code = spec.loader.get_code(module)
+    assert code is not None
+    flags = (1).to_bytes(4, "little")
+    body = marshal.dumps(_renamed(code, f"{_PACKAGE}/{name}.py"))
+    return importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(source) + body
+
+
+def _renamed(code: CodeType, file: str) -> CodeType:
+    """The same, without the path that the file has on this machine."""
+    constants = (_renamed(c, file) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_filename=file, co_consts=tuple(constants))
 
 
 def agent_version() -> str:
@@ -47,7 +77,7 @@ def agent_version() -> str:
 
 async def find_or_start_agent(transport: Transport, python: str, host: str) -> str:
     """The path of the agent's socket on the host. Raises AgentError."""
-    bootstrap, archive, digest = _archive()
+    bootstrap, archive, digest = await asyncio.to_thread(_archive)
     header = json.dumps({"digest": digest, "size": len(archive)}).encode() + b"\n"
     if python.startswith("~/"):
         python = "." + python[1:]  # commands are run in the home directory, and no shell helps

@@ -15,7 +15,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from .agent import zmtp
@@ -28,6 +29,8 @@ from .errors import RemoteProvisionerError
 Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
 
 _RETRY_SECONDS = 0.1
+#: After a kernel's start, how long its clients are expected.
+_SPARE_SECONDS = 10.0
 
 
 class SocketDirectory:
@@ -88,6 +91,8 @@ class Forward:
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
+        # Links that are open, or being opened, for clients to come.
+        self._spares: deque[asyncio.Task[_ClientLink | None]] = deque()
         self.clients: set[LocalEnd] = set()
 
     async def listen(self) -> None:
@@ -122,6 +127,36 @@ class Forward:
         """Whether somebody is connected to this channel."""
         return any(end.request["channel"] == channel for end in self.clients)
 
+    def prepare(self) -> None:
+        """Open a link for each channel while the kernel starts: its clients wait for none then."""
+        spares = [asyncio.ensure_future(self._open_spare()) for _ in CHANNELS]
+        self._spares.extend(spares)
+        asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._drop, spares)
+
+    async def _open_spare(self) -> _ClientLink | None:
+        with contextlib.suppress(ConnectionError, RemoteProvisionerError):
+            return await self._open()
+        return None
+
+    async def _open(self) -> _ClientLink:
+        link = await self.open_link(_ClientLink)
+        assert isinstance(link, _ClientLink)
+        return link
+
+    async def _link(self) -> _ClientLink:
+        """A link that carries nothing yet. Raises ConnectionError, RemoteProvisionerError."""
+        while self._spares:
+            spare = await self._spares.popleft()
+            if spare is not None and not spare.lost.done():
+                return spare
+        return await self._open()
+
+    def _drop(self, spares: Iterable[asyncio.Task[_ClientLink | None]]) -> None:
+        """Close those that nobody has taken."""
+        for spare in [spare for spare in spares if spare in self._spares]:
+            self._spares.remove(spare)
+            spare.add_done_callback(_close)
+
     def serve(self) -> None:
         """The kernel listens and its host can be reached: let clients through."""
         self._reachable.set()
@@ -135,6 +170,7 @@ class Forward:
         """The host is away: everybody waits."""
         self._serving.clear()
         self._reachable.clear()
+        self._drop(self._spares)
 
     def reachable(self) -> None:
         """The host is back; the kernel may have ended, but what it said before can be had."""
@@ -175,8 +211,8 @@ class Forward:
             await (self._reachable if end.known else self._serving).wait()
             # ConnectionError and others: the host has just gone; the state will follow.
             with contextlib.suppress(ConnectionError, RemoteProvisionerError):
-                link = await self.open_link(end.make_link)
-                assert isinstance(link, _ClientLink)
+                link = await self._link()
+                link.carry(end)
                 await link.lost
             if not end.stream.over:
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -209,11 +245,6 @@ class LocalEnd(SocketEnd):
         if not self.opened and self._task is not None:
             self._task.cancel()
 
-    def make_link(self, agent: int) -> asyncio.Protocol:
-        """The next link, to the agent of this pid."""
-        self.request.setdefault("agent", agent)
-        return _ClientLink(self)
-
     def abort(self) -> None:
         self.stream.abort()
         if self._task is not None:
@@ -224,19 +255,21 @@ class LocalEnd(SocketEnd):
 
 
 class _ClientLink(Link):
-    """A client's stream to the agent, as far as this connection goes."""
+    """A connection to the agent of that pid, for a client's stream."""
 
-    def __init__(self, end: LocalEnd) -> None:
+    def __init__(self, agent: int) -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._end = end
+        self._agent = agent
+        self._end: LocalEnd | None = None
         super().__init__(self._answered, self._is_lost)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        end = self._end
+    def carry(self, end: LocalEnd) -> None:
+        """Carry a client's stream, as far as this connection goes."""
         if end.stream.over:
             self.abort()
             return
+        self._end = end
+        end.request.setdefault("agent", self._agent)
         self.say({**end.request, "received": end.stream.received, "known": end.known})
         if not end.opened:  # nothing can have arrived yet: no answer has to be awaited
             end.opened = True
@@ -247,6 +280,7 @@ class _ClientLink(Link):
             self.lost.set_result(None)
 
     def _answered(self, link: Link, answer: Message) -> None:
+        assert self._end is not None
         stream = self._end.stream
         if answer.get("error") == "no-stream":
             stream.abort()
@@ -259,3 +293,9 @@ class _ClientLink(Link):
             self._end.known = True
             if stream.link is not self:
                 stream.attach(self, int(answer["received"]))
+
+
+def _close(spare: asyncio.Task[_ClientLink | None]) -> None:
+    link = None if spare.cancelled() else spare.result()
+    if link is not None:
+        link.close()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from .address import HostAddress
 from .agent.streams import SOCKET_NAME
 from .agent.wire import Message
-from .bootstrap import find_or_start_agent
+from .bootstrap import agent_version, find_or_start_agent
 from .channel import AgentChannel
 from .dial import Dialer
 from .errors import (
@@ -314,6 +314,7 @@ class Host:
     # -- connecting -------------------------------------------------------------------------
 
     async def _connect(self) -> Link:
+        asyncio.get_running_loop().run_in_executor(None, agent_version)  # packed meanwhile
         try:
             opened = await self._dialer.connect(hurry=self._lost)
         except HostError as error:

@@ -111,6 +111,7 @@ class RemoteKernel:
             substitutions |= {"response_address": address, "public_key": response.public_key}
             secret = {SECRET_VARIABLE: expected.secret}
         self._asked = True
+        self.forward.prepare()  # which begins when the request is on its way
         started = await link.channel.request(
             "start",
             gpus={"count": request.wish.gpus, "devices": self.spec.gpus},
