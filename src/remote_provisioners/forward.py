@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from .agent import zmtp
-from .agent.endpoints import CHANNELS
+from .agent.endpoints import CHANNELS, ipc_ports
 from .agent.stream import Link, SocketEnd, Stream
 from .agent.wire import Message
 from .errors import RemoteProvisionerError
@@ -81,7 +81,7 @@ class Forward:
     ) -> None:
         #: What jupyter_client calls the ip of an ipc connection: `ip`-1 is the first socket.
         self.ip = str(directory / name)
-        self.ports = {f"{channel}_port": number for number, channel in enumerate(CHANNELS, 1)}
+        self.ports = ipc_ports()
         self.open_link = open_link
         # What every stream's request has (agent/streams.py).
         self._request = {"kernel_id": kernel_id, "keep": keep_seconds}

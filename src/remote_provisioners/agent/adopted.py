@@ -15,7 +15,7 @@ import struct
 from typing import Any, Callable, Optional
 
 from .identity import left_behind, stat_of
-from .process import OUTPUT, KernelProcess
+from .process import OUTPUT, KernelProcess, exit_code_of
 
 #: Of a process whose exit code the system did not keep for us.
 UNKNOWN_EXIT_CODE = -1
@@ -100,8 +100,7 @@ class AdoptedProcess(KernelProcess):
         if status is None:
             self.returncode, self._note = UNKNOWN_EXIT_CODE, _UNKNOWN
         else:
-            killed = os.WIFSIGNALED(status)
-            self.returncode = -os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
+            self.returncode = exit_code_of(status)
         self._end_group()
         self._close()
         return self.returncode

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import random
 import socket
@@ -20,6 +21,28 @@ Endpoint = Union[str, int]
 
 _IN_CREATE = 0x100
 _POLL_SECONDS = 0.01
+
+
+def ipc_ports() -> Dict[str, int]:
+    """What a connection file calls the ports of ipc: the numbers of the sockets."""
+    return {channel + "_port": number for number, channel in enumerate(CHANNELS, 1)}
+
+
+def ipc_prefix(directory: str) -> str:
+    """What a connection file calls the ip of ipc, of a kernel in `directory`."""
+    return os.path.join(directory, "k")
+
+
+def connection_file(directory: str) -> str:
+    """Where a kernel in `directory` finds its endpoints."""
+    return os.path.join(directory, "connection.json")
+
+
+def write_connection(directory: str, connection: Dict[str, Any]) -> None:
+    """Write the connection file of a kernel in `directory`, for its user only."""
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+    with open(os.open(connection_file(directory), flags, 0o600), "wb") as written:
+        written.write(json.dumps(connection).encode())
 
 
 class PortsTakenError(Exception):

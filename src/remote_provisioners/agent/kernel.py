@@ -8,14 +8,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import json
 import os
 import shutil
 from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Tuple
 
 from . import devices, environment, record
 from .adopted import AdoptedProcess
-from .endpoints import CHANNELS, PortReservation, PortsTakenError, endpoints_of, wait_until_open
+from .endpoints import (
+    CHANNELS,
+    PortReservation,
+    PortsTakenError,
+    connection_file,
+    endpoints_of,
+    ipc_ports,
+    ipc_prefix,
+    wait_until_open,
+    write_connection,
+)
 from .identity import boot_id, start_time
 from .lease import LEASE_SECONDS
 from .process import OUTPUT, Command, KernelProcess
@@ -103,7 +112,7 @@ class Kernel:
                 os.mkdir(self.directory, 0o700)
             record.remove(os.path.join(self.directory, record.NAME))  # of an earlier start
             self.connection = self._prepare_connection(request, bound=spare is not None)
-            values["connection_file"] = self._connection_file
+            values["connection_file"] = connection_file(self.directory)
             argv = [environment.substitute(word, values) for word in argv]
             for name in templated:
                 environ[name] = environment.substitute(environ[name], values)
@@ -215,10 +224,6 @@ class Kernel:
         if not self.listening:
             self._watch_endpoints(on_listening)
 
-    @property
-    def _connection_file(self) -> str:
-        return os.path.join(self.directory, "connection.json")
-
     def _prepare_connection(self, request: Message, bound: bool) -> Dict[str, Any]:
         """The kernel's endpoints on this host; written to its connection file if it reads one.
 
@@ -226,9 +231,9 @@ class Kernel:
         is there and listens.
         """
         connection: Dict[str, Any] = dict(request["connection"])
-        ports = {channel + "_port": number for number, channel in enumerate(CHANNELS, 1)}
+        ports = ipc_ports()
         if connection["transport"] == "ipc":
-            connection["ip"] = os.path.join(self.directory, "k")
+            connection["ip"] = ipc_prefix(self.directory)
             for endpoint in endpoints_of({**connection, **ports}).values():
                 if not bound and os.path.lexists(str(endpoint)):
                     os.unlink(str(endpoint))
@@ -239,10 +244,7 @@ class Kernel:
             ports = {c + "_port": port for c, port in zip(CHANNELS, self._ports.ports)}
         connection.update(ports)
         if not request["reports_endpoints"]:
-            content = json.dumps(connection).encode()
-            file = os.open(self._connection_file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-            with open(file, "wb") as written:
-                written.write(content)
+            write_connection(self.directory, connection)
         return connection
 
     async def _until_listening(self, on_listening: Callable[[Kernel], None]) -> None:

@@ -5,12 +5,13 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import time
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+
+from .identity import stat_of
 
 #: The file in a kernel's directory that it prints to.
 OUTPUT = "output"
@@ -99,8 +100,7 @@ class KernelProcess:
         except (ProcessLookupError, PermissionError):
             pass
         _, status = os.waitpid(self.pid, 0)
-        killed = os.WIFSIGNALED(status)
-        self.returncode = -os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
+        self.returncode = exit_code_of(status)
         return self.returncode
 
     def tail(self) -> str:
@@ -134,6 +134,11 @@ class KernelProcess:
             pass  # deleted or disk full: there is nothing to keep
 
 
+def exit_code_of(status: int) -> int:
+    """As subprocess gives it: negative for a signal. `status` is that of wait()."""
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
 def zombies() -> Set[int]:
     """Our children that have ended and are not reaped."""
     found = set()
@@ -144,7 +149,7 @@ def zombies() -> Set[int]:
         except OSError:
             continue  # a system without: they stay until we end
         for pid in pids:
-            with contextlib.suppress(OSError), open("/proc/{}/stat".format(pid), "rb") as stat:
-                if stat.read().rpartition(b")")[2].split()[:1] == [b"Z"]:
-                    found.add(pid)
+            stat = stat_of(pid)
+            if stat is not None and stat.ended:
+                found.add(pid)
     return found

@@ -18,10 +18,11 @@ import socket
 import struct
 import subprocess
 import sys
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import devices, template
 from .process import Command, KernelProcess, open_output
+from .wire import Message, encode
 
 #: A template of an environment that is not used any more holds 45 MB of memory for nothing.
 MOST_TEMPLATES = 4
@@ -287,7 +288,7 @@ class Template:
         self._has_forked = True
         return int(answer["pid"])
 
-    async def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> Dict[str, Any]:
+    async def _ask(self, request: Message, descriptors: Sequence[int]) -> Message:
         await send(self._connection, request, descriptors)
         return await receive(self._connection)
 
@@ -310,21 +311,20 @@ class Template:
 
 
 async def send(
-    connection: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()
+    connection: socket.socket, message: Message, descriptors: Sequence[int] = ()
 ) -> None:
     """Send a message as template.py receives it. Raises OSError."""
-    body = json.dumps(message).encode()
-    data = _LENGTH.pack(len(body)) + body
+    data = encode(message)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
     sent = connection.sendmsg([data], [rights] if descriptors else [])
     if sent < len(data):  # not in vain: the other end may have answered and closed by now
         await asyncio.get_running_loop().sock_sendall(connection, data[sent:])
 
 
-async def receive(connection: socket.socket) -> Dict[str, Any]:
+async def receive(connection: socket.socket) -> Message:
     """A message of template.py. Raises OSError, EOFError."""
     (length,) = _LENGTH.unpack(await _exactly(connection, _LENGTH.size))
-    answer: Dict[str, Any] = json.loads(await _exactly(connection, length))
+    answer: Message = json.loads(await _exactly(connection, length))
     return answer
 
 

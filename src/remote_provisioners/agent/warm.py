@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import secrets
 import shutil
@@ -16,7 +15,14 @@ import socket
 import time
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
-from .endpoints import CHANNELS, endpoints_of, wait_until_open
+from .endpoints import (
+    connection_file,
+    endpoints_of,
+    ipc_ports,
+    ipc_prefix,
+    wait_until_open,
+    write_connection,
+)
 from .process import Command, KernelProcess
 from .templates import Templates, receive, send
 
@@ -28,7 +34,6 @@ LOAD_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
 #: Of the directories of kernels that were warm; no other's begins so.
 PREFIX = "w"
-CONNECTION_FILE = "connection.json"
 
 
 class Recipe(NamedTuple):
@@ -148,10 +153,15 @@ class WarmKernels:
     async def _make(self, recipe: Recipe) -> Optional[WarmKernel]:
         directory = os.path.join(self._parent, PREFIX + secrets.token_hex(5)[1:])
         os.mkdir(directory, 0o700)
-        placeholder = {"transport": "ipc", "key": secrets.token_hex(16)}
-        placeholder["signature_scheme"] = recipe.signature_scheme
-        connection = _write_connection(directory, placeholder)
-        file = os.path.join(directory, CONNECTION_FILE)
+        connection: Dict[str, Any] = {
+            "transport": "ipc",
+            "ip": ipc_prefix(directory),
+            **ipc_ports(),
+            "key": secrets.token_hex(16),  # nobody's
+            "signature_scheme": recipe.signature_scheme,
+        }
+        write_connection(directory, connection)
+        file = connection_file(directory)
         argv = [word.replace("{connection_file}", file) for word in recipe.argv]
         ours, theirs = socket.socketpair()
         command = Command(
@@ -189,14 +199,3 @@ class WarmKernels:
             for kernel in kernels:
                 kernel.end()
         self._ready.clear()
-
-
-def _write_connection(directory: str, connection: Dict[str, Any]) -> Dict[str, Any]:
-    """The connection of a kernel in `directory`, written where it reads it."""
-    ports = {channel + "_port": number for number, channel in enumerate(CHANNELS, 1)}
-    complete = {**connection, **ports, "ip": os.path.join(directory, "k")}
-    path = os.path.join(directory, CONNECTION_FILE)
-    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with open(file, "wb") as written:
-        written.write(json.dumps(complete).encode())
-    return complete
