@@ -121,7 +121,9 @@ class Session:
         self.client.kernel_info(reply=True, timeout=30)
 
     def run(self, code: str, timeout: float = 30) -> str:
-        """What `code` prints to stdout."""
+        """What `code` prints to stdout. Again, if it is aborted for an error of the one before:
+        a kernel goes on a moment after that one's reply.
+        """
         printed: list[str] = []
 
         def hook(message: dict[str, Any]) -> None:
@@ -130,7 +132,10 @@ class Session:
             elif message["msg_type"] == "error":
                 printed.append("\n".join(message["content"]["traceback"]))
 
-        self.client.execute_interactive(code, timeout=timeout, output_hook=hook)
+        status = "aborted"
+        while status == "aborted":
+            reply = self.client.execute_interactive(code, timeout=timeout, output_hook=hook)
+            status = reply["content"]["status"]
         return "".join(printed)
 
     def value(self, expression: str) -> Any:

@@ -261,10 +261,15 @@ class Channels:
             yield message
 
     def run(self, code: str) -> str:
-        """What `code` prints; the error that it ends with, if any."""
+        """What `code` prints; the error that it ends with, if any. Again, if it is aborted for
+        an error of the one before: a kernel goes on a moment after that one's reply.
+        """
+        replies = list(self.replies(self.execute(code)))
+        while any(reply["content"].get("status") == "aborted" for reply in replies):
+            replies = list(self.replies(self.execute(code)))
         return "".join(
             message["content"].get("text") or message["content"].get("ename", "")
-            for message in self.replies(self.execute(code))
+            for message in replies
             if message["msg_type"] in ("stream", "error")
         )
 

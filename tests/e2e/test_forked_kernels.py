@@ -123,8 +123,8 @@ def seen_by(session: Session) -> dict[str, Any]:
     text = re.sub(r"Thread-\d+", "Thread", text)  # debugpy's import makes one: when, differs
     seen: dict[str, Any] = json.loads(text)
     del seen["environ"]["KERNEL_ID"]
-    # History is opened by a thread, in its own time.
-    kinds = [re.sub(r":\[\d+\]", "", d) for d in seen["descriptors"] if "history" not in d]
+    # History is opened by a thread, in its own time: its file and, for a moment, its directory.
+    kinds = [re.sub(r":\[\d+\]", "", d) for d in seen["descriptors"] if "profile_" not in d]
     seen["descriptors"] = Counter(kinds)
     return seen
 

@@ -8,6 +8,7 @@ configuration says, and the system-wide files that OpenSSH reads are read as wel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import socket
 from collections.abc import Callable, Sequence
@@ -57,9 +58,13 @@ class SSHTransport(Transport):
         # sshd hands a command to the login shell: each word is quoted, and none is a user's.
         command = " ".join(shlex.quote(word) for word in argv)
         try:
-            done = await self._connection.run(
-                command, input=stdin, encoding=None, request_pty=False
+            process = await self._connection.create_process(
+                command, encoding=None, request_pty=False
             )
+            with contextlib.suppress(BrokenPipeError):  # it has ended already: its output says why
+                process.stdin.write(stdin)
+                process.stdin.write_eof()
+            done = await process.wait()
         except (OSError, asyncssh.Error) as error:
             raise UnreachableError(f"cannot run a command: {_said(error)}") from None
         return Completed(
