@@ -37,7 +37,8 @@ class Measure:
 MEASURES = (
     Measure("start", "start to kernel_info reply, host connected"),
     Measure("start", "the same, 95th percentile", p95),
-    Measure("first_start", "first start of a process, host never met"),
+    Measure("host_start", "first start on a host that was never met"),
+    Measure("first_start", "the same, of a process that was not connected to any"),
     Measure("result", "start to first execute result"),
     Measure("round_trip", "kernel_info round trip", difference=True),
     Measure("output", "output printed by the kernel", unit="MB/s"),

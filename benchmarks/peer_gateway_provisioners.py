@@ -30,7 +30,7 @@ from pathlib import Path
 from .command import output
 from .environments import as_installed, version_in, virtual_environment
 from .hosts import Host
-from .setting import KERNEL_NAME, MANY_NAME, Setting, Subject
+from .setting import MANY_NAME, OTHER_NAME, Setting, Subject, kernelspecs
 
 NAME = "gateway_provisioners"
 REQUIREMENT = "gateway_provisioners==0.5.0"
@@ -41,7 +41,7 @@ def gateway_provisioners(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     requirements = [REQUIREMENT, *as_installed("jupyter_client", "pyzmq")]
     python = virtual_environment(setting.cache / NAME, sys.executable, requirements)
     prefix = setting.shared / NAME
-    for name, used in ((KERNEL_NAME, hosts[:1]), (MANY_NAME, hosts)):
+    for name, used in kernelspecs(hosts).items():
         _install_kernelspec(python, prefix, name, used, setting.kernel_python)
     jupyter_path = prefix / "share" / "jupyter"
     environ = {
@@ -55,7 +55,7 @@ def gateway_provisioners(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     if host.user == "root":
         environ["GP_UNAUTHORIZED_USERS"] = "nobody"
     versions = {name: version_in(python, name) for name in (NAME, "paramiko")}
-    return Subject(NAME, python, environ, hosts, versions, MANY_NAME)
+    return Subject(NAME, python, environ, hosts, versions, MANY_NAME, OTHER_NAME)
 
 
 def _install_kernelspec(

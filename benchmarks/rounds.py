@@ -71,6 +71,8 @@ def steps(plan: Plan, subject: Subject, extra: bool) -> Iterator[Step]:
     yield step("interrupt", 30, {"seconds": "interrupt"})
     yield step("restart", 90, {"seconds": "restart"})
     yield step("shutdown", 60, {"seconds": "shutdown"})
+    if len(subject.hosts) != 1:
+        yield step("start", 90, {"info": "host_start"}, kernel_name=subject.other_name)
     for _ in range(plan.starts):
         keys = {"info": "start", "result": "result"}
         yield step("start", 60, keys, settle=subject.settle)

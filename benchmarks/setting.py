@@ -14,6 +14,7 @@ from .hosts import Host, HostUnusable
 
 KERNEL_NAME = "bench"
 MANY_NAME = "bench-many"
+OTHER_NAME = "bench-other"
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,17 @@ class Subject:
     hosts: tuple[Host, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     many_name: str = KERNEL_NAME  # the kernelspec of many at once
+    other_name: str = KERNEL_NAME  # the kernelspec of the second host, if there is one
     settle: float = 0.0  # seconds of rest before a start that is measured
 
     @property
     def host(self) -> Host | None:
         return self.hosts[0] if self.hosts else None
+
+
+def kernelspecs(hosts: tuple[Host, ...]) -> dict[str, tuple[Host, ...]]:
+    """Those of a subject with several hosts: for each, where its kernels start."""
+    return {KERNEL_NAME: hosts[:1], OTHER_NAME: hosts[1:2], MANY_NAME: hosts}
 
 
 def write_kernelspec(

@@ -14,7 +14,14 @@ from .environments import installed
 from .hosts import Host
 from .peer_gateway_provisioners import gateway_provisioners
 from .peer_sshpyk import sshpyk
-from .setting import KERNEL_NAME, MANY_NAME, Setting, Subject, write_kernelspec
+from .setting import (
+    MANY_NAME,
+    OTHER_NAME,
+    Setting,
+    Subject,
+    kernelspecs,
+    write_kernelspec,
+)
 
 LOCAL = "local"
 OURS = "forked"
@@ -60,7 +67,7 @@ def _ours(
     **options: Any,
 ) -> Subject:
     jupyter_path = setting.scratch / f"{name}-specs"
-    for kernel_name, used in ((KERNEL_NAME, hosts[:1]), (MANY_NAME, hosts)):
+    for kernel_name, used in kernelspecs(hosts).items():
         config = {
             "remote_hosts": [host.alias for host in used],
             "python": setting.kernel_python,
@@ -76,7 +83,9 @@ def _ours(
         write_kernelspec(jupyter_path, spec, kernel_name)
     versions = {name: installed(name) or "?" for name in ("remote-provisioners", "asyncssh")}
     environ = setting.client_environ(name, jupyter_path)
-    return Subject(name, Path(sys.executable), environ, hosts, versions, MANY_NAME, settle)
+    return Subject(
+        name, Path(sys.executable), environ, hosts, versions, MANY_NAME, OTHER_NAME, settle
+    )
 
 
 MAKERS: dict[str, Callable[[Setting, tuple[Host, ...]], Subject]] = {

@@ -60,7 +60,7 @@ def goals(outcomes: Outcomes, late: Late) -> Iterator[Goal]:
     peer = outcomes.get(GATEWAY, Outcome())
     yield limit("start", "start <= 0.25 x local", 0.25)
     yield limit("start", f"start <= 0.1 x {GATEWAY}", 0.1, peer)
-    yield limit("first_start", "first start, host never met <= 1.5 x local", 1.5)
+    yield limit("host_start", "first start, host never met <= 1.5 x local", 1.5)
     delay = max(late, default=0)
     trips = round_trips(measures["start"], ours, late.get(delay, {}).get(OURS), delay)
     text = f"start {delay} ms away: at most 3 round trips more"

@@ -113,10 +113,10 @@ class Worker:
         await self.discard()
         return {"seconds": seconds}
 
-    async def start(self, settle: float = 0.0) -> dict[str, float]:
+    async def start(self, settle: float = 0.0, kernel_name: str = "") -> dict[str, float]:
         await self.discard()
         await asyncio.sleep(settle)
-        kernel = self._kernel = Kernel(self._context, self._kernel_name)
+        kernel = self._kernel = Kernel(self._context, kernel_name or self._kernel_name)
         begun = time.perf_counter()
         await kernel.start()
         info = time.perf_counter() - begun

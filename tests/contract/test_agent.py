@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import itertools
@@ -536,7 +537,7 @@ def test_what_kernels_see(gpus: Callable[..., Any]) -> None:
 def another_agent(python: str, directory: Path, **user: Any) -> str:
     """The socket of an agent of another version."""
     text, archive, _ = bootstrap._archive()
-    header = json.dumps({"digest": "f" * 64, "size": len(archive)}).encode() + b"\n"
+    header = "{} {}\n".format("f" * 64, len(archive)).encode()
     done = subprocess.run(
         [python, "-I", "-S", "-c", bootstrap._COMMAND.format(len(text))],
         input=text + header + archive,
@@ -548,7 +549,7 @@ def another_agent(python: str, directory: Path, **user: Any) -> str:
     )
     line = done.stdout.decode()
     assert line.startswith(bootstrap.MARKER)
-    return str(json.loads(line[len(bootstrap.MARKER) :])["socket"])
+    return str(ast.literal_eval(line[len(bootstrap.MARKER) :])["socket"])
 
 
 def test_kernels_of_two_agents(clean_environment: Path) -> None:

@@ -6,10 +6,10 @@ travels to hosts.
 
 from __future__ import annotations
 
-import datetime
 import hmac
 import json
-import uuid
+import os
+import time
 from typing import Any, Dict, Optional
 
 from . import zmtp
@@ -25,10 +25,10 @@ def marker(connection: Dict[str, Any], dropped: int, following: Optional[bytes])
     noun = "message" if dropped == 1 else "messages"
     text = "[remote-provisioners: {} {} of output dropped here, which nobody listened to]\n"
     header = {
-        "msg_id": uuid.uuid4().hex,
-        "session": uuid.uuid4().hex,
+        "msg_id": os.urandom(16).hex(),
+        "session": os.urandom(16).hex(),
         "username": "",
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "msg_type": "stream",
         "version": "5.3",
     }

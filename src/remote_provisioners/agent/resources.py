@@ -10,7 +10,6 @@ import io
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -31,6 +30,8 @@ def unpack(directory: str, digest: str, archive: str) -> None:
     target = path(directory, digest)
     if not target:
         raise ValueError("bad digest {!r}".format(digest))
+    import tarfile  # noqa: PLC0415 (an agent starts without)
+
     os.makedirs(directory, 0o700, exist_ok=True)
     unpacked = tempfile.mkdtemp(prefix="unpack-", dir=directory)
     try:

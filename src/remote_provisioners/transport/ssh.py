@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import shlex
 import socket
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,7 @@ from .base import Completed, Endpoint, Transport
 
 CONNECT_SECONDS = 5.0
 LOGIN_SECONDS = 15.0
+_ACKNOWLEDGE_SECONDS = 0.002
 #: A host that is silent for three of these is gone.
 KEEPALIVE_SECONDS = 5.0
 
@@ -65,6 +67,8 @@ class SSHTransport(Transport):
                 process.stdin.write(stdin)
                 process.stdin.write_eof()
             done = await process.wait()
+            for connection in (self._connection, *self._jumps):
+                cast(_Client, connection.get_owner()).is_new = False
         except (OSError, asyncssh.Error) as error:
             raise UnreachableError(f"cannot run a command: {_said(error)}") from None
         return Completed(
@@ -122,9 +126,27 @@ class SSHTransport(Transport):
 
 
 class _Client(asyncssh.SSHClient):
-    """Remembers why the connection was lost."""
+    """Remembers why the connection was lost; has it acknowledge at once while it is new.
+
+    Linux delays an acknowledgement by 40 ms, in the hope of something to send along, and for that
+    long sshd withholds what it has to say next (Nagle's algorithm): of a login and the first
+    command after it that was half of the time.
+    """
 
     why_closed = "closed"
+    is_new = True
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        found = conn.get_extra_info("socket")  # there is none behind a ProxyCommand
+        if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
+            self._acknowledge(found, time.monotonic() + LOGIN_SECONDS)
+
+    def _acknowledge(self, found: socket.socket, until: float) -> None:
+        if self.is_new and time.monotonic() < until and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # it is closed
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                loop = asyncio.get_running_loop()
+                loop.call_later(_ACKNOWLEDGE_SECONDS, self._acknowledge, found, until)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
