@@ -1,0 +1,194 @@
+"""`spark` and `sc` of an IPython kernel: made when they are used, given up when it ends.
+
+Runs in the driver that spark-submit has started: master, name and everything else of the session
+come from its options.
+"""
+
+import ast
+import atexit
+import os
+import signal
+import sys
+import threading
+
+NAMES = ("spark", "sc")
+MODES = ("lazy", "eager", "none")
+_CANCEL_SECONDS = 2.0
+_NOTICE_SECONDS = 10.0
+
+
+class Session:
+    """The Spark session of this kernel, made in a thread of its own.
+
+    Who waits for it can be interrupted; it goes on being made and is there for the next who asks.
+    """
+
+    def __init__(self, namespace):
+        self._namespace = namespace
+        self._thread = None
+        self._made = None
+        self._error = None
+
+    def start(self):
+        """Begin to make it, unless that was done before."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._make, name="spark-session", daemon=True)
+            self._thread.start()
+
+    def get(self):
+        """The session, once it is there. Raises what Spark raises."""
+        self.start()
+        self._thread.join(_NOTICE_SECONDS)
+        if self._thread.is_alive():
+            print("waiting for the Spark session ...", file=sys.stderr, flush=True)
+            self._thread.join()
+        if self._error is not None:
+            error, self._error, self._thread = self._error, None, None  # the next may try again
+            raise error
+        return self._made
+
+    def ready(self):
+        """Have the real objects under their names, where they are ours to give."""
+        session = self.get()
+        for name, value in (("spark", session), ("sc", session.sparkContext)):
+            if isinstance(self._namespace.get(name), Placeholder):
+                self._namespace[name] = value
+
+    def stop(self):
+        """Leave nothing in the engine."""
+        from pyspark import SparkContext
+
+        if self._thread is not None and self._thread.is_alive():
+            # It hangs in the JVM, which nothing but its end gets out of there.
+            os.kill(os.getppid(), signal.SIGTERM)
+        elif SparkContext._active_spark_context is not None:
+            SparkContext._active_spark_context.stop()
+
+    def _make(self):
+        try:
+            from pyspark.sql import SparkSession
+
+            self._made = SparkSession.builder.getOrCreate()
+        except BaseException as error:
+            self._error = error
+
+
+class Placeholder:
+    """Stands under a name until somebody uses it where no cell says so: in %run, in eval."""
+
+    def __init__(self, session, name):
+        self.__dict__["_placed"] = (session, name)
+
+    def _real(self):
+        session, name = self._placed
+        made = session.get()
+        session.ready()
+        return made if name == "spark" else made.sparkContext
+
+    def __dir__(self):
+        from pyspark import SparkContext
+        from pyspark.sql import SparkSession
+
+        return dir(SparkSession if self._placed[1] == "spark" else SparkContext)
+
+    def __getattr__(self, name):
+        # What a class does not have is asked for by tools that look, not by a user.
+        if not name.startswith("_j") and name not in dir(self):
+            raise AttributeError(name)
+        return getattr(self._real(), name)
+
+    def __setattr__(self, name, value):
+        setattr(self._real(), name, value)
+
+    def __repr__(self):
+        return "<{}: not started, will be when it is used>".format(self._placed[1])
+
+
+class _Uses(ast.NodeTransformer):
+    """Puts the wait for the session before a cell that reads one of the names."""
+
+    def __init__(self, session, namespace):
+        self._session, self._namespace = session, namespace
+
+    def visit_Module(self, tree):
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        stored = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+        used = {node.id for node in names} - stored
+        waits = any(isinstance(self._namespace.get(name), Placeholder) for name in used)
+        if waits and not _from_future(tree):
+            ready = ast.parse("__import__('spark_session').ready()").body[0]
+            tree.body.insert(0, ast.copy_location(ready, tree.body[0]))
+            ast.fix_missing_locations(tree)
+        return tree
+
+
+def _from_future(tree):
+    return any(
+        isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body
+    )
+
+
+_session = None
+
+
+def ready():
+    """Called by cells."""
+    _session.ready()
+
+
+def install(shell, mode):
+    """Give the shell `spark` and `sc`, and interrupts that reach Spark. By the launcher, once."""
+    global _session
+    shell.events.register("pre_execute", _take_interrupts)
+    _session = Session(shell.user_ns)
+    atexit.register(_session.stop)
+    if mode == "none":
+        return
+    placed = {name: Placeholder(_session, name) for name in NAMES}
+    shell.user_ns.update(placed)
+    shell.user_ns_hidden.update(placed)
+    shell.ast_transformers.append(_Uses(_session, shell.user_ns))
+    if mode == "eager":
+        _session.start()
+
+
+def _take_interrupts():
+    # For each cell: ipykernel sets Python's own handler before it, and resets it after.
+    signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(signum, frame):
+    """Cancel what Spark is doing for us, and raise KeyboardInterrupt."""
+    context = _active_context()
+    if context is not None:
+        _leave_connection(context)
+        # In a thread, which has a connection to the JVM of its own.
+        cancel = threading.Thread(target=_cancel, args=(context,), daemon=True)
+        cancel.start()
+        cancel.join(_CANCEL_SECONDS)
+    raise KeyboardInterrupt
+
+
+def _active_context():
+    pyspark = sys.modules.get("pyspark")
+    return pyspark.SparkContext._active_spark_context if pyspark else None
+
+
+def _cancel(context):
+    try:
+        context.cancelAllJobs()
+    except Exception as error:
+        print("cannot cancel Spark's jobs: {}".format(error), file=sys.stderr)
+
+
+def _leave_connection(context):
+    """Let the interrupted call's answer not be taken for the answer to the next call.
+
+    Py4J keeps one connection a thread, found again as long as anybody holds it, such as the
+    traceback of this interrupt. One that waits for an answer is not in its queue.
+    """
+    client = context._gateway._gateway_client
+    get = getattr(client, "get_thread_connection", None)
+    connection = get() if get is not None else None
+    if connection is not None and connection not in client.deque:
+        client.thread_connection.connection = None

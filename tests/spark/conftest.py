@@ -1,0 +1,89 @@
+"""Clusters, one of each kind a session, and the sample kernelspecs on them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_provisioners.cli.spec.samples import SparkSite, samples, write_sample
+
+from ..conftest import be_client, eventually
+from ..rig import Host, Rig, open_rig
+from . import cluster
+
+#: Enough for what tests do. A driver's and an executor's heap cannot be smaller.
+SMALL = (
+    "--driver-memory 512m --executor-memory 512m --total-executor-cores 1 "
+    "--conf spark.ui.enabled=false --conf spark.driver.extraJavaOptions=-XX:+UseSerialGC "
+    "--conf spark.executor.extraJavaOptions=-XX:+UseSerialGC"
+)
+
+
+@pytest.fixture(scope="session")
+def spark_rig() -> Iterator[Rig]:
+    """Two hosts of the engines' own: daemons of theirs run there all the time."""
+    if reason := cluster.unavailable():
+        pytest.skip(reason)
+    opened = open_rig(2)
+    if not opened.own_address:
+        pytest.skip("needs root and network namespaces: each host of a cluster has its address")
+    with opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def standalone(spark_rig: Rig) -> cluster.Standalone:
+    made = cluster.Standalone(spark_rig.hosts)
+    made.open()
+    return made
+
+
+@pytest.fixture
+def driver_host(spark_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """The host that kernels are started on; nothing of them may be left there."""
+    be_client(spark_rig, monkeypatch)
+    host = spark_rig.hosts[0]
+    before = {process.pid for process in host.processes()}
+    yield host
+    from remote_provisioners.io_thread import close_io_thread  # noqa: PLC0415
+
+    close_io_thread()
+    eventually(lambda: not [p for p in host.processes() if p.pid not in before], 15)
+
+
+InstallSample = Callable[..., str]
+
+
+@pytest.fixture
+def install_sample(
+    tmp_path: Path, driver_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> InstallSample:
+    """Install a sample kernelspec for Spark; returns its name."""
+    data = tmp_path / "jupyter"
+    monkeypatch.setenv("JUPYTER_PATH", str(data))
+
+    def install(
+        sample: str, site: SparkSite, env: dict[str, str] | None = None, **changes: Any
+    ) -> str:
+        directory = data / "kernels" / sample.lower()
+        options = {"remote_hosts": [driver_host.target], "python": sys.executable}
+        write_sample(samples()[sample], directory, "", {**options, "launch_timeout": 90.0}, site)
+        file = directory / "kernel.json"
+        content = json.loads(file.read_text())
+        content["env"]["SPARK_OPTS"] += " " + SMALL
+        content["env"] |= {"JAVA_HOME": cluster.java_home(), **(env or {})}
+        content |= changes
+        file.write_text(json.dumps(content))
+        return sample.lower()
+
+    return install
+
+
+@pytest.fixture
+def standalone_site(standalone: cluster.Standalone) -> SparkSite:
+    return SparkSite(cluster.spark_home(), standalone.master, python=sys.executable)
