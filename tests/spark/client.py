@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+from queue import Empty
 from typing import Any
 
 from ..conftest import Session
@@ -40,3 +43,13 @@ def output(session: Session, code: str, wanted: str = "") -> str:
     while wanted not in "".join(shown):
         collect(session.client.get_iopub_msg(timeout=20))
     return "".join(shown)
+
+
+def told(session: Session, wanted: str, seconds: float = 90) -> None:
+    """Wait until the kernel publishes something with `wanted` in it."""
+    published = ""
+    deadline = time.monotonic() + seconds
+    while wanted not in published:
+        assert time.monotonic() < deadline, published
+        with suppress(Empty):
+            published += str(session.client.get_iopub_msg(timeout=1)["content"])

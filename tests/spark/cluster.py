@@ -64,6 +64,8 @@ class Standalone:
     def __init__(self, hosts: Sequence[Host]) -> None:
         self.hosts = hosts
         self.master = f"spark://{hosts[0].address}:{MASTER_PORT}"
+        #: Of spark-submit, which the cluster wants.
+        self.options = ""
         self._environ = {
             "SPARK_HOME": spark_home(),
             "JAVA_HOME": java_home(),
@@ -78,13 +80,25 @@ class Standalone:
         address = self.hosts[1].address
         options = ["--host", address, "--port", "7078", "--cores", "2", "--memory", "2g"]
         self._start(self.hosts[1], "worker.Worker", [*options, self.master])
-        eventually(lambda: self.state().get("aliveworkers") == 1, START_SECONDS)
+        eventually(self.workers, START_SECONDS)
+
+    def workers(self) -> int:
+        """How many workers are at the master's disposal."""
+        return int(self.state().get("aliveworkers", 0))
 
     def start_master(self) -> None:
         address = self.hosts[0].address
         options = ["--host", address, "--port", str(MASTER_PORT), "--webui-port", str(UI_PORT)]
         self._start(self.hosts[0], "master.Master", options)
         eventually(self.state, START_SECONDS)
+
+    def stop_master(self) -> None:
+        host = self.hosts[0]
+        pids = [
+            p.pid for p in host.processes() if "org.apache.spark.deploy.master.Master" in p.argv
+        ]
+        host.run(["kill", "-KILL", *map(str, pids)])
+        eventually(lambda: not self.state())
 
     def state(self) -> dict[str, Any]:
         """What the master says of itself; empty while it does not run."""
@@ -93,6 +107,10 @@ class Standalone:
     def applications(self) -> list[str]:
         """The names of the applications that run or wait."""
         return [application["name"] for application in self.state().get("activeapps", [])]
+
+    def gone(self) -> None:
+        """Wait until nothing of anybody is left."""
+        eventually(lambda: not self.applications(), 30)
 
     def _start(self, host: Host, daemon: str, options: Sequence[str]) -> None:
         program = [f"{spark_home()}/bin/spark-class", f"org.apache.spark.deploy.{daemon}"]

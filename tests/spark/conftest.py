@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from remote_provisioners.cli.spec.samples import SparkSite, samples, write_sampl
 from ..conftest import be_client, eventually
 from ..rig import Host, Rig, open_rig
 from . import cluster
+from .conformance import PAGE, Table
+from .requirements import need
+from .yarn import CONF, Yarn
+from .yarn import unavailable as yarn_unavailable
 
 #: Enough for what tests do. A driver's and an executor's heap cannot be smaller.
 SMALL = (
@@ -27,11 +32,10 @@ SMALL = (
 @pytest.fixture(scope="session")
 def spark_rig() -> Iterator[Rig]:
     """Two hosts of the engines' own: daemons of theirs run there all the time."""
-    if reason := cluster.unavailable():
-        pytest.skip(reason)
+    need(cluster.unavailable())
     opened = open_rig(2)
     if not opened.own_address:
-        pytest.skip("needs root and network namespaces: each host of a cluster has its address")
+        need("needs root and network namespaces: each host of a cluster has its address")
     with opened:
         yield opened
 
@@ -41,6 +45,16 @@ def standalone(spark_rig: Rig) -> cluster.Standalone:
     made = cluster.Standalone(spark_rig.hosts)
     made.open()
     return made
+
+
+@pytest.fixture(scope="session")
+def yarn(spark_rig: Rig) -> Iterator[Yarn]:
+    need(yarn_unavailable())
+    # Below the environment's prefix, which hosts see: /tmp is each host's own.
+    with tempfile.TemporaryDirectory(prefix="yarn-staging-", dir=sys.prefix) as shared:
+        made = Yarn(spark_rig.hosts, Path(shared))
+        made.open()
+        yield made
 
 
 @pytest.fixture
@@ -68,14 +82,18 @@ def install_sample(
     monkeypatch.setenv("JUPYTER_PATH", str(data))
 
     def install(
-        sample: str, site: SparkSite, env: dict[str, str] | None = None, **changes: Any
+        sample: str,
+        site: SparkSite,
+        env: dict[str, str] | None = None,
+        options: str = "",
+        **changes: Any,
     ) -> str:
         directory = data / "kernels" / sample.lower()
-        options = {"remote_hosts": [driver_host.target], "python": sys.executable}
-        write_sample(samples()[sample], directory, "", {**options, "launch_timeout": 90.0}, site)
+        config = {"remote_hosts": [driver_host.target], "python": sys.executable}
+        write_sample(samples()[sample], directory, "", {**config, "launch_timeout": 90.0}, site)
         file = directory / "kernel.json"
         content = json.loads(file.read_text())
-        content["env"]["SPARK_OPTS"] += " " + SMALL
+        content["env"]["SPARK_OPTS"] += f" {SMALL} {options}"
         content["env"] |= {"JAVA_HOME": cluster.java_home(), **(env or {})}
         content |= changes
         file.write_text(json.dumps(content))
@@ -87,3 +105,22 @@ def install_sample(
 @pytest.fixture
 def standalone_site(standalone: cluster.Standalone) -> SparkSite:
     return SparkSite(cluster.spark_home(), standalone.master, python=sys.executable)
+
+
+@pytest.fixture
+def yarn_site(yarn: Yarn) -> SparkSite:
+    return SparkSite(cluster.spark_home(), hadoop_conf_dir=CONF, python=sys.executable)
+
+
+_table = Table()
+
+
+@pytest.fixture(scope="session")
+def conformance() -> Table:
+    """What this run has seen; written to the docs where that is asked for."""
+    return _table
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--conformance-table") and _table.cells:
+        PAGE.write_text(_table.page(), encoding="utf-8")

@@ -11,13 +11,16 @@ import pytest
 
 from remote_provisioners.cli.spec.samples import SparkSite
 
-from ..conftest import Session, Start, eventually
+from ..conftest import Start, eventually
 from ..rig import Host
+from .client import kernel_id, reply_of, told
 from .cluster import Standalone
+from .conformance import Table
 from .conftest import InstallSample
 
 pytestmark = pytest.mark.spark
 
+NAME = "spark_python_standalone"
 COUNT = "sc.parallelize(range(100), 2).map(lambda x: x * x).sum()"
 JOBS = "len(sc.statusTracker().getActiveJobsIds())"
 #: A job that says on the worker that it runs, and goes on for a minute.
@@ -32,36 +35,18 @@ sc.parallelize([0], 1).foreach(slow)
 
 @pytest.fixture
 def python(install_sample: InstallSample, standalone_site: SparkSite) -> str:
-    return install_sample("spark_python_standalone", standalone_site)
+    return install_sample(NAME, standalone_site)
 
 
-def kernel_id(session: Session) -> str:
-    return str(session.manager.provisioner.kernel_id)
-
-
-def reply_of(session: Session, request: str) -> dict[str, Any]:
-    while True:
-        reply = session.client.get_shell_msg(timeout=60)
-        if reply["parent_header"].get("msg_id") == request:
-            content: dict[str, Any] = reply["content"]
-            return content
-
-
-def test_through_its_life(python: str, start: Start, standalone: Standalone) -> None:
+def test_lazy(python: str, start: Start, standalone: Standalone) -> None:
     session = start(python)
     assert session.value("1 + 1") == 2
+    assert "will be when it is used" in session.run("print(repr(globals()['spark']))")
     assert standalone.applications() == []  # nobody has used it
     assert session.value(COUNT) == 328350
     assert standalone.applications() == [kernel_id(session)]
     assert session.value("type(spark).__name__") == "SparkSession"
     assert session.value("spark.range(5).count()") == 5
-
-    session.manager.restart_kernel()
-    session.client.kernel_info(reply=True, timeout=60)
-    eventually(lambda: standalone.applications() == [])
-    assert session.value(COUNT) == 328350
-    session.manager.shutdown_kernel()
-    eventually(lambda: standalone.applications() == [])
 
 
 def test_an_interrupt_cancels_the_job(
@@ -80,20 +65,6 @@ def test_an_interrupt_cancels_the_job(
         assert session.value(COUNT) == 328350  # and not the answer that the job never gave
 
 
-def test_a_killed_driver_leaves_no_application(
-    python: str, start: Start, standalone: Standalone
-) -> None:
-    first, second = start(python), start(python)
-    assert first.value(COUNT) == second.value(COUNT) == 328350
-    assert set(standalone.applications()) == {kernel_id(first), kernel_id(second)}
-    first.client.execute("import os; os.kill(os.getpid(), 9)")
-    eventually(lambda: not first.manager.is_alive(), 30)
-    eventually(lambda: standalone.applications() == [kernel_id(second)])
-    assert second.value(COUNT) == 328350
-    second.manager.shutdown_kernel(now=True)
-    eventually(lambda: standalone.applications() == [])
-
-
 def test_a_session_of_the_cells_own(python: str, start: Start, standalone: Standalone) -> None:
     """A cell that makes `spark` itself is not given ours before, with other settings."""
     session = start(python)
@@ -104,33 +75,55 @@ def test_a_session_of_the_cells_own(python: str, start: Start, standalone: Stand
 
 
 def test_no_master_there(
-    install_sample: InstallSample, standalone_site: SparkSite, start: Start, driver_host: Host
+    install_sample: InstallSample,
+    standalone_site: SparkSite,
+    start: Start,
+    driver_host: Host,
+    conformance: Table,
 ) -> None:
     """The kernel starts; who waits for Spark is told so, can give up, and can end it."""
     site = replace(standalone_site, spark_master=f"spark://{driver_host.address}:7999")
-    session = start(install_sample("spark_python_standalone", site))
-    request = session.client.execute("spark.range(5).count()")
-    while "waiting for the Spark session" not in str(session.client.get_iopub_msg(timeout=60)):
-        pass
-    session.manager.interrupt_kernel()
-    assert reply_of(session, request)["ename"] == "KeyboardInterrupt"
-    assert session.value("6 * 7") == 42
-    session.manager.shutdown_kernel()
-    assert not session.manager.is_alive()
+    with conformance.row(NAME, "engine down at start"):
+        session = start(install_sample(NAME, site))
+        request = session.client.execute("spark.range(5).count()")
+        told(session, f"waiting for the Spark session: no answer from {site.spark_master}")
+        session.manager.interrupt_kernel()
+        assert reply_of(session, request)["ename"] == "KeyboardInterrupt"
+        assert session.value("6 * 7") == 42
+        session.manager.shutdown_kernel()
+        assert not session.manager.is_alive()
+
+
+def test_the_master_is_lost(
+    python: str, start: Start, standalone: Standalone, conformance: Table
+) -> None:
+    with conformance.row(NAME, "engine lost while running"):
+        session = start(python)
+        assert session.value(COUNT) == 328350
+        standalone.stop_master()
+        try:
+            assert session.value(COUNT) == 328350  # its executor is there
+            session.manager.shutdown_kernel()
+            assert not session.manager.is_alive()
+        finally:
+            standalone.start_master()
+        eventually(standalone.workers, 60)
+        standalone.gone()
+        assert start(python).value(COUNT) == 328350
 
 
 def test_eager_and_none(
     install_sample: InstallSample, standalone_site: SparkSite, start: Start, standalone: Standalone
 ) -> None:
     options = {"LAUNCH_OPTS": "--spark-context-initialization-mode eager"}
-    name = install_sample("spark_python_standalone", standalone_site, env=options, argv=page_argv())
+    name = install_sample(NAME, standalone_site, env=options, argv=page_argv())
     session = start(name)
     eventually(lambda: standalone.applications() == [kernel_id(session)], 60)
     assert session.value(COUNT) == 328350
     session.manager.shutdown_kernel()
 
     options = {"LAUNCH_OPTS": "--spark-context-initialization-mode none"}
-    name = install_sample("spark_python_standalone", standalone_site, env=options, argv=page_argv())
+    name = install_sample(NAME, standalone_site, env=options, argv=page_argv())
     session = start(name)
     assert session.value("'spark' in globals()") is False
 

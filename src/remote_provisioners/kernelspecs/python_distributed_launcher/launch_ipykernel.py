@@ -89,6 +89,8 @@ def main():
     reporter.close()
     os.unlink(path)
     app.start()
+    if arguments.spark:
+        spark_session.stop()
 
 
 if __name__ == "__main__":

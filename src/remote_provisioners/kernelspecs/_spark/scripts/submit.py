@@ -30,8 +30,8 @@ def split(name, environ):
         raise SubmitError(said) from None
 
 
-def command(application, arguments, environ, defaults=()):
-    """argv of spark-submit: `defaults` and the variables' options, then the application.
+def command(application, arguments, environ):
+    """argv of spark-submit: the variables' options, then the application with its own.
 
     Raises SubmitError for what is missing on this host.
     """
@@ -41,10 +41,9 @@ def command(application, arguments, environ, defaults=()):
     yarn = master(options) == "yarn"
     if yarn:
         _check_hadoop(environ)
-    cluster = _yarn_environment(environ) if yarn else []
+    cluster = [*_yarn_tag(environ), *_yarn_environment(environ)] if yarn else []
     return [
         program,
-        *defaults,
         *cluster,
         *options,
         *application,
@@ -147,6 +146,12 @@ def _check_hadoop(environ):
         "neither HADOOP_CONF_DIR nor YARN_CONF_DIR is set: --master yarn needs the directory of "
         "yarn-site.xml on this host, in the env of the kernelspec"
     )
+
+
+def _yarn_tag(environ):
+    """By which the kernel finds its application: YARN knows no other name that is its alone."""
+    kernel_id = environ.get("KERNEL_ID", "")
+    return ["--conf", "spark.yarn.tags=kernel-{}".format(kernel_id.lower())] if kernel_id else []
 
 
 def _yarn_environment(environ):

@@ -28,6 +28,9 @@ def run(application, environ, interrupt=None):
     that its JVM gets instead, if any.
     """
     arguments, others = _arguments()
+    # The whole group gets these. We end when the kernel does.
+    submit.ignore_interrupts()
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         from launch_ipykernel import Reporter
     except ImportError as error:
@@ -48,10 +51,9 @@ def run(application, environ, interrupt=None):
         argv = submit.command(application(path), others, environ)
     except submit.SubmitError as error:
         sys.exit(str(error))
-    kernel = subprocess.Popen(
-        argv, env=submit.environment(environ), preexec_fn=submit.ignore_interrupts
-    )
-    signal.signal(signal.SIGINT, lambda *_: interrupt and kernel.send_signal(interrupt))
+    kernel = subprocess.Popen(argv, env=submit.environment(environ))
+    if interrupt:
+        signal.signal(signal.SIGINT, lambda *_: kernel.send_signal(interrupt))
     while kernel.poll() is None:
         if _listening() >= {connection[channel] for channel in CHANNELS}:
             reporter.report("listening", connection=connection, pid=kernel.pid)

@@ -5,16 +5,20 @@ come from its options.
 """
 
 import ast
-import atexit
 import os
 import signal
 import sys
 import threading
 
+import yarn_application
+
 NAMES = ("spark", "sc")
 MODES = ("lazy", "eager", "none")
 _CANCEL_SECONDS = 2.0
+#: Of waiting for the session, before something is said, and how often then.
 _NOTICE_SECONDS = 10.0
+_ASK_SECONDS = 3.0
+_YARN_SECONDS = 3.0
 
 
 class Session:
@@ -25,25 +29,29 @@ class Session:
 
     def __init__(self, namespace):
         self._namespace = namespace
-        self._thread = None
+        #: Set when it is made or cannot be; None while nobody has asked for it. (A thread whose
+        #: join was interrupted would count as ended, in Pythons before 3.13.)
+        self._done = None
         self._made = None
         self._error = None
 
     def start(self):
         """Begin to make it, unless that was done before."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._make, name="spark-session", daemon=True)
-            self._thread.start()
+        if self._done is None:
+            self._done = threading.Event()
+            threading.Thread(target=self._make, name="spark-session", daemon=True).start()
 
     def get(self):
         """The session, once it is there. Raises what Spark raises."""
         self.start()
-        self._thread.join(_NOTICE_SECONDS)
-        if self._thread.is_alive():
-            print("waiting for the Spark session ...", file=sys.stderr, flush=True)
-            self._thread.join()
+        said, seconds = None, _NOTICE_SECONDS
+        while not self._done.wait(seconds):
+            state = _ask_yarn(yarn_application.state) or "no answer from " + _master()
+            if state != said:
+                print("waiting for the Spark session: " + state, file=sys.stderr, flush=True)
+            said, seconds = state, _ASK_SECONDS
         if self._error is not None:
-            error, self._error, self._thread = self._error, None, None  # the next may try again
+            error, self._error, self._done = self._error, None, None  # the next may try again
             raise error
         return self._made
 
@@ -58,7 +66,8 @@ class Session:
         """Leave nothing in the engine."""
         from pyspark import SparkContext
 
-        if self._thread is not None and self._thread.is_alive():
+        if self._done is not None and not self._done.is_set():
+            _ask_yarn(yarn_application.kill)
             # It hangs in the JVM, which nothing but its end gets out of there.
             os.kill(os.getppid(), signal.SIGTERM)
         elif SparkContext._active_spark_context is not None:
@@ -71,6 +80,24 @@ class Session:
             self._made = SparkSession.builder.getOrCreate()
         except BaseException as error:
             self._error = error
+        self._done.set()
+
+
+def _master():
+    from pyspark import SparkContext
+
+    jvm = SparkContext._jvm
+    return (jvm and jvm.java.lang.System.getProperty("spark.master")) or "the JVM"
+
+
+def _ask_yarn(function):
+    """What a function of yarn_application says; None where that cannot be, or takes too long."""
+    from pyspark import SparkContext
+
+    if _master() != "yarn":
+        return None
+    kernel_id = os.environ.get("KERNEL_ID", "")
+    return yarn_application.within(_YARN_SECONDS, function, SparkContext._jvm, kernel_id)
 
 
 class Placeholder:
@@ -136,12 +163,16 @@ def ready():
     _session.ready()
 
 
+def stop():
+    """Leave nothing in the engine. By the launcher, when the kernel ends."""
+    _session.stop()
+
+
 def install(shell, mode):
     """Give the shell `spark` and `sc`, and interrupts that reach Spark. By the launcher, once."""
     global _session
     shell.events.register("pre_execute", _take_interrupts)
     _session = Session(shell.user_ns)
-    atexit.register(_session.stop)
     if mode == "none":
         return
     placed = {name: Placeholder(_session, name) for name in NAMES}

@@ -1,0 +1,43 @@
+"""What is YARN's own in client mode; the life of kernels there is in test_conformance."""
+
+from __future__ import annotations
+
+import pytest
+
+from remote_provisioners.cli.spec.samples import SparkSite
+
+from ..conftest import Start
+from .client import kernel_id, reply_of, told
+from .conformance import Table
+from .conftest import InstallSample
+from .test_python import COUNT
+from .yarn import Yarn
+
+pytestmark = pytest.mark.yarn
+
+NAME = "spark_python_yarn_client"
+
+
+@pytest.fixture
+def python(install_sample: InstallSample, yarn_site: SparkSite, yarn: Yarn) -> str:
+    return install_sample(NAME, yarn_site, options=yarn.options)
+
+
+def test_a_kernel_that_is_killed_leaves_nothing(python: str, start: Start, yarn: Yarn) -> None:
+    session = start(python)
+    assert session.value(COUNT) == 328350
+    session.manager.shutdown_kernel(now=True)
+    yarn.gone()
+
+
+def test_no_container_is_free(python: str, start: Start, yarn: Yarn, conformance: Table) -> None:
+    """It is said so, can be given up, and leaves the queue with its kernel."""
+    with conformance.row(NAME, "no container free"):
+        session = start(python, env={"KERNEL_EXTRA_SPARK_OPTS": "--queue small"})
+        request = session.client.execute("spark.range(5).count()")
+        told(session, "is accepted by YARN, waiting for resources in queue small")
+        session.manager.interrupt_kernel()
+        assert reply_of(session, request)["ename"] == "KeyboardInterrupt"
+        assert yarn.applications() == {kernel_id(session): "ACCEPTED"}
+        session.manager.shutdown_kernel()
+        yarn.gone()
