@@ -16,6 +16,14 @@ from ..rig import Host
 
 MASTER_PORT, UI_PORT = 7077, 8080
 START_SECONDS = 90
+_STANDALONE, _YARN = "org.apache.spark.deploy", "org.apache.hadoop.yarn.server"
+#: What runs on the hosts of a cluster all the time.
+DAEMONS = {
+    f"{_STANDALONE}.master.Master",
+    f"{_STANDALONE}.worker.Worker",
+    f"{_YARN}.resourcemanager.ResourceManager",
+    f"{_YARN}.nodemanager.NodeManager",
+}
 
 
 def unavailable() -> str:
@@ -94,9 +102,7 @@ class Standalone:
 
     def stop_master(self) -> None:
         host = self.hosts[0]
-        pids = [
-            p.pid for p in host.processes() if "org.apache.spark.deploy.master.Master" in p.argv
-        ]
+        pids = [p.pid for p in host.processes() if f"{_STANDALONE}.master.Master" in p.argv]
         host.run(["kill", "-KILL", *map(str, pids)])
         eventually(lambda: not self.state())
 
@@ -113,5 +119,5 @@ class Standalone:
         eventually(lambda: not self.applications(), 30)
 
     def _start(self, host: Host, daemon: str, options: Sequence[str]) -> None:
-        program = [f"{spark_home()}/bin/spark-class", f"org.apache.spark.deploy.{daemon}"]
+        program = [f"{spark_home()}/bin/spark-class", f"{_STANDALONE}.{daemon}"]
         spawn(host, f"/tmp/{daemon}.log", [*program, *options], self._environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from remote_provisioners.cli.spec.samples import SparkSite, samples, write_sample
+from remote_provisioners.io_thread import close_io_thread
 
-from ..conftest import be_client, eventually
+from ..conftest import be_client
 from ..rig import Host, Rig, open_rig
 from . import cluster
 from .conformance import PAGE, Table
@@ -62,12 +64,12 @@ def driver_host(spark_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hos
     """The host that kernels are started on; nothing of them may be left there."""
     be_client(spark_rig, monkeypatch)
     host = spark_rig.hosts[0]
-    before = {process.pid for process in host.processes()}
     yield host
-    from remote_provisioners.io_thread import close_io_thread  # noqa: PLC0415
-
     close_io_thread()
-    eventually(lambda: not [p for p in host.processes() if p.pid not in before], 15)
+    deadline = time.monotonic() + 20
+    while left := [p for p in host.processes() if not cluster.DAEMONS & {*p.argv}]:
+        assert time.monotonic() < deadline, f"left on {host.name}: {left}"
+        time.sleep(0.05)
 
 
 InstallSample = Callable[..., str]
