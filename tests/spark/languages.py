@@ -44,14 +44,13 @@ sc.parallelize([0], 1).foreach(slow)
 """,
 )
 
-_SESSION = 'session <- reticulate::import("pyspark.sql")$SparkSession$builder$getOrCreate()'
 _R = Language(
     line="cat('a line\\n')",
     error="stop('boom')",
     begun="Sys.slee",
     completed="Sys.sleep",
     # Without SparkR: Python's API by reticulate.
-    job=f"{_SESSION}; cat(sum(unlist(session$sparkContext$range(101L)$collect())))",
+    job="cat(sum(unlist(sc$range(101L)$collect())))",
     result="5050",
     # An interrupt that meets IRkernel when it has just begun a cell may be lost.
     sleep="Sys.sleep(0.5); invisible(file.create('/tmp/cell-sleeps')); Sys.sleep(60)",

@@ -13,5 +13,6 @@ if program is None:
 # spark-submit's processes ignore interrupts, and we have inherited that.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.environ.setdefault("RETICULATE_PYTHON", sys.executable)
-kernel = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernel.R")
-os.execv(program, ["R", "--no-save", "--slave", "-f", kernel, "--args", sys.argv[1]])
+here = os.path.dirname(os.path.abspath(__file__))
+kernel = os.path.join(here, "kernel.R")
+os.execv(program, ["R", "--no-save", "--slave", "-f", kernel, "--args", sys.argv[1], here])

@@ -13,7 +13,6 @@ import threading
 import yarn_application
 
 NAMES = ("spark", "sc")
-MODES = ("lazy", "eager", "none")
 _CANCEL_SECONDS = 2.0
 #: Of waiting for the session, before something is said, and how often then.
 _NOTICE_SECONDS = 10.0
@@ -64,14 +63,13 @@ class Session:
 
     def stop(self):
         """Leave nothing in the engine."""
-        from pyspark import SparkContext
-
+        context = _active_context()
         if self._done is not None and not self._done.is_set():
             _ask_yarn(yarn_application.kill)
             # It hangs in the JVM, which nothing but its end gets out of there.
             os.kill(os.getppid(), signal.SIGTERM)
-        elif SparkContext._active_spark_context is not None:
-            SparkContext._active_spark_context.stop()
+        elif context is not None:
+            context.stop()
 
     def _make(self):
         try:
@@ -134,8 +132,8 @@ class Placeholder:
 class _Uses(ast.NodeTransformer):
     """Puts the wait for the session before a cell that reads one of the names."""
 
-    def __init__(self, session, namespace):
-        self._session, self._namespace = session, namespace
+    def __init__(self, namespace):
+        self._namespace = namespace
 
     def visit_Module(self, tree):
         names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
@@ -178,7 +176,7 @@ def install(shell, mode):
     placed = {name: Placeholder(_session, name) for name in NAMES}
     shell.user_ns.update(placed)
     shell.user_ns_hidden.update(placed)
-    shell.ast_transformers.append(_Uses(_session, shell.user_ns))
+    shell.ast_transformers.append(_Uses(shell.user_ns))
     if mode == "eager":
         _session.start()
 
@@ -201,8 +199,10 @@ def _interrupt(signum, frame):
 
 
 def _active_context():
-    pyspark = sys.modules.get("pyspark")
-    return pyspark.SparkContext._active_spark_context if pyspark else None
+    """The SparkContext of this process, whoever made it, once it is whole."""
+    made_by = getattr(sys.modules.get("pyspark"), "SparkContext", None)
+    context = getattr(made_by, "_active_spark_context", None)
+    return context if getattr(context, "_jsc", None) is not None else None
 
 
 def _cancel(context):

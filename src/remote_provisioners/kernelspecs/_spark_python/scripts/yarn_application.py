@@ -4,6 +4,7 @@ So whatever lets the driver speak to YARN (Kerberos, high availability) is used 
 call may last: Hadoop tries again for a long time when no ResourceManager answers.
 """
 
+import sys
 import threading
 
 _WORDS = {
@@ -51,7 +52,8 @@ def within(seconds, function, *arguments):
         try:
             values.append(function(*arguments))
         except Exception as error:
-            print("YARN cannot be asked: {}".format(error), flush=True)  # to the kernel's log
+            said = "YARN cannot be asked: {}".format(error)
+            print(said, file=sys.__stderr__, flush=True)  # the kernel's log, not the cell
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
