@@ -46,6 +46,7 @@ class Table:
     def row(self, kernelspec: str, row: str) -> Iterator[None]:
         """It works if the block passes."""
         assert row in ROWS
+        self.cells[kernelspec, row] = ""
         yield
         self.cells[kernelspec, row] = YES
 
@@ -53,6 +54,13 @@ class Table:
         """It does not work, or not wholly, for the reason that `text` gives."""
         assert row in ROWS
         self.cells[kernelspec, row] = text
+
+    def include(self, page: str) -> None:
+        """Take what an earlier run has seen of what this one has not run."""
+        rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
+        for row in rows[2:]:
+            for spec, cell in zip(rows[0][1:], row[1:], strict=True):
+                self.cells.setdefault((spec.strip(" `"), row[0].strip()), cell.strip())
 
     def page(self) -> str:
         specs = sorted({spec for spec, _ in self.cells}, key=str.lower)

@@ -125,4 +125,6 @@ def conformance() -> Table:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--conformance-table") and _table.cells:
+        if PAGE.exists():
+            _table.include(PAGE.read_text("utf-8"))
         PAGE.write_text(_table.page(), encoding="utf-8")

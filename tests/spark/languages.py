@@ -24,6 +24,8 @@ class Language:
     slow: str = ""
     #: Why there is no slow job.
     no_slow: str = ""
+    #: What is not as it should be after an interrupt.
+    after_interrupt: str = ""
 
 
 _PYTHON = Language(
@@ -55,6 +57,7 @@ _R = Language(
     # An interrupt that meets IRkernel when it has just begun a cell may be lost.
     sleep="Sys.sleep(0.5); invisible(file.create('/tmp/cell-sleeps')); Sys.sleep(60)",
     interrupted="abort",
+    after_interrupt="the cell ends; Spark's next job by reticulate may hang until a restart",
     no_slow="R's work is stopped, the job goes on",
 )
 
