@@ -41,7 +41,10 @@ def output(session: Session, code: str, wanted: str = "") -> str:
 
     session.client.execute_interactive(code, timeout=120, output_hook=collect)
     while wanted not in "".join(shown):
-        collect(session.client.get_iopub_msg(timeout=20))
+        try:
+            collect(session.client.get_iopub_msg(timeout=20))
+        except Empty:
+            raise AssertionError(f"{wanted!r} is not in {shown}") from None
     return "".join(shown)
 
 

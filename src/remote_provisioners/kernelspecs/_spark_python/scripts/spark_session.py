@@ -13,7 +13,8 @@ import threading
 import yarn_application
 
 NAMES = ("spark", "sc")
-_CANCEL_SECONDS = 2.0
+#: A cancellation that comes later than this would be that of the next cell's job.
+_CANCEL_SECONDS = 10.0
 #: Of waiting for the session, before something is said, and how often then.
 _NOTICE_SECONDS = 10.0
 _ASK_SECONDS = 3.0
