@@ -15,10 +15,18 @@ def kernel_id(session: Session) -> str:
 
 
 def reply_of(session: Session, request: str) -> dict[str, Any]:
-    """The content of the reply to an execute request."""
+    """The content of the reply to an execute request, once the kernel is idle again.
+
+    Kernels abort what is sent between their reply to a cell that failed and that.
+    """
     while True:
         reply = session.client.get_shell_msg(timeout=90)
         if reply["parent_header"].get("msg_id") == request:
+            break
+    while True:
+        message = session.client.get_iopub_msg(timeout=20)
+        idle = message["content"].get("execution_state") == "idle"
+        if idle and message["parent_header"].get("msg_id") == request:
             content: dict[str, Any] = reply["content"]
             return content
 
@@ -39,7 +47,7 @@ def output(session: Session, code: str, wanted: str = "") -> str:
         elif "data" in content:
             shown.append(content["data"].get("text/plain", ""))
 
-    session.client.execute_interactive(code, timeout=120, output_hook=collect)
+    session.client.execute_interactive(code, timeout=120, output_hook=collect, stop_on_error=False)
     while wanted not in "".join(shown):
         try:
             collect(session.client.get_iopub_msg(timeout=20))

@@ -15,6 +15,8 @@ from ..conftest import eventually
 from ..rig import Host
 
 MASTER_PORT, UI_PORT = 7077, 8080
+#: For any JVM, by JAVA_TOOL_OPTIONS: what lives for seconds is compiled once, and quickly.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 START_SECONDS = 90
 _STANDALONE, _YARN = "org.apache.spark.deploy", "org.apache.hadoop.yarn.server"
 #: What runs on the hosts of a cluster all the time.
@@ -78,7 +80,7 @@ class Standalone:
             "SPARK_HOME": spark_home(),
             "JAVA_HOME": java_home(),
             "SPARK_DAEMON_MEMORY": "256m",
-            "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC",
+            "JAVA_TOOL_OPTIONS": SHORT_LIVED,
             "SPARK_WORKER_DIR": "/tmp/spark-work",
             "PATH": os.environ["PATH"],
         }

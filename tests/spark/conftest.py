@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import tempfile
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
 
 from remote_provisioners.cli.spec.samples import SparkSite, samples, write_sample
 from remote_provisioners.io_thread import close_io_thread
 
-from ..conftest import be_client
+from ..conftest import Session, be_client
 from ..rig import Host, Rig, open_rig
 from . import cluster
 from .conformance import PAGE, Table
@@ -26,8 +30,7 @@ from .yarn import unavailable as yarn_unavailable
 #: Enough for what tests do. A driver's and an executor's heap cannot be smaller.
 SMALL = (
     "--driver-memory 512m --executor-memory 512m --total-executor-cores 1 "
-    "--conf spark.ui.enabled=false --conf spark.driver.extraJavaOptions=-XX:+UseSerialGC "
-    "--conf spark.executor.extraJavaOptions=-XX:+UseSerialGC"
+    f"--conf spark.ui.enabled=false --conf 'spark.executor.extraJavaOptions={cluster.SHORT_LIVED}'"
 )
 
 
@@ -96,12 +99,34 @@ def install_sample(
         file = directory / "kernel.json"
         content = json.loads(file.read_text())
         content["env"]["SPARK_OPTS"] += f" {SMALL} {options}"
-        content["env"] |= {"JAVA_HOME": cluster.java_home(), **(env or {})}
+        java = {"JAVA_HOME": cluster.java_home(), "JAVA_TOOL_OPTIONS": cluster.SHORT_LIVED}
+        content["env"] |= {**java, **(env or {})}
         content |= changes
         file.write_text(json.dumps(content))
         return sample.lower()
 
     return install
+
+
+StartTwo = Callable[[str], tuple[Session, Session]]
+
+
+@pytest.fixture
+def start_two() -> Iterator[StartTwo]:
+    """Start two kernels at the same time; they are shut down at the end."""
+    sessions: list[Session] = []
+
+    def started(name: str) -> tuple[Session, Session]:
+        specs = KernelSpecManager()
+        managers = [KernelManager(kernel_name=name, kernel_spec_manager=specs) for _ in range(2)]
+        both = asyncio.gather(*(manager._async_start_kernel() for manager in managers))
+        ensure_event_loop().run_until_complete(both)
+        sessions.extend(Session(manager) for manager in managers)
+        return sessions[0], sessions[1]
+
+    yield started
+    for session in sessions:
+        session.close()
 
 
 @pytest.fixture

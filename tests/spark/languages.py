@@ -24,8 +24,6 @@ class Language:
     slow: str = ""
     #: Why there is no slow job.
     no_slow: str = ""
-    #: What is not as it should be after an interrupt.
-    after_interrupt: str = ""
 
 
 _PYTHON = Language(
@@ -57,7 +55,6 @@ _R = Language(
     # An interrupt that meets IRkernel when it has just begun a cell may be lost.
     sleep="Sys.sleep(0.5); invisible(file.create('/tmp/cell-sleeps')); Sys.sleep(60)",
     interrupted="abort",
-    after_interrupt="the cell ends; Spark's next job by reticulate may hang until a restart",
     no_slow="R's work is stopped, the job goes on",
 )
 
@@ -71,9 +68,9 @@ _SCALA = Language(
     sleep='new java.io.File("/tmp/cell-sleeps").createNewFile(); Thread.sleep(60000)',
     interrupted="error",
     slow="""
-sc.parallelize(Seq(0), 1).foreach { n =>
-  new java.io.File("/tmp/job-runs").createNewFile()
-  Thread.sleep(60000)
+sc.parallelize(1 to 600, 1).foreach { n =>
+  if (n == 1) new java.io.File("/tmp/job-runs").createNewFile()
+  Thread.sleep(100)  // Spark ends a cancelled task before its next element only
 }
 """,
 )

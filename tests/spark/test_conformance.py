@@ -9,11 +9,11 @@ import pytest
 
 from remote_provisioners.cli.spec.samples import SparkSite
 
-from ..conftest import Session, Start, eventually
+from ..conftest import Session, eventually
 from ..rig import Host
 from .client import kernel_id, output, reply_of
 from .conformance import Table
-from .conftest import InstallSample
+from .conftest import InstallSample, StartTwo
 from .languages import ASLEEP, JOB_RUNS, LANGUAGES
 from .requirements import require
 
@@ -32,7 +32,7 @@ def made_on(hosts: list[Host], name: str) -> None:
 
 def interrupted(session: Session, code: str, hosts: list[Host], file: str) -> str:
     """The reply to `code`, interrupted when it has made `file`."""
-    request = session.client.execute(code)
+    request = session.client.execute(code, stop_on_error=False)
     made_on(hosts, file)
     session.manager.interrupt_kernel()
     return str(reply_of(session, request))
@@ -44,7 +44,7 @@ def test_life(
     engine_name: str,
     request: pytest.FixtureRequest,
     install_sample: InstallSample,
-    start: Start,
+    start_two: StartTwo,
     driver_host: Host,
     spark_rig: Any,
     conformance: Table,
@@ -62,23 +62,20 @@ def test_life(
         assert language.result in output(session, language.job, language.result)
 
     with row("start"):
-        session = start(installed)
+        session, second = start_two(installed)
     with row("stdout"):
         assert "a line\n" in output(session, language.line, "a line")
     with row("error"):
         assert "boom" in output(session, language.error, "boom")
     with row("Spark job"):
         works(session)
-        assert [*engine.applications()] == [kernel_id(session)]
+        assert kernel_id(session) in engine.applications()
     with row("completion"):
         reply = session.client.complete(language.begun, reply=True, timeout=60)
         assert language.completed in str(reply["content"]["matches"])
     with row("interrupt of a cell"):
         assert language.interrupted in interrupted(session, language.sleep, [driver_host], ASLEEP)
-        if not language.after_interrupt:
-            works(session)
-    if language.after_interrupt:
-        conformance.note(spec, "interrupt of a cell", language.after_interrupt)
+        works(session)
     if language.slow:
         with row("interrupt of a Spark job"):
             said = interrupted(session, language.slow, list(spark_rig.hosts), JOB_RUNS)
@@ -86,13 +83,7 @@ def test_life(
             works(session)
     else:
         conformance.note(spec, "interrupt of a Spark job", language.no_slow)
-    with row("restart"):
-        session.manager.restart_kernel()
-        session.client.kernel_info(reply=True, timeout=90)
-        engine.gone()
-        works(session)
     with row("two kernels side by side"):
-        second = start(installed)
         works(second)
         assert {*engine.applications()} == {kernel_id(session), kernel_id(second)}
         works(session)
@@ -101,6 +92,11 @@ def test_life(
         eventually(lambda: not second.manager.is_alive(), 20)
         assert second.provisioner._kernel.life.exit_code == -signal.SIGKILL
         eventually(lambda: [*engine.applications()] == [kernel_id(session)], 60)
+    with row("restart"):
+        session.manager.restart_kernel()
+        session.client.kernel_info(reply=True, timeout=90)
+        engine.gone()
+        works(session)
     with row("shutdown"):
         session.manager.shutdown_kernel()
         assert not session.manager.is_alive()

@@ -13,7 +13,6 @@ from ..rig import Host
 from .client import kernel_id, reply_of, told
 from .conformance import Table
 from .conftest import InstallSample
-from .test_python import COUNT
 from .yarn import Yarn
 
 pytestmark = pytest.mark.yarn
@@ -26,18 +25,11 @@ def python(install_sample: InstallSample, yarn_site: SparkSite, yarn: Yarn) -> s
     return install_sample(NAME, yarn_site, options=yarn.options)
 
 
-def test_a_kernel_that_is_killed_leaves_nothing(python: str, start: Start, yarn: Yarn) -> None:
-    session = start(python)
-    assert session.value(COUNT) == 328350
-    session.manager.shutdown_kernel(now=True)
-    yarn.gone()
-
-
 def test_no_container_is_free(python: str, start: Start, yarn: Yarn, conformance: Table) -> None:
     """It is said so, can be given up, and leaves the queue with its kernel."""
     with conformance.row(NAME, "no container free"):
         session = start(python, env={"KERNEL_EXTRA_SPARK_OPTS": "--queue small"})
-        request = session.client.execute("spark.range(5).count()")
+        request = session.client.execute("spark.range(5).count()", stop_on_error=False)
         told(session, "is accepted by YARN, waiting for resources in queue small")
         session.manager.interrupt_kernel()
         assert reply_of(session, request)["ename"] == "KeyboardInterrupt"
@@ -62,7 +54,7 @@ def test_no_resource_manager_there(
     site = replace(yarn_site, hadoop_conf_dir=directory)
     with conformance.row(NAME, "engine down at start"):
         session = start(install_sample(NAME, site, options=yarn.options))
-        request = session.client.execute("spark.range(5).count()")
+        request = session.client.execute("spark.range(5).count()", stop_on_error=False)
         told(session, "waiting for the Spark session: no answer from yarn")
         session.manager.interrupt_kernel()
         assert reply_of(session, request)["ename"] == "KeyboardInterrupt"

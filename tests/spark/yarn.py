@@ -18,14 +18,14 @@ from xml.sax.saxutils import escape
 
 from ..conftest import eventually
 from ..rig import Host
-from .cluster import START_SECONDS, fetch, java_home, spark_home, spawn
+from .cluster import SHORT_LIVED, START_SECONDS, fetch, java_home, spark_home, spawn
 
 POM = Path(__file__).parent / "hadoop" / "pom.xml"
 CONF = "/tmp/hadoop-conf"
 UI_PORT = 8088
 _MANAGERS = "org.apache.hadoop.yarn.server"
 #: Java 17 closes what Hadoop's web pages are made with.
-_JAVA = ["-Xmx256m", "-XX:+UseSerialGC", "--add-opens=java.base/java.lang=ALL-UNNAMED"]
+_JAVA = ["-Xmx256m", *SHORT_LIVED.split(), "--add-opens=java.base/java.lang=ALL-UNNAMED"]
 _LOG = """\
 log4j.rootLogger=WARN,console
 log4j.appender.console=org.apache.log4j.ConsoleAppender
@@ -69,7 +69,9 @@ class Yarn:
         #: Of spark-submit, for a cluster without HDFS whose nodes have Spark's jars.
         self.options = (
             f"--conf spark.yarn.stagingDir=file://{shared} --conf spark.yarn.am.memory=512m "
-            f"--conf spark.yarn.jars=local:{spark_home()}/jars/* --num-executors 1"
+            f"--conf spark.yarn.jars=local:{spark_home()}/jars/* --num-executors 1 "
+            "--conf spark.yarn.report.interval=200ms "
+            "--conf spark.yarn.scheduler.heartbeat.interval-ms=500"
         )
         self._classpath = f"{CONF}:{jars()}/*"
 
@@ -112,6 +114,7 @@ class Yarn:
             "core-site": {"fs.defaultFS": "file:///"},
             "yarn-site": {
                 "yarn.resourcemanager.hostname": manager,
+                "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
                 "yarn.nodemanager.hostname": host.address,
                 "yarn.nodemanager.resource.memory-mb": 2048,
                 "yarn.nodemanager.resource.cpu-vcores": 4,
