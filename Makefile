@@ -48,6 +48,8 @@ docs: .venv/test
 
 .venv/test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	# Its jar is all that is wanted; what its package asks for is older than Jupyter's own.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'toree==0.5.0'
 	@touch $@ .venv/demo
 
 clean:

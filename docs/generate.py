@@ -26,6 +26,8 @@ REQUEST_VARIABLES = {
     "KERNEL_HOST_LABELS": "Labels, comma-separated: only hosts that carry all of them are taken.",
     "KERNEL_GPUS": "A number of GPUs. The kernel is given devices that nobody has, by "
     "CUDA_VISIBLE_DEVICES.",
+    "KERNEL_EXTRA_SPARK_OPTS": "Options of spark-submit, for kernelspecs of [Spark](spark.md). "
+    "They are split as a shell splits words, never evaluated, and come after the kernelspec's own.",
     "KERNEL_ID": "The kernel's id. It is set for every kernel; a value in the request is replaced.",
 }
 

@@ -31,6 +31,14 @@ IPYKERNEL = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 SETTLE_SECONDS = 10.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--conformance-table",
+        action="store_true",
+        help="write what the tests on Spark's engines have seen to docs/spark-conformance.md",
+    )
+
+
 @pytest.fixture(scope="session")
 def rig() -> Iterator[Rig]:
     """Two real hosts, shared by the tests that break nothing."""

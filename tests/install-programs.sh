@@ -15,6 +15,9 @@ need nft nftables
 need unshare util-linux
 need ps procps
 need R "r-base-core r-cran-irkernel"
+[ -d /usr/lib/R/site-library/reticulate ] || missing="$missing r-cran-reticulate"
+need java openjdk-17-jre-headless
+need mvn maven
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "not installed, some tests will skip:$missing"

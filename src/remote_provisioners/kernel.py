@@ -127,6 +127,7 @@ class RemoteKernel:
             port_range=request.port_range,
             lease=request.lease,
             resources=resources,
+            resources_from=str(request.resource_dir or ""),
             reports_endpoints=request.reports_endpoints,
             preload=list(self.spec.preload),
             warm=request.warm,

@@ -72,6 +72,7 @@ def build_request(
     _refuse_unusable(argv, spec_env, request_env, cwd)
     lower, upper = parse_port_range(port_range)
     text = "\0".join([*argv, *spec_env.values()])
+    travels = "{resource_dir}" in text or any(w.startswith(f"{resource_dir}/") for w in argv)
     reports = "{response_address}" in text
     ipc = bool(_IPC_MODULES & set(argv)) or (reports and not upper)
     directories = [request_env.get("KERNEL_WORKING_DIR", ""), cwd or ""]
@@ -89,7 +90,7 @@ def build_request(
         output=output,
         lease=lease,
         wish=_wish(request_env),
-        resource_dir=Path(resource_dir) if resource_dir and "{resource_dir}" in text else None,
+        resource_dir=Path(resource_dir) if resource_dir and travels else None,
         reports_endpoints=reports,
     )
 

@@ -151,7 +151,9 @@ def test_exposes_a_socket_of_this_machine(host: str, tmp_path: Path) -> None:
     try:
 
         async def use(transport: Transport) -> None:
-            there = await transport.expose(here, "/tmp/contract-exposed.sock")
+            asked = (transport.expose(here, "/tmp/contract-exposed.sock") for _ in range(3))
+            there, *others = await asyncio.gather(*asked)  # starts of launchers, all at once
+            assert others == [there, there]
             code = (
                 "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
                 "s.sendall(b'hello'); s.recv(1)"

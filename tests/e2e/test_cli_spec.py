@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.cli.spec.samples import samples
+from remote_provisioners.cli.spec.samples import parts, samples
 
 
 class CommandLine:
@@ -84,8 +84,9 @@ def test_installs_the_default_sample(command: CommandLine) -> None:
 @pytest.mark.parametrize("name", sorted(samples()))
 def test_installs_each_sample_whole(command: CommandLine, name: str) -> None:
     assert command.run("install", name, "--user").returncode == 0
-    source = {p.name for p in samples()[name].iterdir()} - {"__pycache__"}
-    assert {path.name for path in (command.kernels / name).iterdir()} == source
+    source = {p.name for part in parts(samples()[name]) for p in part.iterdir()} - {"__pycache__"}
+    installed = command.kernels / name.lower()
+    assert {path.name for path in installed.iterdir()} == source
 
 
 def test_options_go_into_the_stanza(command: CommandLine) -> None:
@@ -112,6 +113,28 @@ def test_options_go_into_the_stanza(command: CommandLine) -> None:
         "launch_timeout": 7.0,
         "authorized_users": ["alice", "bob"],
     }
+
+
+def test_spark_is_where_it_is_said_to_be(command: CommandLine) -> None:
+    done = command.run(
+        "install",
+        "spark_python_standalone",
+        "--user",
+        "--spark-home=/x y/spark",
+        "--spark-master=spark://m:1,n:1; rm",
+        "--python=/x/python",
+    )
+    assert done.returncode == 0, done.stderr
+    content = command.kernel_json("spark_python_standalone")
+    assert content["env"] == {
+        "SPARK_HOME": "/x y/spark",
+        "PYSPARK_PYTHON": "/x/python",
+        "SPARK_OPTS": "--master 'spark://m:1,n:1; rm' --name ${KERNEL_ID:-ERROR__NO__KERNEL_ID}",
+        "LAUNCH_OPTS": "",
+    }
+    scripts = command.kernels / "spark_python_standalone/scripts"
+    assert {"launch_ipykernel.py", "main.py", "submit.py"} < {p.name for p in scripts.iterdir()}
+    assert (scripts.parent / "bin/run.sh").stat().st_mode & 0o111 == 0o111
 
 
 def test_options_of_the_environment_stay_there(command: CommandLine) -> None:
@@ -160,6 +183,7 @@ def test_one_that_hides_it_is_said(command: CommandLine, tmp_path: Path) -> None
         ("--name=a/b", "Invalid kernel name"),
         ("--sys-prefix", "choose one of --user, --sys-prefix and --prefix"),
         ("--prefix=x", "choose one of --user, --sys-prefix and --prefix"),
+        ("--spark-home=/x", "python_distributed has nothing to do with Spark"),
         ("nosuch", "no sample 'nosuch' (known: python_distributed"),
     ],
 )

@@ -9,6 +9,7 @@ from remote_provisioners.agent.environment import (
     resolve_command,
     session_free,
     substitute,
+    travelled,
     working_directory,
 )
 
@@ -95,3 +96,13 @@ def test_first_directory_that_exists(tmp_path: Path) -> None:
     assert working_directory(["/no/such", "/usr"], home) == "/usr"
     assert working_directory(["/no/such", "relative", ""], home) == home
     assert working_directory(["/etc/passwd"], "/no/home") == "/"
+
+
+def test_a_path_of_the_servers_kernelspec_is_that_of_its_copy(tmp_path: Path) -> None:
+    here = tmp_path / "exists"
+    here.touch()
+    origin, copy = str(tmp_path), "/copy"
+    assert travelled(f"{origin}/bin/run.sh", origin, copy) == "/copy/bin/run.sh"
+    assert travelled(str(here), origin, copy) == str(here)
+    assert travelled(f"{origin}-2/run.sh", origin, copy) == f"{origin}-2/run.sh"
+    assert travelled("/bin/run.sh", "", "") == "/bin/run.sh"

@@ -47,6 +47,8 @@ def test_resource_directory_travels_only_if_it_is_used() -> None:
     assert build().resource_dir is None
     assert str(build(argv=["{resource_dir}/run.sh"]).resource_dir) == "/spec"
     assert str(build(spec_env={"X": "{resource_dir}/lib"}).resource_dir) == "/spec"
+    assert str(build(argv=["/spec/bin/run.sh"]).resource_dir) == "/spec"
+    assert build(argv=["/spec2/bin/run.sh"]).resource_dir is None
 
 
 def test_working_directories_in_their_order() -> None:

@@ -69,6 +69,17 @@ def has_template(text: str) -> bool:
     return _TEMPLATE.search(text) is not None
 
 
+def travelled(word: str, origin: str, directory: str) -> str:
+    """`word`, a path below `origin` on the server, as the path below `directory` here.
+
+    One that exists here as it stands is left alone.
+    """
+    below = word[len(origin) :]
+    if not origin or not word.startswith(origin + "/") or os.path.exists(word):
+        return word
+    return directory + below
+
+
 def resolve_command(argv: Sequence[str], python: str, environ: Mapping[str, str]) -> List[str]:
     """argv with an absolute program: `python` stands for the host's interpreter.
 

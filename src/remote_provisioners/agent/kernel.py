@@ -95,7 +95,9 @@ class Kernel:
                 await base(request["hook"]), request["env"], request["request_env"]
             )
             values = {**request["substitutions"], "resource_dir": resource_directory}
-            argv = [environment.substitute(word, values) for word in request["argv"]]
+            there = (request.get("resources_from", ""), resource_directory)
+            argv = [environment.travelled(word, *there) for word in request["argv"]]
+            argv = [environment.substitute(word, values) for word in argv]
             argv = environment.resolve_command(argv, request["python"], environ)
             templated = {
                 name

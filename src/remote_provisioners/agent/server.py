@@ -94,7 +94,8 @@ class Agent:
         (a launcher reports them to the server), ``gpus`` (``count`` of ``devices``; optional),
         ``preload`` (modules that a Python kernel is to find imported; optional), ``warm`` (how
         many such kernels to keep ready; optional), ``lease`` (seconds; optional),
-        ``output`` (bounds of what is kept while nobody listens: ``memory``, ``disk``; optional).
+        ``output`` (bounds of what is kept while nobody listens: ``memory``, ``disk``; optional),
+        ``resources_from`` (where that directory is on the server; optional).
         An event ``queued`` comes first when it has to wait; ``listening``, ``exited`` follow.
         """
         kernel_id = request["kernel_id"]

@@ -55,6 +55,7 @@ class SSHTransport(Transport):
         self._connection = connection
         self._jumps = jumps
         self._listeners: dict[str, asyncssh.SSHListener] = {}
+        self._exposing = asyncio.Lock()
 
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
         # sshd hands a command to the login shell: each word is quoted, and none is a user's.
@@ -99,16 +100,20 @@ class SSHTransport(Transport):
         return protocol
 
     async def expose(self, local_path: str, host_path: str) -> str:
-        if host_path not in self._listeners:
-            try:
-                self._listeners[host_path] = await self._connection.forward_remote_path(
-                    host_path, local_path
-                )
-            except asyncssh.ChannelListenError as error:
-                raise ForwardingError(forwarding_advice(_said(error))) from None
-            except (OSError, asyncssh.Error) as error:
-                raise UnreachableError(_said(error)) from None
+        async with self._exposing:  # of two that ask at once sshd would refuse the second
+            if host_path not in self._listeners:
+                await self._listen_there(host_path, local_path)
         return host_path
+
+    async def _listen_there(self, host_path: str, local_path: str) -> None:
+        try:
+            self._listeners[host_path] = await self._connection.forward_remote_path(
+                host_path, local_path
+            )
+        except asyncssh.ChannelListenError as error:
+            raise ForwardingError(forwarding_advice(_said(error))) from None
+        except (OSError, asyncssh.Error) as error:
+            raise UnreachableError(_said(error)) from None
 
     async def wait_closed(self) -> str:
         owner = cast(_Client, self._connection.get_owner())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ...config import RemoteProvisionerConfigMixin, option_names
 from ...errors import ConfigurationError
 from ..command import Command, CommandError, Text
 from .installed import read_spec
-from .samples import DEFAULT_SAMPLE, samples, write_sample
+from .samples import DEFAULT_SAMPLE, SparkSite, samples, spark_language, write_sample
 
 _OPTIONS = RemoteProvisionerConfigMixin.__name__
 
@@ -44,12 +45,19 @@ class SpecInstallApp(Command):
 
     # with the hosting application's environment, for hosts that have the same path
     jupyter remote spec install --sys-prefix --python=/opt/venv/bin/python
+
+    # drivers of Spark on the hosts, its work on YARN
+    jupyter remote spec install spark_python_yarn_client --remote-hosts=edge1,edge2 \\
+        --spark-home=/opt/spark --hadoop-conf-dir=/etc/hadoop/conf --python=/opt/conda/bin/python
     """
     classes = [RemoteProvisionerConfigMixin]  # noqa: RUF012
     aliases = Command.aliases | {
         "name": "SpecInstallApp.kernel_name",
         "display-name": "SpecInstallApp.display_name",
         "prefix": "SpecInstallApp.prefix",
+        "spark-home": "SpecInstallApp.spark_home",
+        "spark-master": "SpecInstallApp.spark_master",
+        "hadoop-conf-dir": "SpecInstallApp.hadoop_conf_dir",
         **{name.replace("_", "-"): f"{_OPTIONS}.{name}" for name in option_names()},
     }
     flags = Command.flags | {
@@ -67,6 +75,13 @@ class SpecInstallApp(Command):
     kernel_name = Unicode(help="The kernelspec's name; default: the sample's.").tag(config=True)
     display_name = Text(help="The name shown to users; default: the sample's.").tag(config=True)
     prefix = Unicode(help="Install into PREFIX/share/jupyter/kernels.").tag(config=True)
+    spark_home = Text(help="Samples for Spark: where it is on the hosts.").tag(config=True)
+    spark_master = Text(
+        help="Samples for Spark: its master, such as spark://host:7077; default: the sample's."
+    ).tag(config=True)
+    hadoop_conf_dir = Text(
+        help="Samples for Spark on YARN: the directory of yarn-site.xml on the hosts."
+    ).tag(config=True)
     user = Bool(False).tag(config=True)
     sys_prefix = Bool(False).tag(config=True)
     replace = Bool(False).tag(config=True)
@@ -79,6 +94,7 @@ class SpecInstallApp(Command):
         if self.user + self.sys_prefix + bool(self.prefix) > 1:
             raise CommandError("choose one of --user, --sys-prefix and --prefix")
         options = self._given_options()
+        site = self._spark_site(known[sample], str(options.get("python", "")))
         manager, name = KernelSpecManager(parent=self), (self.kernel_name or sample).lower()
         destination = self._destination(manager, name)
         if destination.is_dir() and not self.replace and read_spec(name, destination) is None:
@@ -86,7 +102,7 @@ class SpecInstallApp(Command):
                 f"a kernelspec {name!r} that is not ours is in {destination}: choose another "
                 "--name, or --replace it"
             )
-        self._install(known[sample], name, destination, options)
+        self._install(known[sample], name, destination, options, site)
         print(f"Installed {name} in {destination}")
         first = manager.find_kernel_specs().get(name, "")
         if first and Path(first).resolve() != destination.resolve():
@@ -119,6 +135,15 @@ class SpecInstallApp(Command):
         RemoteProvisionerConfigMixin(**options).check_options()
         return options
 
+    def _spark_site(self, sample: Path, python: str) -> SparkSite:
+        """What was said of Spark, for a sample that has to do with it. Raises CommandError."""
+        given = SparkSite(self.spark_home, self.spark_master, self.hadoop_conf_dir)
+        if not spark_language(sample) and given != SparkSite():
+            raise CommandError(f"{sample.name} has nothing to do with Spark")
+        if self.hadoop_conf_dir and "yarn" not in sample.name:
+            raise CommandError(f"--hadoop-conf-dir: {sample.name} has nothing to do with YARN")
+        return replace(given, python=python)
+
     def _where(self) -> dict[str, Any]:
         prefix = sys.prefix if self.sys_prefix else str(Path(self.prefix).expanduser())
         return {"user": self.user, "prefix": prefix if self.sys_prefix or self.prefix else None}
@@ -126,12 +151,19 @@ class SpecInstallApp(Command):
     def _destination(self, manager: KernelSpecManager, name: str) -> Path:
         return Path(manager._get_destination_dir(name, **self._where()))
 
-    def _install(self, sample: Path, name: str, destination: Path, options: dict[str, Any]) -> None:
+    def _install(
+        self,
+        sample: Path,
+        name: str,
+        destination: Path,
+        options: dict[str, Any],
+        site: SparkSite,
+    ) -> None:
         # One that looks in this place only, so that it has nothing to warn of: we say it better.
         manager = KernelSpecManager(parent=self, kernel_dirs=[str(destination.parent)])
         with tempfile.TemporaryDirectory() as temporary:
             source = Path(temporary, "kernelspec")
-            write_sample(sample, source, self.display_name, options)
+            write_sample(sample, source, self.display_name, options, site)
             try:
                 manager.install_kernel_spec(str(source), name, **self._where())
             except ValueError as error:

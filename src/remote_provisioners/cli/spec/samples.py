@@ -1,16 +1,51 @@
-"""The sample kernelspecs of this package: each directory of ``kernelspecs/``."""
+"""The sample kernelspecs of this package: each ``kernelspecs/*/kernel.json``."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 DEFAULT_SAMPLE = "python_distributed"
 
 _DIRECTORY = Path(__file__).parents[2] / "kernelspecs"
+_LAUNCHER = _DIRECTORY / "python_distributed_launcher" / "launch_ipykernel.py"
+
+
+@dataclass(frozen=True)
+class SparkSite:
+    """What differs between sites in the samples for Spark; "" leaves the sample's own."""
+
+    spark_home: str = ""
+    spark_master: str = ""
+    hadoop_conf_dir: str = ""
+    python: str = ""
+
+    def applied(self, env: Mapping[str, str]) -> dict[str, str]:
+        """The env of a sample's kernel.json with this in it."""
+        given = {
+            "SPARK_HOME": self.spark_home,
+            "HADOOP_CONF_DIR": self.hadoop_conf_dir,
+            "PYSPARK_PYTHON": self.python,
+        }
+        changed = {**env, **{name: value for name, value in given.items() if value}}
+        if self.spark_master:
+            _, _, rest = env["SPARK_OPTS"].removeprefix("--master ").partition(" ")
+            changed["SPARK_OPTS"] = f"--master {shlex.quote(self.spark_master)} {rest}"
+        return changed
+
+
+_NO_SITE = SparkSite()
+
+
+def spark_language(sample: Path) -> str:
+    """The language of a sample for Spark, "" for any other sample."""
+    words = sample.name.split("_")
+    return words[1] if words[0] == "spark" else ""
 
 
 def samples() -> dict[str, Path]:
@@ -18,14 +53,33 @@ def samples() -> dict[str, Path]:
     return {file.parent.name: file.parent for file in sorted(_DIRECTORY.glob("*/kernel.json"))}
 
 
-def write_sample(sample: Path, target: Path, display_name: str, options: Mapping[str, Any]) -> None:
+def parts(sample: Path) -> list[Path]:
+    """The directories that a sample's kernelspec is made of; Spark's have some in common."""
+    language = spark_language(sample)
+    return (
+        [sample, _DIRECTORY / "_spark", _DIRECTORY / f"_spark_{language}"] if language else [sample]
+    )
+
+
+def write_sample(
+    sample: Path,
+    target: Path,
+    display_name: str,
+    options: Mapping[str, Any],
+    site: SparkSite = _NO_SITE,
+) -> None:
     """Copy a sample to `target`, a new directory, with the provisioner's `options` in it.
 
     Whoever may read `target` may read what is in it: kernelspecs are installed for others too.
     """
-    shutil.copytree(sample, target, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in parts(sample):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(part, target, ignore=ignored, dirs_exist_ok=True)
     file = target / "kernel.json"
     content = json.loads(file.read_text("utf-8"))
+    if spark_language(sample):
+        shutil.copy(_LAUNCHER, target / "scripts")
+        content["env"] = site.applied(content["env"])
     content["metadata"]["kernel_provisioner"]["config"].update(options)
     content["display_name"] = display_name or content["display_name"]
     file.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

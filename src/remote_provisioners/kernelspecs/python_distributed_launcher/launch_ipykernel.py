@@ -7,6 +7,7 @@ down in docs/launchers.md of remote-provisioners; this is its example for Python
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 
@@ -14,6 +15,8 @@ import zmq
 
 SECRET_VARIABLE = "RP_LAUNCH_SECRET"
 ANSWER_SECONDS = 30
+#: By which spark-submit tells its driver in Python where the JVM is.
+DRIVER_VARIABLE = "PYSPARK_GATEWAY_PORT"
 
 
 class Reporter:
@@ -50,7 +53,18 @@ def main():
     parser.add_argument("--kernel-id", required=True)
     parser.add_argument("--response-address", required=True, help="a ZeroMQ endpoint")
     parser.add_argument("--public-key", required=True, help="CurveZMQ, Z85")
+    parser.add_argument(
+        "--spark-context-initialization-mode",
+        dest="spark",
+        choices=("lazy", "eager", "none"),
+        default="lazy" if DRIVER_VARIABLE in os.environ else None,
+        help="when to make `spark` and `sc`; default, inside spark-submit: lazy",
+    )
     arguments = parser.parse_args()
+    if arguments.spark and DRIVER_VARIABLE not in os.environ:
+        parser.error("--spark-context-initialization-mode is for drivers of spark-submit")
+    # spark-submit's processes ignore interrupts, and we have inherited that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     reporter = Reporter(arguments.kernel_id, arguments.response_address, arguments.public_key)
     connection = reporter.report("launched")["connection"]
@@ -67,10 +81,16 @@ def main():
     app.initialize(["-f", path])
     with open(path) as file:  # its ports are filled in by now
         listening = json.load(file)
+    if arguments.spark:
+        import spark_session
+
+        spark_session.install(app.shell, arguments.spark)
     reporter.report("listening", connection=listening, pid=os.getpid())
     reporter.close()
     os.unlink(path)
     app.start()
+    if arguments.spark:
+        spark_session.stop()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,168 @@
+"""The command line of spark-submit, from the environment that the kernelspec gives.
+
+Standard library only, Python 3.8 or later. Words are split as a shell splits them and nothing
+else: no expansion, no substitution, no shell.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+
+#: Files in which an installation of Spark may set what we would miss here.
+_ENV_SCRIPT = "spark-env.sh"
+#: As a kernelspec may have it, where no start request has filled it in.
+_UNSET = ("${KERNEL_EXTRA_SPARK_OPTS}", "$KERNEL_EXTRA_SPARK_OPTS")
+
+
+class SubmitError(Exception):
+    """The kernel cannot be submitted; the message says what to change."""
+
+
+def split(name, environ):
+    """The words of a variable. Raises SubmitError."""
+    text = environ.get(name, "")
+    try:
+        return [word for word in shlex.split(text) if word not in _UNSET]
+    except ValueError as error:
+        said = "{} cannot be split into words ({}): {}".format(name, error, text)
+        raise SubmitError(said) from None
+
+
+def command(application, arguments, environ):
+    """argv of spark-submit: the variables' options, then the application with its own.
+
+    Raises SubmitError for what is missing on this host.
+    """
+    program = _spark_submit(environ)
+    options = [*split("SPARK_OPTS", environ), *split("KERNEL_EXTRA_SPARK_OPTS", environ)]
+    _check_java(environ)
+    yarn = master(options) == "yarn"
+    if yarn:
+        _check_hadoop(environ)
+    cluster = [*_yarn_tag(environ), *_yarn_environment(environ)] if yarn else []
+    return [
+        program,
+        *cluster,
+        *options,
+        *application,
+        *split("LAUNCH_OPTS", environ),
+        *arguments,
+    ]
+
+
+def master(options):
+    """The master that these options of spark-submit name, "" if they name none."""
+    found = ""
+    for number, word in enumerate(options):
+        following = options[number + 1] if number + 1 < len(options) else ""
+        if word == "--master":
+            found = following
+        elif word.startswith("--master="):
+            found = word.partition("=")[2]
+        elif word in ("--conf", "-c") and following.startswith("spark.master="):
+            found = following.partition("=")[2]
+    return found
+
+
+def environment(environ):
+    """The environment for spark-submit."""
+    # Every process of Spark would print it, where what matters is to be read.
+    return {name: value for name, value in environ.items() if name != "SPARK_YARN_USER_ENV"}
+
+
+def ignore_interrupts():
+    """Let the processes that are started from now on pass over SIGINT.
+
+    An interrupt goes to the whole process group and would end the JVM; the kernel in it
+    restores its own handler.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def replace_by(application, arguments):
+    """Become spark-submit. Ends with a message where that cannot be."""
+    try:
+        argv = command(application, arguments, os.environ)
+    except SubmitError as error:
+        sys.exit(str(error))
+    ignore_interrupts()
+    os.execve(argv[0], argv, environment(os.environ))
+
+
+def _spark_submit(environ):
+    home = environ.get("SPARK_HOME", "")
+    if not home:
+        raise SubmitError(
+            "SPARK_HOME is not set: name the directory of Apache Spark on this host in the env of "
+            "the kernelspec"
+        )
+    program = os.path.join(home, "bin", "spark-submit")
+    if not os.path.isdir(home):
+        raise SubmitError("SPARK_HOME is {}: no such directory on this host".format(home))
+    if not os.access(program, os.X_OK):
+        raise SubmitError(
+            "SPARK_HOME is {}: there is no bin/spark-submit in it that can be run".format(home)
+        )
+    return program
+
+
+def _sets(environ, variable):
+    """Whether Spark's own configuration on this host may set the variable."""
+    directory = environ.get("SPARK_CONF_DIR") or os.path.join(environ["SPARK_HOME"], "conf")
+    try:
+        with open(os.path.join(directory, _ENV_SCRIPT), errors="replace") as file:
+            return variable in file.read()
+    except OSError:
+        return False
+
+
+def _check_java(environ):
+    if _sets(environ, "JAVA_HOME"):
+        return
+    home = environ.get("JAVA_HOME", "")
+    if home:
+        if not os.access(os.path.join(home, "bin", "java"), os.X_OK):
+            raise SubmitError("no Java: JAVA_HOME is {}, which has no bin/java".format(home))
+    elif shutil.which("java", path=environ.get("PATH", os.defpath)) is None:
+        raise SubmitError(
+            "no Java: java is not on PATH ({}) and JAVA_HOME is not set".format(
+                environ.get("PATH", "")
+            )
+        )
+
+
+def _check_hadoop(environ):
+    if _sets(environ, "HADOOP_CONF_DIR") or _sets(environ, "YARN_CONF_DIR"):
+        return
+    for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR"):
+        directory = environ.get(name, "")
+        if directory:
+            if not os.path.isfile(os.path.join(directory, "yarn-site.xml")):
+                raise SubmitError("{} is {}: there is no yarn-site.xml".format(name, directory))
+            return
+    raise SubmitError(
+        "neither HADOOP_CONF_DIR nor YARN_CONF_DIR is set: --master yarn needs the directory of "
+        "yarn-site.xml on this host, in the env of the kernelspec"
+    )
+
+
+def _yarn_tag(environ):
+    """By which the kernel finds its application: YARN knows no other name that is its alone."""
+    kernel_id = environ.get("KERNEL_ID", "")
+    return ["--conf", "spark.yarn.tags=kernel-{}".format(kernel_id.lower())] if kernel_id else []
+
+
+def _yarn_environment(environ):
+    """SPARK_YARN_USER_ENV (``NAME=value,NAME=value``), which Spark itself no longer reads."""
+    options = []
+    for pair in environ.get("SPARK_YARN_USER_ENV", "").split(","):
+        name, equals, value = pair.strip().partition("=")
+        if not name:
+            continue
+        if not equals:
+            raise SubmitError("SPARK_YARN_USER_ENV: {!r} is not NAME=value".format(pair))
+        for kind in ("spark.yarn.appMasterEnv", "spark.executorEnv"):
+            options += ["--conf", "{}.{}={}".format(kind, name, value)]
+    return options

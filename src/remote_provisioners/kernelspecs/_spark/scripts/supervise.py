@@ -1,0 +1,101 @@
+"""Run a kernel that cannot report itself, and report for it: where it listens, how it ends.
+
+For kernels that read a connection file and listen on TCP, started by spark-submit. Needs pyzmq with
+CurveZMQ, for the report.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import submit
+
+CHANNELS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+_LISTEN = "0A"
+_POLL_SECONDS = 0.02
+
+
+def run(application, environ, interrupt=None):
+    """Run spark-submit on `application`, a function from the connection file to its words.
+
+    The process group gets SIGINT for an interrupt. Spark ignores it; `interrupt` is the signal
+    that its JVM gets instead, if any.
+    """
+    arguments, others = _arguments()
+    # The whole group gets these. We end when the kernel does.
+    submit.ignore_interrupts()
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        from launch_ipykernel import Reporter
+    except ImportError as error:
+        sys.exit("the Python of this launcher, {}, lacks pyzmq: {}".format(sys.executable, error))
+    reporter = Reporter(arguments.kernel_id, arguments.response_address, arguments.public_key)
+    connection = reporter.report("launched")["connection"]
+    directory, reserved = None, []
+    if connection["transport"] != "tcp":
+        # Removed with the kernel by its agent, whatever becomes of us; nobody else may read it.
+        directory = os.path.dirname(connection["ip"])
+        reserved = _reserve()
+        connection.update(transport="tcp", ip="127.0.0.1")
+        connection.update(zip(CHANNELS, (s.getsockname()[1] for s in reserved)))
+    descriptor, path = tempfile.mkstemp(prefix="kernel-", suffix=".json", dir=directory)
+    with open(descriptor, "w") as file:
+        json.dump(connection, file)
+    try:
+        argv = submit.command(application(path), others, environ)
+    except submit.SubmitError as error:
+        sys.exit(str(error))
+    kernel = subprocess.Popen(argv, env=submit.environment(environ))
+    if interrupt:
+        signal.signal(signal.SIGINT, lambda *_: kernel.send_signal(interrupt))
+    while kernel.poll() is None:
+        if _listening() >= {connection[channel] for channel in CHANNELS}:
+            reporter.report("listening", connection=connection, pid=kernel.pid)
+            break
+        time.sleep(_POLL_SECONDS)
+    reporter.close()
+    code = kernel.wait()
+    os.unlink(path)
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kernel-id", required=True)
+    parser.add_argument("--response-address", required=True, help="a ZeroMQ endpoint")
+    parser.add_argument("--public-key", required=True, help="CurveZMQ, Z85")
+    return parser.parse_known_args()
+
+
+def _reserve():
+    """Sockets on ports that nobody else is given until the kernel has bound them.
+
+    The kernel's own bind passes next to one that does not listen, by SO_REUSEADDR; everybody
+    else's search for a free port passes by.
+    """
+    reserved = []
+    for _ in CHANNELS:
+        port = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.bind(("127.0.0.1", 0))
+        reserved.append(port)
+    return reserved
+
+
+def _listening():
+    """The TCP ports of this host that somebody listens on: seen without a connection to them."""
+    ports = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table) as file:
+                rows = [line.split() for line in file.readlines()[1:]]
+        except OSError:
+            continue
+        ports.update(int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == _LISTEN)
+    return ports

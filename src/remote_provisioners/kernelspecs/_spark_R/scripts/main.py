@@ -1,0 +1,16 @@
+"""Start IRkernel within spark-submit."""
+
+import os
+
+import supervise
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def application(connection_file):
+    # spark-submit takes R scripts only where SparkR is: elsewhere R starts from Python.
+    sparkr = os.path.isdir(os.path.join(os.environ.get("SPARK_HOME", ""), "R", "lib", "SparkR"))
+    return [os.path.join(HERE, "kernel.R" if sparkr else "start_r.py"), connection_file]
+
+
+supervise.run(application, os.environ)

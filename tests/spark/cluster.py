@@ -1,0 +1,125 @@
+"""A Spark standalone cluster on hosts of a rig: a master and a worker, from pyspark's jars."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..conftest import eventually
+from ..rig import Host
+
+MASTER_PORT, UI_PORT = 7077, 8080
+#: For any JVM, by JAVA_TOOL_OPTIONS: what lives for seconds is compiled once, and quickly.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+START_SECONDS = 90
+_STANDALONE, _YARN = "org.apache.spark.deploy", "org.apache.hadoop.yarn.server"
+#: What runs on the hosts of a cluster all the time.
+DAEMONS = {
+    f"{_STANDALONE}.master.Master",
+    f"{_STANDALONE}.worker.Worker",
+    f"{_YARN}.resourcemanager.ResourceManager",
+    f"{_YARN}.nodemanager.NodeManager",
+}
+
+
+def unavailable() -> str:
+    """Why this machine cannot have engines of Spark; empty if it can."""
+    if importlib.util.find_spec("pyspark") is None:
+        return "pyspark is not installed (by pip: pyspark>=3.5,<4)"
+    if shutil.which("java") is None:
+        return "no Java (on Debian: openjdk-17-jre-headless)"
+    return ""
+
+
+def spark_home() -> str:
+    """Spark as it comes with the PyPI package: its scripts, its jars."""
+    found = importlib.util.find_spec("pyspark")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent)
+
+
+def java_home() -> str:
+    java = shutil.which("java")
+    assert java is not None
+    return str(Path(java).resolve().parents[1])
+
+
+def spawn(host: Host, log: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Start a program on the host that runs until the host is closed, or killed by its argv."""
+    variables = [f"{name}={value}" for name, value in environ.items()]
+    script = 'log=$1; shift; setsid env "$@" >"$log" 2>&1 </dev/null &'
+    host.run(["bash", "-c", script, "bash", log, *variables, *argv])
+
+
+def fetch(url: str) -> Any:
+    """JSON from an engine's own address; None where nobody answers."""
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.loads(answer.read())
+    except (OSError, ValueError):
+        return None
+
+
+class Standalone:
+    """A master on the first host, a worker on the second."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self.hosts = hosts
+        self.master = f"spark://{hosts[0].address}:{MASTER_PORT}"
+        #: Of spark-submit, which the cluster wants.
+        self.options = ""
+        self._environ = {
+            "SPARK_HOME": spark_home(),
+            "JAVA_HOME": java_home(),
+            "SPARK_DAEMON_MEMORY": "256m",
+            "JAVA_TOOL_OPTIONS": SHORT_LIVED,
+            "SPARK_WORKER_DIR": "/tmp/spark-work",
+            "PATH": os.environ["PATH"],
+        }
+
+    def open(self) -> None:
+        self.start_master()
+        address = self.hosts[1].address
+        options = ["--host", address, "--port", "7078", "--cores", "2", "--memory", "2g"]
+        self._start(self.hosts[1], "worker.Worker", [*options, self.master])
+        eventually(self.workers, START_SECONDS)
+
+    def workers(self) -> int:
+        """How many workers are at the master's disposal."""
+        return int(self.state().get("aliveworkers", 0))
+
+    def start_master(self) -> None:
+        address = self.hosts[0].address
+        options = ["--host", address, "--port", str(MASTER_PORT), "--webui-port", str(UI_PORT)]
+        self._start(self.hosts[0], "master.Master", options)
+        eventually(self.state, START_SECONDS)
+
+    def stop_master(self) -> None:
+        host = self.hosts[0]
+        pids = [p.pid for p in host.processes() if f"{_STANDALONE}.master.Master" in p.argv]
+        host.run(["kill", "-KILL", *map(str, pids)])
+        eventually(lambda: not self.state())
+
+    def state(self) -> dict[str, Any]:
+        """What the master says of itself; empty while it does not run."""
+        return fetch(f"http://{self.hosts[0].address}:{UI_PORT}/json/") or {}
+
+    def applications(self) -> list[str]:
+        """The names of the applications that run or wait."""
+        return [application["name"] for application in self.state().get("activeapps", [])]
+
+    def gone(self) -> None:
+        """Wait until nothing of anybody is left."""
+        eventually(lambda: not self.applications(), 30)
+
+    def _start(self, host: Host, daemon: str, options: Sequence[str]) -> None:
+        program = [f"{spark_home()}/bin/spark-class", f"{_STANDALONE}.{daemon}"]
+        spawn(host, f"/tmp/{daemon}.log", [*program, *options], self._environ)

@@ -1,0 +1,73 @@
+"""The table of docs/spark-conformance.md: what was seen to work, by kernelspec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "spark-conformance.md"
+ROWS = (
+    "start",
+    "stdout",
+    "error",
+    "completion",
+    "Spark job",
+    "interrupt of a cell",
+    "interrupt of a Spark job",
+    "restart",
+    "two kernels side by side",
+    "kill -9 of the driver",
+    "shutdown",
+    "nothing left in the engine",
+    "engine down at start",
+    "engine lost while running",
+    "no container free",
+)
+YES = "yes"
+_HEAD = """\
+# Spark: what was seen to work
+
+<!-- Written by the tests: python -m pytest tests/spark --conformance-table. -->
+
+Real kernels on real hosts and real engines ([Spark](spark.md)): Spark standalone, and YARN in
+client mode. A cell that is empty was not tried.
+
+"""
+
+
+class Table:
+    """What one run of the tests has seen."""
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[str, str], str] = {}
+
+    @contextmanager
+    def row(self, kernelspec: str, row: str) -> Iterator[None]:
+        """It works if the block passes."""
+        assert row in ROWS
+        self.cells[kernelspec, row] = ""
+        yield
+        self.cells[kernelspec, row] = YES
+
+    def note(self, kernelspec: str, row: str, text: str) -> None:
+        """It does not work, or not wholly, for the reason that `text` gives."""
+        assert row in ROWS
+        self.cells[kernelspec, row] = text
+
+    def include(self, page: str) -> None:
+        """Take what an earlier run has seen of what this one has not run."""
+        rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
+        for row in rows[2:]:
+            for spec, cell in zip(rows[0][1:], row[1:], strict=True):
+                self.cells.setdefault((spec.strip(" `"), row[0].strip()), cell.strip())
+
+    def page(self) -> str:
+        specs = sorted({spec for spec, _ in self.cells}, key=str.lower)
+        lines = [
+            f"| | {' | '.join(f'`{spec}`' for spec in specs)} |",
+            "| --- " * (len(specs) + 1) + "|",
+        ]
+        for row in ROWS:
+            lines.append(f"| {row} | {' | '.join(self.cells.get((s, row), '') for s in specs)} |")
+        return _HEAD + "\n".join(lines) + "\n"

@@ -1,0 +1,104 @@
+"""Every sample kernelspec for Spark through the same life, on its engine."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from remote_provisioners.cli.spec.samples import SparkSite
+
+from ..conftest import Session, eventually
+from ..rig import Host
+from .client import kernel_id, output, reply_of
+from .conformance import Table
+from .conftest import InstallSample, StartTwo
+from .languages import ASLEEP, JOB_RUNS, LANGUAGES
+from .requirements import require
+
+CASES = [
+    pytest.param(language, engine, marks=getattr(pytest.mark, marker), id=f"{language}-{engine}")
+    for engine, marker in (("standalone", "spark"), ("yarn_client", "yarn"))
+    for language in LANGUAGES
+]
+
+
+def made_on(hosts: list[Host], name: str) -> None:
+    """Wait until the file is there on one of them, and remove it."""
+    host = eventually(lambda: [h for h in hosts if name in h.files("/tmp")], 90)[0]
+    host.run(["rm", f"/tmp/{name}"])
+
+
+def interrupted(session: Session, code: str, hosts: list[Host], file: str) -> str:
+    """The reply to `code`, interrupted when it has made `file`."""
+    request = session.client.execute(code, stop_on_error=False)
+    made_on(hosts, file)
+    session.manager.interrupt_kernel()
+    return str(reply_of(session, request))
+
+
+@pytest.mark.parametrize(("name", "engine_name"), CASES)
+def test_life(
+    name: str,
+    engine_name: str,
+    request: pytest.FixtureRequest,
+    install_sample: InstallSample,
+    start_two: StartTwo,
+    driver_host: Host,
+    spark_rig: Any,
+    conformance: Table,
+) -> None:
+    require(name)
+    engine = request.getfixturevalue({"yarn_client": "yarn"}.get(engine_name, engine_name))
+    site: SparkSite = request.getfixturevalue(f"{engine_name.partition('_')[0]}_site")
+    spec, language = f"spark_{name}_{engine_name}", LANGUAGES[name]
+    installed = install_sample(spec, site, options=engine.options)
+
+    def row(title: str) -> Any:
+        return conformance.row(spec, title)
+
+    def works(session: Session) -> None:
+        assert language.result in output(session, language.job, language.result)
+
+    with row("start"):
+        session, second = start_two(installed)
+    with row("stdout"):
+        assert "a line\n" in output(session, language.line, "a line")
+    with row("error"):
+        assert "boom" in output(session, language.error, "boom")
+    with row("Spark job"):
+        works(session)
+        assert kernel_id(session) in engine.applications()
+    with row("completion"):
+        reply = session.client.complete(language.begun, reply=True, timeout=60)
+        assert language.completed in str(reply["content"]["matches"])
+    with row("interrupt of a cell"):
+        assert language.interrupted in interrupted(session, language.sleep, [driver_host], ASLEEP)
+        works(session)
+    if language.slow:
+        with row("interrupt of a Spark job"):
+            said = interrupted(session, language.slow, list(spark_rig.hosts), JOB_RUNS)
+            assert language.interrupted in said
+            works(session)
+    else:
+        conformance.note(spec, "interrupt of a Spark job", language.no_slow)
+    with row("two kernels side by side"):
+        works(second)
+        assert {*engine.applications()} == {kernel_id(session), kernel_id(second)}
+        works(session)
+    with row("kill -9 of the driver"):
+        driver_host.run(["kill", "-KILL", str(second.provisioner._kernel.pid)])
+        eventually(lambda: not second.manager.is_alive(), 20)
+        assert second.provisioner._kernel.life.exit_code == -signal.SIGKILL
+        eventually(lambda: [*engine.applications()] == [kernel_id(session)], 60)
+    with row("restart"):
+        session.manager.restart_kernel()
+        session.client.kernel_info(reply=True, timeout=90)
+        engine.gone()
+        works(session)
+    with row("shutdown"):
+        session.manager.shutdown_kernel()
+        assert not session.manager.is_alive()
+    with row("nothing left in the engine"):
+        engine.gone()

@@ -1,0 +1,146 @@
+"""A YARN cluster on hosts of a rig: a ResourceManager, and a NodeManager on each host.
+
+From Hadoop's own jars, which Maven fetches once into the environment that runs the tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from ..conftest import eventually
+from ..rig import Host
+from .cluster import SHORT_LIVED, START_SECONDS, fetch, java_home, spark_home, spawn
+
+POM = Path(__file__).parent / "hadoop" / "pom.xml"
+CONF = "/tmp/hadoop-conf"
+UI_PORT = 8088
+_MANAGERS = "org.apache.hadoop.yarn.server"
+#: Java 17 closes what Hadoop's web pages are made with.
+_JAVA = ["-Xmx256m", *SHORT_LIVED.split(), "--add-opens=java.base/java.lang=ALL-UNNAMED"]
+_LOG = """\
+log4j.rootLogger=WARN,console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d %p %c: %m%n
+"""
+
+
+def unavailable() -> str:
+    """Why this machine cannot have Hadoop's jars; empty if it can."""
+    if not _directory().is_dir() and shutil.which("mvn") is None:
+        return "no Maven to fetch Hadoop's jars (on Debian: maven)"
+    return ""
+
+
+def jars() -> Path:
+    """The directory of Hadoop's jars, fetched if it is not there."""
+    directory = _directory()
+    if not directory.is_dir():
+        fetched = Path(tempfile.mkdtemp(dir=sys.prefix, prefix="hadoop-"))
+        words = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies"]
+        subprocess.run([*words, f"-DoutputDirectory={fetched}"], check=True)
+        fetched.chmod(0o755)
+        fetched.rename(directory)
+    return directory
+
+
+def _directory() -> Path:
+    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
+    return Path(sys.prefix) / f"hadoop-jars-{digest}"  # hosts see it, git does not
+
+
+class Yarn:
+    """The ResourceManager on the first host, a NodeManager on each."""
+
+    def __init__(self, hosts: Sequence[Host], shared: Path) -> None:
+        """`shared` is a directory that all hosts see, in place of HDFS."""
+        self.hosts = hosts
+        self.shared = shared
+        self.endpoint = f"http://{hosts[0].address}:{UI_PORT}/ws/v1/cluster"
+        #: Of spark-submit, for a cluster without HDFS whose nodes have Spark's jars.
+        self.options = (
+            f"--conf spark.yarn.stagingDir=file://{shared} --conf spark.yarn.am.memory=512m "
+            f"--conf 'spark.yarn.am.extraJavaOptions={SHORT_LIVED}' "
+            f"--conf spark.yarn.jars=local:{spark_home()}/jars/* --num-executors 1 "
+            "--conf spark.yarn.report.interval=200ms "
+            "--conf spark.yarn.scheduler.heartbeat.interval-ms=500"
+        )
+        self._classpath = f"{CONF}:{jars()}/*"
+
+    def open(self) -> None:
+        for host in self.hosts:
+            for name, values in self._configuration(host).items():
+                host.write(f"{CONF}/{name}.xml", _xml(values))
+            host.write(f"{CONF}/log4j.properties", _LOG)
+        self._start(self.hosts[0], "resourcemanager.ResourceManager")
+        for host in self.hosts:
+            self._start(host, "nodemanager.NodeManager")
+        eventually(lambda: self.metrics().get("activeNodes") == len(self.hosts), START_SECONDS)
+
+    def metrics(self) -> dict[str, Any]:
+        """What the cluster has; empty while it does not answer."""
+        return (fetch(f"{self.endpoint}/metrics") or {}).get("clusterMetrics", {})
+
+    def applications(self) -> dict[str, str]:
+        """The state of each application that has not ended, by its name."""
+        states = "NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING"
+        found = fetch(f"{self.endpoint}/apps?states={states}")
+        assert found is not None
+        return {app["name"]: app["state"] for app in (found["apps"] or {}).get("app", [])}
+
+    def gone(self) -> None:
+        """Wait until nothing of anybody is left."""
+        eventually(lambda: not self.applications() and not self._containers(), 60)
+
+    def _containers(self) -> int:
+        return int(self.metrics()["containersAllocated"])
+
+    def _start(self, host: Host, daemon: str) -> None:
+        environ = {"JAVA_HOME": java_home(), "PATH": os.environ["PATH"], "HADOOP_CONF_DIR": CONF}
+        words = [f"{java_home()}/bin/java", *_JAVA, "-cp", self._classpath]
+        spawn(host, f"/tmp/{daemon}.log", [*words, f"{_MANAGERS}.{daemon}"], environ)
+
+    def _configuration(self, host: Host) -> dict[str, Mapping[str, object]]:
+        manager, queues = self.hosts[0].address, "yarn.scheduler.capacity"
+        return {
+            "core-site": {"fs.defaultFS": "file:///"},
+            "yarn-site": {
+                "yarn.resourcemanager.hostname": manager,
+                "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
+                "yarn.nodemanager.hostname": host.address,
+                "yarn.nodemanager.resource.memory-mb": 2048,
+                "yarn.nodemanager.resource.cpu-vcores": 4,
+                "yarn.nodemanager.vmem-check-enabled": "false",
+                "yarn.nodemanager.pmem-check-enabled": "false",
+                "yarn.nodemanager.local-dirs": "/tmp/yarn/local",
+                "yarn.nodemanager.log-dirs": "/tmp/yarn/log",
+                "yarn.nodemanager.disk-health-checker.enable": "false",
+                "yarn.nodemanager.delete.debug-delay-sec": 0,
+                "yarn.scheduler.minimum-allocation-mb": 128,
+                "yarn.resourcemanager.am.max-attempts": 1,
+            },
+            "capacity-scheduler": {
+                f"{queues}.root.queues": "default,small",
+                f"{queues}.root.default.capacity": 90,
+                f"{queues}.root.small.capacity": 10,
+                f"{queues}.root.small.maximum-capacity": 10,
+                f"{queues}.maximum-am-resource-percent": 1,
+            },
+        }
+
+
+def _xml(values: Mapping[str, object]) -> str:
+    rows = "".join(
+        f"<property><name>{escape(name)}</name><value>{escape(str(value))}</value></property>\n"
+        for name, value in values.items()
+    )
+    return f"<configuration>\n{rows}</configuration>\n"
