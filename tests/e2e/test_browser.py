@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, WebSocket, expect, sync_playwright
 
 from ..conftest import InstallSpec
 from ..rig import Host, Rig
@@ -59,13 +59,24 @@ class Notebook:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        # What JupyterLab says of a server that it cannot reach stays until somebody closes it.
+        close = page.locator(".jp-Dialog button", has_text="Close")
+        page.add_locator_handler(close, lambda button: button.click())
 
     def open(self, server: Server, path: str) -> None:
-        url = f"http://{server.address}/lab/tree/{path}?token={TOKEN}"
-        milliseconds = OPEN_SECONDS * 1000
-        with self._page.expect_websocket(_of_kernel, timeout=milliseconds) as opened:
-            self._page.goto(url)
-        opened.value.wait_for_event("framereceived", timeout=milliseconds)
+        """Open it, and wait until its kernel has said that it is idle."""
+        heard: list[WebSocket] = []
+
+        def opened(websocket: WebSocket) -> None:
+            if "/api/kernels/" in websocket.url:
+                websocket.on("framereceived", lambda _: heard.append(websocket))
+
+        self._page.on("websocket", opened)
+        self._page.goto(f"http://{server.address}/lab/tree/{path}?token={TOKEN}")
+        deadline = time.monotonic() + OPEN_SECONDS
+        while not heard:
+            assert time.monotonic() < deadline, "the page has heard nothing of a kernel"
+            self._page.wait_for_timeout(50)
         self.expect_status("idle", OPEN_SECONDS)
 
     def expect_status(self, status: str, seconds: float) -> None:
@@ -75,15 +86,8 @@ class Notebook:
 
     def run(self, number: int) -> None:
         """Run a cell by its number."""
-        self.dismiss()
         self._cell(number).locator(".jp-InputArea-editor").click()
         self._cell(number).locator(".cm-content").press("Shift+Enter")
-
-    def dismiss(self) -> None:
-        """Close what JupyterLab says of a server that it cannot reach."""
-        close = self._page.locator(".jp-Dialog button", has_text="Close")
-        if close.count():
-            close.first.click()
 
     def expect_output(self, number: int, text: str, seconds: float = 60.0) -> None:
         """What the cell has printed is exactly this, sooner or later."""
@@ -94,12 +98,8 @@ class Notebook:
         found = self._cell(number).locator(".jp-InputPrompt")
         expect(found).to_have_text(prompt, timeout=20_000)
 
-    def _cell(self, number: int) -> object:
+    def _cell(self, number: int) -> Locator:
         return self._page.locator(".jp-Notebook .jp-CodeCell").nth(number)
-
-
-def _of_kernel(websocket: WebSocket) -> bool:
-    return "/api/kernels/" in websocket.url
 
 
 def write_notebook(path: Path, *cells: str) -> None:
