@@ -124,7 +124,7 @@ def test_while_many_start(
     count = 12
     for _ in range(count):
         under_way(server, "POST", "/api/kernels", {"name": "remote"})
-    eventually(lambda: len(kernels(server)) > count // 3)
+    eventually(lambda: len(kernels_on(host)) > count // 3)
     kill(server)
     server = applications.server("server")
     there = kernels(server)
