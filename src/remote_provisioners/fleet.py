@@ -297,6 +297,10 @@ class Fleet:
         await kernel.discard()
         self._close(kernel)
 
+    def owes(self, kernel_id: str) -> bool:
+        """Whether a process of that kernel may run somewhere and could not be ended yet."""
+        return any(h.owes(kernel_id) for h in (*self.hosts.values(), *self._former.values()))
+
     async def close(self) -> None:
         """End what this process still has, disconnect."""
         for table in self._tables.values():

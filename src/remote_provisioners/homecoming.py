@@ -9,6 +9,7 @@ or shuts it down.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -18,12 +19,15 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_core.utils import ensure_async
 
 from .errors import KernelLostError, KernelTakenError
 from .records import BadRecord, Record, Records
 from .sessions import OfKernels, Sessions
 
+#: What a kernel that has been told to end has to do so, as long as its server would have waited.
+_STOP_SECONDS = 5.0
 _COMMAND = "it runs on; see `jupyter remote kernels`"
 
 
@@ -54,21 +58,36 @@ class Homecoming:
         self._sessions.watch(self._sessions_changed)
         manager = self._manager
         remove_kernel, shutdown_all = manager.remove_kernel, manager.shutdown_all
+        shutdown_kernel, restart_kernel = manager.shutdown_kernel, manager.restart_kernel
 
         def remove(kernel_id: str) -> Any:
-            self._records.remove(kernel_id)
+            kernel = manager._kernels.get(kernel_id)
+            if not getattr(getattr(kernel, "provisioner", None), "left_behind", False):
+                self._records.remove(kernel_id)
             return remove_kernel(kernel_id)
+
+        async def stop(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
+            with self._doing(kernel_id, "stop"):
+                return await ensure_async(shutdown_kernel(kernel_id, *args, **kwargs))
+
+        async def restart(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
+            with self._doing(kernel_id, "restart"):
+                return await ensure_async(restart_kernel(kernel_id, *args, **kwargs))
 
         async def shutdown(*args: Any, **kwargs: Any) -> None:
             for task in list(self._tasks):
                 task.cancel()
             await self._leave_running()
+            for record in self._records:
+                if record.kernel_id in manager:
+                    self._write(dataclasses.replace(record, doing="stop"))
             try:
                 await ensure_async(shutdown_all(*args, **kwargs))
             finally:
                 self._records.close()
 
         manager.remove_kernel, manager.shutdown_all = remove, shutdown
+        manager.shutdown_kernel, manager.restart_kernel = stop, restart
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it; it ends with the server."""
@@ -77,6 +96,32 @@ class Homecoming:
         task.add_done_callback(self._tasks.discard)
 
     # -- records ----------------------------------------------------------------------------
+
+    def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
+        """By the provisioner, in the I/O thread, before a host is asked for a new kernel."""
+        name = kernel_manager.kernel_name
+        self._write(Record(info["kernel_id"], name, self._root, dict(info), doing="start"))
+
+    def failed(self, kernel_id: str) -> None:
+        """By the provisioner when that has come to nothing."""
+        self._records.remove(kernel_id)
+
+    @contextlib.contextmanager
+    def _doing(self, kernel_id: str, what: str) -> Iterator[None]:
+        """The record says that this is under way, until it is over or has failed."""
+        self._note(kernel_id, what)
+        try:
+            yield
+        except BaseException:
+            self._note(kernel_id, "")
+            raise
+        if what == "restart":
+            self._note(kernel_id, "")
+
+    def _note(self, kernel_id: str, what: str) -> None:
+        record = self._records.get(kernel_id)
+        if record is not None:
+            self._write(dataclasses.replace(record, doing=what))
 
     def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
         """By the provisioner when a kernel has started, again or for the first time."""
@@ -109,7 +154,10 @@ class Homecoming:
         """Bring back what servers of this directory left; their hosts are asked afterwards."""
         for record in self._records.claim(self._root):
             try:
-                await self._expect(record)
+                if record.doing in ("start", "stop"):
+                    self._finish(record)
+                else:
+                    await self._expect(record)
             except Exception as error:  # of whatever manager is configured; the others go on
                 self._manager._pending_kernels.pop(record.kernel_id, None)
                 self._log.error(
@@ -124,7 +172,7 @@ class Homecoming:
         kernel_id, manager = record.kernel_id, self._manager
         if kernel_id in manager:
             return
-        self._check_spec(record.kernel_name)
+        self._spec(record.kernel_name)
         env = {n: v for n, v in os.environ.items() if not n.startswith("KERNEL_")}
         env |= record.info.get("launch", {}).get("env", {})
         # Not start_kernel, to which applications add what is for new kernels only.
@@ -142,10 +190,25 @@ class Homecoming:
         _know_kernel_info(kernel)
         await kernel.provisioner.replay_output()
         await self._sessions.restore(kernel_id, record.sessions)
-        self.spawn(self._settle(kernel_id, kernel))
+        self.spawn(self._settle(kernel_id, kernel, record))
 
-    def _check_spec(self, name: str) -> None:
-        """Raises NoSuchKernel, BadRecord: such a kernel would be another one."""
+    def _finish(self, record: Record) -> None:
+        """Have a kernel ended whose stop, or whose start, was under way. Raises BadRecord."""
+        provisioner: Any = KernelProvisionerFactory.instance().create_provisioner_instance(
+            record.kernel_id, self._spec(record.kernel_name), parent=self._manager
+        )
+        seconds = _STOP_SECONDS if record.doing == "stop" else 0.0
+
+        async def finish() -> None:
+            await provisioner.finish(record.info, seconds)
+            if not provisioner.left_behind:
+                self._records.remove(record.kernel_id)
+                self._log.info("kernel %s: ended, as its server was about to", record.kernel_id)
+
+        self.spawn(finish())
+
+    def _spec(self, name: str) -> Any:
+        """The kernelspec of that name. Raises BadRecord: such a kernel would be another one."""
         try:
             spec = self._manager.kernel_spec_manager.get_kernel_spec(name)
         except NoSuchKernel:
@@ -153,8 +216,9 @@ class Homecoming:
         wanted = spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", "")
         if wanted not in _our_provisioners():
             raise BadRecord(f"its kernelspec {name!r} is not one of remote-provisioners any more")
+        return spec
 
-    async def _settle(self, kernel_id: str, kernel: Any) -> None:
+    async def _settle(self, kernel_id: str, kernel: Any, record: Record) -> None:
         """Find the kernel on its host, as soon as that can be reached."""
         provisioner = kernel.provisioner
         why = ""
@@ -169,8 +233,13 @@ class Homecoming:
         if self._manager._kernels.get(kernel_id) is not kernel:
             return  # it was shut down meanwhile
         code = await provisioner.poll()
+        info = await provisioner.get_provisioner_info()
+        if record.doing == "restart" and (code is not None or info["pid"] == record.info["pid"]):
+            self._log.info("kernel %s: restarted, as its server was about to", kernel_id)
+            await self._manager.restart_kernel(kernel_id, now=True)
+            return
         if code is None:
-            self.runs(kernel, await provisioner.get_provisioner_info())
+            self.runs(kernel, info)
             kernel.start_restarter()
             _ask_whether_idle(kernel)
             self._log.info("kernel %s: found again on %s", kernel_id, provisioner.place)

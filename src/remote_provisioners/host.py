@@ -291,6 +291,10 @@ class Host:
         if kernel.may_run:
             self._unwanted.add(kernel.kernel_id)
 
+    def owes(self, kernel_id: str) -> bool:
+        """Whether that kernel may run and could not be ended yet."""
+        return kernel_id in self._unwanted
+
     async def close(self) -> None:
         """Tell the agent that this server goes, close the connection."""
         self._closed = True

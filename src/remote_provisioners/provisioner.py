@@ -21,7 +21,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
 from .config import RemoteProvisionerConfigMixin, option_names
-from .errors import ConfigurationError, HostError
+from .errors import ConfigurationError, HostError, KernelLostError
 from .fleet import fleet
 from .inventory import HostSpec
 from .io_thread import io_thread
@@ -54,6 +54,8 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         #: What `get_provisioner_info` of another process said of the kernel that is to be ours.
         self._left: Mapping[str, Any] | None = None
         self._came_back = False
+        #: Whether it may run on a host that could not be told to end it, after `cleanup`.
+        self.left_behind = False
         try:
             super().__init__(**kwargs)
         except TraitError as error:
@@ -118,7 +120,12 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         pinned = request.request_env.get("KERNEL_REMOTE_HOST", "").strip()
         if kernel is None:
             starting = self._start_on(pinned, request) if pinned else self._start(request)
-            kernel = self._kernel = await io_thread().call(starting)
+            try:
+                kernel = self._kernel = await io_thread().call(starting)
+            except BaseException:
+                if keeper is not None and not await io_thread().call(self._owes()):
+                    keeper.failed(self.kernel_id)
+                raise
         else:
             await io_thread().call(self._restart(kernel, request, bool(pinned)))
         self._waited = False
@@ -161,14 +168,23 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         return await (await fleet()).start(
             request,
             self.inventory(),
-            self.completed,
+            self._noted,
             load_balancer(self.load_balancing_algorithm),
             self.network_grace,
         )
 
     async def _start_on(self, name: str, request: LaunchRequest) -> RemoteKernel:
-        spec = self.host_spec(name)
+        spec = self._noted(self.host_spec(name))
         return await (await fleet()).start_on(spec, request, self.network_grace)
+
+    def _noted(self, spec: HostSpec) -> HostSpec:
+        """`completed`, with a record of the start that is about to be asked for there."""
+        spec = self.completed(spec)
+        keeper = keeper_of(self.parent)
+        if keeper is not None:
+            nothing: dict[str, Any] = {"host_connection": {}, "connection_info": {}}
+            keeper.starts(self.parent, {"kernel_id": self.kernel_id, "host": spec.name, **nothing})
+        return spec
 
     async def _restart(self, kernel: RemoteKernel, request: LaunchRequest, pinned: bool) -> None:
         policy = None if pinned else load_balancer(self.load_balancing_algorithm)
@@ -259,10 +275,14 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             return
         self._kernel = None
         await io_thread().call(self._end(kernel))
+        self.left_behind = await io_thread().call(self._owes())
 
     @staticmethod
     async def _end(kernel: RemoteKernel) -> None:
         await (await fleet()).end(kernel)
+
+    async def _owes(self) -> bool:
+        return (await fleet()).owes(self.kernel_id)
 
     # -- to come back -----------------------------------------------------------------------
 
@@ -324,6 +344,20 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         """
         if self._kernel is not None:
             await io_thread().call(self._kernel.settle())
+
+    async def finish(self, info: Mapping[str, Any], seconds: float) -> None:
+        """End the kernel that `info` describes, which an earlier process was about to end or to
+        start, as soon as its host can be reached; it has so long to end by itself.
+
+        `left_behind` if the host could not be reached within the grace.
+        """
+        kernel = await self._expect(info)
+        try:
+            with contextlib.suppress(KernelLostError, asyncio.TimeoutError, TimeoutError):
+                await self.settle()
+                await asyncio.wait_for(io_thread().call(kernel.wait()), seconds)
+        finally:
+            await self.cleanup()
 
     @property
     def reason(self) -> str:

@@ -5,9 +5,10 @@ A directory a server process::
     <jupyter data directory>/remote-provisioners/<token>/lock          locked as long as it lives
                                                         /<hash>.json   a kernel, 0600
 
-A kernel's record is written when it runs, changed when it or its sessions change, removed when it
-is shut down. Who can take the lock of a directory takes its records: each is renamed into the
-taker's own directory, so that of two at once only one gets it. It holds the session key.
+A kernel's record is written before its host is asked for it, changed when it runs, when it or its
+sessions change, when its stop or restart begins, removed when it is shut down. Who can take the
+lock of a directory takes its records: each is renamed into the taker's own directory, so that of
+two at once only one gets it. It holds the session key.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import logging
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -29,6 +31,8 @@ from weakref import WeakKeyDictionary
 
 _NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
 _VERSION = 1
+#: What may be under way with a kernel; "": nothing.
+_DOING = ("", "start", "stop", "restart")
 #: Larger than any record: a file that is not ours is not read to its end.
 _MOST_BYTES = 1024 * 1024
 
@@ -48,6 +52,8 @@ class Record:
     info: Mapping[str, Any] = field(repr=False)
     #: What the sessions API says of the notebooks that it is of: id, path, name, type.
     sessions: Sequence[Mapping[str, str]] = ()
+    #: What is under way with it: who finds the record has to finish that, or undo a start.
+    doing: str = ""
     version: int = _VERSION
 
     @classmethod
@@ -61,7 +67,8 @@ class Record:
             raise BadRecord(f"is not a record of version {_VERSION}")
         kinds = {"kernel_id": str, "kernel_name": str, "root": str, "info": dict, "sessions": list}
         wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-        wrong += sorted(found.keys() - kinds.keys() - {"version"})
+        wrong += sorted(found.keys() - kinds.keys() - {"version", "doing"})
+        wrong += ["doing"] if found.get("doing", "") not in _DOING else []
         if not wrong:
             info, sessions = found["info"], found["sessions"]
             wrong = [
@@ -91,7 +98,10 @@ def _has(found: Mapping[str, Any], name: str, kind: type) -> bool:
 
 
 class Records:
-    """The records of this process, in a directory made for the first of them."""
+    """The records of this process, in a directory made for the first of them.
+
+    May be written by any thread.
+    """
 
     def __init__(self, parent: Path, log: logging.Logger) -> None:
         self.parent = parent
@@ -100,6 +110,7 @@ class Records:
         self._lock: int | None = None
         self._written: dict[str, Record] = {}
         self._syncing: ThreadPoolExecutor | None = None
+        self._writing = threading.Lock()
 
     # -- ours -------------------------------------------------------------------------------
 
@@ -111,6 +122,10 @@ class Records:
 
     def write(self, record: Record) -> None:
         """Have the record of this kernel on the disk. Raises OSError, BadRecord."""
+        with self._writing:
+            self._write(record)
+
+    def _write(self, record: Record) -> None:
         if self._written.get(record.kernel_id) == record:
             return
         path = self._own() / (record.file + _RECORD)
@@ -264,6 +279,12 @@ def _sync(path: Path) -> None:
 
 class Keeper(Protocol):
     """Keeps records for an application. Called by provisioners, on the application's loop."""
+
+    def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
+        """A host is about to be asked for a new kernel. In the I/O thread."""
+
+    def failed(self, kernel_id: str) -> None:
+        """It did not start, and nothing is left of it."""
 
     def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
         """The kernel has started, or started again."""

@@ -146,9 +146,12 @@ class Application:
 class Server(Application):
     """An application with the REST interface of a Jupyter server."""
 
-    def __init__(self, argv: Sequence[str], directory: Path, env: dict[str, str]) -> None:
-        port = _free_port()
+    def __init__(
+        self, argv: Sequence[str], directory: Path, env: dict[str, str], port: int = 0
+    ) -> None:
+        port = port or _free_port()
         super().__init__([*argv, f"--port={port}"], directory, env)
+        self.port = port
         self.address = f"127.0.0.1:{port}"
         self._websockets = ExitStack()
 
@@ -337,13 +340,15 @@ class Applications:
         self._stack.callback(started.close)
         return started
 
-    def server(self, application: str, *options: str, wait: bool = True, **env: str) -> Server:
-        """``jupyter APPLICATION``, once it answers."""
+    def server(
+        self, application: str, *options: str, wait: bool = True, port: int = 0, **env: str
+    ) -> Server:
+        """``jupyter APPLICATION``, once it answers; at a free port, unless it is told one."""
         argv = [sys.executable, "-m", "jupyter", application, "--ip=127.0.0.1"]
         if application != "kernelgateway":
             argv += ["--allow-root", "--no-browser", f"--ServerApp.root_dir={self.root}"]
             argv += ["--ServerApp.port_retries=0"]
-        started = Server([*argv, *options], self.directory, {**self.environ, **env})
+        started = Server([*argv, *options], self.directory, {**self.environ, **env}, port)
         self._stack.callback(started.close)
         if wait:
             started.wait_until_ready()

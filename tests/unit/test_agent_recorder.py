@@ -14,7 +14,7 @@ from jupyter_client.session import Session
 
 from remote_provisioners.agent import stream as stream_module
 from remote_provisioners.agent import zmtp
-from remote_provisioners.agent.marker import marker
+from remote_provisioners.agent.marker import marker, welcome
 from remote_provisioners.agent.recorder import Recorder, Source, Subscriber
 from remote_provisioners.agent.spool import Spool
 from remote_provisioners.agent.stream import Stream
@@ -124,6 +124,18 @@ def test_a_marker_before_what_is_no_message_of_jupyter(following: bytes | None) 
     assert read["content"]["text"].startswith("[remote-provisioners: 1 message of")
 
 
+@pytest.mark.parametrize("topic", [b"", b"stream"])
+def test_a_welcome_is_that_of_ipykernel(topic: bytes) -> None:
+    session = Session(key=b"secret", signature_scheme="hmac-sha256")
+    connection = {"key": "secret", "signature_scheme": "hmac-sha256"}
+    made = zmtp.bodies(welcome(connection, topic))
+    identities, parts = session.feed_identities(made)
+    assert identities == ([topic] if topic else [])
+    read = session.deserialize(parts)
+    assert read["msg_type"] == "iopub_welcome"
+    assert read["content"] == {"subscription": topic.decode()}
+
+
 # -- the recorder --------------------------------------------------------------------------
 
 
@@ -138,15 +150,23 @@ class Client:
         self.stream.join(self.subscriber)
         self._zmtp = zmtp.Connection(b"SUB")
         self.got: list[Any] = []
+        #: Whether the first message is a welcome; None before one has come.
+        self.welcome: bool | None = None
         self.receive()
         self.subscriber.write(self._zmtp.take_output())
         for topic in topics:
             self.subscriber.write(zmtp.message([b"\1" + topic]))
 
     def receive(self) -> list[Any]:
-        """All that was received: the messages' numbers, and markers."""
+        """All that was received: the messages' numbers, and markers. Who gets what was kept is
+        welcomed first.
+        """
         while (piece := self.stream.outgoing.take()) is not None:
             for message in self._zmtp.feed(bytes(piece)):
+                if self.welcome is None:
+                    self.welcome = b'"iopub_welcome"' in message
+                    if self.welcome:
+                        continue
                 is_marker = zmtp.topic(message) == b"stream.stderr"
                 self.got.append("marker" if is_marker else number_of(message))
         return self.got
@@ -245,6 +265,7 @@ def test_a_vanished_clients_rest_goes_to_who_asks(play: Callable[..., None]) -> 
         kernel.publish()
         assert notebook.receive() == [2, 3, 4, 5, 6, 7]
         assert watcher.receive() == [6, 7]
+        assert (notebook.welcome, watcher.welcome) == (True, False)
         assert Client(kernel.recorder, replay=True).receive() == []
         for client in (watcher, notebook):
             client.acknowledge()

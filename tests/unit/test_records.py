@@ -203,7 +203,12 @@ def another_users(path: Path) -> None:
     os.chown(path, 12345, 12345)
 
 
+def doing_what_nobody_knows(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "doing": "dance"}))
+
+
 BAD = {
+    doing_what_nobody_knows: "has no usable doing",
     truncated: "is not JSON: half-written, or damaged",
     of_another_version: "is not a record of version 1",
     without_a_host: "has no usable info.host",

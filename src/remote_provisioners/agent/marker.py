@@ -1,4 +1,5 @@
-"""The message that stands where output was dropped: text on stderr, signed as the kernel would.
+"""Messages of our own among a kernel's output, signed as the kernel would: the text that stands
+where output was dropped, and the welcome before output that is replayed.
 
 https://jupyter-client.readthedocs.io/en/stable/messaging.html. Standard library only: this module
 travels to hosts.
@@ -10,7 +11,7 @@ import hmac
 import json
 import os
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from . import zmtp
 
@@ -24,23 +25,39 @@ def marker(connection: Dict[str, Any], dropped: int, following: Optional[bytes])
     """
     noun = "message" if dropped == 1 else "messages"
     text = "[remote-provisioners: {} {} of output dropped here, which nobody listened to]\n"
+    content = {"name": "stderr", "text": text.format(dropped, noun)}
+    return _message(connection, [b"stream.stderr"], "stream", content, _parent(following))
+
+
+def welcome(connection: Dict[str, Any], topic: bytes) -> bytes:
+    """That the subscription is there (JEP 65), as ipykernel says it."""
+    content = {"subscription": topic.decode("utf-8", "replace")}
+    return _message(connection, [topic] if topic else [], "iopub_welcome", content, b"{}")
+
+
+def _message(
+    connection: Dict[str, Any],
+    topic: List[bytes],
+    kind: str,
+    content: Dict[str, str],
+    parent: bytes,
+) -> bytes:
     header = {
         "msg_id": os.urandom(16).hex(),
         "session": os.urandom(16).hex(),
         "username": "",
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "msg_type": "stream",
+        "msg_type": kind,
         "version": "5.3",
     }
-    content = {"name": "stderr", "text": text.format(dropped, noun)}
     parts = [
         json.dumps(header).encode("ascii"),
-        _parent(following),
+        parent,
         b"{}",
         json.dumps(content).encode("ascii"),
     ]
     signature = _sign(connection, parts)
-    return zmtp.message([b"stream.stderr", _DELIMITER, signature, *parts])
+    return zmtp.message([*topic, _DELIMITER, signature, *parts])
 
 
 def _parent(following: Optional[bytes]) -> bytes:

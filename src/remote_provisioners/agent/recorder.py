@@ -15,7 +15,7 @@ from typing import Any, Deque, Dict, List, Optional, Tuple
 
 from . import zmtp
 from .endpoints import Endpoint, endpoints_of
-from .marker import marker
+from .marker import marker, welcome
 from .spool import Spool
 from .stream import Stream
 
@@ -101,6 +101,9 @@ class Recorder:
         for subscriber in list(self.subscribers):
             subscriber.pump()
         self.trim()
+
+    def welcome(self, topic: bytes) -> bytes:
+        return welcome(self._connection, topic)
 
     def marker(self, dropped: int, following: Optional[bytes]) -> bytes:
         return marker(self._connection, dropped, following)
@@ -240,6 +243,9 @@ class Subscriber:
 
     def _subscribe(self, message: bytes) -> None:
         if message[:1] == b"\1":
+            if self._position is not None and not self.topics:
+                # Jupyter's server takes the first message for a sign of life, and drops it.
+                self._stream.send(self._recorder.welcome(message[1:]))
             self.topics.append(message[1:])
         elif message[:1] == b"\0" and message[1:] in self.topics:
             self.topics.remove(message[1:])

@@ -1,0 +1,170 @@
+"""JupyterLab in a real browser: an open notebook outlives its server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, WebSocket, expect, sync_playwright
+
+from ..conftest import InstallSpec
+from ..rig import Host, Rig
+from .applications import TOKEN, Applications, Server
+
+pytestmark = pytest.mark.browser
+
+LINES = 300
+OPEN_SECONDS = 90.0
+#: JupyterLab tries again after up to 1, 3, 7, 15, 31 seconds.
+RECONNECTED_SECONDS = 90.0
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, driven from outside."""
+    path = shutil.which("chromium")
+    if path is None:
+        where = "chromium is not installed (on Debian: chromium)"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(where)
+    with sync_playwright() as playwright:
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which it refuses to root
+        opened = playwright.chromium.launch(executable_path=path, args=sandbox)
+        yield opened
+        opened.close()
+
+
+class Signal:
+    """What a cell waits for; given on its host."""
+
+    def __init__(self, host: Host) -> None:
+        self.path = f"/tmp/signal-{uuid.uuid4().hex}"
+        self.wait = f"while not os.path.exists({self.path!r}): time.sleep(0.05)\n"
+        self._host = host
+
+    def give(self) -> None:
+        self._host.run(["touch", self.path])
+
+    def remove(self) -> None:
+        self._host.run(["rm", "-f", self.path])
+
+
+class Notebook:
+    """A notebook in an open page of JupyterLab, used by mouse and keyboard."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        # What JupyterLab says of a server that it cannot reach stays until somebody closes it.
+        close = page.locator(".jp-Dialog button", has_text="Close")
+        page.add_locator_handler(close, lambda button: button.click())
+
+    def open(self, server: Server, path: str) -> None:
+        """Open it, and wait until its kernel has said that it is idle."""
+        heard: list[WebSocket] = []
+
+        def opened(websocket: WebSocket) -> None:
+            if "/api/kernels/" in websocket.url:
+                websocket.on("framereceived", lambda _: heard.append(websocket))
+
+        self._page.on("websocket", opened)
+        self._page.goto(f"http://{server.address}/lab/tree/{path}?token={TOKEN}")
+        deadline = time.monotonic() + OPEN_SECONDS
+        while not heard:
+            assert time.monotonic() < deadline, "the page has heard nothing of a kernel"
+            self._page.wait_for_timeout(50)
+        self.expect_status("idle", OPEN_SECONDS)
+
+    def expect_status(self, status: str, seconds: float) -> None:
+        """What its toolbar says of the kernel, sooner or later."""
+        said = self._page.locator(".jp-Notebook-ExecutionIndicator")
+        expect(said).to_have_attribute("data-status", status, timeout=seconds * 1000)
+
+    def run(self, number: int) -> None:
+        """Run a cell by its number."""
+        self._cell(number).locator(".jp-InputArea-editor").click()
+        self._cell(number).locator(".cm-content").press("Shift+Enter")
+
+    def expect_output(self, number: int, text: str, seconds: float = 60.0) -> None:
+        """What the cell has printed is exactly this, sooner or later."""
+        output = self._cell(number).locator(".jp-OutputArea-output pre")
+        expect(output).to_have_text(text, use_inner_text=True, timeout=seconds * 1000)
+
+    def expect_prompt(self, number: int, prompt: str) -> None:
+        found = self._cell(number).locator(".jp-InputPrompt")
+        expect(found).to_have_text(prompt, timeout=20_000)
+
+    def _cell(self, number: int) -> Locator:
+        return self._page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    content = {
+        "cells": [{**code, "id": f"cell-{n}", "source": text} for n, text in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "remote", "display_name": "remote"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("ends", ["after", "meanwhile"])
+def test_an_open_notebook_outlives_its_server(
+    rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser, ends: str
+) -> None:
+    """A cell prints while no server is there, and ends then or later; the page is only watched."""
+    host = rig.hosts[0]
+    install_spec(host.target)
+    away, back = Signal(host), Signal(host)
+    printed = "".join(f"{number}\n" for number in range(LINES))
+    with Applications(tmp_path) as applications:
+        write_notebook(
+            applications.root / "one.ipynb",
+            "import os, time; kept = 41; print('made')",
+            f"print('on', flush=True)\n{away.wait}"
+            f"for number in range({LINES}): print(number, flush=True)\n"
+            f"{back.wait}print('done')",
+            "print(kept + 1)",
+        )
+        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
+        options += ("--LabApp.news_url=None",)
+        server = applications.server("lab", *options)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        notebook = Notebook(page)
+        notebook.open(server, "one.ipynb")
+        before = server.ask("GET", "/api/sessions")[1]
+        notebook.run(0)
+        notebook.expect_output(0, "made\n")
+        notebook.run(1)
+        notebook.expect_output(1, "on\n")
+
+        time.sleep(0.5)  # what a server has not acknowledged yet would come again
+        server.process.kill()
+        server.process.wait()
+        away.give()
+        if ends == "meanwhile":
+            back.give()
+        notebook.expect_status("connecting", 30)
+        server = applications.server("lab", *options, port=server.port)
+        if ends == "after":
+            notebook.expect_output(1, f"on\n{printed}", RECONNECTED_SECONDS)
+            back.give()
+        notebook.expect_output(1, f"on\n{printed}done\n", RECONNECTED_SECONDS)
+        notebook.expect_status("idle", 20)
+        if ends == "after":
+            notebook.expect_prompt(1, "[2]:")
+        notebook.run(2)
+        notebook.expect_output(2, "42\n")
+        notebook.expect_prompt(2, "[3]:")
+        (session,) = server.ask("GET", "/api/sessions")[1]
+        assert (session["id"], session["kernel"]["id"]) == (
+            before[0]["id"],
+            before[0]["kernel"]["id"],
+        )
+    away.remove()
+    back.remove()
