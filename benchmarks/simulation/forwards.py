@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from remote_provisioners.agent.endpoints import CHANNELS
 from remote_provisioners.agent.stream import Link, Stream
 from remote_provisioners.agent.wire import Message
-from remote_provisioners.forward import Forward, SocketDirectory
+from remote_provisioners.forward import Forward
+from remote_provisioners.socket_directory import SocketDirectory
 
 from .pipe import join
 from .process import Stopwatch, descriptors, kernel_memory, raise_descriptor_limit, resident

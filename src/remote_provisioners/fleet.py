@@ -21,7 +21,7 @@ from .errors import (
     NoRoomError,
     RemoteProvisionerError,
 )
-from .forward import Forward, SocketDirectory
+from .forward import Forward
 from .host import Host
 from .inventory import HostSpec, Inventory
 from .io_thread import IOThread, io_thread
@@ -29,6 +29,7 @@ from .kernel import RemoteKernel
 from .launch import LaunchRequest
 from .placement import HostRow, LoadBalancer, candidates
 from .response import ResponseListener
+from .socket_directory import SocketDirectory
 from .table import HostTable
 
 log = logging.getLogger(__name__)
