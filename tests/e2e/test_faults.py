@@ -314,7 +314,8 @@ def test_link_down_for_good(hosts: list[Host], install_spec: InstallSpec) -> Non
             assert await moved.value("kept") == 4
             hosts[0].link_up()
             # What turns out to live is ended: nobody is left to own it.
-            await until(lambda: moved.pid not in pids(hosts[0]), 30)
+            for phase in ("idle", "busy", "printing"):
+                await until(lambda pid=found[phase].pid: pid not in pids(hosts[0]), 30)
             await found.others_done(may_die=True)
 
     run(body())
