@@ -18,6 +18,7 @@ need R "r-base-core r-cran-irkernel"
 [ -d /usr/lib/R/site-library/reticulate ] || missing="$missing r-cran-reticulate"
 need java openjdk-17-jre-headless
 need mvn maven
+need faketime faketime
 # Ubuntu's package is a snap, for which a container has no daemon.
 grep -qi ubuntu /etc/os-release 2>/dev/null || need chromium chromium
 [ -n "$missing" ] || exit 0

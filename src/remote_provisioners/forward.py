@@ -142,6 +142,14 @@ class Forward:
             if end.opened:
                 end.abort()
 
+    def drop_orders(self) -> None:
+        """Close what waits to control the kernel: a shutdown of the process that has been lost
+        is none of the next one.
+        """
+        for end in list(self.clients):
+            if end.request["channel"] == "control" and not end.opened:
+                end.abort()
+
     def close(self) -> None:
         """Close the sockets and every connection, remove the files."""
         self.disconnected()

@@ -221,7 +221,7 @@ class Homecoming:
     async def _settle(self, kernel_id: str, kernel: Any, record: Record) -> None:
         """Find the kernel on its host, as soon as that can be reached."""
         provisioner = kernel.provisioner
-        why = ""
+        lost = ""
         try:
             await provisioner.settle()
         except KernelTakenError as error:
@@ -229,14 +229,18 @@ class Homecoming:
             await self._let_go(kernel_id, kernel)
             return
         except KernelLostError as error:
-            why = f"{error}: its host was rebooted, its agent killed, or its lease ran out"
+            lost = f"{error}: its host was rebooted, its agent killed, or its lease ran out"
         if self._manager._kernels.get(kernel_id) is not kernel:
             return  # it was shut down meanwhile
         code = await provisioner.poll()
         info = await provisioner.get_provisioner_info()
+        if not lost and provisioner.unclaimed:  # who comes next may find it: its record stays
+            kernel.execution_state = "dead"
+            kernel.reason = f"The kernel could not be found again: {provisioner.reason}"
+            self._log.warning("kernel %s: %s; %s", kernel_id, kernel.reason, _COMMAND)
+            return
         if record.doing == "restart" and (code is not None or info["pid"] == record.info["pid"]):
-            self._log.info("kernel %s: restarted, as its server was about to", kernel_id)
-            await self._manager.restart_kernel(kernel_id, now=True)
+            await self._restart(kernel_id)
             return
         if code is None:
             self.runs(kernel, info)
@@ -244,11 +248,19 @@ class Homecoming:
             _ask_whether_idle(kernel)
             self._log.info("kernel %s: found again on %s", kernel_id, provisioner.place)
             return
-        why = why or f"exit code {code}. {provisioner.reason}".strip()
+        why = lost or f"exit code {code}. {provisioner.reason}".strip()
         kernel.execution_state = "dead"
         kernel.reason = f"The kernel ended while no server was there: {why}"
         self._records.remove(kernel_id)
         self._log.warning("kernel %s on %s: ended meanwhile: %s", kernel_id, provisioner.place, why)
+
+    async def _restart(self, kernel_id: str) -> None:
+        try:
+            await self._manager.restart_kernel(kernel_id, now=True)
+        except Exception as error:  # the restart that was asked for fails, as it would have before
+            self._log.error("kernel %s: cannot be restarted: %s", kernel_id, error)
+        else:
+            self._log.info("kernel %s: restarted, as its server was about to", kernel_id)
 
     # -- the end of this process ------------------------------------------------------------
 

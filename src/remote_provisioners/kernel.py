@@ -80,7 +80,7 @@ class RemoteKernel:
         last lines when the kernel is, LaunchTimeoutError. Nothing is left running then.
         """
         self.life = Lifecycle()
-        self._claim = None
+        self.forward.drop_orders()
         self.host.remember(self)
         self._limit = Limit(request.timeout)
         try:
@@ -97,6 +97,9 @@ class RemoteKernel:
 
     async def _launch(self, request: LaunchRequest, response: ResponseListener) -> None:
         link = await self.host.link()
+        if self._claim is not None:  # what is there is another server's, and would be in the way
+            await link.channel.request("forget", kernel_id=self.kernel_id)
+            self._claim = None
         resources = ""
         if request.resource_dir is not None:
             resources = await ResourceArchive(request.resource_dir).put(link.channel)
@@ -247,6 +250,11 @@ class RemoteKernel:
         self.on_reconnected(found)
 
     @property
+    def unclaimed(self) -> bool:
+        """Whether it is another server's still, as far as its host has told."""
+        return self._claim is not None
+
+    @property
     def owner(self) -> str:
         """What names its server to the agent: us, or who left it, until it is ours."""
         former = self._claim[1].get("owner") if self._claim is not None else None
@@ -301,6 +309,10 @@ class RemoteKernel:
 
     def on_reconnected(self, described: Message | None) -> None:
         """The host is back; `described` is what its agent knows of this kernel, if anything."""
+        if self.life.state is State.LOST and described is not None and not self._attached:
+            # Its users were told that it is dead: nobody will come back for it.
+            log.warning("kernel %s on %s: lives, and is ended", self.kernel_id, self.spec.name)
+            self.host.tell("forget", self.kernel_id)
         if self.life.state is State.STARTING or self.life.over:
             return
         if self._claim is not None:

@@ -360,6 +360,11 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             await self.cleanup()
 
     @property
+    def unclaimed(self) -> bool:
+        """Whether the kernel that is expected has not been found yet."""
+        return self._kernel is not None and self._kernel.unclaimed
+
+    @property
     def reason(self) -> str:
         """Why the kernel ended, "" while it runs."""
         return self._kernel.life.reason if self._kernel is not None else ""

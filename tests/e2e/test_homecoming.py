@@ -289,6 +289,39 @@ def test_a_host_that_cannot_be_reached_when_the_server_comes_back(
         eventually(lambda: state(server, first) == "idle")
 
 
+def test_a_host_that_is_away_for_longer_than_the_grace(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, install_spec: InstallSpec
+) -> None:
+    """What it has is dead then; the next server finds it, unless its user starts it again."""
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    install_spec(host.target, network_grace=1.0)
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        kept, restarted = server.start_kernel(), server.start_kernel()
+        place = server.run(kept, f"kept = 1; {WHERE}")
+        former = int(server.run(restarted, WHERE).split()[1])
+        kill(server)
+        host.drop()
+        server = applications.server("server")
+        for kernel in (kept, restarted):
+            eventually(lambda kernel=kernel: state(server, kernel) == "dead")
+        model = server.ask("GET", f"/api/kernels/{kept}")[1]
+        assert model["reason"].endswith("the host was unreachable for 1 s")
+        host.heal()
+
+        def again() -> bool:
+            return server.ask("POST", f"/api/kernels/{restarted}/restart")[0] == 200
+
+        eventually(again, 30)
+        assert server.run(restarted, "print(6 * 7)") == "42\n"
+        assert former not in kernels_on(host)
+        kill(server)
+        server = applications.server("server")
+        assert server.run(kept, f"print(kept); {WHERE}") == f"1\n{place}"
+        assert server.run(restarted, "print(6 * 7)") == "42\n"
+
+
 def test_a_server_that_was_upgraded(
     rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
 ) -> None:
