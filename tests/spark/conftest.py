@@ -119,8 +119,11 @@ def start_two() -> Iterator[StartTwo]:
     def started(name: str) -> tuple[Session, Session]:
         specs = KernelSpecManager()
         managers = [KernelManager(kernel_name=name, kernel_spec_manager=specs) for _ in range(2)]
-        both = asyncio.gather(*(manager._async_start_kernel() for manager in managers))
-        ensure_event_loop().run_until_complete(both)
+
+        async def start() -> None:
+            await asyncio.gather(*(manager._async_start_kernel() for manager in managers))
+
+        ensure_event_loop().run_until_complete(start())
         sessions.extend(Session(manager) for manager in managers)
         return sessions[0], sessions[1]
 
