@@ -139,6 +139,14 @@ def yarn_site(yarn: Yarn) -> SparkSite:
     return SparkSite(cluster.spark_home(), hadoop_conf_dir=CONF, python=sys.executable)
 
 
+@pytest.fixture
+def yarn_cluster_site(yarn: Yarn) -> SparkSite:
+    """For who submits from this machine."""
+    return SparkSite(
+        cluster.spark_home(), hadoop_conf_dir=yarn.configuration, python=sys.executable
+    )
+
+
 _table = Table()
 
 

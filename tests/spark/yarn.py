@@ -76,7 +76,15 @@ class Yarn:
         )
         self._classpath = f"{CONF}:{jars()}/*"
 
+    @property
+    def configuration(self) -> str:
+        """The directory of the configuration for who submits from this machine."""
+        return str(self.shared / "conf")
+
     def open(self) -> None:
+        for name, values in self._configuration(self.hosts[0]).items():
+            Path(self.configuration).mkdir(exist_ok=True)
+            Path(self.configuration, f"{name}.xml").write_text(_xml(values))
         for host in self.hosts:
             for name, values in self._configuration(host).items():
                 host.write(f"{CONF}/{name}.xml", _xml(values))
