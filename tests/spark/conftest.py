@@ -66,13 +66,13 @@ def yarn(spark_rig: Rig) -> Iterator[Yarn]:
 def driver_host(spark_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """The host that kernels are started on; nothing of them may be left there."""
     be_client(spark_rig, monkeypatch)
-    host = spark_rig.hosts[0]
-    yield host
+    yield spark_rig.hosts[0]
     close_io_thread()
     deadline = time.monotonic() + 20
-    while left := [p for p in host.processes() if not cluster.DAEMONS & {*p.argv}]:
-        assert time.monotonic() < deadline, f"left on {host.name}: {left}"
-        time.sleep(0.05)
+    for host in spark_rig.hosts:
+        while left := [p for p in host.processes() if not cluster.DAEMONS & {*p.argv}]:
+            assert time.monotonic() < deadline, f"left on {host.name}: {left}"
+            time.sleep(0.05)
 
 
 InstallSample = Callable[..., str]

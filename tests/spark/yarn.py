@@ -105,6 +105,11 @@ class Yarn:
         assert found is not None
         return {app["name"]: app["state"] for app in (found["apps"] or {}).get("app", [])}
 
+    def unfinished(self) -> int:
+        """How many applications have not ended."""
+        metrics = self.metrics()
+        return int(metrics["appsPending"] + metrics["appsRunning"])
+
     def gone(self) -> None:
         """Wait until nothing of anybody is left."""
         eventually(lambda: not self.applications() and not self._containers(), 60)

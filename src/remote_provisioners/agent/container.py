@@ -149,9 +149,9 @@ class _Launcher:
         near[1].write(self._secret.encode() + b"\n")
         try:
             path = (await asyncio.wait_for(near[0].readline(), _SECONDS)).decode().strip()
-            if os.path.dirname(path) != self._directory:
-                return
             try:
+                if os.path.dirname(path) != self._directory:
+                    raise PermissionError(path)
                 far = await asyncio.open_unix_connection(path)
             except OSError:
                 near[1].write(b"-\n")
