@@ -71,16 +71,18 @@ class Reports:
     def __init__(self) -> None:
         self._awaited: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._servers: dict[str, asyncio.Server] = {}
+        self._opening = asyncio.Lock()
 
     async def address(self, wanted: str, towards: str) -> str:
         """HOST:PORT for launchers: `wanted` (host or host:port), else what leads to a URL."""
         host, _, port = wanted.partition(":")
         key = wanted or towards
-        if key not in self._servers:
-            host = host or _own_address(towards)
-            self._servers[key] = await asyncio.start_server(
-                self._serve, host, int(port or 0), ssl=identity().context
-            )
+        async with self._opening:
+            if key not in self._servers:
+                host = host or _own_address(towards)
+                self._servers[key] = await asyncio.start_server(
+                    self._serve, host, int(port or 0), ssl=identity().context
+                )
         bound = self._servers[key].sockets[0].getsockname()
         return f"{bound[0]}:{bound[1]}"
 
@@ -221,7 +223,7 @@ class Submission:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-        await kill(self.manager, self.tag)
+        await kill(self.manager, self.tag, self.env)
 
 
 def _write_launcher(path: Path, secret: str) -> None:
@@ -229,8 +231,11 @@ def _write_launcher(path: Path, secret: str) -> None:
     path.write_text(_LAUNCHER.format(archive=archive, secret=secret), "ascii")
 
 
-async def kill(manager: ResourceManager, tag: str) -> None:
-    """End the application with this tag, if there is one, and see it end."""
+async def kill(manager: ResourceManager, tag: str, env: Mapping[str, str]) -> None:
+    """End the application with this tag, if there is one, and see it end.
+
+    `env`: that of spark-submit, whose Hadoop can kill where YARN's web address may not.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _KILL_SECONDS
     try:
@@ -238,10 +243,26 @@ async def kill(manager: ResourceManager, tag: str) -> None:
             application = await manager.find(tag)
             if application is None or application.over:
                 return
-            await manager.kill(application.id)
+            try:
+                await manager.kill(application.id)
+            except RemoteProvisionerError as error:
+                log.info("%s is killed by Hadoop's client: %s", application.id, error)
+                await _kill_by_client(application.id, env)
             await asyncio.sleep(_KILL_POLL_SECONDS)
     except RemoteProvisionerError as error:
         log.warning("application of %s: not killed: %s", tag, error)
+
+
+async def _kill_by_client(application_id: str, env: Mapping[str, str]) -> None:
+    """As `yarn application -kill`, by the classes that every Spark has."""
+    program = os.path.join(env.get("SPARK_HOME", ""), "bin", "spark-class")
+    words = ["org.apache.hadoop.yarn.client.cli.ApplicationCLI", "application", "-kill"]
+    with contextlib.suppress(OSError):
+        quiet = asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(
+            program, *words, application_id, env=env, stdin=quiet, stdout=quiet, stderr=quiet
+        )
+        await process.wait()
 
 
 def new_secret() -> str:

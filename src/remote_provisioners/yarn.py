@@ -5,6 +5,7 @@ https://hadoop.apache.org/docs/stable/hadoop-yarn/hadoop-yarn-site/ResourceManag
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tornado.httpclient import AsyncHTTPClient, HTTPError
+from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPResponse
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from .errors import ConfigurationError, UnreachableError
@@ -90,7 +91,7 @@ class ResourceManager:
         try:
             for endpoint in list(self.endpoints):
                 try:
-                    answer = await client.fetch(
+                    asked = client.fetch(
                         f"{endpoint}/ws/v1/cluster/{path}",
                         headers=headers,
                         connect_timeout=_SECONDS,
@@ -98,6 +99,7 @@ class ResourceManager:
                         follow_redirects=False,  # to the name of the active one: it is next
                         **how,
                     )
+                    answer = await _to_its_end(asked)
                     found = json.loads(answer.body or b"{}")
                 except (OSError, HTTPError, ValueError) as error:
                     errors.append(f"{endpoint}: {_said(error)}")
@@ -108,6 +110,15 @@ class ResourceManager:
         finally:
             client.close()
         raise UnreachableError(f"YARN's ResourceManager does not answer: {'; '.join(errors)}")
+
+
+async def _to_its_end(asked: asyncio.Future[HTTPResponse]) -> HTTPResponse:
+    """Its result; who is cancelled waits for it, because it cannot be: a socket would stay."""
+    try:
+        return await asyncio.shield(asked)
+    except asyncio.CancelledError:
+        await asyncio.wait([asked])
+        raise
 
 
 def _said(error: Exception) -> str:

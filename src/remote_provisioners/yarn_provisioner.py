@@ -81,7 +81,8 @@ class YarnProvisioner(DistributedProvisioner):
             )
             return await starting
         except BaseException:
-            await asyncio.shield(kill(self._manager(self._environment(request)), self._tag))
+            environ = self._environment(request)
+            await asyncio.shield(kill(self._manager(environ), self._tag, environ))
             raise
 
     async def _restart(self, kernel: RemoteKernel, request: LaunchRequest, pinned: bool) -> None:
@@ -202,8 +203,8 @@ class YarnProvisioner(DistributedProvisioner):
         if request is None or not self._tag:
             return
         try:
-            manager = self._manager(self._environment(request))
-            await io_thread().call(kill(manager, self._tag))
+            environ = self._environment(request)
+            await io_thread().call(kill(self._manager(environ), self._tag, environ))
         except RemoteProvisionerError as error:
             self.log.warning("kernel %s: not killed by YARN: %s", self.kernel_id, error)
 

@@ -1,4 +1,4 @@
-"""The launcher of containers, as a node runs it, on this machine: who is let through to its agent."""
+"""The launcher of containers, as a node runs it, here: who is let through to its agent."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from .cluster import SHORT_LIVED, START_SECONDS, fetch, java_home, spark_home, s
 POM = Path(__file__).parent / "hadoop" / "pom.xml"
 CONF = "/tmp/hadoop-conf"
 UI_PORT = 8088
+_SECURITY = "org.apache.hadoop.security"
 _MANAGERS = "org.apache.hadoop.yarn.server"
 #: Java 17 closes what Hadoop's web pages are made with.
 _JAVA = ["-Xmx256m", *SHORT_LIVED.split(), "--add-opens=java.base/java.lang=ALL-UNNAMED"]
@@ -89,6 +90,7 @@ class Yarn:
             for name, values in self._configuration(host).items():
                 host.write(f"{CONF}/{name}.xml", _xml(values))
             host.write(f"{CONF}/log4j.properties", _LOG)
+            host.write(f"{CONF}/signature", "of the tests")
         self._start(self.hosts[0], "resourcemanager.ResourceManager")
         for host in self.hosts:
             self._start(host, "nodemanager.NodeManager")
@@ -125,7 +127,14 @@ class Yarn:
     def _configuration(self, host: Host) -> dict[str, Mapping[str, object]]:
         manager, queues = self.hosts[0].address, "yarn.scheduler.capacity"
         return {
-            "core-site": {"fs.defaultFS": "file:///"},
+            "core-site": {
+                "fs.defaultFS": "file:///",
+                # Who may kill by the web address: who says who he is.
+                "hadoop.http.filter.initializers": f"{_SECURITY}.AuthenticationFilterInitializer",
+                "hadoop.http.authentication.type": "simple",
+                "hadoop.http.authentication.simple.anonymous.allowed": "true",
+                "hadoop.http.authentication.signature.secret.file": f"{CONF}/signature",
+            },
             "yarn-site": {
                 "yarn.resourcemanager.hostname": manager,
                 "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
