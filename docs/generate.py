@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from remote_provisioners.config import RemoteProvisionerConfigMixin, option_names
+from remote_provisioners.yarn_provisioner import YarnProvisioner
 
 PAGE = Path(__file__).with_name("options.md")
 
@@ -28,6 +29,7 @@ REQUEST_VARIABLES = {
     "CUDA_VISIBLE_DEVICES.",
     "KERNEL_EXTRA_SPARK_OPTS": "Options of spark-submit, for kernelspecs of [Spark](spark.md). "
     "They are split as a shell splits words, never evaluated, and come after the kernelspec's own.",
+    "KERNEL_QUEUE": "The queue of YARN, for kernelspecs of Spark on YARN, in place of theirs.",
     "KERNEL_ID": "The kernel's id. It is set for every kernel; a value in the request is replaced.",
 }
 
@@ -49,6 +51,13 @@ stand in a stanza or in a configuration file. Where and why to set options:
 [operator's guide](operators-guide.md).
 """
 
+YARN = """\
+# Options of yarn-provisioner
+
+Besides those above, for kernelspecs of [YARN's cluster mode](spark.md#yarn-cluster-mode). In a
+configuration file: `c.YarnProvisioner.OPTION`.
+"""
+
 TAIL = """\
 ## Variables of a start request
 
@@ -65,6 +74,8 @@ def page() -> str:
     """The text of options.md."""
     traits = RemoteProvisionerConfigMixin.class_traits()
     sections = [_section(name, traits[name]) for name in _all()]
+    own = YarnProvisioner.class_own_traits(config=True)
+    sections += [YARN, *(_section(name, trait) for name, trait in own.items())]
     rows = "".join(f"| `{name}` | {text} |\n" for name, text in REQUEST_VARIABLES.items())
     return "\n".join([HEAD, *sections, TAIL + rows])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import ConfigurationError
 
@@ -32,6 +32,16 @@ class HostAddress:
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host and self.port else self.host
         return f"{user}{host}" + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True)
+class NodeAddress(HostAddress):
+    """A launcher on a node that nobody can log in to: where it listens, what it proves."""
+
+    secret: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return self.host
 
 
 def parse_address(text: str) -> HostAddress:

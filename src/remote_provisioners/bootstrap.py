@@ -75,6 +75,11 @@ def _renamed(code: CodeType, file: str) -> CodeType:
     return code.replace(co_filename=file, co_consts=tuple(constants))
 
 
+def agent_archive() -> bytes:
+    """The agent as a zip file that Python runs."""
+    return _archive()[1]
+
+
 def agent_version() -> str:
     """The name of our agent's directory on every host."""
     return _archive()[2][:12]

@@ -124,9 +124,14 @@ class Fleet:
                 if isinstance(error, AgentError) and host.connected:  # of no use: its disk is full
                     host.set_aside(error)
 
-    async def start_on(self, spec: HostSpec, request: LaunchRequest, grace: float) -> RemoteKernel:
-        """Start a kernel on this host and no other. Raises what RemoteKernel.launch raises."""
-        kernel = await self._new_kernel(request.kernel_id, spec, grace)
+    async def start_on(
+        self, spec: HostSpec, request: LaunchRequest, grace: float, agent: str = ""
+    ) -> RemoteKernel:
+        """Start a kernel on this host and no other. Raises what RemoteKernel.launch raises.
+
+        `agent`: the directory of the agent to start it by, where that is not ours to start.
+        """
+        kernel = await self._new_kernel(request.kernel_id, spec, grace, agent)
         try:
             await kernel.launch(request, self._response)
         except BaseException:
@@ -267,6 +272,21 @@ class Fleet:
             return kernel
 
         await self._place(request, inventory, policy, tried, begin)
+
+    async def leave(self, kernel: RemoteKernel) -> None:
+        """Let go of what is left of the kernel where it was: it will `move`."""
+        await kernel.discard()
+        kernel.host.forget(kernel)
+        self._part(kernel.host)
+
+    async def move(
+        self, kernel: RemoteKernel, spec: HostSpec, agent: str, request: LaunchRequest
+    ) -> None:
+        """Start a kernel that has left elsewhere, by that agent, with its endpoints."""
+        self._count(kernel.spec, -1)
+        kernel.spec, kernel.host = spec, self.host_with(spec, agent)
+        self._count(kernel.spec, 1)
+        await kernel.launch(request, self._response)
 
     async def expect(
         self, kernel_id: str, spec: HostSpec, info: Mapping[str, Any], grace: float

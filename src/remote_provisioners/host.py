@@ -349,7 +349,7 @@ class Host:
                 return channel, await channel.request("hello", owner=self._owner)
             except (ConnectionError, UnreachableError) as error:
                 if self.former:
-                    text = f"its agent, of another version, is gone from {self.directory}"
+                    text = f"its agent is gone from {self.directory}"
                     raise KernelLostError(text, host=self.name) from None
                 # The agent that was found may have ended itself, idle, at this very moment.
                 if last_try:

@@ -31,7 +31,7 @@ _HEAD = """\
 <!-- Written by the tests: python -m pytest tests/spark --conformance-table. -->
 
 Real kernels on real hosts and real engines ([Spark](spark.md)): Spark standalone, and YARN in
-client mode. A cell that is empty was not tried.
+client and cluster mode. A cell that is empty was not tried.
 
 """
 

@@ -66,13 +66,13 @@ def yarn(spark_rig: Rig) -> Iterator[Yarn]:
 def driver_host(spark_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """The host that kernels are started on; nothing of them may be left there."""
     be_client(spark_rig, monkeypatch)
-    host = spark_rig.hosts[0]
-    yield host
+    yield spark_rig.hosts[0]
     close_io_thread()
     deadline = time.monotonic() + 20
-    while left := [p for p in host.processes() if not cluster.DAEMONS & {*p.argv}]:
-        assert time.monotonic() < deadline, f"left on {host.name}: {left}"
-        time.sleep(0.05)
+    for host in spark_rig.hosts:
+        while left := [p for p in host.processes() if not cluster.DAEMONS & {*p.argv}]:
+            assert time.monotonic() < deadline, f"left on {host.name}: {left}"
+            time.sleep(0.05)
 
 
 InstallSample = Callable[..., str]
@@ -140,6 +140,14 @@ def standalone_site(standalone: cluster.Standalone) -> SparkSite:
 @pytest.fixture
 def yarn_site(yarn: Yarn) -> SparkSite:
     return SparkSite(cluster.spark_home(), hadoop_conf_dir=CONF, python=sys.executable)
+
+
+@pytest.fixture
+def yarn_cluster_site(yarn: Yarn) -> SparkSite:
+    """For who submits from this machine."""
+    return SparkSite(
+        cluster.spark_home(), hadoop_conf_dir=yarn.configuration, python=sys.executable
+    )
 
 
 _table = Table()

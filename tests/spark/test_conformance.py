@@ -21,6 +21,9 @@ CASES = [
     pytest.param(language, engine, marks=getattr(pytest.mark, marker), id=f"{language}-{engine}")
     for engine, marker in (("standalone", "spark"), ("yarn_client", "yarn"))
     for language in LANGUAGES
+] + [
+    pytest.param(language, "yarn_cluster", marks=pytest.mark.yarn, id=f"{language}-yarn_cluster")
+    for language in ("python", "R")
 ]
 
 
@@ -45,14 +48,14 @@ def test_life(
     request: pytest.FixtureRequest,
     install_sample: InstallSample,
     start_two: StartTwo,
-    driver_host: Host,
     spark_rig: Any,
     conformance: Table,
 ) -> None:
     require(name)
-    engine = request.getfixturevalue({"yarn_client": "yarn"}.get(engine_name, engine_name))
-    site: SparkSite = request.getfixturevalue(f"{engine_name.partition('_')[0]}_site")
+    engine = request.getfixturevalue(engine_name.partition("_")[0])
+    site: SparkSite = request.getfixturevalue(f"{engine_name.removesuffix('_client')}_site")
     spec, language = f"spark_{name}_{engine_name}", LANGUAGES[name]
+    hosts = list(spark_rig.hosts)
     installed = install_sample(spec, site, options=engine.options)
 
     def row(title: str) -> Any:
@@ -74,11 +77,11 @@ def test_life(
         reply = session.client.complete(language.begun, reply=True, timeout=60)
         assert language.completed in str(reply["content"]["matches"])
     with row("interrupt of a cell"):
-        assert language.interrupted in interrupted(session, language.sleep, [driver_host], ASLEEP)
+        assert language.interrupted in interrupted(session, language.sleep, hosts, ASLEEP)
         works(session)
     if language.slow:
         with row("interrupt of a Spark job"):
-            said = interrupted(session, language.slow, list(spark_rig.hosts), JOB_RUNS)
+            said = interrupted(session, language.slow, hosts, JOB_RUNS)
             assert language.interrupted in said
             works(session)
     else:
@@ -88,14 +91,21 @@ def test_life(
         assert {*engine.applications()} == {kernel_id(session), kernel_id(second)}
         works(session)
     with row("kill -9 of the driver"):
-        driver_host.run(["kill", "-KILL", str(second.provisioner._kernel.pid)])
+        place = second.provisioner.place
+        host = next(host for host in hosts if place in (host.target, host.address))
+        host.run(["kill", "-KILL", str(second.provisioner._kernel.pid)])
         eventually(lambda: not second.manager.is_alive(), 20)
         assert second.provisioner._kernel.life.exit_code == -signal.SIGKILL
+        if engine_name == "yarn_cluster":  # its container is the manager's to give back
+            second.manager.shutdown_kernel(now=True)
         eventually(lambda: [*engine.applications()] == [kernel_id(session)], 60)
     with row("restart"):
         session.manager.restart_kernel()
         session.client.kernel_info(reply=True, timeout=90)
-        engine.gone()
+        if engine_name == "yarn_cluster":  # the new one is an application at once
+            eventually(lambda: engine.unfinished() == 1, 60)
+        else:
+            engine.gone()
         works(session)
     with row("shutdown"):
         session.manager.shutdown_kernel()

@@ -23,6 +23,7 @@ from .cluster import SHORT_LIVED, START_SECONDS, fetch, java_home, spark_home, s
 POM = Path(__file__).parent / "hadoop" / "pom.xml"
 CONF = "/tmp/hadoop-conf"
 UI_PORT = 8088
+_SECURITY = "org.apache.hadoop.security"
 _MANAGERS = "org.apache.hadoop.yarn.server"
 #: Java 17 closes what Hadoop's web pages are made with.
 _JAVA = ["-Xmx256m", *SHORT_LIVED.split(), "--add-opens=java.base/java.lang=ALL-UNNAMED"]
@@ -76,11 +77,20 @@ class Yarn:
         )
         self._classpath = f"{CONF}:{jars()}/*"
 
+    @property
+    def configuration(self) -> str:
+        """The directory of the configuration for who submits from this machine."""
+        return str(self.shared / "conf")
+
     def open(self) -> None:
+        for name, values in self._configuration(self.hosts[0]).items():
+            Path(self.configuration).mkdir(exist_ok=True)
+            Path(self.configuration, f"{name}.xml").write_text(_xml(values))
         for host in self.hosts:
             for name, values in self._configuration(host).items():
                 host.write(f"{CONF}/{name}.xml", _xml(values))
             host.write(f"{CONF}/log4j.properties", _LOG)
+            host.write(f"{CONF}/signature", "of the tests")
         self._start(self.hosts[0], "resourcemanager.ResourceManager")
         for host in self.hosts:
             self._start(host, "nodemanager.NodeManager")
@@ -97,6 +107,11 @@ class Yarn:
         assert found is not None
         return {app["name"]: app["state"] for app in (found["apps"] or {}).get("app", [])}
 
+    def unfinished(self) -> int:
+        """How many applications have not ended."""
+        metrics = self.metrics()
+        return int(metrics["appsPending"] + metrics["appsRunning"])
+
     def gone(self) -> None:
         """Wait until nothing of anybody is left."""
         eventually(lambda: not self.applications() and not self._containers(), 60)
@@ -112,7 +127,14 @@ class Yarn:
     def _configuration(self, host: Host) -> dict[str, Mapping[str, object]]:
         manager, queues = self.hosts[0].address, "yarn.scheduler.capacity"
         return {
-            "core-site": {"fs.defaultFS": "file:///"},
+            "core-site": {
+                "fs.defaultFS": "file:///",
+                # Who may kill by the web address: who says who he is.
+                "hadoop.http.filter.initializers": f"{_SECURITY}.AuthenticationFilterInitializer",
+                "hadoop.http.authentication.type": "simple",
+                "hadoop.http.authentication.simple.anonymous.allowed": "true",
+                "hadoop.http.authentication.signature.secret.file": f"{CONF}/signature",
+            },
             "yarn-site": {
                 "yarn.resourcemanager.hostname": manager,
                 "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,

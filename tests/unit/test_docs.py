@@ -10,6 +10,7 @@ import pytest
 
 from remote_provisioners.config import RemoteProvisionerConfigMixin, option_names
 from remote_provisioners.response import SECRET_VARIABLE
+from remote_provisioners.yarn_provisioner import YarnProvisioner
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -55,7 +56,8 @@ def test_the_tests_of_faults_exist() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
 def test_variables_exist(page: Path) -> None:
-    known = {f"RP_{name.upper()}" for name in option_names()} | {SECRET_VARIABLE, "RP_OPTION"}
+    options = [*option_names(), *YarnProvisioner.class_own_traits(config=True)]
+    known = {f"RP_{name.upper()}" for name in options} | {SECRET_VARIABLE, "RP_OPTION"}
     assert set(re.findall(r"\bRP_[A-Z]\w*", page.read_text("utf-8"))) <= known
 
 

@@ -56,9 +56,10 @@ def samples() -> dict[str, Path]:
 def parts(sample: Path) -> list[Path]:
     """The directories that a sample's kernelspec is made of; Spark's have some in common."""
     language = spark_language(sample)
-    return (
-        [sample, _DIRECTORY / "_spark", _DIRECTORY / f"_spark_{language}"] if language else [sample]
-    )
+    if not language:
+        return [sample]
+    common = [sample, _DIRECTORY / "_spark", _DIRECTORY / f"_spark_{language}"]
+    return [*common, _DIRECTORY / "_spark_cluster"] if "cluster" in sample.name else common
 
 
 def write_sample(

@@ -41,11 +41,12 @@ def command(application, arguments, environ):
     yarn = master(options) == "yarn"
     if yarn:
         _check_hadoop(environ)
-    cluster = [*_yarn_tag(environ), *_yarn_environment(environ)] if yarn else []
+    cluster = [*_yarn_tags(environ), *_yarn_environment(environ)] if yarn else []
     return [
         program,
         *cluster,
         *options,
+        *(_yarn_request(environ) if yarn else []),
         *application,
         *split("LAUNCH_OPTS", environ),
         *arguments,
@@ -148,10 +149,18 @@ def _check_hadoop(environ):
     )
 
 
-def _yarn_tag(environ):
+def _yarn_tags(environ):
     """By which the kernel finds its application: YARN knows no other name that is its alone."""
     kernel_id = environ.get("KERNEL_ID", "")
-    return ["--conf", "spark.yarn.tags=kernel-{}".format(kernel_id.lower())] if kernel_id else []
+    tags = ["kernel-" + kernel_id.lower()] if kernel_id else []
+    tags += [environ["RP_LAUNCH_TAG"]] if environ.get("RP_LAUNCH_TAG") else []
+    return ["--conf", "spark.yarn.tags=" + ",".join(tags)] if tags else []
+
+
+def _yarn_request(environ):
+    """What a start request asks of YARN; it takes precedence over the kernelspec's options."""
+    wanted = (("--queue", "KERNEL_QUEUE"), ("--proxy-user", "RP_PROXY_USER"))
+    return [w for option, name in wanted if environ.get(name) for w in (option, environ[name])]
 
 
 def _yarn_environment(environ):

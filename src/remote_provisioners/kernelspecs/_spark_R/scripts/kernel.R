@@ -16,6 +16,7 @@ local({
         made <- function() reticulate::import_from_path("session_for_r", arguments[2])$session()
         provide("spark", made())
         provide("sc", get("spark", globalenv())$sparkContext)
+        if (nzchar(Sys.getenv("RP_EAGER_SESSION"))) force(get("spark", globalenv()))
     } else {
         missing <- paste0(
             "no SparkR in ", sparkr, ", where Apache Spark's own distribution has it, and no ",
