@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from .bootstrap import agent_archive
 from .errors import HostError, KernelStartError, RemoteProvisionerError
 from .identity import identity
-from .io_thread import IOThread, io_thread
+from .io_thread import io_thread
 from .yarn import Application, ResourceManager
 
 log = logging.getLogger(__name__)
@@ -269,14 +269,6 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-_current: tuple[IOThread, Reports] | None = None
-
-
 async def reports() -> Reports:
     """This process's. To be called in the I/O thread, which closes it when it ends."""
-    global _current
-    thread = io_thread()
-    if _current is None or _current[0] is not thread:
-        _current = (thread, Reports())
-        thread.before_close(_current[1].close)
-    return _current[1]
+    return io_thread().own(Reports)

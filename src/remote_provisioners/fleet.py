@@ -24,7 +24,7 @@ from .errors import (
 from .forward import Forward
 from .host import Host
 from .inventory import HostSpec, Inventory
-from .io_thread import IOThread, io_thread
+from .io_thread import io_thread
 from .kernel import RemoteKernel
 from .launch import LaunchRequest
 from .placement import HostRow, LoadBalancer, candidates
@@ -422,14 +422,6 @@ def _nobody(
     return NoHostError(f"no host can start the kernel: {'; '.join(said)}")
 
 
-_current: tuple[IOThread, Fleet] | None = None
-
-
 async def fleet() -> Fleet:
     """This process's fleet. To be called in the I/O thread, which closes it when it ends."""
-    global _current
-    thread = io_thread()
-    if _current is None or _current[0] is not thread:
-        _current = (thread, Fleet())
-        thread.before_close(_current[1].close)
-    return _current[1]
+    return io_thread().own(Fleet)

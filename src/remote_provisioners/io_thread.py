@@ -10,20 +10,28 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+Owned = TypeVar("Owned", bound="Closable")
 
 _CLOSE_SECONDS = 10.0
 
 
+class Closable(Protocol):
+    """What the thread may own."""
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+
+
 class IOThread:
-    """An event loop in a daemon thread, with what to do before it ends."""
+    """An event loop in a daemon thread, and what lives in it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._owned: dict[Callable[[], Any], Any] = {}
         self._thread = threading.Thread(target=self._run, name="remote-provisioners", daemon=True)
         self._thread.start()
 
@@ -41,16 +49,21 @@ class IOThread:
         """The same for a caller that has no loop. Raises TimeoutError."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
 
-    def before_close(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Have `closer` awaited in the thread when it is closed."""
-        self._closers.append(closer)
+    def own(self, kind: Callable[[], Owned]) -> Owned:
+        """The thread's one object of that class: made when first asked for, closed before the
+        thread ends. To be called in the thread.
+        """
+        if kind not in self._owned:
+            self._owned[kind] = kind()
+        found: Owned = self._owned[kind]
+        return found
 
     def close(self) -> None:
-        """Run the closers, end the tasks, end the thread."""
+        """Close what it owns, end the tasks, end the thread."""
 
         async def finish() -> None:
-            for closer in reversed(self._closers):
-                await closer()
+            for owned in reversed(list(self._owned.values())):
+                await owned.close()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -26,12 +25,6 @@ from .applications import (
 )
 
 HOSTNAME = "import socket; print(socket.gethostname())"
-
-
-@pytest.fixture
-def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
-    with Applications(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,6 @@ import remote_provisioners
 from ..conftest import InstallSpec, be_client
 from ..rig import Rig
 from .applications import WHERE, Applications, Server, agents_on, eventually, kernels_on
-
-
-@pytest.fixture
-def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
-    with Applications(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

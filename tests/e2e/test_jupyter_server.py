@@ -5,10 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
-from pathlib import Path
 
 import pytest
 
@@ -24,12 +22,6 @@ from .applications import (
     names_of,
     spread_as,
 )
-
-
-@pytest.fixture
-def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
-    with Applications(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

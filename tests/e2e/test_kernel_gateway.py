@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ from ..rig import Rig
 from .applications import WHERE, Applications, Server, eventually, kernels_on, names_of, spread_as
 
 HOSTILE = "$(touch /tmp/pwned) 'q' \"Q\" ${HOME}\nsecond line"
-
-
-@pytest.fixture
-def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
-    with Applications(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +19,6 @@ from .applications import WHERE, Applications, Server, eventually, kernels_on
 SLOW = f"echo begun; sleep 3; exec {sys.executable} -m ipykernel_launcher -f $0"
 # As long as a server waits for a kernel that it has told to end.
 SLOW_END = "import atexit, time; atexit.register(time.sleep, 4)"
-
-
-@pytest.fixture
-def applications(home: Path, tmp_path: Path) -> Iterator[Applications]:
-    with Applications(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture
