@@ -27,7 +27,7 @@ class Plan:
     warm_up: int = 20
     many: int = 30
     idle: int = 8
-    printed: int = 20  # megabytes of output while the loop's lag is measured
+    printed: int = 60  # megabytes of output while the loop's lag is measured
 
 
 #: Over a delayed network, what takes messages to and fro.

@@ -71,6 +71,7 @@ class Worker:
         await self.discard()
         self._idle = [Kernel(self._context, self._kernel_name) for _ in range(count)]
         starts = await lag_during(asyncio.gather(*(kernel.start() for kernel in self._idle)))
+        await asyncio.sleep(1)  # what kernels still do after their first reply is none of output
         kernel = self._idle[0]
         await kernel.join_output()
         code = PRINTER.format(chunk=LAG_CHUNK, count=megabytes * CHUNK // LAG_CHUNK)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,18 @@ class Agent:
         await self._server.until(lambda: kernel in self._server.kernels("listening"))
         return {"pid": answer["pid"], **json.loads(report.read_text())}
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        await self._server.until(condition)
+
+    async def forked(self, python: str, *flags: str, **fields: Any) -> Any:
+        """Start a kernel once the first of its environment, which is executed, has been."""
+        first = await self.start(python, *flags, **fields)
+        if first["forked"]:
+            return first
+        second = await self.start(python, *flags, **fields)
+        assert second["forked"], self.log
+        return second
+
     @property
     def log(self) -> str:
         return self._log.read_text()
@@ -151,11 +163,43 @@ def test_every_python_forks_what_it_would_execute(version: str, tmp_path: Path) 
     async def body() -> None:
         async with agent(tmp_path) as here:
             for flags in flags_of(version):
-                forked = await here.start(python, *flags)
+                forked = await here.forked(python, *flags)
                 executed = await here.start(python, *flags, execute=True)
-                assert (forked["forked"], executed["forked"]) == (True, False), here.log
+                assert not executed["forked"]
                 for name in ("same", "descriptors"):
                     assert forked[name] == executed[name]
+
+    run(body())
+
+
+def test_the_first_kernel_waits_for_no_template(environment: Environment, tmp_path: Path) -> None:
+    """It is executed; the template is loaded a little later, or for the second one."""
+    environment.write("ipykernel/kernelapp", "VERSION = 1\nimport time; time.sleep(0.5)")
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            first = asyncio.ensure_future(here.start(environment.python))
+            await asyncio.sleep(0.1)
+            second = await here.start(environment.python)
+            assert ((await first)["forked"], second["forked"]) == (False, True)
+            await here.start(environment.python, env={"OTHER": "1"})
+            await here.until(lambda: len(here.templates) == 2)
+
+    run(body())
+
+
+def test_an_interpreter_of_its_own_is_executed(environment: Environment, tmp_path: Path) -> None:
+    """No template would ever be of use to a second kernel."""
+    env = {"PYTHONPATH": str(tmp_path / "{kernel_id}")}
+
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            for kernel in ("k1", "k2"):
+                started = await here.start(
+                    environment.python, env=env, warm=1, substitutions={"kernel_id": kernel}
+                )
+                assert (started["forked"], here.templates) == (False, [])
+                assert started["environ"]["PYTHONPATH"] == str(tmp_path / kernel)
 
     run(body())
 
@@ -170,13 +214,14 @@ def test_a_changed_environment_has_a_new_template(environment: Environment, tmp_
         async with agent(tmp_path) as here:
 
             async def start() -> tuple[Any, list[int]]:
-                started = await here.start(environment.python)
-                assert started["forked"], here.log
+                started = await here.forked(environment.python)
                 return started, here.templates
 
             first, template = await start()
             assert (await start())[1] == template
             environment.write("ipykernel/kernelapp", "VERSION = 2 + 0")
+            at_once = await here.start(environment.python)
+            assert (at_once["version"], at_once["forked"]) == (2, False)
             second, changed = await start()
             assert (first["version"], second["version"]) == (1, 2)
             assert not set(template) & set(changed)
@@ -203,12 +248,12 @@ def test_a_first_package_of_the_user_is_seen(tmp_path: Path) -> None:
 
     async def body() -> None:
         async with agent(tmp_path) as here:
-            assert not (await here.start(environment.python, env=env))["added"]
+            assert not (await here.forked(environment.python, env=env))["added"]
             user = Path(asked.decode().strip())
             user.mkdir(parents=True)
             (user / "added.py").touch()
-            after = await here.start(environment.python, env=env)
-            assert (after["added"], after["forked"]) == (True, True)
+            assert (await here.start(environment.python, env=env))["added"]
+            assert (await here.forked(environment.python, env=env))["added"]
 
     run(body())
 
@@ -217,8 +262,8 @@ def test_another_hook_is_another_template(environment: Environment, tmp_path: Pa
     async def body() -> None:
         async with agent(tmp_path) as here:
             for value in ("1", "2"):
-                started = await here.start(environment.python, hook=f"export HOOKED={value}")
-                assert (started["environ"]["HOOKED"], started["forked"]) == (value, True)
+                started = await here.forked(environment.python, hook=f"export HOOKED={value}")
+                assert started["environ"]["HOOKED"] == value
             assert len(here.templates) == 2
 
     run(body())
@@ -228,8 +273,7 @@ def test_templates_not_used_any_more_end(environment: Environment, tmp_path: Pat
     async def body() -> None:
         async with agent(tmp_path) as here:
             for number in range(MOST_TEMPLATES + 2):
-                started = await here.start(environment.python, env={"NUMBER": str(number)})
-                assert started["forked"]
+                await here.forked(environment.python, env={"NUMBER": str(number)})
                 assert len(here.templates) == min(number + 1, MOST_TEMPLATES)
 
     run(body())
@@ -241,10 +285,11 @@ def test_templates_not_used_any_more_end(environment: Environment, tmp_path: Pat
 def test_a_killed_template_is_replaced(environment: Environment, tmp_path: Path) -> None:
     async def body() -> None:
         async with agent(tmp_path) as here:
-            kernel = await here.start(environment.python)
+            kernel = await here.forked(environment.python)
             for _ in range(2):
                 (template,) = here.templates
                 os.kill(template, signal.SIGKILL)
+                assert not (await here.start(environment.python))["forked"]
                 assert (await here.start(environment.python))["forked"], here.log
             os.kill(kernel["pid"], 0)
 
@@ -256,6 +301,7 @@ def test_a_template_killed_during_a_start(environment: Environment, tmp_path: Pa
 
     async def body() -> None:
         async with agent(tmp_path) as here:
+            await here.start(environment.python)
             starting = asyncio.ensure_future(here.start(environment.python))
             while not here.templates:
                 await asyncio.sleep(0.01)
@@ -269,11 +315,14 @@ def test_a_template_killed_during_a_start(environment: Environment, tmp_path: Pa
 def test_templates_end_with_a_killed_agent(environment: Environment, tmp_path: Path) -> None:
     async def body() -> None:
         async with agent(tmp_path) as here:
-            kernel = await here.start(environment.python, preload=["no_such_module"])
+            kernels = [
+                await here.start(environment.python, preload=["no_such_module"]) for _ in range(2)
+            ]
             (template,) = here.templates
             os.kill(here.pid, signal.SIGKILL)
             eventually(lambda: not Path(f"/proc/{template}").exists())
-            os.kill(kernel["pid"], signal.SIGKILL)
+            for kernel in kernels:
+                os.kill(kernel["pid"], signal.SIGKILL)
         here.remove()
 
     run(body())
@@ -294,6 +343,7 @@ def test_preload(environment: Environment, tmp_path: Path) -> None:
 
     async def body() -> None:
         async with agent(tmp_path) as here:
+            await here.forked(environment.python, preload=names)
             while (
                 "good"
                 not in (started := await here.start(environment.python, preload=names))["modules"]
@@ -322,8 +372,8 @@ def test_a_slow_module_keeps_nobody_waiting(environment: Environment, tmp_path: 
         async with agent(tmp_path) as here:
             executed = await here.start(environment.python, execute=True)
             for _ in range(3):
-                started = await here.start(environment.python, preload=["slow"])
-                assert (started["forked"], "slow" in started["modules"]) == (True, False)
+                started = await here.forked(environment.python, preload=["slow"])
+                assert "slow" not in started["modules"]
                 assert started["descriptors"] == executed["descriptors"]
             go.touch()
             while "slow" not in (await here.start(environment.python, preload=["slow"]))["modules"]:

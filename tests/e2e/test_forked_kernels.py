@@ -101,7 +101,10 @@ class Pair:
         return self._install(self._host.target, name=name, argv=argv, **options)
 
     def start(self, forked: bool, flags: list[str] | None = None, **options: Any) -> Session:
-        session = self._start(self.spec(forked, flags or [], **options))
+        name = self.spec(forked, flags or [], **options)
+        if forked:
+            self._start(name).close()  # the first of an environment is executed
+        session = self._start(name)
         assert (session.value("__import__('gc').get_freeze_count()") > 9999) is forked
         return session
 
@@ -146,7 +149,7 @@ def seen_by(session: Session) -> dict[str, Any]:
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONOPTIMIZE": "2",
                 "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONPATH": "/nowhere/{kernel_id}",
+                "PYTHONPATH": "/nowhere",
             },
         ),
     ],
@@ -156,10 +159,7 @@ def test_it_sees_itself_as_if_executed(pair: Pair, flags: list[str], env: dict[s
     forked = seen_by(pair.start(True, flags, env=env))
     executed = seen_by(pair.start(False, flags, env=env))
     for name in executed:
-        if "{kernel_id}" in str(env) and name in ("path", "environ"):
-            assert str(forked[name]).count("/nowhere/") == str(executed[name]).count("/nowhere/")
-        else:
-            assert forked[name] == executed[name], name
+        assert forked[name] == executed[name], name
 
 
 def test_siblings_share_nothing_that_is_to_be_random(pair: Pair) -> None:
@@ -213,8 +213,10 @@ def test_it_fails_to_start_as_if_executed(
 ) -> None:
     errors = []
     for forked in (True, False):
-        with pytest.raises(Exception, match=said) as caught:
-            start(pair.spec(forked, [], kernel=kernel))
+        name = pair.spec(forked, [], kernel=kernel)
+        for _ in range(2):  # the first of an environment is executed
+            with pytest.raises(Exception, match=said) as caught:
+                start(name)
         text = re.sub(r"/k/[0-9a-f]{10}", "/k/OWN", str(caught.value))
         errors.append(re.sub(r"0x[0-9a-f]+|\d\d:\d\d:\d\d|\d+\.\d+s|remote-\S+|pid \d+", "", text))
     assert errors[0] == errors[1]

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Awaitable, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from . import devices, environment, record
 from .adopted import AdoptedProcess
@@ -28,7 +28,7 @@ from .endpoints import (
 from .identity import boot_id, start_time
 from .lease import LEASE_SECONDS
 from .process import OUTPUT, Command, KernelProcess
-from .templates import flags_of, shared_part
+from .templates import flags_of, has_own_interpreter, shared_part
 from .warm import PREFIX, Recipe, WarmKernels
 from .wire import Message
 
@@ -99,14 +99,13 @@ class Kernel:
             argv = [environment.travelled(word, *there) for word in request["argv"]]
             argv = [environment.substitute(word, values) for word in argv]
             argv = environment.resolve_command(argv, request["python"], environ)
-            templated = {
+            templated = frozenset(
                 name
                 for name in request["env"].keys() - request["request_env"].keys()
                 if environment.has_template(environ[name])
-            }
-            shared = shared_part(environ, frozenset(templated))
+            )
             preload = tuple(request.get("preload") or ())
-            recipe = self._recipe(request, argv, shared, preload)
+            recipe = self._recipe(request, argv, environ, templated, preload)
             spare = await warm.take(recipe) if recipe is not None else None
             if spare is not None:
                 self.directory = spare.directory
@@ -130,7 +129,7 @@ class Kernel:
                 self.process = spare.process  # whatever happens, it is ours to end
                 await spare.assign(command, request["connection"]["key"])
             else:
-                self.process = await warm.templates.start(command, frozenset(templated), preload)
+                self.process = await warm.templates.start(command, templated, preload)
             if recipe is not None:
                 warm.want(recipe, request.get("warm") or 0)
             if self.given_up:  # meanwhile: it is ended by whoever called us
@@ -149,17 +148,23 @@ class Kernel:
             self._watch = asyncio.ensure_future(self._until_listening(on_listening))
 
     def _recipe(
-        self, request: Message, argv: List[str], shared: Dict[str, str], preload: Tuple[str, ...]
+        self,
+        request: Message,
+        argv: List[str],
+        environ: Dict[str, str],
+        private: FrozenSet[str],
+        preload: Tuple[str, ...],
     ) -> Optional[Recipe]:
         """What a warm kernel must be made of to become this one; None if none can."""
         connection = request["connection"]
         plain = connection["transport"] == "ipc" and "curve_publickey" not in connection
         named = any("{kernel_id}" in word for word in request["argv"])
         elsewise = request["reports_endpoints"] or flags_of(argv) is None
-        if self._started_before or not plain or named or elsewise:
+        if self._started_before or not plain or named or elsewise or has_own_interpreter(private):
             return None
+        shared = frozenset(shared_part(environ, private).items())
         scheme = connection.get("signature_scheme", "hmac-sha256")
-        return Recipe(tuple(argv), frozenset(shared.items()), preload, scheme)
+        return Recipe(tuple(argv), shared, preload, scheme)
 
     # -- through the end of its agent --------------------------------------------------------
 

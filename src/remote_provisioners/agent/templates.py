@@ -1,7 +1,8 @@
 """Kernels by fork: one template process for each interpreter and environment, made when needed.
 
-What cannot be forked is executed, as if there were no templates. Standard library only: this
-module travels to hosts.
+What cannot be forked is executed, as if there were no templates; so is the first kernel of an
+environment, which would wait longer for its template. Standard library only: this module travels
+to hosts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from .wire import Message, encode
 
 #: A template of an environment that is not used any more holds 45 MB of memory for nothing.
 MOST_TEMPLATES = 4
+#: After the first kernel of an environment its template is loaded: it is not to slow that start.
+LOAD_AFTER_SECONDS = 1.0
 LOAD_SECONDS = 15.0
 FORK_SECONDS = 10.0
 RETRY_SECONDS = 60.0
@@ -36,7 +39,7 @@ _MODULES = ("ipykernel_launcher", "ipykernel")
 _SCRIPT = "launch_ipykernel.py"
 #: Of one kernel, whatever the environment that it shares with others.
 _PRIVATE = re.compile("KERNEL_.*|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
-#: Read as a program starts, so a template must have it, were its value one kernel's own.
+#: Read as an interpreter starts.
 _EARLY = re.compile("PYTHON.*|LD_.*")
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH = struct.Struct(">I")
@@ -72,6 +75,8 @@ class Templates:
 
     def __init__(self) -> None:
         self._templates: Dict[Key, Template] = {}
+        #: Those that are to be loaded, when the next kernel asks at the latest.
+        self._coming: Dict[Key, asyncio.TimerHandle] = {}
         self._able: Optional[bool] = None
         #: The programs that are no Python kernels, of which the log says so once.
         self._executed: Set[str] = set()
@@ -101,7 +106,7 @@ class Templates:
         if flags is None and command.argv[0] not in self._executed:
             self._executed.add(command.argv[0])
             print("kernels of {} are executed: no ipykernel".format(command.argv[0]), flush=True)
-        if flags is None or not self._can_fork():
+        if flags is None or has_own_interpreter(private) or not self._can_fork():
             return None
         shared = shared_part(command.environ, private)
         cwd = "/"
@@ -110,16 +115,39 @@ class Templates:
                 return None  # its directory is not known yet
             cwd = command.cwd
         key = ((command.argv[0], *flags), frozenset(shared.items()), cwd, tuple(preload))
-        for _ in range(2):  # the second time with a new one
+        tries = 2 if waits else int(self._is_expected(key))  # the second one with a new template
+        for _ in range(tries):
             found = self._template(key, command.argv, shared)
             pid = await found.fork(command, flags, waits)
             if pid is not None:
                 return KernelProcess(pid, command.output)
             if not found.stale:
-                break
+                return None
+        self._expect(key, command.argv, shared)
         return None
 
+    def _is_expected(self, key: Key) -> bool:
+        """Whether a kernel has been started that this template would have been of use to."""
+        found = self._templates.get(key)
+        return key in self._coming or (found is not None and not found.over)
+
+    def _expect(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Have the template for the next kernel."""
+
+        def load() -> None:
+            try:
+                self._template(key, argv, environ)
+            except OSError as error:
+                print("no template: {}".format(error), flush=True)
+
+        loop = asyncio.get_running_loop()
+        self._coming[key] = loop.call_later(LOAD_AFTER_SECONDS, load)
+
     def _template(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> Template:
+        """The template, loaded from now on if there is none. Raises OSError."""
+        coming = self._coming.pop(key, None)
+        if coming is not None:
+            coming.cancel()
         found = self._templates.pop(key, None)
         if found is None or found.over:
             program, _, cwd, preload = key
@@ -144,6 +172,9 @@ class Templates:
 
     def close(self) -> None:
         """End them all."""
+        for coming in self._coming.values():
+            coming.cancel()
+        self._coming.clear()
         for each in self._templates.values():
             each.close()
         self._templates.clear()
@@ -154,8 +185,16 @@ def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str
     return {
         name: value
         for name, value in environ.items()
-        if (name not in private or _EARLY.fullmatch(name)) and not _PRIVATE.fullmatch(name)
+        if name not in private and not _PRIVATE.fullmatch(name)
     }
+
+
+def has_own_interpreter(private: FrozenSet[str]) -> bool:
+    """Whether the interpreter of a kernel starts in another way than that of any other kernel.
+
+    `private` are the variables of its environment that name this kernel.
+    """
+    return any(map(_EARLY.fullmatch, private))
 
 
 def _is_relative(path: str) -> bool:
