@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import array
 import builtins
+import contextlib
 import gc
 import importlib
+import importlib.machinery
 import json
 import os
 import random
@@ -21,7 +23,8 @@ import socket
 import struct
 import sys
 import threading
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+import types
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 #: What ipykernel imports until it answers. Of another version some may be missing.
 MODULES = (
@@ -56,6 +59,9 @@ _own: List[int] = []
 #: The environment as we were given it, whatever has become of it since.
 _given: Dict[str, str] = {}
 
+#: Modules that are made before they are imported: ipykernel and what it needs are about 500.
+_STOCK = 600
+
 Message = Dict[str, Any]
 
 
@@ -74,17 +80,17 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Ker
 
     Raises ImportError when the interpreter has no ipykernel.
     """
-    importlib.import_module(MODULES[0])
-    for name in MODULES[1:]:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue
+    with _modules_in_a_row():
+        importlib.import_module(MODULES[0])
+        for name in MODULES[1:]:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                continue
     threads = _threads()
     if threads > 1:
         raise ImportError("importing ipykernel started {} threads".format(threads - 1))
-    seen.modules()
-    gc.freeze()
+    _share(seen)
     send(connection, {"ready": True})
     waiting = list(preload)
     successor = 0
@@ -180,7 +186,6 @@ def _become(request: Message, descriptors: Sequence[int]) -> None:
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()
-    importlib.invalidate_caches()
 
 
 def _settle(request: Message) -> None:
@@ -338,8 +343,7 @@ def _succeed(name: str, seen: _Seen) -> int:
     if problem:
         print("preload: {} is left out: {}".format(name, problem), flush=True)
         os._exit(1)
-    seen.modules()
-    gc.freeze()
+    _share(seen)
     try:
         os.write(writer, b"+")
     except OSError:
@@ -370,6 +374,55 @@ def _unforkable() -> str:
 
 def _threads() -> int:
     return len(os.listdir("/proc/self/task"))
+
+
+# -- what is shared --------------------------------------------------------------------------
+
+# Whoever counts a reference to an object writes to the page that it is on, which is shared no
+# more: kernels that make lists of all modules, and we before each fork.
+
+
+@contextlib.contextmanager
+def _modules_in_a_row() -> Iterator[None]:
+    """Have modules that are imported in one place, not each among what it was imported with."""
+    loader: Any = importlib.machinery.SourceFileLoader
+    stock = [types.ModuleType("") for _ in range(_STOCK)]
+
+    def create_module(_: Any, spec: importlib.machinery.ModuleSpec) -> Optional[types.ModuleType]:
+        if not stock:
+            return None  # which is that the importer makes one
+        module = stock.pop()
+        module.__init__(spec.name)  # type: ignore[misc]
+        return module
+
+    loader.create_module = create_module
+    try:
+        yield
+    finally:
+        del loader.create_module  # the inherited one again
+
+
+def _share(seen: _Seen) -> None:
+    """Keep kernels, and us, from writing to what is shared by those to come."""
+    _gather()
+    seen.modules()
+    importlib.invalidate_caches()  # for all of them: the directories may have changed
+    if sys.version_info < (3, 13):
+        sys._clear_type_cache()  # a kernel would write to each name that leaves it
+    gc.freeze()
+
+
+def _gather() -> None:
+    """Put the names of modules in one place, and those of their files."""
+    for name, module in list(sys.modules.items()):
+        if type(module) is types.ModuleType and type(vars(module).get("__file__")) is str:
+            module.__file__ = _copy(vars(module)["__file__"])
+        del sys.modules[name]
+        sys.modules[_copy(name)] = module
+
+
+def _copy(text: str) -> str:
+    return text[:1] + text[1:]
 
 
 # -- the connection to the agent -------------------------------------------------------------
@@ -409,7 +462,7 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 def main(descriptor: int, preload: Sequence[str]) -> None:
     """Serve on the inherited socket; in a kernel, run it."""
     # What kernels share is not to be written to. Imports leave nearly no garbage (0.3 MB), and
-    # to look for it took a tenth of the time.
+    # to look for it took a tenth of the time and left gaps that kernels then wrote to.
     gc.disable()
     connection = socket.socket(fileno=descriptor)
     _given.update(_environment_given())
