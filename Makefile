@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench docs programs clean
 
 help:
 	@echo "make demo   run kernels on three throwaway SSH hosts of this machine"
@@ -16,8 +16,7 @@ help:
 demo: .venv/demo
 	@$(BIN)/jupyter-remote demo
 
-test: .venv/test
-	@sh tests/install-programs.sh
+test: programs .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -28,13 +27,15 @@ lint: .venv/test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/test
-	@sh tests/install-programs.sh
+bench: programs .venv/test
 	$(BIN)/python -m benchmarks --write
 	$(BIN)/python -m benchmarks.fleet --write
 
 docs: .venv/test
 	$(BIN)/python docs/generate.py
+
+programs:
+	@sh tests/install-programs.sh
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -50,6 +51,9 @@ docs: .venv/test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	# Its jar is all that is wanted; what its package asks for is older than Jupyter's own.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'toree==0.5.0'
+	# It is compiled here, by libkrb5-dev: quickly is good enough.
+	CFLAGS=-O0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kerberos]' \
+	  || echo "no gssapi (it needs libkrb5-dev and a C compiler): the tests with Kerberos will skip"
 	@touch $@ .venv/demo
 
 clean:

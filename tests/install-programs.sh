@@ -19,6 +19,11 @@ need R "r-base-core r-cran-irkernel"
 need java openjdk-17-jre-headless
 need mvn maven
 need faketime faketime
+need krb5kdc krb5-kdc
+need kadmin.local krb5-admin-server
+need kinit krb5-user
+need krb5-config libkrb5-dev
+need cc "gcc libc6-dev"
 # Ubuntu's package is a snap, for which a container has no daemon.
 grep -qi ubuntu /etc/os-release 2>/dev/null || need chromium chromium
 [ -n "$missing" ] || exit 0

@@ -256,6 +256,8 @@ async def kill(manager: ResourceManager, tag: str, env: Mapping[str, str]) -> No
 async def _kill_by_client(application_id: str, env: Mapping[str, str]) -> None:
     """As `yarn application -kill`, by the classes that every Spark has."""
     program = os.path.join(env.get("SPARK_HOME", ""), "bin", "spark-class")
+    if user := env.get("RP_PROXY_USER"):
+        env = {**env, "HADOOP_PROXY_USER": user}
     words = ["org.apache.hadoop.yarn.client.cli.ApplicationCLI", "application", "-kill"]
     with contextlib.suppress(OSError):
         quiet = asyncio.subprocess.DEVNULL

@@ -65,7 +65,7 @@ class HostKeyError(HostError):
 
 
 class AuthenticationError(HostError):
-    """The host accepts none of our keys."""
+    """The host accepts none of our keys or tickets, or cannot show who it is."""
 
 
 class ForwardingError(HostError):

@@ -6,6 +6,7 @@ https://hadoop.apache.org/docs/stable/hadoop-yarn/hadoop-yarn-site/ResourceManag
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
@@ -14,16 +15,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPResponse
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
-from .errors import ConfigurationError, UnreachableError
+from .errors import AuthenticationError, ConfigurationError, HostError, UnreachableError
+from .spnego import Negotiation, demanded
 
 _SECONDS = 3.0
 _FINAL = ("FINISHED", "FAILED", "KILLED")
 _PREFIX = "yarn.resourcemanager"
+_JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,32 @@ class Application:
 class ResourceManager:
     """One of a cluster, or the pair of them of which one is active. In the I/O thread."""
 
-    def __init__(self, endpoints: Sequence[str]) -> None:
-        """`endpoints`: http://host:8088, with or without /ws/v1/cluster."""
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        secure: bool = False,
+        user: str = "",
+    ) -> None:
+        """`endpoints`: http://host:8088, with or without /ws/v1/cluster. `environ` names the
+        cache of Kerberos tickets; `secure`: speak to nobody who does not show by Kerberos who it
+        is, else that is answered where it is asked for. `user`: whose applications they are, if
+        not this process's own user's.
+        """
         self.endpoints = [e.rstrip("/").removesuffix("/ws/v1/cluster") for e in endpoints]
+        self._environ = environ
+        self._secure = secure
+        self._user = user
+        #: By endpoint: what it gave us to be known by, in place of another ticket.
+        self._cookies: dict[str, str] = {}
 
     async def check(self) -> None:
-        """Raises UnreachableError when none answers."""
-        await self._ask("info")
+        """Raises UnreachableError when none answers that is active, AuthenticationError."""
+        await self._ask("metrics")  # a standby answers "info", too
 
     async def find(self, tag: str) -> Application | None:
-        """The application with this tag. Raises UnreachableError."""
+        """The application with this tag. Raises UnreachableError, AuthenticationError."""
         answer = await self._ask(f"apps?applicationTags={quote(tag)}")
         for app in (answer.get("apps") or {}).get("app", []):
             fields = ("state", "queue", "diagnostics", "amContainerLogs")
@@ -81,26 +100,24 @@ class ResourceManager:
     async def kill(self, application_id: str) -> None:
         """End it, in whatever state it is. Raises UnreachableError, also where that is refused."""
         user = quote(getpass.getuser())
-        path = f"apps/{application_id}/state?user.name={user}"
+        path = f"apps/{application_id}/state?user.name={user}"  # where that is believed
         await self._ask(path, method="PUT", body=json.dumps({"state": "KILLED"}))
 
     async def _ask(self, path: str, **how: Any) -> Any:
         errors = []
+        if self._user:
+            path += f"{'&' if '?' in path else '?'}doAs={quote(self._user, safe='')}"
+        kind: type[HostError] = UnreachableError
         client: AsyncHTTPClient = SimpleAsyncHTTPClient(force_instance=True)
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
         try:
             for endpoint in list(self.endpoints):
                 try:
-                    asked = client.fetch(
-                        f"{endpoint}/ws/v1/cluster/{path}",
-                        headers=headers,
-                        connect_timeout=_SECONDS,
-                        request_timeout=_SECONDS,
-                        follow_redirects=False,  # to the name of the active one: it is next
-                        **how,
-                    )
-                    answer = await _to_its_end(asked)
+                    answer = await self._fetch(client, endpoint, path, how)
                     found = json.loads(answer.body or b"{}")
+                except AuthenticationError as error:
+                    kind = AuthenticationError
+                    errors.append(f"{endpoint}: {error}")
+                    continue
                 except (OSError, HTTPError, ValueError) as error:
                     errors.append(f"{endpoint}: {_said(error)}")
                     continue
@@ -109,7 +126,53 @@ class ResourceManager:
                 return found
         finally:
             client.close()
-        raise UnreachableError(f"YARN's ResourceManager does not answer: {'; '.join(errors)}")
+        what = "does not answer" if kind is UnreachableError else "cannot be asked"
+        raise kind(f"YARN's ResourceManager {what}: {'; '.join(errors)}")
+
+    async def _fetch(
+        self, client: AsyncHTTPClient, endpoint: str, path: str, how: Mapping[str, Any]
+    ) -> HTTPResponse:
+        """Raises AuthenticationError, and what the client raises."""
+
+        async def fetch(headers: Mapping[str, str]) -> HTTPResponse:
+            asked = client.fetch(
+                f"{endpoint}/ws/v1/cluster/{path}",
+                headers={**_JSON, **headers},
+                connect_timeout=_SECONDS,
+                request_timeout=_SECONDS,
+                follow_redirects=False,  # to the name of the active one: it is next
+                **how,
+            )
+            return await _to_its_end(asked)
+
+        cookie = self._cookies.get(endpoint, "")
+        if cookie or not self._secure:
+            try:
+                return await fetch({"Cookie": cookie} if cookie else {})
+            except HTTPError as error:
+                if error.code != 401 or not demanded(_challenges(error.response)):
+                    raise
+        negotiation = Negotiation(urlsplit(endpoint).hostname or "", self._environ)
+        try:
+            answer = await fetch({"Authorization": await negotiation.authorization()})
+        except HTTPError as error:
+            known = await negotiation.finish(_challenges(error.response))
+            if known or error.code not in (401, 403):
+                raise
+            raise AuthenticationError(f"it refuses our Kerberos ticket: {_said(error)}") from None
+        if not await negotiation.finish(_challenges(answer)):
+            raise AuthenticationError(f"it does not show by Kerberos that it is {negotiation.peer}")
+        self._cookies[endpoint] = _cookie(answer)
+        return answer
+
+
+def _challenges(response: HTTPResponse | None) -> list[str]:
+    return response.headers.get_list("WWW-Authenticate") if response is not None else []
+
+
+def _cookie(response: HTTPResponse) -> str:
+    """What it wants to be told next time, as it stands."""
+    return "; ".join(text.partition(";")[0] for text in response.headers.get_list("Set-Cookie"))
 
 
 async def _to_its_end(asked: asyncio.Future[HTTPResponse]) -> HTTPResponse:
@@ -124,8 +187,12 @@ async def _to_its_end(asked: asyncio.Future[HTTPResponse]) -> HTTPResponse:
 def _said(error: Exception) -> str:
     """What the server said, if it said anything."""
     response = error.response if isinstance(error, HTTPError) else None
-    body = response.body[:300].decode("utf-8", "replace") if response is not None else ""
-    return f"{error}: {body}" if body else str(error)
+    body = response.body.decode("utf-8", "replace") if response is not None else ""
+    with contextlib.suppress(ValueError, AttributeError, KeyError):
+        told = json.loads(body)
+        body = str(told.get("RemoteException", told)["message"])
+    body = body.strip()[:300]
+    return f"{error}: {body}" if body and body not in str(error) else str(error)
 
 
 def endpoints_of(directory: str) -> list[str]:

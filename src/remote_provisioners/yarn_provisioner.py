@@ -46,6 +46,13 @@ class YarnProvisioner(DistributedProvisioner):
         is not the active one.""",
     ).tag(config=True)
 
+    yarn_endpoint_security_enabled = Flag(
+        False,
+        help="""Whether the ResourceManager has to show by Kerberos (SPNEGO) who it is; one that
+        does not is not spoken to. False: Kerberos is used where the ResourceManager asks for it.
+        Either way it needs `pip install remote-provisioners[kerberos]` and a ticket.""",
+    ).tag(config=True)
+
     response_address = Text(
         "",
         help="""Where launchers on the nodes reach this server: an address of this machine, or
@@ -152,7 +159,13 @@ class YarnProvisioner(DistributedProvisioner):
                 "where YARN is, is not known: set yarn_endpoint, or HADOOP_CONF_DIR in the env of "
                 "the kernelspec to the directory of yarn-site.xml on this machine"
             )
-        return ResourceManager(given or endpoints_of(directory))
+        endpoints = given or endpoints_of(directory)
+        return ResourceManager(
+            endpoints,
+            environ,
+            secure=self.yarn_endpoint_security_enabled,
+            user=environ.get("RP_PROXY_USER", ""),
+        )
 
     def _say(self, words: str) -> None:
         self._state = words

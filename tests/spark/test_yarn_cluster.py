@@ -83,7 +83,7 @@ def test_no_container_is_free(name: str, yarn: Yarn, conformance: Table) -> None
             await asyncio.sleep(0.1)
         provisioner = manager.provisioner
         env = provisioner._environment(provisioner._request)
-        await kill(Refusing([yarn.endpoint]), provisioner._tag, env)
+        await kill(Refusing([yarn.endpoint], env), provisioner._tag, env)
         with pytest.raises(KernelStartError, match="is killed: "):
             await starting
 

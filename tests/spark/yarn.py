@@ -83,6 +83,13 @@ class Yarn:
         return str(self.shared / "conf")
 
     def open(self) -> None:
+        self._configure()
+        self._start(self.hosts[0], "resourcemanager.ResourceManager")
+        for host in self.hosts:
+            self._start(host, "nodemanager.NodeManager")
+        eventually(lambda: self.metrics().get("activeNodes") == len(self.hosts), START_SECONDS)
+
+    def _configure(self) -> None:
         for name, values in self._configuration(self.hosts[0]).items():
             Path(self.configuration).mkdir(exist_ok=True)
             Path(self.configuration, f"{name}.xml").write_text(_xml(values))
@@ -91,19 +98,15 @@ class Yarn:
                 host.write(f"{CONF}/{name}.xml", _xml(values))
             host.write(f"{CONF}/log4j.properties", _LOG)
             host.write(f"{CONF}/signature", "of the tests")
-        self._start(self.hosts[0], "resourcemanager.ResourceManager")
-        for host in self.hosts:
-            self._start(host, "nodemanager.NodeManager")
-        eventually(lambda: self.metrics().get("activeNodes") == len(self.hosts), START_SECONDS)
 
     def metrics(self) -> dict[str, Any]:
         """What the cluster has; empty while it does not answer."""
-        return (fetch(f"{self.endpoint}/metrics") or {}).get("clusterMetrics", {})
+        return (self._fetch("metrics") or {}).get("clusterMetrics", {})
 
     def applications(self) -> dict[str, str]:
         """The state of each application that has not ended, by its name."""
         states = "NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING"
-        found = fetch(f"{self.endpoint}/apps?states={states}")
+        found = self._fetch(f"apps?states={states}")
         assert found is not None
         return {app["name"]: app["state"] for app in (found["apps"] or {}).get("app", [])}
 
@@ -115,6 +118,9 @@ class Yarn:
     def gone(self) -> None:
         """Wait until nothing of anybody is left."""
         eventually(lambda: not self.applications() and not self._containers(), 60)
+
+    def _fetch(self, path: str) -> Any:
+        return fetch(f"{self.endpoint}/{path}")
 
     def _containers(self) -> int:
         return int(self.metrics()["containersAllocated"])
