@@ -13,7 +13,13 @@ local({
         # When the kernel ends: nothing of it is left in the engine.
         reg.finalizer(globalenv(), function(e) SparkR::sparkR.session.stop(), onexit = TRUE)
     } else if (requireNamespace("reticulate", quietly = TRUE)) {
-        made <- function() reticulate::import_from_path("session_for_r", arguments[2])$session()
+        made <- function() {
+            driver <- reticulate::import_from_path("session_for_r", arguments[2])
+            reg.finalizer(globalenv(), function(e) driver$stop(), onexit = TRUE)
+            waiting <- driver$notices()
+            while (!is.null(words <- reticulate::iter_next(waiting))) message(words)
+            driver$session()
+        }
         provide("spark", made())
         provide("sc", get("spark", globalenv())$sparkContext)
         if (nzchar(Sys.getenv("RP_EAGER_SESSION"))) force(get("spark", globalenv()))
