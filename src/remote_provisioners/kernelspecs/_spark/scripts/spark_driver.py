@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 
+import engine
 import yarn_application
 
 #: A cancellation that comes later than this would be that of the next cell's job.
@@ -43,7 +44,7 @@ class Session:
         self.start()
         done, said, seconds = self._done, None, _NOTICE_SECONDS
         while not done.wait(seconds):
-            state = _ask_yarn(yarn_application.state) or "no answer from " + _master()
+            state = _ask_yarn(yarn_application.state) or "no answer from " + _engine()
             if state != said:
                 yield "waiting for the Spark session: " + state
             said, seconds = state, _ASK_SECONDS
@@ -71,7 +72,11 @@ class Session:
         try:
             from pyspark.sql import SparkSession
 
-            self._made = SparkSession.builder.getOrCreate()
+            made = SparkSession.builder.getOrCreate()
+            if made.sparkContext._jsc.sc().isStopped():  # Spark says so in its log only
+                made.stop()
+                raise ConnectionError("Spark has given up: no answer from " + _engine())
+            self._made = made
         except BaseException as error:
             self._error = error
         self._done.set()
@@ -100,6 +105,12 @@ def _master():
 
     jvm = SparkContext._jvm
     return (jvm and jvm.java.lang.System.getProperty("spark.master")) or "the JVM"
+
+
+def _engine():
+    master = _master()
+    places = "" if master.startswith("spark:") else ",".join(engine.addresses(master, os.environ))
+    return "{} ({})".format(master, places) if places else master
 
 
 def _ask_yarn(function):
