@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,12 +43,12 @@ class Table:
         self.cells: dict[tuple[str, str], str] = {}
 
     @contextmanager
-    def row(self, kernelspec: str, row: str) -> Iterator[None]:
-        """It works if the block passes."""
+    def row(self, kernelspecs: Sequence[str], row: str) -> Iterator[None]:
+        """It works, with each of them, if the block passes."""
         assert row in ROWS
-        self.cells[kernelspec, row] = ""
+        self.cells |= {(kernelspec, row): "" for kernelspec in kernelspecs}
         yield
-        self.cells[kernelspec, row] = YES
+        self.cells |= {(kernelspec, row): YES for kernelspec in kernelspecs}
 
     def note(self, kernelspec: str, row: str, text: str) -> None:
         """It does not work, or not wholly, for the reason that `text` gives."""

@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,24 +108,24 @@ def install_sample(
     return install
 
 
-StartTwo = Callable[[str], tuple[Session, Session]]
+StartTogether = Callable[..., list[Session]]
 
 
 @pytest.fixture
-def start_two() -> Iterator[StartTwo]:
-    """Start two kernels at the same time; they are shut down at the end."""
+def start_together() -> Iterator[StartTogether]:
+    """Start kernels of these kernelspecs at the same time; they are shut down at the end."""
     sessions: list[Session] = []
 
-    def started(name: str) -> tuple[Session, Session]:
+    def started(names: Sequence[str], **kwargs: Any) -> list[Session]:
         specs = KernelSpecManager()
-        managers = [KernelManager(kernel_name=name, kernel_spec_manager=specs) for _ in range(2)]
+        managers = [KernelManager(kernel_name=name, kernel_spec_manager=specs) for name in names]
 
         async def start() -> None:
-            await asyncio.gather(*(manager._async_start_kernel() for manager in managers))
+            await asyncio.gather(*(m._async_start_kernel(**kwargs) for m in managers))
 
         ensure_event_loop().run_until_complete(start())
         sessions.extend(Session(manager) for manager in managers)
-        return sessions[0], sessions[1]
+        return sessions[-len(managers) :]
 
     yield started
     for session in sessions:

@@ -73,7 +73,8 @@ class Session:
             from pyspark.sql import SparkSession
 
             made = SparkSession.builder.getOrCreate()
-            if made.sparkContext._jsc.sc().isStopped():  # Spark says so in its log only
+            # Spark says in its log only that no master has answered: the id is one of its own then.
+            if made.sparkContext.applicationId.startswith("spark-application-"):
                 made.stop()
                 raise ConnectionError("Spark has given up: no answer from " + _engine())
             self._made = made

@@ -29,6 +29,7 @@ local({
         provide("spark", get("sc", globalenv()))
         reg.finalizer(globalenv(), function(e) sparklyr::spark_disconnect_all(), onexit = TRUE)
     } else if (requireNamespace("reticulate", quietly = TRUE)) {
+        options(warning.length = 8170L)  # else errors of Spark end before they say why
         made <- function() {
             driver <- reticulate::import_from_path("session_for_r", arguments[2])
             reg.finalizer(globalenv(), function(e) driver$stop(), onexit = TRUE)
