@@ -31,7 +31,17 @@ _HEAD = """\
 <!-- Written by the tests: python -m pytest tests/spark --conformance-table. -->
 
 Real kernels on real hosts and real engines ([Spark](spark.md)): Spark standalone, and YARN in
-client and cluster mode. A cell that is empty was not tried.
+client and cluster mode. A cell with other words than yes says what does not work, or why there is
+nothing to try.
+
+- *engine down at start*: the start, or the first cell that uses Spark, names the address that does
+  not answer; the cell can be interrupted, the kernel shut down.
+- *engine lost while running*: master or ResourceManager is killed; jobs go on with the executors
+  they have. Another master takes the application back. Another ResourceManager (without recovery)
+  ends it: the next cell that uses Spark says so, in cluster mode the kernel has ended; it can be
+  restarted.
+- *no container free*: whoever waits is told *accepted by YARN, waiting for resources in queue ...*,
+  and nothing is left of who gives up.
 
 """
 

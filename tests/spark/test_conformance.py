@@ -108,6 +108,7 @@ def test_life(
             eventually(lambda: OVER in output(session, language.job, "\n"), 90)
         else:
             eventually(lambda: not session.manager.is_alive(), 90)
+            assert "of YARN" in session.provisioner.reason
     with row("restart"):
         session.manager.restart_kernel()
         session.client.kernel_info(reply=True, timeout=90)
