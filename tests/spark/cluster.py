@@ -19,6 +19,8 @@ MASTER_PORT, UI_PORT = 7077, 8080
 #: For any JVM, by JAVA_TOOL_OPTIONS: what lives for seconds is compiled once, and quickly.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 START_SECONDS = 90
+#: Else the next master knows no application, and Spark waits for the old one for ever.
+_RECOVERY = ("recoveryMode=FILESYSTEM", "recoveryDirectory=/tmp/spark-recovery")
 _STANDALONE, _YARN = "org.apache.spark.deploy", "org.apache.hadoop.yarn.server"
 #: What runs on the hosts of a cluster all the time.
 DAEMONS = {
@@ -89,6 +91,7 @@ class Standalone:
             "SPARK_DAEMON_MEMORY": "256m",
             "JAVA_TOOL_OPTIONS": SHORT_LIVED,
             "SPARK_WORKER_DIR": "/tmp/spark-work",
+            "SPARK_DAEMON_JAVA_OPTS": " ".join(f"-Dspark.deploy.{o}" for o in _RECOVERY),
             "PATH": os.environ["PATH"],
         }
 

@@ -37,9 +37,9 @@ nothing to try.
 - *engine down at start*: the start, or the first cell that uses Spark, names the address that does
   not answer; the cell can be interrupted, the kernel shut down.
 - *engine lost while running*: master or ResourceManager is killed; jobs go on with the executors
-  they have. Another master takes the application back. Another ResourceManager (without recovery)
-  ends it: the next cell that uses Spark says so, in cluster mode the kernel has ended; it can be
-  restarted.
+  they have. The next master (with `spark.deploy.recoveryMode`) takes the application back. The next
+  ResourceManager (without recovery) ends it: the next cell that uses Spark says so, in cluster mode
+  the kernel has ended; it can be restarted.
 - *no container free*: whoever waits is told *accepted by YARN, waiting for resources in queue ...*,
   and nothing is left of who gives up.
 
