@@ -39,7 +39,8 @@ def _take_interrupts():
     global _decide
     if _decide is not None:
         return
-    _decide = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+    before = signal.getsignal(signal.SIGINT)
+    _decide = before if callable(before) else signal.default_int_handler
     kept, libc = ctypes.create_string_buffer(_SIGACTION_BYTES), ctypes.CDLL(None)
     libc.sigaction(signal.SIGINT, None, kept)
     signal.signal(signal.SIGINT, _interrupt)
