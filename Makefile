@@ -30,6 +30,7 @@ lint: .venv/test
 bench: programs .venv/test
 	$(BIN)/python -m benchmarks --write
 	$(BIN)/python -m benchmarks.fleet --write
+	$(BIN)/python -m benchmarks.spark --write
 
 docs: .venv/test
 	$(BIN)/python docs/generate.py

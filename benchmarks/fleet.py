@@ -23,7 +23,7 @@ from jupyter_client.manager import AsyncKernelManager
 from remote_provisioners.io_thread import close_io_thread
 from tests.rig import Rig, open_rig
 
-from .machine import here
+from .machine import write_page
 
 ARGV = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
 BURST, WAVES_TOTAL = 30, 200
@@ -161,9 +161,7 @@ def main() -> None:
             close_io_thread()
     print(text)
     if arguments.write:
-        machine = "\n".join(f"- {what}: {said}" for what, said in here().items())
-        page = f"# Many starts, three hosts\n\n{text}\n\nMeasured with:\n\n{machine}\n"
-        Path(__file__).with_name("FLEET.md").write_text(page)
+        write_page("FLEET.md", "Many starts, three hosts", text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 from collections.abc import Iterable
+from pathlib import Path
 
 from .command import output
 from .environments import installed
@@ -34,6 +35,13 @@ def here() -> dict[str, str]:
         f"{platform.release()}, load {os.getloadavg()[0]:.1f}",
         "client": f"{platform.python_implementation()} {platform.python_version()}",
     }
+
+
+def write_page(name: str, title: str, text: str) -> None:
+    """What was measured, and with what, as a page of this directory."""
+    machine = "\n".join(f"- {what}: {said}" for what, said in here().items())
+    page = f"# {title}\n\n{text}\n\nMeasured with:\n\n{machine}\n"
+    Path(__file__).with_name(name).write_text(page)
 
 
 def _processor() -> str:

@@ -196,7 +196,10 @@ class YarnProvisioner(DistributedProvisioner):
     @property
     def reason(self) -> str:
         """What YARN says while the kernel waits for its container; why the kernel ended."""
-        return self._state or super().reason
+        said, kernel, container = super().reason, self._kernel, self._container
+        if container is not None and kernel is not None and kernel.life.state is State.LOST:
+            said = f"{said}; it was {container.application_id} of YARN"
+        return self._state or said
 
     async def kill(self, restart: bool = False) -> None:
         """SIGKILL by the launcher; where that cannot be reached, YARN ends the container."""

@@ -137,6 +137,29 @@ def test_spark_is_where_it_is_said_to_be(command: CommandLine) -> None:
     assert (scripts.parent / "bin/run.sh").stat().st_mode & 0o111 == 0o111
 
 
+def test_yarn_is_where_it_is_said_to_be(command: CommandLine) -> None:
+    done = command.run(
+        "install",
+        "spark_R_yarn_cluster",
+        "--user",
+        "--yarn-endpoint=http://a:1",
+        "--alt-yarn-endpoint=http://b:1",
+        "--response-address=10.0.0.1:7000",
+        "--impersonation=true",
+        "--yarn-queue=a b",
+    )
+    assert done.returncode == 0, done.stderr
+    content = command.kernel_json("spark_r_yarn_cluster")
+    assert content["metadata"]["kernel_provisioner"]["config"] == {
+        "launch_timeout": 120,
+        "yarn_endpoint": "http://a:1",
+        "alt_yarn_endpoint": "http://b:1",
+        "response_address": "10.0.0.1:7000",
+        "impersonation": True,
+    }
+    assert content["env"]["SPARK_OPTS"].endswith(" --queue 'a b'")
+
+
 def test_options_of_the_environment_stay_there(command: CommandLine) -> None:
     command.run("install", "--user", "--python=/x", RP_REMOTE_HOSTS="a,b")
     stanza = command.kernel_json("python_distributed")["metadata"]["kernel_provisioner"]
@@ -184,6 +207,9 @@ def test_one_that_hides_it_is_said(command: CommandLine, tmp_path: Path) -> None
         ("--sys-prefix", "choose one of --user, --sys-prefix and --prefix"),
         ("--prefix=x", "choose one of --user, --sys-prefix and --prefix"),
         ("--spark-home=/x", "python_distributed has nothing to do with Spark"),
+        ("--yarn-queue=x", "python_distributed has nothing to do with Spark"),
+        ("--yarn-endpoint=http://a:1", "kernels of python_distributed are not placed by YARN"),
+        ("--impersonation=maybe", "--impersonation: "),
         ("nosuch", "no sample 'nosuch' (known: python_distributed"),
     ],
 )

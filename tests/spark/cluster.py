@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ MASTER_PORT, UI_PORT = 7077, 8080
 #: For any JVM, by JAVA_TOOL_OPTIONS: what lives for seconds is compiled once, and quickly.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 START_SECONDS = 90
+#: Else the next master knows no application, and Spark waits for the old one for ever.
+_RECOVERY = ("recoveryMode=FILESYSTEM", "recoveryDirectory=/tmp/spark-recovery")
 _STANDALONE, _YARN = "org.apache.spark.deploy", "org.apache.hadoop.yarn.server"
 #: What runs on the hosts of a cluster all the time.
 DAEMONS = {
@@ -58,6 +61,12 @@ def spawn(host: Host, log: str, argv: Sequence[str], environ: Mapping[str, str])
     host.run(["bash", "-c", script, "bash", log, *variables, *argv])
 
 
+def kill(host: Host, daemon: str) -> None:
+    """End one of DAEMONS, which nobody is told."""
+    pids = [str(p.pid) for p in host.processes() if daemon in p.argv]
+    host.run(["kill", "-KILL", *pids])
+
+
 def fetch(url: str) -> Any:
     """JSON from an engine's own address; None where nobody answers."""
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
@@ -82,11 +91,12 @@ class Standalone:
             "SPARK_DAEMON_MEMORY": "256m",
             "JAVA_TOOL_OPTIONS": SHORT_LIVED,
             "SPARK_WORKER_DIR": "/tmp/spark-work",
+            "SPARK_DAEMON_JAVA_OPTS": " ".join(f"-Dspark.deploy.{o}" for o in _RECOVERY),
             "PATH": os.environ["PATH"],
         }
 
     def open(self) -> None:
-        self.start_master()
+        self._start_master()
         address = self.hosts[1].address
         options = ["--host", address, "--port", "7078", "--cores", "2", "--memory", "2g"]
         self._start(self.hosts[1], "worker.Worker", [*options, self.master])
@@ -96,17 +106,14 @@ class Standalone:
         """How many workers are at the master's disposal."""
         return int(self.state().get("aliveworkers", 0))
 
-    def start_master(self) -> None:
-        address = self.hosts[0].address
-        options = ["--host", address, "--port", str(MASTER_PORT), "--webui-port", str(UI_PORT)]
-        self._start(self.hosts[0], "master.Master", options)
-        eventually(self.state, START_SECONDS)
-
-    def stop_master(self) -> None:
-        host = self.hosts[0]
-        pids = [p.pid for p in host.processes() if f"{_STANDALONE}.master.Master" in p.argv]
-        host.run(["kill", "-KILL", *map(str, pids)])
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """Its master is killed, and back afterwards."""
+        kill(self.hosts[0], f"{_STANDALONE}.master.Master")
         eventually(lambda: not self.state())
+        yield
+        self._start_master()
+        eventually(self.workers, START_SECONDS)
 
     def state(self) -> dict[str, Any]:
         """What the master says of itself; empty while it does not run."""
@@ -119,6 +126,12 @@ class Standalone:
     def gone(self) -> None:
         """Wait until nothing of anybody is left."""
         eventually(lambda: not self.applications(), 30)
+
+    def _start_master(self) -> None:
+        address = self.hosts[0].address
+        options = ["--host", address, "--port", str(MASTER_PORT), "--webui-port", str(UI_PORT)]
+        self._start(self.hosts[0], "master.Master", options)
+        eventually(self.state, START_SECONDS)
 
     def _start(self, host: Host, daemon: str, options: Sequence[str]) -> None:
         program = [f"{spark_home()}/bin/spark-class", f"{_STANDALONE}.{daemon}"]

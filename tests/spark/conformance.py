@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,17 @@ _HEAD = """\
 <!-- Written by the tests: python -m pytest tests/spark --conformance-table. -->
 
 Real kernels on real hosts and real engines ([Spark](spark.md)): Spark standalone, and YARN in
-client and cluster mode. A cell that is empty was not tried.
+client and cluster mode. A cell with other words than yes says what does not work, or why there is
+nothing to try.
+
+- *engine down at start*: the start, or the first cell that uses Spark, names the address that does
+  not answer; the cell can be interrupted, the kernel shut down.
+- *engine lost while running*: master or ResourceManager is killed; jobs go on with the executors
+  they have. The next master (with `spark.deploy.recoveryMode`) takes the application back. The next
+  ResourceManager (without recovery) ends it: the next cell that uses Spark says so, in cluster mode
+  the kernel has ended; it can be restarted.
+- *no container free*: whoever waits is told *accepted by YARN, waiting for resources in queue ...*,
+  and nothing is left of who gives up.
 
 """
 
@@ -43,12 +53,12 @@ class Table:
         self.cells: dict[tuple[str, str], str] = {}
 
     @contextmanager
-    def row(self, kernelspec: str, row: str) -> Iterator[None]:
-        """It works if the block passes."""
+    def row(self, kernelspecs: Sequence[str], row: str) -> Iterator[None]:
+        """It works, with each of them, if the block passes."""
         assert row in ROWS
-        self.cells[kernelspec, row] = ""
+        self.cells |= {(kernelspec, row): "" for kernelspec in kernelspecs}
         yield
-        self.cells[kernelspec, row] = YES
+        self.cells |= {(kernelspec, row): YES for kernelspec in kernelspecs}
 
     def note(self, kernelspec: str, row: str, text: str) -> None:
         """It does not work, or not wholly, for the reason that `text` gives."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import functools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,16 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 
-from remote_provisioners.cli.spec.samples import SparkSite, samples, write_sample
+from remote_provisioners.cli.spec.samples import SparkSite
 from remote_provisioners.io_thread import close_io_thread
 
 from ..conftest import Session, be_client
 from ..rig import Host, Rig, open_rig
-from . import cluster
+from . import cluster, kernelspec
 from .conformance import PAGE, Table
 from .requirements import need
 from .yarn import CONF, Yarn
 from .yarn import unavailable as yarn_unavailable
-
-#: Enough for what tests do. A driver's and an executor's heap cannot be smaller.
-SMALL = (
-    "--driver-memory 512m --executor-memory 512m --total-executor-cores 1 "
-    f"--conf spark.ui.enabled=false --conf 'spark.executor.extraJavaOptions={cluster.SHORT_LIVED}'"
-)
 
 
 @pytest.fixture(scope="session")
@@ -85,47 +79,27 @@ def install_sample(
     """Install a sample kernelspec for Spark; returns its name."""
     data = tmp_path / "jupyter"
     monkeypatch.setenv("JUPYTER_PATH", str(data))
-
-    def install(
-        sample: str,
-        site: SparkSite,
-        env: dict[str, str] | None = None,
-        options: str = "",
-        **changes: Any,
-    ) -> str:
-        directory = data / "kernels" / sample.lower()
-        config = {"remote_hosts": [driver_host.target], "python": sys.executable}
-        write_sample(samples()[sample], directory, "", {**config, "launch_timeout": 90.0}, site)
-        file = directory / "kernel.json"
-        content = json.loads(file.read_text())
-        content["env"]["SPARK_OPTS"] += f" {SMALL} {options}"
-        java = {"JAVA_HOME": cluster.java_home(), "JAVA_TOOL_OPTIONS": cluster.SHORT_LIVED}
-        content["env"] |= {**java, **(env or {})}
-        content |= changes
-        file.write_text(json.dumps(content))
-        return sample.lower()
-
-    return install
+    return functools.partial(kernelspec.write, data, driver_host)
 
 
-StartTwo = Callable[[str], tuple[Session, Session]]
+StartTogether = Callable[..., list[Session]]
 
 
 @pytest.fixture
-def start_two() -> Iterator[StartTwo]:
-    """Start two kernels at the same time; they are shut down at the end."""
+def start_together() -> Iterator[StartTogether]:
+    """Start kernels of these kernelspecs at the same time; they are shut down at the end."""
     sessions: list[Session] = []
 
-    def started(name: str) -> tuple[Session, Session]:
+    def started(names: Sequence[str], **kwargs: Any) -> list[Session]:
         specs = KernelSpecManager()
-        managers = [KernelManager(kernel_name=name, kernel_spec_manager=specs) for _ in range(2)]
+        managers = [KernelManager(kernel_name=name, kernel_spec_manager=specs) for name in names]
 
         async def start() -> None:
-            await asyncio.gather(*(manager._async_start_kernel() for manager in managers))
+            await asyncio.gather(*(m._async_start_kernel(**kwargs) for m in managers))
 
         ensure_event_loop().run_until_complete(start())
         sessions.extend(Session(manager) for manager in managers)
-        return sessions[0], sessions[1]
+        return sessions[-len(managers) :]
 
     yield started
     for session in sessions:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from remote_provisioners.cli.spec.samples import samples
+
 #: Made on the node where a job runs, and on the host where a cell sleeps.
 JOB_RUNS, ASLEEP = "job-runs", "cell-sleeps"
 
@@ -21,9 +23,7 @@ class Language:
     sleep: str
     #: What the reply to an interrupted cell has.
     interrupted: str
-    slow: str = ""
-    #: Why there is no slow job.
-    no_slow: str = ""
+    slow: str
 
 
 _PYTHON = Language(
@@ -55,7 +55,15 @@ _R = Language(
     # An interrupt that meets IRkernel when it has just begun a cell may be lost.
     sleep="Sys.sleep(0.5); invisible(file.create('/tmp/cell-sleeps')); Sys.sleep(60)",
     interrupted="abort",
-    no_slow="R's work is stopped, the job goes on",
+    slow="""
+slow <- reticulate::py_run_string('
+def slow(number):
+    open("/tmp/job-runs", "w").close()
+    import time
+    time.sleep(60)
+')$slow
+sc$parallelize(list(0L), 1L)$foreach(slow)
+""",
 )
 
 _SCALA = Language(
@@ -76,3 +84,11 @@ sc.parallelize(1 to 600, 1).foreach { n =>
 )
 
 LANGUAGES = {"python": _PYTHON, "R": _R, "scala": _SCALA}
+#: They start without an engine, and say what they wait for when it is used; Toree does not.
+LAZY = ("python", "R")
+
+
+def samples_of(engine: str) -> dict[str, str]:
+    """The languages that there is a sample for, and its name."""
+    named = {language: f"spark_{language}_{engine}" for language in LANGUAGES}
+    return {language: name for language, name in named.items() if name in samples()}

@@ -13,9 +13,12 @@ from ..conftest import Session, eventually
 from ..rig import Host
 from .client import kernel_id, output, reply_of
 from .conformance import Table
-from .conftest import InstallSample, StartTwo
-from .languages import ASLEEP, JOB_RUNS, LANGUAGES
+from .conftest import InstallSample, StartTogether
+from .languages import ASLEEP, JOB_RUNS, LANGUAGES, LAZY
 from .requirements import require
+
+#: In what Spark says when its session is over.
+OVER = "SparkContext"
 
 CASES = [
     pytest.param(language, engine, marks=getattr(pytest.mark, marker), id=f"{language}-{engine}")
@@ -47,7 +50,7 @@ def test_life(
     engine_name: str,
     request: pytest.FixtureRequest,
     install_sample: InstallSample,
-    start_two: StartTwo,
+    start_together: StartTogether,
     spark_rig: Any,
     conformance: Table,
 ) -> None:
@@ -59,33 +62,30 @@ def test_life(
     installed = install_sample(spec, site, options=engine.options)
 
     def row(title: str) -> Any:
-        return conformance.row(spec, title)
+        return conformance.row([spec], title)
 
     def works(session: Session) -> None:
         assert language.result in output(session, language.job, language.result)
 
     with row("start"):
-        session, second = start_two(installed)
+        session, second = start_together([installed] * 2)
     with row("stdout"):
         assert "a line\n" in output(session, language.line, "a line")
     with row("error"):
         assert "boom" in output(session, language.error, "boom")
+    with row("interrupt of a cell"):
+        assert language.interrupted in interrupted(session, language.sleep, hosts, ASLEEP)
+        if name in LAZY and engine_name != "yarn_cluster":  # it has made no session
+            assert kernel_id(session) not in engine.applications()
     with row("Spark job"):
         works(session)
         assert kernel_id(session) in engine.applications()
     with row("completion"):
         reply = session.client.complete(language.begun, reply=True, timeout=60)
         assert language.completed in str(reply["content"]["matches"])
-    with row("interrupt of a cell"):
-        assert language.interrupted in interrupted(session, language.sleep, hosts, ASLEEP)
-        works(session)
-    if language.slow:
-        with row("interrupt of a Spark job"):
-            said = interrupted(session, language.slow, hosts, JOB_RUNS)
-            assert language.interrupted in said
-            works(session)
-    else:
-        conformance.note(spec, "interrupt of a Spark job", language.no_slow)
+    with row("interrupt of a Spark job"):
+        assert language.interrupted in interrupted(session, language.slow, hosts, JOB_RUNS)
+        works(session)  # what there is of cores is free again
     with row("two kernels side by side"):
         works(second)
         assert {*engine.applications()} == {kernel_id(session), kernel_id(second)}
@@ -99,6 +99,16 @@ def test_life(
         if engine_name == "yarn_cluster":  # its container is the manager's to give back
             second.manager.shutdown_kernel(now=True)
         eventually(lambda: [*engine.applications()] == [kernel_id(session)], 60)
+    with row("engine lost while running"):
+        with engine.lost():
+            works(session)  # its executor is there
+        if engine_name == "standalone":
+            works(session)
+        elif engine_name == "yarn_client":  # which does not know the application any more
+            eventually(lambda: OVER in output(session, language.job, "\n"), 90)
+        else:
+            eventually(lambda: not session.manager.is_alive(), 90)
+            assert "of YARN" in session.provisioner.reason
     with row("restart"):
         session.manager.restart_kernel()
         session.client.kernel_info(reply=True, timeout=90)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import pytest
 from remote_provisioners.cli.spec.samples import SparkSite
 
 from ..conftest import Start, eventually
-from ..rig import Host
-from .client import kernel_id, reply_of, told
+from .client import kernel_id, reply_of
 from .cluster import Standalone
-from .conformance import Table
 from .conftest import InstallSample
 
 pytestmark = pytest.mark.spark
@@ -66,43 +63,6 @@ def test_a_session_of_the_cells_own(python: str, start: Start, standalone: Stand
     session.run(f"from pyspark.sql import SparkSession\nspark = {own}")
     assert standalone.applications() == ["mine"]
     assert session.value("sc.appName") == "mine"  # what is ours leads to it
-
-
-def test_no_master_there(
-    install_sample: InstallSample,
-    standalone_site: SparkSite,
-    start: Start,
-    driver_host: Host,
-    conformance: Table,
-) -> None:
-    """The kernel starts; who waits for Spark is told so, can give up, and can end it."""
-    site = replace(standalone_site, spark_master=f"spark://{driver_host.address}:7999")
-    with conformance.row(NAME, "engine down at start"):
-        session = start(install_sample(NAME, site))
-        request = session.client.execute("spark.range(5).count()", stop_on_error=False)
-        told(session, f"waiting for the Spark session: no answer from {site.spark_master}")
-        session.manager.interrupt_kernel()
-        assert reply_of(session, request)["ename"] == "KeyboardInterrupt"
-        assert session.value("6 * 7") == 42
-        session.manager.shutdown_kernel()
-        assert not session.manager.is_alive()
-
-
-def test_the_master_is_lost(
-    python: str, start: Start, standalone: Standalone, conformance: Table
-) -> None:
-    with conformance.row(NAME, "engine lost while running"):
-        session = start(python)
-        assert session.value(COUNT) == 328350
-        standalone.stop_master()
-        try:
-            assert session.value(COUNT) == 328350  # its executor is there
-            session.manager.shutdown_kernel()
-            assert not session.manager.is_alive()
-        finally:
-            standalone.start_master()
-        eventually(standalone.workers, 60)
-        standalone.gone()
 
 
 def test_none(install_sample: InstallSample, standalone_site: SparkSite, start: Start) -> None:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +28,8 @@ from remote_provisioners.yarn import ResourceManager
 from ..conftest import Start, eventually
 from .conformance import Table
 from .conftest import InstallSample
+from .languages import samples_of
+from .requirements import require
 from .yarn import Yarn
 
 pytestmark = pytest.mark.yarn
@@ -57,10 +58,21 @@ def started(name: str, env: dict[str, str]) -> tuple[AsyncKernelManager, asyncio
     return manager, asyncio.ensure_future(manager.start_kernel(env=env))
 
 
-def test_no_container_is_free(name: str, yarn: Yarn, conformance: Table) -> None:
+def test_no_container_is_free(
+    name: str,
+    install_sample: InstallSample,
+    yarn_cluster_site: SparkSite,
+    yarn: Yarn,
+    conformance: Table,
+) -> None:
     """It is said so, for a bounded time; who gives it up before is rid of it within 3 s."""
+    names = {NAME: name}
+    for language in set(samples_of("yarn_cluster")) - {"python"}:
+        require(language)
+        sample = samples_of("yarn_cluster")[language]
+        names[sample] = install_sample(sample, yarn_cluster_site, options=yarn.options)
 
-    async def given_up() -> None:
+    async def given_up(name: str) -> None:
         manager, starting = started(name, {"KERNEL_QUEUE": "small"})
         while "ACCEPTED" not in yarn.applications().values():
             assert not starting.done(), await starting
@@ -93,28 +105,11 @@ def test_no_container_is_free(name: str, yarn: Yarn, conformance: Table) -> None
         with pytest.raises(LaunchTimeoutError, match=WAITS):
             await starting
 
-    with conformance.row(NAME, "no container free"):
-        asyncio.run(given_up())
-        asyncio.run(killed_by_hadoop())
-        asyncio.run(too_late())
-
-
-def test_no_resource_manager_there(
-    install_sample: InstallSample,
-    yarn_cluster_site: SparkSite,
-    yarn: Yarn,
-    tmp_path: Path,
-    start: Start,
-    conformance: Table,
-) -> None:
-    site = "<name>yarn.resourcemanager.webapp.address</name><value>127.0.0.1:1</value>"
-    text = f"<configuration><property>{site}</property></configuration>"
-    (tmp_path / "yarn-site.xml").write_text(text)
-    nowhere = replace(yarn_cluster_site, hadoop_conf_dir=str(tmp_path))
-    with conformance.row(NAME, "engine down at start"):
-        name = install_sample(NAME, nowhere)
-        with pytest.raises(UnreachableError, match=r"http://127.0.0.1:1: .*refused"):
-            start(name)
+    for sample, installed in names.items():
+        with conformance.row([sample], "no container free"):
+            asyncio.run(given_up(installed))
+    asyncio.run(killed_by_hadoop())
+    asyncio.run(too_late())
 
 
 def test_of_two_resource_managers_one_answers(

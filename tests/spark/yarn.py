@@ -11,20 +11,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 from ..conftest import eventually
 from ..rig import Host
-from .cluster import SHORT_LIVED, START_SECONDS, fetch, java_home, spark_home, spawn
+from .cluster import SHORT_LIVED, START_SECONDS, fetch, java_home, kill, spark_home, spawn
 
 POM = Path(__file__).parent / "hadoop" / "pom.xml"
 CONF = "/tmp/hadoop-conf"
 UI_PORT = 8088
 _SECURITY = "org.apache.hadoop.security"
-_MANAGERS = "org.apache.hadoop.yarn.server"
+_MANAGERS, _MANAGER = "org.apache.hadoop.yarn.server", "resourcemanager.ResourceManager"
 #: Java 17 closes what Hadoop's web pages are made with.
 _JAVA = ["-Xmx256m", *SHORT_LIVED.split(), "--add-opens=java.base/java.lang=ALL-UNNAMED"]
 _LOG = """\
@@ -84,10 +85,10 @@ class Yarn:
 
     def open(self) -> None:
         self._configure()
-        self._start(self.hosts[0], "resourcemanager.ResourceManager")
+        self._start(self.hosts[0], _MANAGER)
         for host in self.hosts:
             self._start(host, "nodemanager.NodeManager")
-        eventually(lambda: self.metrics().get("activeNodes") == len(self.hosts), START_SECONDS)
+        eventually(self._is_whole, START_SECONDS)
 
     def _configure(self) -> None:
         for name, values in self._configuration(self.hosts[0]).items():
@@ -98,6 +99,15 @@ class Yarn:
                 host.write(f"{CONF}/{name}.xml", _xml(values))
             host.write(f"{CONF}/log4j.properties", _LOG)
             host.write(f"{CONF}/signature", "of the tests")
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """Its ResourceManager is killed; the one that is back knows no application."""
+        kill(self.hosts[0], f"{_MANAGERS}.{_MANAGER}")
+        eventually(lambda: not self.metrics())
+        yield
+        self._start(self.hosts[0], _MANAGER)
+        eventually(self._is_whole, START_SECONDS)
 
     def metrics(self) -> dict[str, Any]:
         """What the cluster has; empty while it does not answer."""
@@ -125,6 +135,9 @@ class Yarn:
     def _containers(self) -> int:
         return int(self.metrics()["containersAllocated"])
 
+    def _is_whole(self) -> bool:
+        return bool(self.metrics().get("activeNodes") == len(self.hosts))
+
     def _start(self, host: Host, daemon: str) -> None:
         environ = {"JAVA_HOME": java_home(), "PATH": os.environ["PATH"], "HADOOP_CONF_DIR": CONF}
         words = [f"{java_home()}/bin/java", *_JAVA, "-cp", self._classpath]
@@ -144,6 +157,7 @@ class Yarn:
             "yarn-site": {
                 "yarn.resourcemanager.hostname": manager,
                 "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
+                "yarn.resourcemanager.connect.retry-interval.ms": 1000,
                 "yarn.nodemanager.hostname": host.address,
                 "yarn.nodemanager.resource.memory-mb": 2048,
                 "yarn.nodemanager.resource.cpu-vcores": 4,

@@ -14,11 +14,23 @@ from traitlets.config import Config
 
 from ...config import RemoteProvisionerConfigMixin, option_names
 from ...errors import ConfigurationError
+from ...yarn_provisioner import YarnProvisioner
 from ..command import Command, CommandError, Text
 from .installed import read_spec
-from .samples import DEFAULT_SAMPLE, SparkSite, samples, spark_language, write_sample
+from .samples import (
+    DEFAULT_SAMPLE,
+    SparkSite,
+    provisioner_of,
+    samples,
+    spark_language,
+    write_sample,
+)
 
-_OPTIONS = RemoteProvisionerConfigMixin.__name__
+#: The options of provisioners, by the class that declares them.
+_OPTIONS: dict[type[RemoteProvisionerConfigMixin], list[str]] = {
+    RemoteProvisionerConfigMixin: option_names(),
+    YarnProvisioner: sorted(YarnProvisioner.class_own_traits(config=True)),
+}
 
 
 class SpecInstallApp(Command):
@@ -49,8 +61,13 @@ class SpecInstallApp(Command):
     # drivers of Spark on the hosts, its work on YARN
     jupyter remote spec install spark_python_yarn_client --remote-hosts=edge1,edge2 \\
         --spark-home=/opt/spark --hadoop-conf-dir=/etc/hadoop/conf --python=/opt/conda/bin/python
+
+    # drivers on the nodes of YARN, as the users who ask for them
+    jupyter remote spec install spark_python_yarn_cluster --spark-home=/opt/spark \\
+        --yarn-endpoint=http://rm1:8088 --alt-yarn-endpoint=http://rm2:8088 \\
+        --yarn-queue=notebooks --impersonation=true
     """
-    classes = [RemoteProvisionerConfigMixin]  # noqa: RUF012
+    classes = list(_OPTIONS)  # noqa: RUF012
     aliases = Command.aliases | {
         "name": "SpecInstallApp.kernel_name",
         "display-name": "SpecInstallApp.display_name",
@@ -58,7 +75,12 @@ class SpecInstallApp(Command):
         "spark-home": "SpecInstallApp.spark_home",
         "spark-master": "SpecInstallApp.spark_master",
         "hadoop-conf-dir": "SpecInstallApp.hadoop_conf_dir",
-        **{name.replace("_", "-"): f"{_OPTIONS}.{name}" for name in option_names()},
+        "yarn-queue": "SpecInstallApp.yarn_queue",
+        **{
+            name.replace("_", "-"): f"{declared.__name__}.{name}"
+            for declared, names in _OPTIONS.items()
+            for name in names
+        },
     }
     flags = Command.flags | {
         "user": ({"SpecInstallApp": {"user": True}}, "Install for this user only."),
@@ -82,6 +104,10 @@ class SpecInstallApp(Command):
     hadoop_conf_dir = Text(
         help="Samples for Spark on YARN: the directory of yarn-site.xml on the hosts."
     ).tag(config=True)
+    yarn_queue = Text(
+        help="Samples for Spark on YARN: the queue of kernels whose start request names none by "
+        "KERNEL_QUEUE; default: YARN's."
+    ).tag(config=True)
     user = Bool(False).tag(config=True)
     sys_prefix = Bool(False).tag(config=True)
     replace = Bool(False).tag(config=True)
@@ -93,7 +119,7 @@ class SpecInstallApp(Command):
             raise CommandError(f"no sample {sample!r} (known: {', '.join(known)})")
         if self.user + self.sys_prefix + bool(self.prefix) > 1:
             raise CommandError("choose one of --user, --sys-prefix and --prefix")
-        options = self._given_options()
+        options = self._given_options(known[sample])
         site = self._spark_site(known[sample], str(options.get("python", "")))
         manager, name = KernelSpecManager(parent=self), (self.kernel_name or sample).lower()
         destination = self._destination(manager, name)
@@ -115,33 +141,39 @@ class SpecInstallApp(Command):
             )
         return 0
 
-    def _given_options(self) -> dict[str, Any]:
+    def _given_options(self, sample: Path) -> dict[str, Any]:
         """The provisioner's options on this command line, checked. Raises ConfigurationError."""
-        given = self.cli_config.get(_OPTIONS, Config())
-        if unknown := sorted(set(given) - set(option_names())):
-            raise CommandError(
-                f"unknown option {unknown[0]!r} (known: {', '.join(option_names())})"
-            )
+        # Those that a class inherits may stand in either's section: traitlets moves them.
+        given = {n: v for of in _OPTIONS for n, v in self.cli_config.get(of.__name__, {}).items()}
+        by_yarn = provisioner_of(sample) == "yarn-provisioner"
         options: dict[str, Any] = {}
-        for name in given:
+        for name, text in given.items():
+            declared = next((of for of, names in _OPTIONS.items() if name in names), None)
+            flag = f"--{name.replace('_', '-')}"
+            if declared is None:
+                known = ", ".join(name for names in _OPTIONS.values() for name in names)
+                raise CommandError(f"unknown option {name!r} (known: {known})")
+            if declared is YarnProvisioner and not by_yarn:
+                raise CommandError(f"{flag}: kernels of {sample.name} are not placed by YARN")
             try:
-                provisioner = RemoteProvisionerConfigMixin(
-                    config=Config({_OPTIONS: {name: given[name]}})
-                )
-                value = getattr(provisioner, name)
-            except (TraitError, ValueError) as error:
-                raise ConfigurationError(f"--{name.replace('_', '-')}: {error}") from None
+                value = getattr(declared(config=Config({declared.__name__: {name: text}})), name)
+            except (TraitError, ValueError, ConfigurationError) as error:
+                raise ConfigurationError(f"{flag}: {error}") from None
             options[name] = sorted(value) if isinstance(value, set) else value
-        RemoteProvisionerConfigMixin(**options).check_options()
+        (YarnProvisioner if by_yarn else RemoteProvisionerConfigMixin)(**options).check_options()
         return options
 
     def _spark_site(self, sample: Path, python: str) -> SparkSite:
         """What was said of Spark, for a sample that has to do with it. Raises CommandError."""
-        given = SparkSite(self.spark_home, self.spark_master, self.hadoop_conf_dir)
+        given = SparkSite(
+            self.spark_home, self.spark_master, self.hadoop_conf_dir, yarn_queue=self.yarn_queue
+        )
         if not spark_language(sample) and given != SparkSite():
             raise CommandError(f"{sample.name} has nothing to do with Spark")
-        if self.hadoop_conf_dir and "yarn" not in sample.name:
-            raise CommandError(f"--hadoop-conf-dir: {sample.name} has nothing to do with YARN")
+        of_yarn = (("--hadoop-conf-dir", self.hadoop_conf_dir), ("--yarn-queue", self.yarn_queue))
+        for flag, value in of_yarn:
+            if value and "yarn" not in sample.name:
+                raise CommandError(f"{flag}: {sample.name} has nothing to do with YARN")
         return replace(given, python=python)
 
     def _where(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class SparkSite:
     spark_master: str = ""
     hadoop_conf_dir: str = ""
     python: str = ""
+    yarn_queue: str = ""
 
     def applied(self, env: Mapping[str, str]) -> dict[str, str]:
         """The env of a sample's kernel.json with this in it."""
@@ -36,6 +37,8 @@ class SparkSite:
         if self.spark_master:
             _, _, rest = env["SPARK_OPTS"].removeprefix("--master ").partition(" ")
             changed["SPARK_OPTS"] = f"--master {shlex.quote(self.spark_master)} {rest}"
+        if self.yarn_queue:
+            changed["SPARK_OPTS"] += f" --queue {shlex.quote(self.yarn_queue)}"
         return changed
 
 
@@ -51,6 +54,12 @@ def spark_language(sample: Path) -> str:
 def samples() -> dict[str, Path]:
     """Every sample by its name."""
     return {file.parent.name: file.parent for file in sorted(_DIRECTORY.glob("*/kernel.json"))}
+
+
+def provisioner_of(sample: Path) -> str:
+    """The name of the provisioner that starts a sample's kernels."""
+    content = json.loads((sample / "kernel.json").read_text("utf-8"))
+    return str(content["metadata"]["kernel_provisioner"]["provisioner_name"])
 
 
 def parts(sample: Path) -> list[Path]:

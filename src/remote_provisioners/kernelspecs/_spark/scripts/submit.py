@@ -35,29 +35,27 @@ def command(application, arguments, environ):
 
     Raises SubmitError for what is missing on this host.
     """
-    program = _spark_submit(environ)
-    options = [*split("SPARK_OPTS", environ), *split("KERNEL_EXTRA_SPARK_OPTS", environ)]
+    program, words = _spark_submit(environ), options(environ)
     _check_java(environ)
-    yarn = master(options) == "yarn"
-    if yarn:
+    if master(words) == "yarn":
         _check_hadoop(environ)
-    cluster = [*_yarn_tags(environ), *_yarn_environment(environ)] if yarn else []
-    return [
-        program,
-        *cluster,
-        *options,
-        *(_yarn_request(environ) if yarn else []),
-        *application,
-        *split("LAUNCH_OPTS", environ),
-        *arguments,
-    ]
+    return [program, *words, *application, *split("LAUNCH_OPTS", environ), *arguments]
 
 
-def master(options):
+def options(environ):
+    """Those of spark-submit. Raises SubmitError."""
+    given = [*split("SPARK_OPTS", environ), *split("KERNEL_EXTRA_SPARK_OPTS", environ)]
+    if master(given) != "yarn":
+        return given
+    cluster = [*_yarn_tags(environ), *_yarn_environment(environ)]
+    return [*cluster, *given, *_yarn_request(environ)]
+
+
+def master(words):
     """The master that these options of spark-submit name, "" if they name none."""
     found = ""
-    for number, word in enumerate(options):
-        following = options[number + 1] if number + 1 < len(options) else ""
+    for number, word in enumerate(words):
+        following = words[number + 1] if number + 1 < len(words) else ""
         if word == "--master":
             found = following
         elif word.startswith("--master="):

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import engine
 import submit
 
 CHANNELS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
@@ -21,11 +22,12 @@ _LISTEN = "0A"
 _POLL_SECONDS = 0.02
 
 
-def run(application, environ, interrupt=None):
+def run(application, environ, interrupt=None, says_when_it_waits=True):
     """Run spark-submit on `application`, a function from the connection file to its words.
 
     The process group gets SIGINT for an interrupt. Spark ignores it; `interrupt` is the signal
-    that its JVM gets instead, if any.
+    that its JVM gets instead, if any. A kernel that would not say that nobody answers it is not
+    started without its engine.
     """
     arguments, others = _arguments()
     # The whole group gets these. We end when the kernel does.
@@ -49,6 +51,8 @@ def run(application, environ, interrupt=None):
         json.dump(connection, file)
     try:
         argv = submit.command(application(path), others, environ)
+        if not says_when_it_waits:
+            _check_engine(submit.master(argv), environ)
     except submit.SubmitError as error:
         sys.exit(str(error))
     kernel = subprocess.Popen(argv, env=submit.environment(environ))
@@ -63,6 +67,13 @@ def run(application, environ, interrupt=None):
     code = kernel.wait()
     os.unlink(path)
     sys.exit(code if code >= 0 else 128 - code)
+
+
+def _check_engine(master, environ):
+    reason = engine.silent(master, environ)
+    if reason:
+        name = "YARN's ResourceManager" if master == "yarn" else "the Spark master"
+        raise submit.SubmitError("{} does not answer: {}".format(name, reason))
 
 
 def _arguments():

@@ -3,6 +3,8 @@
 local({
     arguments <- commandArgs(trailingOnly = TRUE)
     sparkr <- file.path(Sys.getenv("SPARK_HOME"), "R", "lib")
+    # In a container of YARN, whose driver has to have its session at once, and in Python.
+    eager <- nzchar(Sys.getenv("RP_EAGER_SESSION"))
     provide <- function(name, value) {
         eval(substitute(delayedAssign(name, value, assign.env = globalenv())))
     }
@@ -12,15 +14,36 @@ local({
         provide("sc", SparkR:::callJMethod(get("spark", globalenv()), "sparkContext"))
         # When the kernel ends: nothing of it is left in the engine.
         reg.finalizer(globalenv(), function(e) SparkR::sparkR.session.stop(), onexit = TRUE)
+    } else if (!eager && requireNamespace("sparklyr", quietly = TRUE)) {
+        # Its connection has a spark-submit of its own: the options of ours, as it wants them.
+        words <- strsplit(Sys.getenv("RP_SPARK_OPTIONS"), "\n", fixed = TRUE)[[1]]
+        at <- which(startsWith(words, "--") & !words %in% c("--master", "--deploy-mode"))
+        options <- split(words[at + 1], sub("^--", "sparklyr.shell.", words[at]))
+        connect <- function() sparklyr::spark_connect(
+            master = words[match("--master", words) + 1],
+            spark_home = Sys.getenv("SPARK_HOME"),
+            app_name = Sys.getenv("KERNEL_ID"),
+            config = utils::modifyList(sparklyr::spark_config(), options)
+        )
+        provide("sc", connect())
+        provide("spark", get("sc", globalenv()))
+        reg.finalizer(globalenv(), function(e) sparklyr::spark_disconnect_all(), onexit = TRUE)
     } else if (requireNamespace("reticulate", quietly = TRUE)) {
-        made <- function() reticulate::import_from_path("session_for_r", arguments[2])$session()
+        options(warning.length = 8170L)  # else errors of Spark end before they say why
+        made <- function() {
+            driver <- reticulate::import_from_path("session_for_r", arguments[2])
+            reg.finalizer(globalenv(), function(e) driver$stop(), onexit = TRUE)
+            waiting <- driver$notices()
+            while (!is.null(words <- reticulate::iter_next(waiting))) message(words)
+            driver$session()
+        }
         provide("spark", made())
         provide("sc", get("spark", globalenv())$sparkContext)
-        if (nzchar(Sys.getenv("RP_EAGER_SESSION"))) force(get("spark", globalenv()))
+        if (eager) force(get("spark", globalenv()))
     } else {
         missing <- paste0(
-            "no SparkR in ", sparkr, ", where Apache Spark's own distribution has it, and no ",
-            "reticulate, which leads to Spark's Python API (on Debian: r-cran-reticulate)"
+            "no SparkR in ", sparkr, ", where Apache Spark's own distribution has it, no sparklyr ",
+            "and no reticulate, which leads to Spark's Python API (on Debian: r-cran-reticulate)"
         )
         provide("spark", stop(missing, call. = FALSE))
         provide("sc", stop(missing, call. = FALSE))

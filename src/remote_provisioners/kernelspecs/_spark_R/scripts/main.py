@@ -2,12 +2,15 @@
 
 import os
 
+import submit
 import supervise
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def application(connection_file):
+    # For sparklyr, which has a spark-submit of its own.
+    os.environ["RP_SPARK_OPTIONS"] = "\n".join(submit.options(os.environ))
     # spark-submit takes R scripts only where SparkR is: elsewhere R starts from Python.
     sparkr = os.path.isdir(os.path.join(os.environ.get("SPARK_HOME", ""), "R", "lib", "SparkR"))
     return [os.path.join(HERE, "kernel.R" if sparkr else "start_r.py"), connection_file]

@@ -34,4 +34,4 @@ environ = dict(os.environ)
 # It asks Java for the resources of its jar in a way that is closed since Java 16.
 opened = "--add-opens=java.base/java.util.jar=ALL-UNNAMED"
 environ["JDK_JAVA_OPTIONS"] = (environ.get("JDK_JAVA_OPTIONS", "") + " " + opened).strip()
-supervise.run(application, environ, interrupt=signal.SIGUSR2)
+supervise.run(application, environ, interrupt=signal.SIGUSR2, says_when_it_waits=False)

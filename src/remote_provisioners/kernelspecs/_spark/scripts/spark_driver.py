@@ -1,0 +1,144 @@
+"""The Spark session of a driver in Python: made behind who waits for it, interrupted, given up.
+
+Runs in the driver that spark-submit has started: master, name and everything else of the session
+come from its options. Whoever has made the session, interrupts are for its jobs.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+import engine
+import yarn_application
+
+#: A cancellation that comes later than this would be that of the next cell's job.
+_CANCEL_SECONDS = 10.0
+#: Of waiting for the session, before something is said, and how often then.
+_NOTICE_SECONDS = 10.0
+_ASK_SECONDS = 3.0
+_YARN_SECONDS = 3.0
+
+
+class Session:
+    """The Spark session of this kernel, made in a thread of its own.
+
+    Who waits for it can be interrupted; it goes on being made and is there for the next who asks.
+    """
+
+    def __init__(self):
+        #: Set when it is made or cannot be; None while nobody has asked for it. (A thread whose
+        #: join was interrupted would count as ended, in Pythons before 3.13.)
+        self._done = None
+        self._made = None
+        self._error = None
+
+    def start(self):
+        """Begin to make it, unless that was done before."""
+        if self._done is None:
+            self._done = threading.Event()
+            threading.Thread(target=self._make, name="spark-session", daemon=True).start()
+
+    def notices(self):
+        """Begin to make it; yield what there is to say of the waiting until it is over."""
+        self.start()
+        done, said, seconds = self._done, None, _NOTICE_SECONDS
+        while not done.wait(seconds):
+            state = _ask_yarn(yarn_application.state) or "no answer from " + _engine()
+            if state != said:
+                yield "waiting for the Spark session: " + state
+            said, seconds = state, _ASK_SECONDS
+
+    def get(self):
+        """The session, once it is there. Raises what Spark raises."""
+        self.start()
+        self._done.wait()
+        if self._error is not None:
+            error, self._error, self._done = self._error, None, None  # the next may try again
+            raise error
+        return self._made
+
+    def stop(self):
+        """Leave nothing in the engine."""
+        context = active_context()
+        if self._done is not None and not self._done.is_set():
+            _ask_yarn(yarn_application.kill)
+            # It hangs in the JVM, which nothing but its end gets out of there.
+            os.kill(os.getppid(), signal.SIGTERM)
+        elif context is not None:
+            context.stop()
+
+    def _make(self):
+        try:
+            from pyspark.sql import SparkSession
+
+            made = SparkSession.builder.getOrCreate()
+            # Spark says in its log only that no master has answered: the id is one of its own then.
+            if made.sparkContext.applicationId.startswith("spark-application-"):
+                made.stop()
+                raise ConnectionError("Spark has given up: no answer from " + _engine())
+            self._made = made
+        except BaseException as error:
+            self._error = error
+        self._done.set()
+
+
+def cancel_jobs():
+    """Cancel what Spark is doing for us: of a handler of SIGINT, which then raises."""
+    context = active_context()
+    if context is not None:
+        _leave_connection(context)
+        # In a thread, which has a connection to the JVM of its own.
+        cancel = threading.Thread(target=_cancel, args=(context,), daemon=True)
+        cancel.start()
+        cancel.join(_CANCEL_SECONDS)
+
+
+def active_context():
+    """The SparkContext of this process, whoever made it, once it is whole."""
+    made_by = getattr(sys.modules.get("pyspark"), "SparkContext", None)
+    context = getattr(made_by, "_active_spark_context", None)
+    return context if getattr(context, "_jsc", None) is not None else None
+
+
+def _master():
+    from pyspark import SparkContext
+
+    jvm = SparkContext._jvm
+    return (jvm and jvm.java.lang.System.getProperty("spark.master")) or "the JVM"
+
+
+def _engine():
+    master = _master()
+    places = "" if master.startswith("spark:") else ",".join(engine.addresses(master, os.environ))
+    return "{} ({})".format(master, places) if places else master
+
+
+def _ask_yarn(function):
+    """What a function of yarn_application says; None where that cannot be, or takes too long."""
+    from pyspark import SparkContext
+
+    if _master() != "yarn":
+        return None
+    kernel_id = os.environ.get("KERNEL_ID", "")
+    return yarn_application.within(_YARN_SECONDS, function, SparkContext._jvm, kernel_id)
+
+
+def _cancel(context):
+    try:
+        context.cancelAllJobs()
+    except Exception as error:
+        print("cannot cancel Spark's jobs: {}".format(error), file=sys.stderr)
+
+
+def _leave_connection(context):
+    """Let the interrupted call's answer not be taken for the answer to the next call.
+
+    Py4J keeps one connection a thread, found again as long as anybody holds it, such as the
+    traceback of this interrupt. One that waits for an answer is not in its queue.
+    """
+    client = context._gateway._gateway_client
+    get = getattr(client, "get_thread_connection", None)
+    connection = get() if get is not None else None
+    if connection is not None and connection not in client.deque:
+        client.thread_connection.connection = None
