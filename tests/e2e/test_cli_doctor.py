@@ -219,16 +219,19 @@ def test_hosts_that_say_nothing_are_awaited_at_once(doctor: Doctor) -> None:
         socket.create_server(("127.0.0.1", 0)) as two,
     ):
         together: list[bool] = []
+        taken: list[socket.socket] = []
 
         def take() -> None:
-            with one.accept()[0] as first, two.accept()[0]:
-                together.append(not select.select([first], [], [], 0)[0])  # nor is it closed
+            taken.extend((one.accept()[0], two.accept()[0]))
+            together.append(not select.select(taken[:1], [], [], 0)[0])  # it is not closed yet
 
         thread = threading.Thread(target=take)
         thread.start()
         names = [f"127.0.0.1:{server.getsockname()[1]}" for server in (one, two)]
         hosts = doctor.examine(*names, "--timeout=4")
         thread.join()
+    for connection in taken:
+        connection.close()
     assert [host["checks"][-1]["seen"] for host in hosts] == [
         "no answer within 4 s (--timeout)"
     ] * 2
