@@ -178,8 +178,12 @@ def test_a_slow_login_works(
     first = own_rig.hosts[0]
     slow_login(first, 3.5)
     began = time.monotonic()
-    assert start(install_spec(first.target)).value("1") == 1
+    session = start(install_spec(first.target))
+    assert session.value("1") == 1
     assert time.monotonic() - began > 7
+    first.stop_sshd(sessions=True)
+    first.start_sshd()
+    assert session.value("2") == 2  # it is back as well
     made = connect_at_once(through_the_first(own_rig))
     assert [type(each).__name__ for each in made] == ["SSHTransport"] * 2, made
 
