@@ -356,7 +356,11 @@ class Host:
                 if last_try:
                     raise self._not_let_through(error) from None
             except HostError as error:
+                channel.close()
                 raise error.at(self.name) from None
+            except asyncio.CancelledError:
+                channel.close()  # this machine's transport would not do it
+                raise
         raise AssertionError("unreachable")
 
     def _not_let_through(self, error: Exception) -> HostError:
