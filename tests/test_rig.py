@@ -153,17 +153,17 @@ def test_keys_are_refused(any_rig: Rig) -> None:
 
 def test_relay_delays_both_ways(any_rig: Rig) -> None:
     host = any_rig.hosts[0]
-    with any_rig.relay(host, 0.15) as relay:
+    with any_rig.relay(host, 1.0) as relay:
         started = time.monotonic()
         with socket.create_connection((relay.address, relay.port), timeout=5) as connection:
             assert connection.recv(4) == b"SSH-"
-            assert 0.15 <= time.monotonic() - started < 0.7
-            while select.select([connection], [], [], 0.1)[0]:
+            assert 1 <= time.monotonic() - started < 1.9
+            while select.select([connection], [], [], 1.5)[0]:
                 connection.recv(100)
             started = time.monotonic()
             connection.sendall(b"SSH-2.0-test\r\n")  # answered by the list of algorithms
             assert connection.recv(4)
-            assert 0.3 <= time.monotonic() - started < 1.0
+            assert 2 <= time.monotonic() - started < 2.9
     with any_rig.relay(host, 0.01) as relay:
         assert ssh(any_rig, relay, "echo", "through") == "through\n"
 

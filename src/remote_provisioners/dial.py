@@ -51,8 +51,12 @@ class Dialer:
     def close(self) -> None:
         """Give up what is under way, drop what nobody has waited for."""
         for task in self._attempts:
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled() and task.exception() is None:
-                task.result().abort()
+            task.cancel()
+            # Cancelled just as it succeeds it may do so all the same.
+            task.add_done_callback(_drop)
         self._attempts.clear()
+
+
+def _drop(task: asyncio.Task[Transport]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().abort()

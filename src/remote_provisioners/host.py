@@ -298,9 +298,10 @@ class Host:
     async def close(self) -> None:
         """Tell the agent that this server goes, close the connection."""
         self._closed = True
-        if self._connecting is not None and self._starting_agent:
+        connecting = self._connecting
+        if connecting is not None and (self._starting_agent or connecting.done()):
             # An agent that is being started would wait for us in vain: meet it, and part.
-            await asyncio.wait([self._connecting], timeout=_PART_SECONDS)
+            await asyncio.wait([connecting], timeout=_PART_SECONDS)
         for task in (self._watcher, self._connecting, self._retrier):
             if task is not None:
                 task.cancel()
@@ -355,7 +356,11 @@ class Host:
                 if last_try:
                     raise self._not_let_through(error) from None
             except HostError as error:
+                channel.close()
                 raise error.at(self.name) from None
+            except asyncio.CancelledError:
+                channel.close()  # this machine's transport would not do it
+                raise
         raise AssertionError("unreachable")
 
     def _not_let_through(self, error: Exception) -> HostError:

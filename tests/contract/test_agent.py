@@ -267,13 +267,13 @@ def test_forgotten_while_it_starts_and_while_it_waits(two_cores: None) -> None:
 def test_forgotten_while_its_hook_runs(two_cores: None) -> None:
     async def body() -> None:
         async with servers("a") as (server,):
-            hooked = [server.begin(f"k{number}", SLEEPS, hook="sleep 1") for number in (1, 2)]
+            hooked = [server.begin(f"k{number}", SLEEPS, hook="sleep 3") for number in (1, 2)]
             third = server.begin("k3", SLEEPS)
             await server.until(lambda: server.kernels("queued"))
             began = time.monotonic()
             await server.request("forget", kernel_id="k1")
             assert (await third)["pid"]
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 2
             with pytest.raises(Refused, match="cancelled"):
                 await hooked[0]
             assert (await hooked[1])["pid"]

@@ -32,6 +32,8 @@ async def kill(server: Server) -> None:
     """`kill -9` of the agent, as this server sees it."""
     os.kill(server.hello["pid"], signal.SIGKILL)
     await server.closed
+    # Its listener may last a moment longer, and be taken for that of an agent that lives.
+    eventually(lambda: not running(server.hello["pid"]))
 
 
 def kernels(server: Server) -> dict[str, Message]:

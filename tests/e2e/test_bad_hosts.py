@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import shutil
+import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from remote_provisioners.address import parse_address
 from remote_provisioners.errors import (
     AgentError,
     AuthenticationError,
@@ -19,13 +25,15 @@ from remote_provisioners.errors import (
     UnknownHostError,
     UnreachableError,
 )
+from remote_provisioners.io_thread import io_thread
+from remote_provisioners.transport import Transport, connect
 
 from ..conftest import InstallSpec, Start, be_client
-from ..rig import Rig
+from ..rig import Host, Rig
 
 
 def refused(
-    start: Start, name: str, error: type[RemoteProvisionerError], seconds: float = 3
+    start: Start, name: str, error: type[RemoteProvisionerError], seconds: float = 4.5
 ) -> str:
     began = time.monotonic()
     with pytest.raises(error) as raised:
@@ -49,8 +57,147 @@ def test_silent_host(
 ) -> None:
     be_client(own_rig, monkeypatch)
     own_rig.hosts[0].drop()
-    text = refused(start, install_spec(own_rig.hosts[0].target), UnreachableError, 7)
+    text = refused(start, install_spec(own_rig.hosts[0].target), UnreachableError, 9)
     assert "no answer within 5 s" in text
+
+
+class Says:
+    """Listens on a port of this machine: says something to who connects, and then no more."""
+
+    def __init__(self, greeting: bytes) -> None:
+        self._greeting = greeting
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._taken: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve)
+        self.target = f"127.0.0.1:{self._server.getsockname()[1]}"
+
+    def __enter__(self) -> Says:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for each in (self._server, *self._taken):
+            each.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._taken.append(self._server.accept()[0])
+                self._taken[-1].sendall(self._greeting)
+
+
+def slow_login(host: Host, seconds: float) -> None:
+    """Have sshd ask a program for keys, which takes its time; it does so twice a login."""
+    keys = host.home / ".ssh/authorized_keys"
+    host.run(["mkdir", "-p", "/run/slow"])
+    host.run(["tee", "/run/slow/keys"], stdin=f"#!/bin/sh\nsleep {seconds}\ncat {keys}\n")
+    host.run(["chmod", "755", "/run/slow/keys"])
+    host.sshd_option(
+        AuthorizedKeysFile="none",
+        AuthorizedKeysCommand="/run/slow/keys",
+        AuthorizedKeysCommandUser="root",
+    )
+
+
+@pytest.mark.parametrize("greeting", [b"", b"220 mail.invalid ESMTP\r\n"])
+def test_no_ssh_server(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start, greeting: bytes
+) -> None:
+    with Says(greeting) as bad:
+        text = refused(start, install_spec(bad.target), UnreachableError, 9)
+    assert text.startswith(f"host {bad.target}: no answer within 5 s: connections are accepted")
+
+
+def test_keys_are_not_exchanged(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    """A host that has said who it is gets more time than one that is silent."""
+    began = time.monotonic()
+    with Says(b"SSH-2.0-OpenSSH_9.9\r\n") as bad:
+        text = refused(start, install_spec(bad.target), UnreachableError, 26)
+    assert time.monotonic() - began > 14
+    assert text.startswith(f"host {bad.target}: connected, but keys were not exchanged within 15 s")
+
+
+def test_login_does_not_end(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    monkeypatch.setattr("remote_provisioners.transport.ssh.LOGIN_SECONDS", 2.0)
+    host = own_rig.hosts[0]
+    slow_login(host, 60)
+    text = refused(start, install_spec(host.target), UnreachableError, 12)
+    assert text.startswith(f"host {host.target}: connected, but the login was not over within 2 s")
+    host.run(["pkill", "-x", "sleep"])  # or it is waited for to the end
+
+
+def through_the_first(rig: Rig) -> list[str]:
+    """Names for the second host as reached through the first one, in two ways."""
+    config = rig.home / ".ssh/config"
+    first, second = rig.hosts[:2]
+    there = f" HostName {second.address}\n User {second.user}\n"
+    ssh = f"{shutil.which('ssh')} -F {config}"
+    config.write_text(
+        f"Host jumped\n{there} ProxyJump {first.target}\n"
+        f"Host commanded\n{there} ProxyCommand {ssh} -W %h:%p {first.target}\n"
+        f"{config.read_text()}"
+    )
+    return ["jumped", "commanded"]
+
+
+def proxies() -> list[str]:
+    """The ProxyCommands of this process that run, or are to be reaped."""
+    pids = " ".join(file.read_text() for file in Path("/proc/self/task").glob("*/children"))
+    found = [path for pid in pids.split() if (path := Path(f"/proc/{pid}/comm")).exists()]
+    return [path.parent.name for path in found if path.read_text() == "ssh\n"]
+
+
+def connect_at_once(names: list[str]) -> list[Transport | BaseException]:
+    async def body() -> list[Transport | BaseException]:
+        made = await asyncio.gather(
+            *(connect(parse_address(name)) for name in names), return_exceptions=True
+        )
+        for each in made:
+            if isinstance(each, Transport):
+                assert (await each.run(["echo", "there"], b"")).stdout == b"there\n"
+                await each.close()
+        while proxies():
+            await asyncio.sleep(0.01)
+        return made
+
+    return io_thread().call_blocking(body(), 60)
+
+
+def test_a_slow_login_works(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    """Longer than a silent host is waited for: the host's, and that of the host before it."""
+    be_client(own_rig, monkeypatch)
+    first = own_rig.hosts[0]
+    slow_login(first, 3.5)
+    began = time.monotonic()
+    session = start(install_spec(first.target))
+    assert session.value("1") == 1
+    assert time.monotonic() - began > 7
+    first.stop_sshd(sessions=True)
+    first.start_sshd()
+    assert session.value("2") == 2  # it is back as well
+    made = connect_at_once(through_the_first(own_rig))
+    assert [type(each).__name__ for each in made] == ["SSHTransport"] * 2, made
+
+
+def test_silent_behind_another_host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_client(own_rig, monkeypatch)
+    monkeypatch.setattr("remote_provisioners.transport.ssh._PROXY_SECONDS", 6.0)
+    names = through_the_first(own_rig)
+    own_rig.hosts[1].drop()
+    began = time.monotonic()
+    jumped, commanded = map(str, connect_at_once(names))
+    assert time.monotonic() - began < 12
+    assert jumped == "host jumped: no answer within 5 s: down, or a firewall drops packets"
+    assert commanded == "host commanded: no answer within 6 s through its ProxyCommand"
 
 
 def test_host_key_unknown(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:

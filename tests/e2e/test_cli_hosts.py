@@ -92,7 +92,7 @@ def test_hosts_that_fail_do_not_hold_up_the_others(
     silent.heal()
     assert done.stderr == ""
     assert done.returncode == 1
-    assert took < 10  # 5 of them for who drops packets; machines that test are busy
+    assert took < 15  # 5 of them for who drops packets; machines that test are busy
     header, *lines = done.stdout.splitlines()
     assert header.startswith("HOST")
     rows = {cells(line)[0]: cells(line) for line in lines}
@@ -130,7 +130,7 @@ def test_a_host_that_accepts_and_is_silent(rig: Rig, home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
         silent, works = seen(f"127.0.0.1:{server.getsockname()[1]}", rig.hosts[0].target)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 15  # it would be 21
     assert (silent["state"], works["state"]) == ("down", "up")
     assert silent["error"].startswith("no answer within")
 

@@ -184,7 +184,7 @@ def test_attach(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
 
 def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
     host = rig.hosts[0]
-    install_spec([host.target], lease=3)
+    install_spec([host.target], lease=6)
     stubborn = (
         "import os, signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = subprocess.Popen(['sleep', '300'])"
@@ -194,12 +194,12 @@ def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start
     eventually(lambda: not kernels()[polite]["running"], 30)
     found = kernels()[polite]
     assert (found["state"], found["exit_code"]) == ("ended, exit code -15", -15)
-    assert found["ended_by"] == "its lease of 3 s ran out"
-    assert "its lease of 3 s ran out" in remote("kernels").stdout
+    assert found["ended_by"] == "its lease of 6 s ran out"
+    assert "its lease of 6 s ran out" in remote("kernels").stdout
     other = left_kernel(stubborn)
     eventually(lambda: not kernels().get(other, {"running": True})["running"], 40)
     assert kernels()[other]["exit_code"] == -9
     assert not [p for p in host.processes() if p.argv[:1] == ["sleep"]]
     logs = host.run(["sh", "-c", "cat /tmp/remote-provisioners-*/*/agent.log"])
     for kernel in (polite, other):
-        assert re.search(rf"kernel {kernel} \(pid \d+, owner \w+\): its lease of 3 s ran", logs)
+        assert re.search(rf"kernel {kernel} \(pid \d+, owner \w+\): its lease of 6 s ran", logs)

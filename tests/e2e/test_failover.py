@@ -72,7 +72,7 @@ def test_a_silent_host_is_waited_for_once(
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=f"host {a}: "):
         start(name, env={"KERNEL_REMOTE_HOST": a})
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3  # it would be 5
     hosts[0].heal()
     hosts[0].link_up()
     eventually(lambda: start(name).host == a, 40)

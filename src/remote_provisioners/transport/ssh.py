@@ -31,8 +31,12 @@ from ..errors import (
 )
 from .base import Completed, Endpoint, Transport
 
+#: Until an SSH server has answered at all: a host that is silent for longer is gone.
 CONNECT_SECONDS = 5.0
+#: For the key exchange and the login after that: a host may be busy, a directory of users slow.
 LOGIN_SECONDS = 15.0
+#: A ProxyCommand may connect and log in somewhere itself before the host can answer.
+_PROXY_SECONDS = CONNECT_SECONDS + LOGIN_SECONDS
 _ACKNOWLEDGE_SECONDS = 0.002
 #: A host that is silent for three of these is gone.
 KEEPALIVE_SECONDS = 5.0
@@ -140,8 +144,24 @@ class _Client(asyncssh.SSHClient):
 
     why_closed = "closed"
     is_new = True
+    _made: asyncssh.SSHClientConnection | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Something takes connections there; behind a ProxyCommand: the command has started."""
+        return self._made is not None
+
+    @property
+    def answered(self) -> bool:
+        """It has introduced itself as an SSH server."""
+        return self._made is not None and bool(self._made.get_extra_info("server_version"))
+
+    @property
+    def keys_exchanged(self) -> bool:
+        return self._made is not None and bool(self._made.get_extra_info("send_cipher"))
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._made = conn
         found = conn.get_extra_info("socket")  # there is none behind a ProxyCommand
         if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
             self._acknowledge(found, time.monotonic() + LOGIN_SECONDS)
@@ -212,8 +232,11 @@ async def _open(
         options["tunnel"] = opened[-1]
     if not read.config.get("Ciphers"):
         options["encryption_algs"] = _CIPHERS
+    proxied = bool(read.proxy_command) and not through
     try:
-        connection, _ = await asyncssh.create_connection(_Client, address.host, **options)
+        connection = await _log_in(address.host, options, proxied)
+    except _Late as error:
+        raise UnreachableError(str(error), host=name) from None
     except asyncssh.HostKeyNotVerifiable as error:
         raise HostKeyError(_host_key_advice(read, known_hosts, error), host=name) from None
     except asyncssh.PermissionDenied as error:
@@ -228,15 +251,66 @@ async def _open(
         raise UnreachableError(
             f"port {read.port or 22} refuses connections: is sshd running there?", host=name
         ) from None
-    except (TimeoutError, asyncio.TimeoutError):
-        raise UnreachableError(
-            f"no answer within {CONNECT_SECONDS:.0f} s: down, or a firewall drops packets",
-            host=name,
-        ) from None
     except (OSError, asyncssh.Error, ValueError) as error:
         # ValueError: what asyncssh raises for a key that it cannot read.
         raise UnreachableError(f"cannot connect: {_said(error)}", host=name) from None
     opened.append(connection)
+
+
+class _Late(Exception):
+    """A limit is over; the text says which, and what may be the reason."""
+
+
+async def _log_in(
+    host: str, options: dict[str, Any], proxied: bool
+) -> asyncssh.SSHClientConnection:
+    """Connect, with a limit for each phase: asyncssh has one for all. Raises _Late.
+
+    What has arrived by the end of a limit counts, however late this loop comes to read it. The
+    second limit begins where the first one ends: asyncssh does not tell when a server answers.
+    """
+    client = _Client()
+    seconds = _PROXY_SECONDS if proxied else CONNECT_SECONDS
+    making = asyncio.ensure_future(asyncssh.create_connection(lambda: client, host, **options))
+    try:
+        await asyncio.wait([making], timeout=seconds)
+        if not making.done() and client.answered:
+            await asyncio.wait([making], timeout=LOGIN_SECONDS)
+        if not making.done():
+            raise _Late(_what_is_late(client, proxied))
+        return making.result()[0]
+    except BaseException:
+        making.cancel()
+        making.add_done_callback(_drop)
+        raise
+
+
+def _drop(making: asyncio.Task[tuple[asyncssh.SSHClientConnection, asyncssh.SSHClient]]) -> None:
+    """Nobody waits for that connection any more."""
+    if not making.cancelled() and making.exception() is None:
+        making.result()[0].abort()
+
+
+def _what_is_late(client: _Client, proxied: bool) -> str:
+    if client.keys_exchanged:
+        return (
+            f"connected, but the login was not over within {LOGIN_SECONDS:.0f} s: the host is "
+            "overloaded, or what it asks about users (PAM, LDAP, AuthorizedKeysCommand) hangs"
+        )
+    if client.answered:
+        return (
+            f"connected, but keys were not exchanged within {LOGIN_SECONDS:.0f} s: the host is "
+            "overloaded, or large packets are lost on the way (MTU)"
+        )
+    seconds = f"{_PROXY_SECONDS if proxied else CONNECT_SECONDS:.0f} s"
+    if proxied:
+        return f"no answer within {seconds} through its ProxyCommand"
+    if client.connected:
+        return (
+            f"no answer within {seconds}: connections are accepted, but no SSH server speaks: the "
+            "host hangs, or what listens at that port is not sshd"
+        )
+    return f"no answer within {seconds}: down, or a firewall drops packets"
 
 
 def read_configuration(address: HostAddress) -> asyncssh.SSHClientConnectionOptions:
@@ -250,8 +324,9 @@ def _options(address: HostAddress) -> dict[str, Any]:
     options: dict[str, Any] = {
         "config": _existing(_CONFIGS),
         "keepalive_interval": KEEPALIVE_SECONDS,
-        "connect_timeout": CONNECT_SECONDS,
-        "login_timeout": LOGIN_SECONDS,
+        # The limits are ours: see _log_in.
+        "connect_timeout": None,
+        "login_timeout": 0,
         "send_env": None,  # nothing of the server's environment
     }
     if address.user:

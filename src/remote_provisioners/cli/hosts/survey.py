@@ -18,8 +18,9 @@ from .status import ASIDE, DOWN, UNUSABLE, UP, HostStatus
 #: they cost nothing but time, of which the others shall have theirs.
 _AT_ONCE = 50
 _PATIENCE_SECONDS = 1.0
-#: Connecting gives up itself after 5 seconds where nothing answers; other steps wait longer.
-_CONNECT_SECONDS = 6.0
+#: Connecting gives up itself after 5 seconds where nothing answers, where the login takes too long
+#: after 15 more; other steps wait longer.
+_CONNECT_SECONDS = 21.0
 _ANSWER_SECONDS = 2.0
 
 

@@ -1,0 +1,48 @@
+"""An attempt to connect that is given up at the very moment when it succeeds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from remote_provisioners.address import parse_address
+from remote_provisioners.dial import Dialer
+from remote_provisioners.io_thread import io_thread
+from remote_provisioners.transport import ssh
+
+from ..conftest import eventually
+from ..rig import Rig
+
+
+@pytest.mark.parametrize("turns", range(9))
+def test_given_up_just_as_it_succeeds(
+    rig: Rig, home: Path, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    """No connection is left, however many turns of the loop after the login that is."""
+    host = rig.hosts[0]
+    before = host.tcp_connections()
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        dialer = Dialer(parse_address(host.target))
+        over = asyncio.Event()
+
+        def give_up(left: int) -> None:
+            if left:
+                loop.call_soon(give_up, left - 1)
+                return
+            connecting.cancel()
+            dialer.close()
+            over.set()
+
+        monkeypatch.setattr(ssh._Client, "auth_completed", lambda _: give_up(turns), raising=False)
+        connecting = asyncio.ensure_future(dialer.connect(hurry=True))
+        await asyncio.wait_for(over.wait(), 20)
+        with contextlib.suppress(asyncio.CancelledError):
+            (await connecting).abort()
+
+    io_thread().call_blocking(body(), 30)
+    eventually(lambda: host.tcp_connections() == before)
