@@ -13,7 +13,7 @@ from remote_provisioners.cli.spec.samples import SparkSite
 from . import test_conformance
 from .cluster import Standalone, spark_4_home
 from .conformance import Table
-from .conftest import InstallSample, StartTwo
+from .conftest import InstallSample, StartTogether
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +36,18 @@ class _Spark4:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def row(self, kernelspec: str, row: str) -> Any:
-        return self._table.row(f"{kernelspec}, Spark 4", row)
+    def row(self, kernelspecs: list[str], row: str) -> Any:
+        return self._table.row([f"{spec}, Spark 4" for spec in kernelspecs], row)
 
 
 @pytest.mark.spark
 def test_scala(
     request: pytest.FixtureRequest,
     install_sample: InstallSample,
-    start_two: StartTwo,
+    start_together: StartTogether,
     spark_rig: Any,
     conformance: Table,
 ) -> None:
     table: Any = _Spark4(conformance)
     life = test_conformance.test_life
-    life("scala", "standalone", request, install_sample, start_two, spark_rig, table)
+    life("scala", "standalone", request, install_sample, start_together, spark_rig, table)
