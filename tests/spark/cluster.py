@@ -6,6 +6,9 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from ..conftest import eventually
 from ..rig import Host
 
 MASTER_PORT, UI_PORT = 7077, 8080
+SPARK_4 = "4.3.0"
 #: For any JVM, by JAVA_TOOL_OPTIONS: what lives for seconds is compiled once, and quickly.
 SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 START_SECONDS = 90
@@ -46,6 +50,19 @@ def spark_home() -> str:
     assert found is not None
     assert found.origin is not None
     return str(Path(found.origin).parent)
+
+
+def spark_4_home() -> str:
+    """Spark 4, fetched if it is not there: beside the environment's own, which is Spark 3."""
+    directory = Path(sys.prefix) / f"spark-{SPARK_4}"  # hosts see it, git does not
+    if not directory.is_dir():
+        fetched = Path(tempfile.mkdtemp(dir=sys.prefix, prefix="spark-"))
+        words = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        package = ["--no-deps", f"--target={fetched}", f"pyspark=={SPARK_4}"]
+        subprocess.run([*words, *package], check=True)
+        fetched.chmod(0o755)
+        fetched.rename(directory)
+    return str(directory / "pyspark")
 
 
 def java_home() -> str:
@@ -80,13 +97,16 @@ def fetch(url: str) -> Any:
 class Standalone:
     """A master on the first host, a worker on the second."""
 
-    def __init__(self, hosts: Sequence[Host]) -> None:
+    def __init__(self, hosts: Sequence[Host], home: str = "", shifted: int = 0) -> None:
+        """`home`: another Spark than the environment's; `shifted`: its ports, so that both run."""
         self.hosts = hosts
-        self.master = f"spark://{hosts[0].address}:{MASTER_PORT}"
+        self.home = home or spark_home()
+        self._port, self._ui_port = MASTER_PORT + shifted, UI_PORT + shifted
+        self.master = f"spark://{hosts[0].address}:{self._port}"
         #: Of spark-submit, which the cluster wants.
         self.options = ""
         self._environ = {
-            "SPARK_HOME": spark_home(),
+            "SPARK_HOME": self.home,
             "JAVA_HOME": java_home(),
             "SPARK_DAEMON_MEMORY": "256m",
             "JAVA_TOOL_OPTIONS": SHORT_LIVED,
@@ -98,7 +118,16 @@ class Standalone:
     def open(self) -> None:
         self._start_master()
         address = self.hosts[1].address
-        options = ["--host", address, "--port", "7078", "--cores", "2", "--memory", "2g"]
+        options = [
+            "--host",
+            address,
+            "--port",
+            str(self._port + 1),
+            "--cores",
+            "2",
+            "--memory",
+            "2g",
+        ]
         self._start(self.hosts[1], "worker.Worker", [*options, self.master])
         eventually(self.workers, START_SECONDS)
 
@@ -109,15 +138,20 @@ class Standalone:
     @contextmanager
     def lost(self) -> Iterator[None]:
         """Its master is killed, and back afterwards."""
-        kill(self.hosts[0], f"{_STANDALONE}.master.Master")
+        self._stop(self.hosts[0], "master.Master")
         eventually(lambda: not self.state())
         yield
         self._start_master()
         eventually(self.workers, START_SECONDS)
 
+    def close(self) -> None:
+        self._stop(self.hosts[1], "worker.Worker")
+        self._stop(self.hosts[0], "master.Master")
+        eventually(lambda: not self.state())
+
     def state(self) -> dict[str, Any]:
         """What the master says of itself; empty while it does not run."""
-        return fetch(f"http://{self.hosts[0].address}:{UI_PORT}/json/") or {}
+        return fetch(f"http://{self.hosts[0].address}:{self._ui_port}/json/") or {}
 
     def applications(self) -> list[str]:
         """The names of the applications that run or wait."""
@@ -129,10 +163,15 @@ class Standalone:
 
     def _start_master(self) -> None:
         address = self.hosts[0].address
-        options = ["--host", address, "--port", str(MASTER_PORT), "--webui-port", str(UI_PORT)]
-        self._start(self.hosts[0], "master.Master", options)
+        options = ["--host", address, "--port", str(self._port)]
+        self._start(self.hosts[0], "master.Master", [*options, "--webui-port", str(self._ui_port)])
         eventually(self.state, START_SECONDS)
 
     def _start(self, host: Host, daemon: str, options: Sequence[str]) -> None:
-        program = [f"{spark_home()}/bin/spark-class", f"{_STANDALONE}.{daemon}"]
+        program = [f"{self.home}/bin/spark-class", f"{_STANDALONE}.{daemon}"]
         spawn(host, f"/tmp/{daemon}.log", [*program, *options], self._environ)
+
+    def _stop(self, host: Host, daemon: str) -> None:
+        name, jars = f"{_STANDALONE}.{daemon}", f"{self.home}/"
+        ours = [p for p in host.processes() if name in p.argv and jars in " ".join(p.argv)]
+        host.run(["kill", "-KILL", *(str(p.pid) for p in ours)])

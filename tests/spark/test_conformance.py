@@ -26,7 +26,7 @@ CASES = [
     for language in LANGUAGES
 ] + [
     pytest.param(language, "yarn_cluster", marks=pytest.mark.yarn, id=f"{language}-yarn_cluster")
-    for language in ("python", "R")
+    for language in LANGUAGES
 ]
 
 

@@ -72,6 +72,7 @@ class Yarn:
         self.options = (
             f"--conf spark.yarn.stagingDir=file://{shared} --conf spark.yarn.am.memory=512m "
             f"--conf 'spark.yarn.am.extraJavaOptions={SHORT_LIVED}' "
+            f"--conf 'spark.driver.extraJavaOptions={SHORT_LIVED}' "  # cluster mode's own
             f"--conf spark.yarn.jars=local:{spark_home()}/jars/* --num-executors 1 "
             "--conf spark.yarn.report.interval=200ms "
             "--conf spark.yarn.scheduler.heartbeat.interval-ms=500"

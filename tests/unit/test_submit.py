@@ -20,11 +20,11 @@ print(json.dumps([sys.argv[1:], ignored, dict(os.environ)]))
 
 
 class Installed:
-    """The sample for Python as it is on a host, and a SPARK_HOME that shows what reaches it."""
+    """A sample as it is on a host, and a SPARK_HOME that shows what reaches it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sample: str = "spark_python_yarn_client") -> None:
         self.spec, self.spark = directory / "spec", directory / "spark"
-        write_sample(samples()["spark_python_yarn_client"], self.spec, "", {})
+        write_sample(samples()[sample], self.spec, "", {})
         program = self.spark / "bin" / "spark-submit"
         program.parent.mkdir(parents=True)
         program.write_text(SHOW)
@@ -70,6 +70,20 @@ class Installed:
     @property
     def launcher(self) -> str:
         return str(self.spec / "scripts" / "launch_ipykernel.py")
+
+
+class InstalledScala(Installed):
+    """The sample for Scala, with a Spark of these jars."""
+
+    def __init__(self, directory: Path, *jars: str) -> None:
+        super().__init__(directory, "spark_scala_yarn_client")
+        (self.spark / "jars").mkdir()
+        for jar in jars:
+            (self.spark / "jars" / jar).touch()
+
+    @property
+    def launcher(self) -> str:
+        return str(self.spec / "scripts" / "launch_scala.py")
 
 
 @pytest.fixture
@@ -164,3 +178,21 @@ def test_what_spark_sets_itself_is_not_missed(installed: Installed) -> None:
 )
 def test_yarn_by_whatever_option(installed: Installed, options: str) -> None:
     assert "HADOOP_CONF_DIR" in installed.refused(SPARK_OPTS=options, HADOOP_CONF_DIR="")
+
+
+def test_scala_of_a_spark_that_toree_does_not_fit(tmp_path: Path) -> None:
+    scala = InstalledScala(tmp_path, "scala-library-2.13.16.jar", "spark-repl_2.13-4.0.5.jar")
+    assert scala.submitted("--kernel-id", "a") == [scala.launcher, "--kernel-id", "a"]
+
+
+def test_a_spark_without_an_interpreter_of_scala(tmp_path: Path) -> None:
+    scala = InstalledScala(tmp_path, "scala-library-2.13.16.jar")
+    assert scala.refused() == (
+        f"the Spark of SPARK_HOME, {scala.spark} (Scala 2.13.16), has no interpreter: there is no "
+        "spark-repl in its jars"
+    )
+
+
+def test_scala_without_a_spark_says_so_as_python_does(tmp_path: Path) -> None:
+    said = InstalledScala(tmp_path).refused(SPARK_HOME="/no/spark")
+    assert said == "SPARK_HOME is /no/spark: no such directory on this host"

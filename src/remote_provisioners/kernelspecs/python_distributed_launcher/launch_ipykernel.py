@@ -48,7 +48,8 @@ class Reporter:
         self._context.term()
 
 
-def main():
+def main(**traits):
+    """`traits`: of IPKernelApp, such as a class of kernels in place of IPython's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernel-id", required=True)
     parser.add_argument("--response-address", required=True, help="a ZeroMQ endpoint")
@@ -77,14 +78,14 @@ def main():
     descriptor, path = tempfile.mkstemp(prefix="kernel-", suffix=".json", dir=directory)
     with open(descriptor, "w") as file:
         json.dump(connection, file)
-    app = IPKernelApp.instance()
+    app = IPKernelApp.instance(**traits)
     app.initialize(["-f", path])
     with open(path) as file:  # its ports are filled in by now
         listening = json.load(file)
     if arguments.spark:
         import spark_session
 
-        spark_session.install(app.shell, arguments.spark)
+        spark_session.install(app.kernel, arguments.spark)
     reporter.report("listening", connection=listening, pid=os.getpid())
     reporter.close()
     os.unlink(path)

@@ -34,9 +34,10 @@ def stop():
     _session.stop()
 
 
-def install(shell, mode):
-    """Give the shell `spark` and `sc`, and interrupts that reach Spark. By the launcher, once."""
+def install(kernel, mode):
+    """Give the kernel `spark` and `sc`, and interrupts that reach Spark. By the launcher, once."""
     global _namespace
+    shell = kernel.shell
     shell.events.register("pre_execute", _take_interrupts)
     _namespace = shell.user_ns
     if mode == "none":

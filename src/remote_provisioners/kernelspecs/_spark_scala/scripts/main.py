@@ -1,37 +1,33 @@
-"""Start Apache Toree, which is the driver itself, within spark-submit."""
+"""Start Scala within spark-submit: Apache Toree where it is installed and fits this Spark, else
+Spark's own interpreter, which every Spark has.
+"""
 
 import glob
 import importlib.util
 import os
-import signal
+import re
 import sys
 
-import supervise
+import apache_toree
+import submit
+
+LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch_scala.py")
 
 
-def toree():
-    """Its jar, as it comes with the package `toree`. Ends with a message where there is none."""
-    found = importlib.util.find_spec("toree")
-    directories = list(found.submodule_search_locations or []) if found is not None else []
-    for directory in directories:
-        for jar in glob.glob(os.path.join(directory, "lib", "toree-assembly-*.jar")):
-            return jar
-    return sys.exit(
-        "no Apache Toree for {}: pip install --no-deps toree==0.5.0".format(sys.executable)
-    )
+def run(home):
+    jars = [os.path.basename(path) for path in glob.glob(os.path.join(home, "jars", "*.jar"))]
+    versions = [m[1] for m in (re.match(r"scala-library-(.*)\.jar$", jar) for jar in jars) if m]
+    if versions and versions[0].startswith("2.12.") and apache_toree.jar():
+        apache_toree.run()
+        return
+    if versions and not any(jar.startswith("spark-repl_") for jar in jars):
+        sys.exit(
+            "the Spark of SPARK_HOME, {} (Scala {}), has no interpreter: there is no spark-repl "
+            "in its jars".format(home, versions[0])
+        )
+    if importlib.util.find_spec("ipykernel") is None:
+        sys.exit("the Python of this launcher, {}, lacks ipykernel".format(sys.executable))
+    submit.replace_by([LAUNCHER], sys.argv[1:])
 
 
-def application(connection_file):
-    program = ["--class", "org.apache.toree.Main", toree(), "--profile", connection_file]
-    # It ends at a second SIGINT within 3 s, and jupyter_client sends one at each shutdown: by
-    # this signal it is interrupted, and no more.
-    return [*program, "--alternate-sigint", "USR2"]
-
-
-if glob.glob(os.path.join(os.environ.get("SPARK_HOME", ""), "jars", "scala-library-2.13*.jar")):
-    sys.exit("Apache Toree 0.5.0 is for Spark of Scala 2.12; that of SPARK_HOME is of 2.13")
-environ = dict(os.environ)
-# It asks Java for the resources of its jar in a way that is closed since Java 16.
-opened = "--add-opens=java.base/java.util.jar=ALL-UNNAMED"
-environ["JDK_JAVA_OPTIONS"] = (environ.get("JDK_JAVA_OPTIONS", "") + " " + opened).strip()
-supervise.run(application, environ, interrupt=signal.SIGUSR2, says_when_it_waits=False)
+run(os.environ.get("SPARK_HOME", ""))
