@@ -106,7 +106,12 @@ class Forward:
     async def _link(self) -> _ClientLink:
         """A link that carries nothing yet. Raises ConnectionError, RemoteProvisionerError."""
         while self._spares:
-            spare = await self._spares.popleft()
+            opening = self._spares.popleft()
+            try:
+                spare = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close)
+                raise
             if spare is not None and not spare.lost.done():
                 return spare
         return await self._open()
@@ -254,6 +259,9 @@ class _ClientLink(Link):
             stream.abort()
             self.close()
         elif "error" in answer:
+            # Also after another answer: a kernel that ends closes its sockets first, and is there
+            # for a while. Nothing has arrived, and what waits is for the next process.
+            self._end.opened = self._end.known = False
             stream.detach(self)
             self.stream = None
             self.close()
