@@ -17,7 +17,6 @@ import random
 import re
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
-from urllib.parse import quote, unquote
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -105,12 +104,16 @@ def taken(temporary: str, names: Iterable[str]) -> List[str]:
     for name in names:
         match = _LOCK_FILE.fullmatch(name)
         if match is not None and not _is_free(os.path.join(temporary, name)):
+            from urllib.parse import unquote  # noqa: PLC0415 (most agents never need it)
+
             found.append(unquote(match.group(1)))
     return sorted(found)
 
 
 def lock_path(temporary: str, device: str) -> str:
     """The file of a device: a name such as ``0`` or ``GPU-8a56…``, or any other."""
+    from urllib.parse import quote  # noqa: PLC0415 (most agents never need it)
+
     safe = quote(device, safe="", errors="surrogateescape")
     return os.path.join(temporary, "remote-provisioners-gpu-{}.lock".format(safe))
 
