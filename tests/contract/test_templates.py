@@ -200,6 +200,7 @@ def test_an_interpreter_of_its_own_is_executed(environment: Environment, tmp_pat
                 )
                 assert (started["forked"], here.templates) == (False, [])
                 assert started["environ"]["PYTHONPATH"] == str(tmp_path / kernel)
+            assert here.log.count("are executed: the id of one") == 1
 
     run(body())
 

@@ -78,8 +78,8 @@ class Templates:
         #: Those that are to be loaded, when the next kernel asks at the latest.
         self._coming: Dict[Key, asyncio.TimerHandle] = {}
         self._able: Optional[bool] = None
-        #: The programs that are no Python kernels, of which the log says so once.
-        self._executed: Set[str] = set()
+        #: Programs whose kernels are not forked, and why: the log says it once.
+        self._executed: Set[Tuple[str, str]] = set()
 
     async def start(
         self, command: Command, private: FrozenSet[str], preload: Sequence[str]
@@ -103,10 +103,13 @@ class Templates:
         One that `waits` has its last descriptor to be told by who it is (see warm.py).
         """
         flags = flags_of(command.argv)
-        if flags is None and command.argv[0] not in self._executed:
-            self._executed.add(command.argv[0])
-            print("kernels of {} are executed: no ipykernel".format(command.argv[0]), flush=True)
-        if flags is None or has_own_interpreter(private) or not self._can_fork():
+        if flags is None:
+            self._note_executed(command.argv[0], "no ipykernel")
+            return None
+        if has_own_interpreter(private):
+            self._note_executed(command.argv[0], "the id of one is in what its interpreter reads")
+            return None
+        if not self._can_fork():
             return None
         shared = shared_part(command.environ, private)
         cwd = "/"
@@ -125,6 +128,11 @@ class Templates:
                 return None
         self._expect(key, command.argv, shared)
         return None
+
+    def _note_executed(self, program: str, why: str) -> None:
+        if (program, why) not in self._executed:
+            self._executed.add((program, why))
+            print("kernels of {} are executed: {}".format(program, why), flush=True)
 
     def _is_expected(self, key: Key) -> bool:
         """Whether a kernel has been started that this template would have been of use to."""
