@@ -10,6 +10,7 @@ import pytest
 
 from remote_provisioners.address import parse_address
 from remote_provisioners.dial import Dialer
+from remote_provisioners.errors import UnreachableError
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.transport import ssh
 
@@ -46,3 +47,16 @@ def test_given_up_just_as_it_succeeds(
 
     io_thread().call_blocking(body(), 30)
     eventually(lambda: host.tcp_connections() == before)
+
+
+def test_lost_before_its_first_command(rig: Rig, home: Path) -> None:
+    """As any other loss: whoever tries again goes on trying."""
+
+    async def body() -> None:
+        transport = await ssh.connect_ssh(parse_address(rig.hosts[0].target))
+        transport.abort()
+        await asyncio.wait_for(transport.wait_closed(), 10)
+        with pytest.raises(UnreachableError):
+            await transport.run(["true"], b"")
+
+    io_thread().call_blocking(body(), 30)

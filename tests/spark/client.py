@@ -31,8 +31,8 @@ def reply_of(session: Session, request: str) -> dict[str, Any]:
             return content
 
 
-def output(session: Session, code: str, wanted: str = "") -> str:
-    """All that `code` shows, as text; until `wanted` is in it, if that comes after its end.
+def output(session: Session, code: str, *wanted: str) -> str:
+    """All that `code` shows, as text; until one of `wanted` is in it, if that comes after its end.
 
     (Toree's results may come after the kernel is idle.)
     """
@@ -48,11 +48,11 @@ def output(session: Session, code: str, wanted: str = "") -> str:
             shown.append(content["data"].get("text/plain", ""))
 
     session.client.execute_interactive(code, timeout=120, output_hook=collect, stop_on_error=False)
-    while wanted not in "".join(shown):
+    while wanted and not any(each in "".join(shown) for each in wanted):
         try:
             collect(session.client.get_iopub_msg(timeout=20))
         except Empty:
-            raise AssertionError(f"{wanted!r} is not in {shown}") from None
+            raise AssertionError(f"none of {wanted} is in {shown}") from None
     return "".join(shown)
 
 

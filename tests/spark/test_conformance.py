@@ -105,7 +105,8 @@ def test_life(
         if engine_name == "standalone":
             works(session)
         elif engine_name == "yarn_client":  # which does not know the application any more
-            eventually(lambda: OVER in output(session, language.job, "\n"), 90)
+            shown = lambda: output(session, language.job, OVER, language.result)  # noqa: E731
+            eventually(lambda: OVER in shown(), 90)
         else:
             eventually(lambda: not session.manager.is_alive(), 90)
             assert "of YARN" in session.provisioner.reason

@@ -318,7 +318,9 @@ class Stream:
 
     def _deliver(self, data: bytes) -> None:
         self.received += len(data)
-        if not self._unwritten and len(data) < _SMALL_BYTES:
+        if self._finished:
+            pass  # the socket is closed: for nobody, and acknowledged all the same
+        elif not self._unwritten and len(data) < _SMALL_BYTES:
             self.socket.write(data)
         else:  # SSH's packets are small: a call for each costs more than they do
             if not self._unwritten:

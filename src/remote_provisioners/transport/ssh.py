@@ -51,13 +51,11 @@ _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 class SSHTransport(Transport):
     """One SSH connection, and those to the jump hosts that it goes through."""
 
-    def __init__(
-        self,
-        connection: asyncssh.SSHClientConnection,
-        jumps: Sequence[asyncssh.SSHClientConnection] = (),
-    ) -> None:
-        self._connection = connection
-        self._jumps = jumps
+    def __init__(self, logins: Sequence[_Login]) -> None:
+        """`logins`: through each to the next; the last one is on the host."""
+        # Not asked of the connections: they forget them when they are closed.
+        self._clients = [client for _, client in logins]
+        *self._jumps, self._connection = [connection for connection, _ in logins]
         self._listeners: dict[str, asyncssh.SSHListener] = {}
         self._exposing = asyncio.Lock()
 
@@ -72,8 +70,8 @@ class SSHTransport(Transport):
                 process.stdin.write(stdin)
                 process.stdin.write_eof()
             done = await process.wait()
-            for connection in (self._connection, *self._jumps):
-                cast(_Client, connection.get_owner()).is_new = False
+            for client in self._clients:
+                client.is_new = False
         except (OSError, asyncssh.Error) as error:
             raise UnreachableError(f"cannot run a command: {_said(error)}") from None
         return Completed(
@@ -120,9 +118,8 @@ class SSHTransport(Transport):
             raise UnreachableError(_said(error)) from None
 
     async def wait_closed(self) -> str:
-        owner = cast(_Client, self._connection.get_owner())
         await self._connection.wait_closed()
-        return owner.why_closed
+        return self._clients[-1].why_closed
 
     async def close(self) -> None:
         for connection in (self._connection, *reversed(self._jumps)):
@@ -197,20 +194,18 @@ class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
 async def connect_ssh(address: HostAddress) -> SSHTransport:
     """Connect and log in, through jump hosts where configured. Raises a HostError."""
-    opened: list[asyncssh.SSHClientConnection] = []
+    opened: list[_Login] = []
     try:
         await _open(address, opened)
     except BaseException:
-        for connection in reversed(opened):
+        for connection, _ in reversed(opened):
             connection.abort()
         raise
-    return SSHTransport(opened[-1], opened[:-1])
+    return SSHTransport(opened)
 
 
-async def _open(
-    address: HostAddress, opened: list[asyncssh.SSHClientConnection], through: bool = False
-) -> None:
-    """Append a connection to `opened`, `through` its last one or as configured.
+async def _open(address: HostAddress, opened: list[_Login], through: bool = False) -> None:
+    """Append a login to `opened`, `through` its last one or as configured.
 
     Jump hosts are connected to here: asyncssh would check their keys its own way.
     """
@@ -229,12 +224,12 @@ async def _open(
     known_hosts = _known_hosts(read)
     options = {**_options(address), **_keys(read), "known_hosts": known_hosts or b""}
     if through:
-        options["tunnel"] = opened[-1]
+        options["tunnel"], _ = opened[-1]
     if not read.config.get("Ciphers"):
         options["encryption_algs"] = _CIPHERS
     proxied = bool(read.proxy_command) and not through
     try:
-        connection = await _log_in(address.host, options, proxied)
+        opened.append(await _log_in(address.host, options, proxied))
     except _Late as error:
         raise UnreachableError(str(error), host=name) from None
     except asyncssh.HostKeyNotVerifiable as error:
@@ -254,16 +249,17 @@ async def _open(
     except (OSError, asyncssh.Error, ValueError) as error:
         # ValueError: what asyncssh raises for a key that it cannot read.
         raise UnreachableError(f"cannot connect: {_said(error)}", host=name) from None
-    opened.append(connection)
 
 
 class _Late(Exception):
     """A limit is over; the text says which, and what may be the reason."""
 
 
-async def _log_in(
-    host: str, options: dict[str, Any], proxied: bool
-) -> asyncssh.SSHClientConnection:
+#: A connection, and what has watched it from its beginning.
+_Login = tuple[asyncssh.SSHClientConnection, _Client]
+
+
+async def _log_in(host: str, options: dict[str, Any], proxied: bool) -> _Login:
     """Connect, with a limit for each phase: asyncssh has one for all. Raises _Late.
 
     What has arrived by the end of a limit counts, however late this loop comes to read it. The
@@ -278,7 +274,7 @@ async def _log_in(
             await asyncio.wait([making], timeout=LOGIN_SECONDS)
         if not making.done():
             raise _Late(_what_is_late(client, proxied))
-        return making.result()[0]
+        return making.result()[0], client
     except BaseException:
         making.cancel()
         making.add_done_callback(_drop)
