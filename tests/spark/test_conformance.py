@@ -19,6 +19,7 @@ from .requirements import require
 
 #: In what Spark says when its session is over.
 OVER = "SparkContext"
+LOST = "engine lost while running"
 
 CASES = [
     pytest.param(language, engine, marks=getattr(pytest.mark, marker), id=f"{language}-{engine}")
@@ -99,17 +100,20 @@ def test_life(
         if engine_name == "yarn_cluster":  # its container is the manager's to give back
             second.manager.shutdown_kernel(now=True)
         eventually(lambda: [*engine.applications()] == [kernel_id(session)], 60)
-    with row("engine lost while running"):
-        with engine.lost():
+    if (name, engine_name) == ("scala", "yarn_client"):
+        # Its jobs give results for a while, and then neither those nor an error of Spark's.
+        conformance.note(spec, LOST, "Toree does not say so: restart the kernel")
+    else:
+        with row(LOST), engine.lost():
             works(session)  # its executor is there
-        if engine_name == "standalone":
-            works(session)
-        elif engine_name == "yarn_client":  # which does not know the application any more
-            shown = lambda: output(session, language.job, OVER, language.result)  # noqa: E731
-            eventually(lambda: OVER in shown(), 90)
-        else:
-            eventually(lambda: not session.manager.is_alive(), 90)
-            assert "of YARN" in session.provisioner.reason
+        with row(LOST):
+            if engine_name == "standalone":
+                works(session)
+            elif engine_name == "yarn_client":  # which does not know the application any more
+                eventually(lambda: OVER in output(session, language.job), 90)
+            else:
+                eventually(lambda: not session.manager.is_alive(), 90)
+                assert "of YARN" in session.provisioner.reason
     with row("restart"):
         session.manager.restart_kernel()
         session.client.kernel_info(reply=True, timeout=90)
