@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -58,62 +60,61 @@ class RefusesAfterAnswering:
     pause_reading = resume_reading = close
 
 
-def test_what_a_client_says_to_a_kernel_that_ends_is_for_the_next_process() -> None:
-    async def body(directory: Path) -> None:
-        agent = RefusesAfterAnswering(str(directory / "agent"))
-        loop = asyncio.get_running_loop()
+Part = tuple[RefusesAfterAnswering, Forward, asyncio.Transport]
+
+
+@contextlib.asynccontextmanager
+async def client_of(channel: str) -> AsyncIterator[Part]:
+    """A client of that channel, by a forward to such an agent."""
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # short, for a socket's path
+        agent = RefusesAfterAnswering(f"{name}/agent")
         server = await loop.create_unix_server(agent.accepted, agent.path)
-        forward = Forward(directory, "k", "kernel", agent.open_link, 60.0)
+        forward = Forward(Path(name), "k", "kernel", agent.open_link, 60.0)
         await forward.listen()
         forward.serve()
-        end = SocketEnd(Stream())
-        path = f"{forward.ip}-{forward.ports['shell_port']}"
-        client, _ = await loop.create_unix_connection(lambda: end, path)
-        client.write(b"first ")
-        await agent.refused.wait()
-        forward.pause()  # as it does when the kernel has ended
-        client.write(b"and ")
-        await asyncio.sleep(0.3)  # a link would be tried again meanwhile
-        assert len(agent.hellos) == 1
-        forward.serve()
-        client.write(b"second")
-        await agent.arrived.wait()
-        assert agent.received == b"first and second"
-        assert [hello["known"] for hello in agent.hellos] == [False, False]
-        client.close()
-        forward.close()
-        server.close()
+        path = f"{forward.ip}-{forward.ports[channel + '_port']}"
+        client, _ = await loop.create_unix_connection(lambda: SocketEnd(Stream()), path)
+        try:
+            yield agent, forward, client
+        finally:
+            client.close()
+            forward.close()
+            server.close()
 
-    # Short, for a socket's path.
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        asyncio.run(asyncio.wait_for(body(Path(directory)), 20))
+
+def test_what_a_client_says_to_a_kernel_that_ends_is_for_the_next_process() -> None:
+    async def body() -> None:
+        async with client_of("shell") as (agent, forward, client):
+            client.write(b"first ")
+            await agent.refused.wait()
+            forward.pause()  # as it does when the kernel has ended
+            client.write(b"and ")
+            await asyncio.sleep(0.3)  # a link would be tried again meanwhile
+            assert len(agent.hellos) == 1
+            forward.serve()
+            client.write(b"second")
+            await agent.arrived.wait()
+            assert agent.received == b"first and second"
+            assert [hello["known"] for hello in agent.hellos] == [False, False]
+
+    asyncio.run(asyncio.wait_for(body(), 20))
 
 
 def test_an_order_that_no_process_has_had_is_not_for_the_next() -> None:
     """What waits on the control channel would shut down the kernel that is being started."""
 
-    async def body(directory: Path) -> None:
-        agent = RefusesAfterAnswering(str(directory / "agent"))
-        loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(agent.accepted, agent.path)
-        forward = Forward(directory, "k", "kernel", agent.open_link, 60.0)
-        await forward.listen()
-        forward.serve()
-        end = SocketEnd(Stream())
-        path = f"{forward.ip}-{forward.ports['control_port']}"
-        client, _ = await loop.create_unix_connection(lambda: end, path)
-        client.write(zmtp.greeting(b"DEALER") + b"shutdown")
-        await agent.refused.wait()
-        forward.pause()
-        while any(each.opened for each in forward.clients):
-            await asyncio.sleep(0.01)
-        forward.drop_orders()
-        forward.serve()
-        while forward.clients:
-            await asyncio.sleep(0.01)
-        assert len(agent.hellos) == 1
-        forward.close()
-        server.close()
+    async def body() -> None:
+        async with client_of("control") as (agent, forward, client):
+            client.write(zmtp.greeting(b"DEALER") + b"shutdown")
+            await agent.refused.wait()
+            forward.pause()
+            while any(each.opened for each in forward.clients):
+                await asyncio.sleep(0.01)
+            forward.drop_orders()
+            forward.serve()
+            while forward.clients:
+                await asyncio.sleep(0.01)
+            assert len(agent.hellos) == 1
 
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        asyncio.run(asyncio.wait_for(body(Path(directory)), 20))
+    asyncio.run(asyncio.wait_for(body(), 20))
