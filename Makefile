@@ -20,7 +20,7 @@ test: programs .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: .venv/test
 	$(BIN)/ruff check
