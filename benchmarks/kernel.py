@@ -36,6 +36,8 @@ class Kernel:
         self._context = context
         self.manager = AsyncKernelManager(kernel_name=kernel_name, context=context)
         self._client: AsyncKernelClient | None = None
+        #: Bytes of output that were received and not looked at.
+        self.discarded = 0
 
     @property
     def client(self) -> AsyncKernelClient:
@@ -129,7 +131,7 @@ class Kernel:
                 f"ipc://{ip}-{port}" if info["transport"] == "ipc" else f"tcp://{ip}:{port}"
             )
             while True:
-                await socket.recv_multipart(copy=False)
+                self.discarded += sum(map(len, await socket.recv_multipart(copy=False)))
         finally:
             socket.close(0)
 

@@ -96,12 +96,14 @@ class Worker:
         try:
             printing.client.execute(PRINTER.format(chunk=CHUNK, count=1_000_000))
             await asyncio.sleep(0.5)
+            begun, before = time.perf_counter(), printing.discarded
             busy = statistics.median([await kernel.round_trip() for _ in range(count)])
+            printed = (printing.discarded - before) / (time.perf_counter() - begun)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         await self.discard()
-        return {"added": busy - quiet}
+        return {"added": busy - quiet, "printed": printed}
 
     async def in_a_row(self, count: int) -> dict[str, float]:
         """The time of that many starts, one after the other; the kernels stay meanwhile."""

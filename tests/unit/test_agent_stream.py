@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remote_provisioners.agent import stream as module
+from remote_provisioners.agent.pace import LEAST_BYTES, Traffic
 from remote_provisioners.agent.stream import (
     ACK,
     CLOSE,
@@ -59,27 +60,23 @@ STEPS = st.lists(
 @given(STEPS, st.integers(1, 4))
 def test_each_byte_arrives_once_in_order(steps: list[tuple[str, bytes]], size: int) -> None:
     """Whenever the link is lost, with what is on the way in both directions."""
-    before, module._PIECE_BYTES = module._PIECE_BYTES, size
-    try:
-        outgoing, pushed, received, way = Outgoing(), b"", b"", []
-        for step, data in [*steps, ("lose", b""), *[("take", b"")] * 300, *[("arrive", b"")] * 300]:
-            if step == "push":
-                outgoing.push(data)
-                pushed += data
-            elif step == "take":
-                piece = outgoing.take()
-                way += [bytes(piece)] if piece is not None else []
-            elif step == "arrive":
-                received += way.pop(0) if way else b""
-            elif step == "acknowledge":
-                outgoing.acknowledge(len(received))
-            else:
-                way.clear()
-                outgoing.rewind(len(received))
-            assert outgoing.kept == len(pushed) - outgoing.acknowledged
-        assert received == pushed
-    finally:
-        module._PIECE_BYTES = before
+    outgoing, pushed, received, way = Outgoing(), b"", b"", []
+    for step, data in [*steps, ("lose", b""), *[("take", b"")] * 300, *[("arrive", b"")] * 300]:
+        if step == "push":
+            outgoing.push(data)
+            pushed += data
+        elif step == "take":
+            piece = outgoing.take(size)
+            way += [bytes(piece)] if piece is not None else []
+        elif step == "arrive":
+            received += way.pop(0) if way else b""
+        elif step == "acknowledge":
+            outgoing.acknowledge(len(received))
+        else:
+            way.clear()
+            outgoing.rewind(len(received))
+        assert outgoing.kept == len(pushed) - outgoing.acknowledged
+    assert received == pushed
 
 
 def test_what_was_never_sent_is_not_acknowledged() -> None:
@@ -239,6 +236,41 @@ def test_it_stops_reading_when_too_much_is_kept(monkeypatch: pytest.MonkeyPatch)
         await Pipe(one, two).settle()
         assert here.reading
         assert there.got == b"x" * 100
+
+    asyncio.run(body())
+
+
+def test_of_several_kernels_none_has_much_on_the_way() -> None:
+    """One prints, another one says a word: what it says next is behind no more than that."""
+
+    async def body() -> None:
+        traffic = Traffic()
+        printing, far = Stream(traffic=traffic, sender="a"), Stream()
+        talking = Stream(traffic=traffic, sender="b")
+        there = Socket()
+        printing.join(Socket())
+        far.join(there)
+        pipe = Pipe(printing, far)
+        talking.send(b"a word")
+        output = bytes(4 * 1024 * 1024)
+        printing.send(output)
+        assert 0 < printing.outgoing.on_the_way <= LEAST_BYTES
+        await pipe.settle()  # it is asked for what has arrived, and so it goes on
+        assert there.got == output
+        assert printing.outgoing.kept == 0
+
+    asyncio.run(body())
+
+
+def test_a_kernel_that_is_alone_fills_the_connection() -> None:
+    async def body() -> None:
+        traffic = Traffic()
+        printing, other = Stream(traffic=traffic, sender="a"), Stream(traffic=traffic, sender="a")
+        printing.join(Socket())
+        Pipe(printing, Stream())
+        other.send(b"of the same kernel")
+        printing.send(bytes(4 * 1024 * 1024))
+        assert printing.outgoing.all_sent
 
     asyncio.run(body())
 

@@ -6,8 +6,8 @@ both ends: by the server for a client's socket, by the agent for the kernel's.
 
 Frames: a byte of kind, four of length (big-endian), the body. HELLO is JSON, the first of each
 side (see streams.py); ACK has the number of bytes received so far, 8 bytes; CLOSE is empty: this
-side's socket is closed, nothing follows, and the other side answers with CLOSE. Standard library
-only: this module travels to hosts.
+side's socket is closed, nothing follows, and the other side answers with CLOSE; ASK is empty: ACK
+is wanted at once. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from collections import deque
 from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple, Union
 
+from .pace import PIECE_BYTES, Pace, Traffic
 from .wire import Message, WireError
 
-HELLO, DATA, ACK, CLOSE = range(1, 5)
+HELLO, DATA, ACK, CLOSE, ASK = range(1, 6)
 
 #: What a stream keeps, each way, before it stops reading its socket.
 KEPT_BYTES = 8 * 1024 * 1024
@@ -61,7 +63,7 @@ class FrameReader:
             kind, length = _HEADER.unpack_from(self._head)
             if kind == DATA:
                 self._left = length
-            elif kind not in (HELLO, ACK, CLOSE) or length > _MAX_BODY:
+            elif kind not in (HELLO, ACK, CLOSE, ASK) or length > _MAX_BODY:
                 raise WireError("no frame of a stream: kind {}, length {}".format(kind, length))
             elif len(self._head) < _HEADER.size + length:
                 self._wanted = _HEADER.size + length
@@ -80,15 +82,21 @@ class Outgoing:
         self.acknowledged = 0
         #: Where the next bytes will begin.
         self.end = 0
+        #: What is before it has been sent over the present link.
+        self.sent_end = 0
         self._base = 0  # where the oldest piece that is kept begins
         self._sent: Deque[Piece] = deque()
-        self._sent_end = 0
         self._unsent: Deque[Piece] = deque()
 
     @property
     def kept(self) -> int:
         """Bytes not acknowledged."""
         return self.end - self.acknowledged
+
+    @property
+    def on_the_way(self) -> int:
+        """Bytes sent and not acknowledged."""
+        return self.sent_end - self.acknowledged
 
     @property
     def all_sent(self) -> bool:
@@ -99,23 +107,23 @@ class Outgoing:
             self._unsent.append(data)
             self.end += len(data)
 
-    def take(self) -> Optional[Piece]:
+    def take(self, most: int = _PIECE_BYTES) -> Optional[Piece]:
         """The next piece to send over the present link, None when all is sent."""
         if not self._unsent:
             return None
         piece = self._unsent.popleft()
-        if len(piece) > _PIECE_BYTES:
+        if len(piece) > most:
             view = memoryview(piece)
-            self._unsent.appendleft(view[_PIECE_BYTES:])
-            piece = view[:_PIECE_BYTES]
+            self._unsent.appendleft(view[most:])
+            piece = view[:most]
         self._sent.append(piece)
-        self._sent_end += len(piece)
+        self.sent_end += len(piece)
         return piece
 
     def acknowledge(self, offset: int) -> None:
         """The other side has received all before `offset`. Raises WireError."""
-        if not self.acknowledged <= offset <= self._sent_end:
-            raise WireError("{} bytes acknowledged, {} sent".format(offset, self._sent_end))
+        if not self.acknowledged <= offset <= self.sent_end:
+            raise WireError("{} bytes acknowledged, {} sent".format(offset, self.sent_end))
         self.acknowledged = offset
         while self._sent and self._base + len(self._sent[0]) <= offset:
             self._base += len(self._sent.popleft())
@@ -127,7 +135,7 @@ class Outgoing:
         self._sent.clear()
         if self._unsent and offset > self._base:
             self._unsent[0] = memoryview(self._unsent[0])[offset - self._base :]
-        self._base = self._sent_end = offset
+        self._base = self.sent_end = offset
 
 
 class Link(asyncio.Protocol):
@@ -196,7 +204,13 @@ class Stream:
     `socket` has write, pause_reading, resume_reading and close, as an asyncio transport has.
     """
 
-    def __init__(self, on_over: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        on_over: Callable[[], None] = lambda: None,
+        traffic: Optional[Traffic] = None,
+        sender: object = None,
+    ) -> None:
+        """`traffic`: of the connection that it shares with others; `sender`: the kernel."""
         self.outgoing = Outgoing()
         self.socket: Any = None
         self.link: Optional[Link] = None
@@ -205,6 +219,8 @@ class Stream:
         self.over = False
         self.on_acknowledged: Callable[[], None] = lambda: None
         self._on_over = on_over
+        self._traffic, self._sender = traffic or Traffic(), sender
+        self._pace = Pace()
         # What came before the socket, and what is to be written to it at once.
         self._early: Deque[bytes] = deque()
         self._unwritten: List[bytes] = []
@@ -226,6 +242,7 @@ class Stream:
     def send(self, data: Piece) -> None:
         """The socket has read this."""
         self.outgoing.push(data)
+        self._traffic.sends(self._sender, time.monotonic())
         self.pump()
         if self.outgoing.kept >= KEPT_BYTES and self.socket is not None:
             self.socket.pause_reading()
@@ -265,6 +282,7 @@ class Stream:
             former.abort()
         link.stream = self
         self._acknowledged, self._close_sent = self.received, False
+        self._pace = Pace()
         if self._socket_full:
             link.transport.pause_reading()
         self._heard()
@@ -281,10 +299,17 @@ class Stream:
         if link is None:
             return
         while link.writable:
-            piece = self.outgoing.take()
+            now = time.monotonic()
+            shared = self._traffic.is_shared(now)
+            if shared and self.outgoing.on_the_way >= self._pace.room:
+                break  # to be continued by ACK
+            piece = self.outgoing.take(PIECE_BYTES if shared else _PIECE_BYTES)
             if piece is None:
                 break
             link.send(DATA, piece)
+            sent = self.outgoing
+            if shared and self._pace.sent(sent.sent_end, sent.on_the_way, now):
+                link.send(ASK)
         if self._finished and not self._close_sent and self.outgoing.all_sent:
             self._close_sent = True
             self._acknowledge()
@@ -300,8 +325,13 @@ class Stream:
             else:
                 self._deliver(body)
         elif kind == ACK:
-            self.outgoing.acknowledge(*_OFFSET.unpack(body))
+            (offset,) = _OFFSET.unpack(body)
+            self.outgoing.acknowledge(offset)
+            self._pace.acknowledged(offset, time.monotonic())
+            self.pump()
             self._heard()
+        elif kind == ASK:
+            self._acknowledge()
         elif self.link is not None:  # CLOSE: nobody is there any more to read what is unsent
             if not self._close_sent:
                 self._acknowledge()

@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional
 from . import zmtp
 from .endpoints import CHANNELS, endpoints_of
 from .kernel import Kernel
+from .pace import Traffic
 from .peer import same_user
 from .recorder import DEFAULT_DISK, DEFAULT_MEMORY, Recorder, Subscriber
 from .spool import Spool
@@ -52,6 +53,7 @@ class Streams:
         self._kernels = kernels
         self._served: Dict[str, _Served] = {}
         self._recorders: Dict[Kernel, Recorder] = {}
+        self._traffic = Traffic()
         self._server: Any = None
         self._tasks: List[asyncio.Task[None]] = []
 
@@ -137,7 +139,7 @@ class Streams:
             if kernel is None or not kernel.listening or channel not in CHANNELS:
                 _refuse(link, "no-kernel")
                 return
-            served = self._open(name, kernel, float(request["keep"]))
+            served = self._open(name, kernel, request)
             self._run(self._join(served, request))
         if served.timer is not None:
             served.timer.cancel()
@@ -146,8 +148,9 @@ class Streams:
         link.say({"received": served.stream.received})
         served.stream.attach(link, int(request["received"]))
 
-    def _open(self, name: str, kernel: Kernel, keep: float) -> _Served:
-        served = _Served(Stream(lambda: self._over(name)), kernel, keep)
+    def _open(self, name: str, kernel: Kernel, request: Message) -> _Served:
+        stream = Stream(lambda: self._over(name), self._traffic, request["kernel_id"])
+        served = _Served(stream, kernel, float(request["keep"]))
         self._served[name] = served
         return served
 
