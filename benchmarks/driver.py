@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -88,6 +88,12 @@ class WorkerProcess:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def run_on(self, cores: Iterable[int]) -> None:
+        """Every thread of the worker, and what it starts from now on."""
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)
 
     def ask(self, step: str, limit: float, **arguments: Any) -> dict[str, Any]:
         """The figures of one step, in seconds."""

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,6 +167,11 @@ class Host:
             if text := self._host.run(["cat", path], check=False, user=process.user):
                 found[process.pid] = read_memory(text, process.argv)
         return found
+
+    def run_on(self, cores: Iterable[int]) -> None:
+        """Every process of the host, and what they start from now on."""
+        each = 'for pid in /proc/[0-9]*; do taskset -acp "$0" "${pid#/proc/}"; done'
+        self._host.run(["sh", "-c", each, ",".join(map(str, cores))], check=False)
 
     def outlived(self, pid: int) -> float:
         """How long a process still runs from now on, at most OUTLIVED_LIMIT seconds."""

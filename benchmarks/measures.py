@@ -55,7 +55,12 @@ MEASURES = (
     Measure("lag_starts_max", "the same, at most", absolute=True),
     Measure("lag_output_p99", "application's loop late, heavy output: p99", absolute=True),
     Measure("lag_output_max", "the same, at most", absolute=True),
+    Measure("apart_starts_p99", "6 starts at once, hosts on another core: p99", absolute=True),
+    Measure("apart_starts_max", "the same, at most", absolute=True),
+    Measure("apart_output_p99", "heavy output, hosts on another core: p99", absolute=True),
+    Measure("apart_output_max", "the same, at most", absolute=True),
     Measure("fairness", "round trip beside a kernel that prints: added", absolute=True),
+    Measure("printed", "what that kernel prints meanwhile", unit="MB/s"),
 )
 
 

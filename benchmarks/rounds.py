@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ class Step:
     limit: float
     keys: dict[str, str]  # figure -> kind of sample
     arguments: dict[str, Any]
+    # Whether the application and the hosts each have a core of their own, as they do in reality:
+    # on the same cores, what is late is late because of the kernels' own work.
+    apart: bool = False
 
 
 def delayed_steps(subject: Subject) -> Iterator[Step]:
@@ -80,10 +84,13 @@ def steps(plan: Plan, subject: Subject, extra: bool) -> Iterator[Step]:
     yield step("death", 90, {"seconds": "death"})
     if not extra:
         return
-    lags = {"starts_p99": "lag_starts_p99", "starts_max": "lag_starts_max"}
-    lags |= {"output_p99": "lag_output_p99", "output_max": "lag_output_max"}
-    yield step("lag", 120, lags, count=6, megabytes=plan.printed)
-    yield step("fairness", 60, {"added": "fairness"}, count=plan.round_trips)
+    figures = ("starts_p99", "starts_max", "output_p99", "output_max")
+    for kind in ("lag", "apart"):
+        lags = {figure: f"{kind}_{figure}" for figure in figures}
+        apart = kind == "apart" and subject.host is not None
+        yield step("lag", 120, lags, apart, count=6, megabytes=plan.printed)
+    fairness = {"added": "fairness", "printed": "printed"}
+    yield step("fairness", 60, fairness, count=plan.round_trips)
     yield step("idle", 120, {name: name for name in MEMORY}, count=plan.idle)
     many = {"count": plan.many, "patience": 60, "kernel_name": subject.many_name}
     yield step("burst", 90, {"seconds": "burst"}, **many)
@@ -91,8 +98,10 @@ def steps(plan: Plan, subject: Subject, extra: bool) -> Iterator[Step]:
         yield step("in_a_row", 120, {"seconds": "in_a_row"}, count=plan.many)
 
 
-def _step(name: str, limit: float, keys: dict[str, str], **arguments: Any) -> Step:
-    return Step(name, limit, keys, arguments)
+def _step(
+    name: str, limit: float, keys: dict[str, str], apart: bool = False, **arguments: Any
+) -> Step:
+    return Step(name, limit, keys, arguments, apart)
 
 
 def run_round(
@@ -117,7 +126,8 @@ def run_round(
                 step = remaining[0]
                 is_first = "first_start" in step.keys.values()
                 try:
-                    figures = worker.ask(step.name, step.limit, **step.arguments)
+                    with apart(worker, subject) if step.apart else nullcontext():
+                        figures = worker.ask(step.name, step.limit, **step.arguments)
                 except StepFailed as error:
                     if is_first:
                         raise  # the other steps would each wait for a kernel in vain
@@ -145,6 +155,21 @@ def run_round(
         reset()
 
 
+@contextmanager
+def apart(worker: WorkerProcess, subject: Subject) -> Iterator[None]:
+    """The worker on the first core, its hosts on the last one."""
+    cores = sorted(os.sched_getaffinity(0))
+    try:
+        worker.run_on(cores[:1])
+        for host in subject.hosts:
+            host.run_on(cores[-1:])
+        yield
+    finally:
+        worker.run_on(cores)
+        for host in subject.hosts:
+            host.run_on(cores)
+
+
 def _memory(subject: Subject, pids: list[int]) -> dict[str, float]:
     """MB a kernel: what all processes of the host hold, and what the kernels' own do."""
     if subject.host is not None:
@@ -165,6 +190,8 @@ def _add(outcome: Outcome, step: Step, figures: dict[str, float]) -> None:
         value = figures[figure]
         if kind == "output":
             value = step.arguments["megabytes"] / value
+        elif kind == "printed":
+            value /= 1e6
         elif kind not in MEMORY:
             value *= 1000
         outcome.samples[kind].append(value)
