@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +125,20 @@ class Agent:
     @property
     def templates(self) -> list[int]:
         """The processes of templates: they read their program from standard input."""
-        found = []
+        return [pid for pid, session in self._servers() if pid == session]
+
+    @property
+    def spares(self) -> list[int]:
+        """The processes of kernels to come, in the sessions of their templates."""
+        return [pid for pid, session in self._servers() if pid != session]
+
+    def _servers(self) -> Iterator[tuple[int, int]]:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 argv = (entry / "cmdline").read_bytes().split(b"\0")
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if b"-" in argv and parent == self.pid:
-                    found.append(int(entry.name))
-        return found
+                status = (entry / "stat").read_text().rpartition(")")[2].split()
+                if b"-" in argv and int(status[1]) == self.pid:
+                    yield int(entry.name), int(status[3])
 
 
 @contextlib.asynccontextmanager
@@ -293,6 +299,30 @@ def test_a_killed_template_is_replaced(environment: Environment, tmp_path: Path)
                 assert not (await here.start(environment.python))["forked"]
                 assert (await here.start(environment.python))["forked"], here.log
             os.kill(kernel["pid"], 0)
+
+    run(body())
+
+
+def test_the_next_kernel_is_forked_ahead(environment: Environment, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with agent(tmp_path) as here:
+            await here.forked(environment.python)
+            for _ in range(2):
+                await here.until(lambda: len(here.spares) == 1)
+                (spare,) = here.spares
+                assert (await here.start(environment.python))["pid"] == spare
+            await here.until(lambda: len(here.spares) == 1)
+            (killed,) = here.spares
+            os.kill(killed, signal.SIGKILL)
+            await here.until(lambda: here.spares not in ([], [killed]))
+            (template,), (spare,) = here.templates, here.spares
+            assert (await here.start(environment.python))["pid"] == spare
+            await here.until(lambda: len(here.spares) == 1)
+            (spare,) = here.spares
+            environment.write("ipykernel/kernelapp", "VERSION = 2 + 0")
+            started = await here.start(environment.python)
+            assert (started["version"], started["forked"]) == (2, False)
+            await here.until(lambda: {template, spare}.isdisjoint(here.templates + here.spares))
 
     run(body())
 

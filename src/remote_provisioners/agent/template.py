@@ -3,7 +3,8 @@
 The agent hands this text to the kernel's own interpreter on standard input, with the flags and
 the environment of the kernels to come (see templates.py). The process has one thread, no event
 loop, no ZeroMQ context and no instance of any application: what a kernel is told apart by, it
-makes itself after the fork. Standard library only: this module travels to hosts.
+makes itself after the fork. The next kernel's process is forked ahead, and waits to be told what to
+be. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import gc
 import importlib
 import importlib.machinery
+import importlib.util
 import json
 import os
 import random
@@ -47,6 +49,9 @@ MODULES = (
     "encodings.latin_1",
 )
 MOST_DESCRIPTORS = 64
+#: For so long nobody has asked for a kernel when the process of the next one is forked.
+SPARE_SECONDS = 0.1
+_LAUNCHER = "ipykernel_launcher"
 _SITE = ("site-packages", "dist-packages")
 _LENGTH = struct.Struct(">I")
 
@@ -83,10 +88,8 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Ker
     with _modules_in_a_row():
         importlib.import_module(MODULES[0])
         for name in MODULES[1:]:
-            try:
+            with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-            except ImportError:
-                continue
     threads = _threads()
     if threads > 1:
         raise ImportError("importing ipykernel started {} threads".format(threads - 1))
@@ -94,18 +97,27 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Ker
     send(connection, {"ready": True})
     waiting = list(preload)
     successor = 0
+    spare: Optional[socket.socket] = None
     while True:
         if waiting and not successor:
             successor = _succeed(waiting[0], seen)
             if not successor:  # that is us: the module is imported here
                 waiting.pop(0)
                 continue
-        watched: List[Any] = [connection, *_own[:1]]
-        readable, _, _ = select.select(watched, [], [])
-        if connection in readable:
-            kernel = _serve_one(connection, seen)
-            if kernel is not None:
-                return kernel
+        watched: List[Any] = [connection, *_own[:1], *([spare] if spare else [])]
+        readable, _, _ = select.select(watched, [], [], None if spare else SPARE_SECONDS)
+        asked = connection in readable
+        if spare is not None and spare in readable:  # it was killed
+            spare.close()
+            spare = None
+        elif asked or not readable:
+            if spare is None:
+                is_spare, spare = _fork(connection)
+                if is_spare:
+                    return _be_told(spare)
+            if asked:
+                _serve_one(connection, spare, seen)
+                spare = None
         elif os.read(_own[0], 1):
             os._exit(0)  # which is what the successor waits for
         else:  # it has given up
@@ -118,43 +130,60 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Ker
 # -- one kernel ------------------------------------------------------------------------------
 
 
-def _serve_one(connection: socket.socket, seen: _Seen) -> Optional[Kernel]:
-    """Answer one request; returns in the kernel with what it is to run, in the server with None."""
+def _serve_one(connection: socket.socket, spare: socket.socket, seen: _Seen) -> None:
+    """Make a kernel of the spare process, as requested."""
     request, descriptors = receive(connection)
-    changed = seen.changed()
+    send(spare, request, descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    changed = seen.changed()  # while the other process prepares itself
     if changed:
         send(connection, {"stale": changed})
         os._exit(0)
-    reader, writer = os.pipe()
+    send(spare, {"fresh": True})
+    answer, _ = receive(spare)
+    send(connection, answer)
+    spare.close()
+
+
+def _fork(connection: socket.socket) -> Tuple[bool, socket.socket]:
+    """Fork a process that is a child of the agent. Returns whether we are that process, and the
+    connection between it and the template.
+    """
+    ours, theirs = socket.socketpair()
     child = os.fork()
-    if child == 0:
-        # Between us and the kernel: its end makes the kernel a child of the agent.
-        kernel = os.fork()
-        if kernel:
-            os.write(writer, b"%d\n" % kernel)
+    if child:
+        theirs.close()
+        os.waitpid(child, 0)
+        return False, ours
+    try:
+        # Between the template and the kernel: its end makes the kernel a child of the agent.
+        if os.fork():
             os._exit(0)
-        try:
-            os.close(reader)
-            connection.close()
-            _close_own()
-            waits = socket.socket(fileno=descriptors.pop()) if request["waits"] else None
-            _become(request, descriptors)
-            os.close(writer)
-        except OSError as error:
-            os.write(writer, json.dumps([error.errno, error.strerror, error.filename]).encode())
-            os._exit(127)
-        return Kernel(request["argv"], request["flags"], waits)
-    os.close(writer)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    with os.fdopen(reader, "rb") as said:
-        lines = said.read().splitlines()
-    os.waitpid(child, 0)
-    # The two may have written in either order.
-    pids = [int(line) for line in lines if line.isdigit()]
-    errors = [json.loads(line) for line in lines if not line.isdigit()]
-    send(connection, {"pid": pids[0], "error": errors[0] if errors else None})
-    return None
+    except OSError:
+        os._exit(1)
+    for inherited in (ours, connection):
+        inherited.close()
+    _close_own()
+    return True, theirs
+
+
+def _be_told(template: socket.socket) -> Kernel:
+    """Wait to be told what kernel to be, and be that. Ends the process when there is none."""
+    importlib.util.find_spec(_LAUNCHER)  # reads the directories, which it looks at again if changed
+    request, descriptors = receive(template)
+    waits = socket.socket(fileno=descriptors.pop()) if request["waits"] else None
+    error = None
+    try:
+        _become(request, descriptors)
+    except OSError as problem:
+        error = [problem.errno, problem.strerror, problem.filename]
+    receive(template)
+    send(template, {"pid": os.getpid(), "error": error})
+    if error is not None:
+        os._exit(127)
+    template.close()
+    return Kernel(request["argv"], request["flags"], waits)
 
 
 def _become(request: Message, descriptors: Sequence[int]) -> None:
@@ -428,10 +457,14 @@ def _copy(text: str) -> str:
 # -- the connection to the agent -------------------------------------------------------------
 
 
-def send(connection: socket.socket, message: Message) -> None:
+def send(connection: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
     """Send a message, blocking."""
     body = json.dumps(message).encode()
-    connection.sendall(_LENGTH.pack(len(body)) + body)
+    data = _LENGTH.pack(len(body)) + body
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    sent = connection.sendmsg([data], [rights] if descriptors else [])
+    if sent < len(data):  # not in vain: the other end may have read all and closed by now
+        connection.sendall(data[sent:])
 
 
 def receive(connection: socket.socket) -> Tuple[Message, List[int]]:
