@@ -173,7 +173,7 @@ class Client:
 
     def acknowledge(self) -> None:
         self.receive()
-        self.stream.outgoing.acknowledge(self.stream.outgoing._sent_end)
+        self.stream.outgoing.acknowledge(self.stream.outgoing.sent_end)
         self.stream._heard()
 
 
