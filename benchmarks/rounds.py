@@ -26,6 +26,7 @@ class Plan:
     starts: int = 4
     round_trips: int = 200
     warm_up: int = 20
+    repeats: int = 3  # of what differs by much from one time to the next, and takes little
     many: int = 30
     idle: int = 8
     printed: int = 60  # megabytes of output while the loop's lag is measured
@@ -64,13 +65,9 @@ def steps(plan: Plan, subject: Subject, extra: bool) -> Iterator[Step]:
     """`extra`: with what takes long and is not needed in each round."""
     step = _step
     yield step("start", 90, {"info": "first_start"})
-    yield step(
-        "round_trips",
-        60,
-        {"median": "round_trip"},
-        count=plan.round_trips,
-        warm_up=plan.warm_up,
-    )
+    trips = {"count": plan.round_trips, "warm_up": plan.warm_up}
+    for _ in range(plan.repeats):
+        yield step("round_trips", 60, {"median": "round_trip"}, **trips)
     yield step("output", 120, {"seconds": "output"}, megabytes=plan.megabytes)
     yield step("interrupt", 30, {"seconds": "interrupt"})
     yield step("restart", 90, {"seconds": "restart"})
@@ -81,16 +78,18 @@ def steps(plan: Plan, subject: Subject, extra: bool) -> Iterator[Step]:
         keys = {"info": "start", "result": "result"}
         yield step("start", 60, keys, settle=subject.settle)
         yield step("shutdown", 60, {"seconds": "shutdown"})
-    yield step("death", 90, {"seconds": "death"})
+    for _ in range(plan.repeats):
+        yield step("death", 90, {"seconds": "death"})
     if not extra:
         return
     figures = ("starts_p99", "starts_max", "output_p99", "output_max")
-    for kind in ("lag", "apart"):
+    for kind in ("lag", *("apart",) * plan.repeats):
         lags = {figure: f"{kind}_{figure}" for figure in figures}
         apart = kind == "apart" and subject.host is not None
         yield step("lag", 120, lags, apart, count=6, megabytes=plan.printed)
     fairness = {"added": "fairness", "printed": "printed"}
-    yield step("fairness", 60, fairness, count=plan.round_trips)
+    for _ in range(plan.repeats):
+        yield step("fairness", 60, fairness, count=plan.round_trips)
     yield step("idle", 120, {name: name for name in MEMORY}, count=plan.idle)
     many = {"count": plan.many, "patience": 60, "kernel_name": subject.many_name}
     yield step("burst", 90, {"seconds": "burst"}, **many)

@@ -48,7 +48,7 @@ def goals(outcomes: Outcomes, late: Late) -> Iterator[Goal]:
         if found is None:
             return Goal(text, False if ours.failures.get(measure.samples) else None, "it failed")
         met = found >= bound if measure.more_is_better else found <= bound
-        return Goal(text, met, f"{found:.2f}")
+        return Goal(text, met, f"{found:.3g}")
 
     def added(key: str, text: str, bound: float) -> Goal:
         value, base_value = ours.value(measures[key]), base.value(measures[key])
