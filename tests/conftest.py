@@ -33,6 +33,9 @@ for number, handler in (
 
 IPYKERNEL = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 SETTLE_SECONDS = 10.0
+#: A cell to be interrupted once it has printed. Not by one long sleep: a signal that comes between
+#: Python's last look and the system call does not end that, 1 in 40 on a busy machine.
+SLEEP = "import time; print('on', flush=True)\nwhile True: time.sleep(0.01)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -21,7 +21,7 @@ from remote_provisioners.errors import (
 )
 from remote_provisioners.provisioner import DistributedProvisioner
 
-from ..conftest import InstallSpec, Session, Start, eventually
+from ..conftest import SLEEP, InstallSpec, Session, Start, eventually
 
 FORMS = ["connection file", "launcher"]
 LAUNCHER = [
@@ -96,7 +96,7 @@ def test_interrupt_by_message(host: str, install_spec: InstallSpec, start: Start
 
 def interrupt(session: Session) -> str:
     """Interrupt a sleeping cell; returns the error that it ended with."""
-    message_id = session.client.execute("import time; print('on', flush=True); time.sleep(60)")
+    message_id = session.client.execute(SLEEP)
     while True:
         message = session.client.get_iopub_msg(timeout=10)
         if message["content"].get("text") == "on\n":

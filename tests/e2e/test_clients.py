@@ -60,7 +60,8 @@ def test_console(rig: Rig, spec: str, applications: Applications) -> None:
     console.write("'=' + str(6 * 7)\n")
     console.expect("=42")
 
-    console.write("import time; print('sleep' + 'ing', flush=True); time.sleep(60)\n")
+    sleep = "[time.sleep(0.01) for _ in range(6000)]"
+    console.write(f"import time; print('sleep' + 'ing', flush=True); {sleep}\n")
     console.expect("sleeping")
     console.process.send_signal(signal.SIGINT)
     console.expect("KeyboardInterrupt")

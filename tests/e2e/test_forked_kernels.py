@@ -287,7 +287,7 @@ def test_reload_of_an_edited_module(pair: Pair, host: Host, directory: str) -> N
 
 def test_interrupt(pair: Pair, host: Host, directory: str) -> None:
     session = pair.start(True)
-    code = f"import time\nopen('{directory}/busy', 'w').close()\ntime.sleep(60)"
+    code = f"import time\nopen('{directory}/busy', 'w').close()\nwhile True: time.sleep(0.01)"
     request = session.client.execute(code)
     eventually(lambda: host.files(directory) == ["busy"])
     session.manager.interrupt_kernel()

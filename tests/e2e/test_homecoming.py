@@ -14,7 +14,7 @@ import pytest
 
 import remote_provisioners
 
-from ..conftest import InstallSpec, be_client
+from ..conftest import SLEEP, InstallSpec, be_client
 from ..rig import Rig
 from .applications import WHERE, Applications, Server, agents_on, eventually, kernels_on
 
@@ -81,7 +81,7 @@ def test_kernels_and_sessions_of_a_killed_server(
 
     kernel = one["kernel"]["id"]
     channels = server.connect(kernel)
-    request = channels.execute("import time; print('on', flush=True); time.sleep(60)")
+    request = channels.execute(SLEEP)
     replies = channels.replies(request)
     assert any(reply["content"].get("text") == "on\n" for reply in replies)
     assert server.ask("POST", f"/api/kernels/{kernel}/interrupt") == (204, None)

@@ -10,7 +10,7 @@ from http.client import HTTPException
 
 import pytest
 
-from ..conftest import InstallSpec
+from ..conftest import SLEEP, InstallSpec
 from ..rig import Rig
 from .applications import (
     V1,
@@ -83,7 +83,7 @@ def test_interrupt_and_restart(
     first = channels.run(WHERE).split()
     second_host = server.run(other, WHERE).split()[0]
 
-    request = channels.execute("import time; print('on', flush=True); time.sleep(60)")
+    request = channels.execute(SLEEP)
     replies = channels.replies(request)
     assert any(reply["content"].get("text") == "on\n" for reply in replies)
     began = time.monotonic()

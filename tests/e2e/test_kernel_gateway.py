@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import InstallSpec
+from ..conftest import SLEEP, InstallSpec
 from ..rig import Rig
 from .applications import WHERE, Applications, Server, eventually, kernels_on, names_of, spread_as
 
@@ -54,7 +54,7 @@ def test_a_kernel_through_its_life(rig: Rig, gateway: Server) -> None:
     channels = gateway.connect(kernel)
     assert channels.run(WHERE).split()[0] == names_of(rig)[0]
 
-    request = channels.execute("import time; print('on', flush=True); time.sleep(60)")
+    request = channels.execute(SLEEP)
     replies = channels.replies(request)
     assert any(reply["content"].get("text") == "on\n" for reply in replies)
     assert gateway.ask("POST", f"/api/kernels/{kernel}/interrupt") == (204, None)

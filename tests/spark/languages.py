@@ -33,7 +33,7 @@ _PYTHON = Language(
     completed="createDataFrame",
     job="sc.parallelize(range(101), 2).map(lambda x: x).sum()",
     result="5050",
-    sleep="import time; open('/tmp/cell-sleeps', 'w').close(); time.sleep(60)",
+    sleep="import time; open('/tmp/cell-sleeps', 'w').close()\nwhile True: time.sleep(0.01)",
     interrupted="KeyboardInterrupt",
     slow="""
 def slow(number):
