@@ -158,15 +158,17 @@ def run_round(
 def apart(worker: WorkerProcess, subject: Subject) -> Iterator[None]:
     """The worker on the first core, its hosts on the last one."""
     cores = sorted(os.sched_getaffinity(0))
-    try:
-        worker.run_on(cores[:1])
+
+    def place(workers: list[int], of_hosts: list[int]) -> None:
+        worker.run_on(workers)
         for host in subject.hosts:
-            host.run_on(cores[-1:])
+            host.run_on(of_hosts)
+
+    try:
+        place(cores[:1], cores[-1:])
         yield
     finally:
-        worker.run_on(cores)
-        for host in subject.hosts:
-            host.run_on(cores)
+        place(cores, cores)
 
 
 def _memory(subject: Subject, pids: list[int]) -> dict[str, float]:

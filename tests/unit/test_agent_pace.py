@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from remote_provisioners.agent.pace import LEAST_BYTES, MOST_BYTES, PIECE_BYTES, Pace, Traffic
+from remote_provisioners.agent.pace import (
+    LEAST_BYTES,
+    MOST_BYTES,
+    SHARED_PIECE_BYTES,
+    Pace,
+    Traffic,
+)
 
 
 def test_traffic_is_shared_while_several_kernels_send() -> None:
@@ -30,8 +36,8 @@ def test_a_way_is_filled_whatever_its_length_without_a_queue(seconds: float, rat
     marks = [(now, arrived)]
     while len(marks) < 3:  # it learns, then it is measured
         while end - arrived < pace.room:
-            end += PIECE_BYTES
-            free = max(free, now) + PIECE_BYTES / rate
+            end += SHARED_PIECE_BYTES
+            free = max(free, now) + SHARED_PIECE_BYTES / rate
             answers.append((free + seconds, end, pace.sent(end, end - arrived, now)))
         now, arrived, asked = answers.pop(0)
         if asked:
@@ -52,13 +58,13 @@ def test_room_has_bounds() -> None:
         assert pace.sent(end, pace.room, at)
         pace.acknowledged(end, at + 0.001)
     assert pace.room == MOST_BYTES
-    assert pace.sent(end + PIECE_BYTES, PIECE_BYTES, 2000)
-    pace.acknowledged(end + PIECE_BYTES, 2100)
+    assert pace.sent(end + SHARED_PIECE_BYTES, SHARED_PIECE_BYTES, 2000)
+    pace.acknowledged(end + SHARED_PIECE_BYTES, 2100)
     assert pace.room == LEAST_BYTES
 
 
 def test_not_every_word_is_asked_for() -> None:
     pace = Pace()
     assert not pace.sent(100, 100, 0)
-    assert pace.sent(PIECE_BYTES, PIECE_BYTES, 0)
-    assert not pace.sent(PIECE_BYTES + 100, PIECE_BYTES + 100, 0)
+    assert pace.sent(SHARED_PIECE_BYTES, SHARED_PIECE_BYTES, 0)
+    assert not pace.sent(SHARED_PIECE_BYTES + 100, SHARED_PIECE_BYTES + 100, 0)

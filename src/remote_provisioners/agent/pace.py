@@ -15,7 +15,7 @@ from typing import Deque, Optional, Tuple
 #: Room of a stream of several, within what fast and near, and slow or far hosts need.
 LEAST_BYTES, MOST_BYTES = 64 * 1024, 8 * 1024 * 1024
 #: The pieces that it sends.
-PIECE_BYTES = LEAST_BYTES // 2
+SHARED_PIECE_BYTES = LEAST_BYTES // 2
 #: By how much an answer may be later than the earliest one was.
 _LATER = 1.25
 #: How long several kernels are taken to send after they last did.
@@ -52,7 +52,7 @@ class Pace:
 
     def sent(self, end: int, on_the_way: int, now: float) -> bool:
         """All before `end` is sent. Returns whether to ask for its acknowledgement."""
-        if end - self._asked_before < PIECE_BYTES // 2:
+        if end - self._asked_before < SHARED_PIECE_BYTES // 2:
             return False
         self._asked_before = end
         self._asked.append((end, on_the_way, now))

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple, Union
 
-from .pace import PIECE_BYTES, Pace, Traffic
+from .pace import SHARED_PIECE_BYTES, Pace, Traffic
 from .wire import Message, WireError
 
 HELLO, DATA, ACK, CLOSE, ASK = range(1, 6)
@@ -295,22 +295,21 @@ class Stream:
 
     def pump(self) -> None:
         """Send what can be sent."""
-        link = self.link
+        link, outgoing = self.link, self.outgoing
         if link is None:
             return
         while link.writable:
             now = time.monotonic()
             shared = self._traffic.is_shared(now)
-            if shared and self.outgoing.on_the_way >= self._pace.room:
+            if shared and outgoing.on_the_way >= self._pace.room:
                 break  # to be continued by ACK
-            piece = self.outgoing.take(PIECE_BYTES if shared else _PIECE_BYTES)
+            piece = outgoing.take(SHARED_PIECE_BYTES if shared else _PIECE_BYTES)
             if piece is None:
                 break
             link.send(DATA, piece)
-            sent = self.outgoing
-            if shared and self._pace.sent(sent.sent_end, sent.on_the_way, now):
+            if shared and self._pace.sent(outgoing.sent_end, outgoing.on_the_way, now):
                 link.send(ASK)
-        if self._finished and not self._close_sent and self.outgoing.all_sent:
+        if self._finished and not self._close_sent and outgoing.all_sent:
             self._close_sent = True
             self._acknowledge()
             link.send(CLOSE)
