@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from remote_provisioners.config import RemoteProvisionerConfigMixin
+from remote_provisioners.options.config import RemoteProvisionerConfigMixin
 
 from . import peer_sshpyk
 from .environments import installed

@@ -2,7 +2,7 @@
 
     python docs/generate.py
 
-Whatever is said of an option is its help text in ``remote_provisioners/config.py``.
+Whatever is said of an option is its help text in ``remote_provisioners/options/config.py``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from remote_provisioners.config import RemoteProvisionerConfigMixin, option_names
-from remote_provisioners.yarn_provisioner import YarnProvisioner
+from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
+from remote_provisioners.options.config import RemoteProvisionerConfigMixin, option_names
 
 PAGE = Path(__file__).with_name("options.md")
 
@@ -36,7 +36,7 @@ REQUEST_VARIABLES = {
 HEAD = """\
 # Options
 
-<!-- Written by docs/generate.py. Change the help texts in src/remote_provisioners/config.py. -->
+<!-- Written by docs/generate.py. Change the help texts in options/config.py. -->
 
 An option can be given in four places. The first that has it counts:
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import machine
 from ..command import output
-from .forwards import Cost
+from .client_sockets import Cost
 from .report import Results, render
 from .scale import Found, Scale
 

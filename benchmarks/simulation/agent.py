@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from remote_provisioners.agent import server
-from remote_provisioners.agent.load import notable
-from remote_provisioners.agent.wire import Decoder, Message, encode
+from remote_provisioners.agent import agent as server
+from remote_provisioners.agent.machine.load import notable
+from remote_provisioners.protocol.wire import Decoder, Message, encode
 
 from . import meter
 

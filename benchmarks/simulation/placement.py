@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from unittest.mock import patch
 
 from remote_provisioners.errors import UnreachableError
-from remote_provisioners.fleet import Fleet
-from remote_provisioners.inventory import HostSpec, Inventory, read_inventory
-from remote_provisioners.placement import Load, load_balancer, load_balancers
+from remote_provisioners.hosts.registry import Fleet
+from remote_provisioners.placement.inventory import HostSpec, Inventory, read_inventory
+from remote_provisioners.placement.policies import Load, load_balancer, load_balancers
 
 from . import starts
 from .world import World
@@ -40,9 +40,9 @@ async def _measure(counts: list[int]) -> dict[str, dict[str, float]]:
             for number, name in enumerate(world.names)
         ]
     )
-    wish = {"KERNEL_HOST_LABELS": "big"}
+    requirements = {"KERNEL_HOST_LABELS": "big"}
     for policy, times in found.items():
-        times["motley"] = await _median(world, motley, policy, wish, count // 10)
+        times["motley"] = await _median(world, motley, policy, requirements, count // 10)
     return found
 
 
@@ -54,7 +54,7 @@ async def _median(
         fleet = Fleet()
         try:
             _report(fleet, inventory)
-            _set_aside(world, fleet, inventory[:troubles])
+            _open_circuits(world, fleet, inventory[:troubles])
             table, balancer = fleet._table(inventory), load_balancer(policy)
             request = starts.request(environ)
             samples = []
@@ -78,7 +78,7 @@ def _report(fleet: Fleet, inventory: Inventory) -> None:
         table.update(spec.name, chance.randrange(12), load)
 
 
-def _set_aside(world: World, fleet: Fleet, specs: Sequence[HostSpec]) -> None:
+def _open_circuits(world: World, fleet: Fleet, specs: Sequence[HostSpec]) -> None:
     for spec in specs:
         world.unreachable[spec.name] = _SILENT_SECONDS
-        fleet.host(spec).set_aside(UnreachableError("simulated"), silent=True)
+        fleet.host(spec).open_circuit(UnreachableError("simulated"), unresponsive=True)

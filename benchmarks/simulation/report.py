@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .forwards import Cost
+from .client_sockets import Cost
 from .scale import Found
 
 Placements = Mapping[str, Mapping[str, float]]

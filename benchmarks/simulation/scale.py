@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from remote_provisioners.fleet import Fleet
-from remote_provisioners.forward import Forward
+from remote_provisioners.hosts.registry import Fleet
+from remote_provisioners.kernels.client_sockets import ClientSockets
 
 from .process import Stopwatch, descriptors, raise_descriptor_limit, resident
 from .starts import start_many
@@ -138,8 +138,8 @@ def _forwards(sockets: bool) -> Iterator[None]:
         yield
         return
 
-    async def listen(forward: Forward) -> None:
+    async def listen(forward: ClientSockets) -> None:
         """Left out."""
 
-    with patch.object(Forward, "listen", listen):
+    with patch.object(ClientSockets, "listen", listen):
         yield

@@ -7,11 +7,11 @@ import secrets
 import time
 import uuid
 
-from remote_provisioners.fleet import Fleet
-from remote_provisioners.inventory import HostSpec, Inventory
-from remote_provisioners.kernel import RemoteKernel
-from remote_provisioners.launch import LaunchRequest, build_request
-from remote_provisioners.placement import load_balancer
+from remote_provisioners.hosts.registry import Fleet
+from remote_provisioners.kernels.remote_kernel import RemoteKernel
+from remote_provisioners.options.launch_request import LaunchRequest, build_request
+from remote_provisioners.placement.inventory import HostSpec, Inventory
+from remote_provisioners.placement.policies import load_balancer
 
 #: How long a kernel may be unreachable; nothing is here.
 _GRACE_SECONDS = 300.0

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from remote_provisioners.address import HostAddress
-from remote_provisioners.agent.bootstrap import MARKER
+from remote_provisioners.agent.find_or_start import MARKER
 from remote_provisioners.errors import UnreachableError
-from remote_provisioners.inventory import Inventory, read_inventory
-from remote_provisioners.transport import Completed, Endpoint, Transport
+from remote_provisioners.hosts.transport import Completed, Endpoint, Transport
+from remote_provisioners.placement.host_address import HostAddress
+from remote_provisioners.placement.inventory import Inventory, read_inventory
 
 from .agent import SimulatedAgent
 from .pipe import Stream, join
@@ -37,7 +37,7 @@ class World:
         return read_inventory(listed)
 
     async def connect(self, address: HostAddress) -> Transport:
-        """In place of `remote_provisioners.transport.connect`. Raises UnreachableError."""
+        """In place of `remote_provisioners.hosts.transport.connect`. Raises UnreachableError."""
         self.attempts[address.host] += 1
         if address.host in self.unreachable:
             await asyncio.sleep(self.unreachable[address.host])
@@ -47,7 +47,7 @@ class World:
     @contextmanager
     def instead_of_ssh(self) -> Iterator[None]:
         """Within, every host of this process is one of these."""
-        with patch("remote_provisioners.transport.connect", self.connect):
+        with patch("remote_provisioners.hosts.transport.connect", self.connect):
             yield
 
 

@@ -20,16 +20,16 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
-from .config import RemoteProvisionerConfigMixin, option_names
 from .errors import ConfigurationError, HostError, KernelLostError
-from .fleet import fleet
-from .inventory import HostSpec
+from .hosts.registry import fleet
 from .io_thread import io_thread
-from .kernel import RemoteKernel
-from .launch import LaunchRequest, authorize, build_request, request_environment
-from .lifecycle import State
-from .placement import load_balancer
-from .records import keeper_of
+from .kernels.lifecycle import State
+from .kernels.remote_kernel import RemoteKernel
+from .options.config import RemoteProvisionerConfigMixin, option_names
+from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
+from .placement.inventory import HostSpec
+from .placement.policies import load_balancer
+from .server.records import keeper_of
 
 #: Within which a kernel that is asked to has usually ended.
 _PROMPT_END_SECONDS = 0.5
@@ -123,7 +123,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             try:
                 kernel = self._kernel = await io_thread().call(starting)
             except BaseException:
-                if keeper is not None and not await io_thread().call(self._owes()):
+                if keeper is not None and not await io_thread().call(self._has_pending_kill()):
                     keeper.failed(self.kernel_id)
                 raise
         else:
@@ -271,18 +271,18 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         if kernel is None:
             return
         if restart:
-            kernel.forward.show()  # the manager has just removed what it takes for ipc files
+            kernel.client_sockets.show()  # the manager has just removed what it takes for ipc files
             return
         self._kernel = None
         await io_thread().call(self._end(kernel))
-        self.left_behind = await io_thread().call(self._owes())
+        self.left_behind = await io_thread().call(self._has_pending_kill())
 
     @staticmethod
     async def _end(kernel: RemoteKernel) -> None:
         await (await fleet()).end(kernel)
 
-    async def _owes(self) -> bool:
-        return (await fleet()).owes(self.kernel_id)
+    async def _has_pending_kill(self) -> bool:
+        return (await fleet()).has_pending_kill(self.kernel_id)
 
     # -- to come back -----------------------------------------------------------------------
 
@@ -383,10 +383,10 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
     async def _replay(kernel: RemoteKernel) -> None:
         # The manager's own, which sees what the kernel does, comes first.
         for _ in range(100):
-            if kernel.forward.has_client("iopub"):
+            if kernel.client_sockets.has_client("iopub"):
                 break
             await asyncio.sleep(0.01)
-        kernel.forward.replay()
+        kernel.client_sockets.replay()
 
     async def let_go(self) -> None:
         """Leave the kernel running, for another process to take charge of; ours no more."""

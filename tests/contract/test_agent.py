@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners import bootstrap
-from remote_provisioners.agent.wire import Decoder, Message, encode
-from remote_provisioners.transport.local import LocalTransport
+from remote_provisioners.hosts import deploy_agent as bootstrap
+from remote_provisioners.hosts.transport.local import LocalTransport
+from remote_provisioners.protocol.wire import Decoder, Message, encode
 
 SLEEPS = ["sleep", "300"]
 #: Listens after as many seconds as it is told, and notes when it began and when it listened.

@@ -28,9 +28,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from remote_provisioners import bootstrap
-from remote_provisioners.agent.wire import Message
-from remote_provisioners.transport.local import LocalTransport
+from remote_provisioners.hosts import deploy_agent as bootstrap
+from remote_provisioners.hosts.transport.local import LocalTransport
+from remote_provisioners.protocol.wire import Message
 
 from .test_agent import SLEEPS, Refused, Server, connect
 from .test_takeover import running

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from remote_provisioners.address import NodeAddress
-from remote_provisioners.channel import AgentChannel
-from remote_provisioners.container import Reports, _write_launcher
+from remote_provisioners.engines.certificate import _made, _read, identity
+from remote_provisioners.engines.submission import ContainerReports, _write_launcher
 from remote_provisioners.errors import UnreachableError
-from remote_provisioners.identity import _made, _read, identity
-from remote_provisioners.transport import Transport, connect
+from remote_provisioners.hosts.agent_channel import AgentChannel
+from remote_provisioners.hosts.transport import Transport, connect
+from remote_provisioners.placement.host_address import NodeAddress
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ async def launcher(
     directory: Path, said: str = "", fingerprint: str = ""
 ) -> AsyncIterator[tuple[subprocess.Popen[str], asyncio.Future[dict[str, object]], str]]:
     """A launcher, what it will report, and the secret that it should say (it says `said`)."""
-    reports, secret = Reports(), secrets.token_urlsafe(16)
+    reports, secret = ContainerReports(), secrets.token_urlsafe(16)
     address = await reports.address("127.0.0.1", "")
     report = reports.expect(secret)
     file = directory / "launcher.py"

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners import bootstrap
-from remote_provisioners.agent.identity import start_time, stat_of
-from remote_provisioners.agent.wire import Message
-from remote_provisioners.transport.local import LocalTransport
+from remote_provisioners.agent.processes.process_identity import start_time, stat_of
+from remote_provisioners.hosts import deploy_agent as bootstrap
+from remote_provisioners.hosts.transport.local import LocalTransport
+from remote_provisioners.protocol.wire import Message
 
 from ..conftest import eventually
 from .test_agent import SLEEPS, Refused, Server, connect, listens, run, servers

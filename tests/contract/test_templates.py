@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners import bootstrap
-from remote_provisioners.agent.templates import MOST_TEMPLATES
-from remote_provisioners.transport.local import LocalTransport
+from remote_provisioners.agent.forking.templates import MOST_TEMPLATES
+from remote_provisioners.hosts import deploy_agent as bootstrap
+from remote_provisioners.hosts.transport.local import LocalTransport
 
 from ..conftest import eventually
 from ..unit.test_agent_on_old_python import FOUND, supported

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from remote_provisioners.address import parse_address
+from remote_provisioners.hosts.transport import Transport, connect
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.transport import Transport, connect
+from remote_provisioners.placement.host_address import parse_address
 
 T = TypeVar("T")
 

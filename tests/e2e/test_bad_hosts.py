@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from remote_provisioners.address import parse_address
 from remote_provisioners.errors import (
     AgentError,
     AuthenticationError,
@@ -25,8 +24,9 @@ from remote_provisioners.errors import (
     UnknownHostError,
     UnreachableError,
 )
+from remote_provisioners.hosts.transport import Transport, connect
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.transport import Transport, connect
+from remote_provisioners.placement.host_address import parse_address
 
 from ..conftest import InstallSpec, Start, be_client
 from ..rig import Host, Rig
@@ -125,7 +125,7 @@ def test_login_does_not_end(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
 ) -> None:
     be_client(own_rig, monkeypatch)
-    monkeypatch.setattr("remote_provisioners.transport.ssh.LOGIN_SECONDS", 2.0)
+    monkeypatch.setattr("remote_provisioners.hosts.transport.ssh.LOGIN_SECONDS", 2.0)
     host = own_rig.hosts[0]
     slow_login(host, 60)
     text = refused(start, install_spec(host.target), UnreachableError, 12)
@@ -190,7 +190,7 @@ def test_a_slow_login_works(
 
 def test_silent_behind_another_host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     be_client(own_rig, monkeypatch)
-    monkeypatch.setattr("remote_provisioners.transport.ssh._PROXY_SECONDS", 6.0)
+    monkeypatch.setattr("remote_provisioners.hosts.transport.ssh._PROXY_SECONDS", 6.0)
     names = through_the_first(own_rig)
     own_rig.hosts[1].drop()
     began = time.monotonic()

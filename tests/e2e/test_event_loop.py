@@ -19,7 +19,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 
-from remote_provisioners.placement import load_balancers
+from remote_provisioners.placement.policies import load_balancers
 from remote_provisioners.provisioner import DistributedProvisioner
 
 from ..conftest import InstallSpec

@@ -21,7 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.errors import RemoteProvisionerError
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.lifecycle import State
+from remote_provisioners.kernels.lifecycle import State
 
 from ..conftest import InstallSpec, be_client
 from ..rig import Host, Rig, open_rig

@@ -23,9 +23,9 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
 
+from remote_provisioners.hosts.transport import ssh
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.provisioner import DistributedProvisioner
-from remote_provisioners.transport import ssh
 
 from ..conftest import InstallSpec, Start, be_client, eventually
 from ..rig import Host, Rig
@@ -268,7 +268,7 @@ class Adopted:
 
             async def flag() -> None:
                 assert self.provisioner._kernel is not None
-                self.provisioner._kernel.forward.replay()
+                self.provisioner._kernel.client_sockets.replay()
 
             io_thread().call_blocking(flag(), 5)
         client = BlockingKernelClient()
@@ -331,10 +331,10 @@ def test_output_beyond_memory_is_on_disk_and_beyond_that_a_marker_says_so(
     text = text_until(client, f"00299{'x' * 9994}\n")
     assert files
     before, _, after = text.rpartition(" of output dropped here, which nobody listened to]\n")
-    marker = before.rpartition("[remote-provisioners: ")[2]
-    assert marker.endswith(" messages")
+    gap_notice = before.rpartition("[remote-provisioners: ")[2]
+    assert gap_notice.endswith(" messages")
     lines = after.split()
-    assert len(lines) + int(marker.split()[0]) >= 300
+    assert len(lines) + int(gap_notice.split()[0]) >= 300
     assert 100 <= len(lines) < 120
     assert lines == [f"{number:05}" + "x" * 9994 for number in range(300 - len(lines), 300)]
     client.stop_channels()

@@ -9,7 +9,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
-from remote_provisioners.channel import AgentChannel
+from remote_provisioners.hosts.agent_channel import AgentChannel
 
 from ..conftest import InstallSpec
 from ..rig import Rig

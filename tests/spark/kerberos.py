@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 from tornado.netutil import _client_ssl_defaults
 
+from remote_provisioners.engines.yarn.resource_manager import ResourceManager
 from remote_provisioners.errors import HostError
-from remote_provisioners.yarn import ResourceManager
 
 from ..conftest import eventually
 from ..rig import Host

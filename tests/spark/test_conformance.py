@@ -22,8 +22,8 @@ OVER = "SparkContext"
 LOST = "engine lost while running"
 
 CASES = [
-    pytest.param(language, engine, marks=getattr(pytest.mark, marker), id=f"{language}-{engine}")
-    for engine, marker in (("standalone", "spark"), ("yarn_client", "yarn"))
+    pytest.param(language, engine, marks=getattr(pytest.mark, mark), id=f"{language}-{engine}")
+    for engine, mark in (("standalone", "spark"), ("yarn_client", "yarn"))
     for language in LANGUAGES
 ] + [
     pytest.param(language, "yarn_cluster", marks=pytest.mark.yarn, id=f"{language}-yarn_cluster")

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from remote_provisioners.cli.spec.samples import SparkSite
-from remote_provisioners.container import _kill_by_client
+from remote_provisioners.engines.submission import _kill_by_client
+from remote_provisioners.engines.yarn.resource_manager import Application, ResourceManager
+from remote_provisioners.engines.yarn.spnego import Negotiation
 from remote_provisioners.errors import AuthenticationError, UnreachableError
-from remote_provisioners.spnego import Negotiation
-from remote_provisioners.yarn import Application, ResourceManager
 
 from ..conftest import Start
 from ..rig import Relay, Rig, kdc, open_rig
@@ -194,7 +194,7 @@ def test_a_clock_that_is_wrong(secure_yarn: SecureYarn) -> None:
     """Also: the certificates that SSL_CERT_FILE names are the ones that count."""
     code = """
 import asyncio, os, sys
-from remote_provisioners.yarn import ResourceManager
+from remote_provisioners.engines.yarn.resource_manager import ResourceManager
 asyncio.run(ResourceManager([sys.argv[1]], os.environ).check())
 """
     environ = {**os.environ, "SSL_CERT_FILE": str(secure_yarn.authority)}

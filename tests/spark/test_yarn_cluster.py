@@ -16,14 +16,14 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.cli.spec.samples import SparkSite
-from remote_provisioners.container import kill
+from remote_provisioners.engines.submission import kill
+from remote_provisioners.engines.yarn.resource_manager import ResourceManager
 from remote_provisioners.errors import (
     ConfigurationError,
     KernelStartError,
     LaunchTimeoutError,
     UnreachableError,
 )
-from remote_provisioners.yarn import ResourceManager
 
 from ..conftest import Start, eventually
 from .conformance import Table

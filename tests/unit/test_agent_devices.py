@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from remote_provisioners.agent import devices
-from remote_provisioners.agent.devices import Held, NoDevicesError
+from remote_provisioners.agent.machine import gpus as devices
+from remote_provisioners.agent.machine.gpus import Held, NoDevicesError
 
 
 def take(directory: Path, count: int, of: list[str], again: tuple[str, ...] = ()) -> Held:

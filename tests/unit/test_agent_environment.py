@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_provisioners.agent.environment import (
+from remote_provisioners.agent.kernels.environment import (
     CommandError,
     expand,
     kernel_environment,

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from remote_provisioners.agent.lease import Leases
-from remote_provisioners.agent.usage import Idleness, Usage, usage_of
+from remote_provisioners.agent.machine.usage import Idleness, Usage, usage_of
 
 
 def test_a_lease_runs_from_the_moment_its_owner_is_missed() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.agent.load import Load, cores, kernels_of_others, notable
+from remote_provisioners.agent.machine.load import Load, cores, kernels_of_others, notable
 
 DIGEST = "0123456789ab"
 NAME = f"remote-provisioners-{os.getuid()}-{DIGEST}.kernels"

@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-import remote_provisioners.agent
-from remote_provisioners.bootstrap import find_or_start_agent
-from remote_provisioners.channel import AgentChannel
+import remote_provisioners
 from remote_provisioners.errors import AgentError
+from remote_provisioners.hosts.agent_channel import AgentChannel
+from remote_provisioners.hosts.deploy_agent import find_or_start_agent
+from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.transport.local import LocalTransport
 
-SOURCES = sorted(Path(remote_provisioners.agent.__file__).parent.glob("*.py"))
+PACKAGE = Path(remote_provisioners.__file__).parent
+SOURCES = sorted(path for name in ("agent", "protocol") for path in (PACKAGE / name).rglob("*.py"))
 
 
 def interpreters() -> dict[str, str]:
@@ -49,17 +50,19 @@ def supported(version: str) -> bool:
     return tuple(map(int, version.split("."))) >= (3, 8)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_parses_as_3_8(source: Path) -> None:
     ast.parse(source.read_text(), feature_version=(3, 8))
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_the_standard_library_only(source: Path) -> None:
     for node in ast.walk(ast.parse(source.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
             names = [str(node.module)]
+        elif isinstance(node, ast.ImportFrom):  # no further up than the packages that travel
+            assert node.level <= len(source.relative_to(PACKAGE).parts)
         assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
 

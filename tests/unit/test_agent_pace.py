@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from remote_provisioners.agent.pace import (
+from remote_provisioners.protocol.pace import (
     LEAST_BYTES,
     MOST_BYTES,
     SHARED_PIECE_BYTES,

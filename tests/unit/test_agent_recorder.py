@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_client.session import Session
 
-from remote_provisioners.agent import stream as stream_module
-from remote_provisioners.agent import zmtp
-from remote_provisioners.agent.marker import marker, welcome
-from remote_provisioners.agent.recorder import Recorder, Source, Subscriber
-from remote_provisioners.agent.spool import Spool
-from remote_provisioners.agent.stream import Stream
+from remote_provisioners.agent.output.gap_notice import gap_notice, welcome
+from remote_provisioners.agent.output.recorder import Recorder, Source, Subscriber
+from remote_provisioners.agent.output.spool import Spool
+from remote_provisioners.protocol import stream as stream_module
+from remote_provisioners.protocol import zmtp
+from remote_provisioners.protocol.stream import Stream
 
 
 def raw(number: int, size: int = 0) -> bytes:
@@ -102,7 +102,7 @@ def test_the_marker_is_a_signed_message_in_the_cell_that_follows() -> None:
     message = session.msg("stream", {"name": "stdout", "text": "x"}, parent={"header": parent})
     following = zmtp.message([b"stream.stdout", *session.serialize(message)])
     connection = {"key": "secret", "signature_scheme": "hmac-sha256"}
-    made = zmtp.bodies(marker(connection, 3, following))
+    made = zmtp.bodies(gap_notice(connection, 3, following))
     assert made[0] == b"stream.stderr"
     _, parts = session.feed_identities(made)
     read = session.deserialize(parts)
@@ -118,7 +118,7 @@ def test_the_marker_is_a_signed_message_in_the_cell_that_follows() -> None:
 @pytest.mark.parametrize("following", [None, raw(1), zmtp.message([b"<IDS|MSG>"])])
 def test_a_marker_before_what_is_no_message_of_jupyter(following: bytes | None) -> None:
     session = Session(key=b"")
-    _, parts = session.feed_identities(zmtp.bodies(marker({"key": ""}, 1, following)))
+    _, parts = session.feed_identities(zmtp.bodies(gap_notice({"key": ""}, 1, following)))
     read = session.deserialize(parts)
     assert read["parent_header"] == {}
     assert read["content"]["text"].startswith("[remote-provisioners: 1 message of")

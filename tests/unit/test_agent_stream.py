@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remote_provisioners.agent import stream as module
-from remote_provisioners.agent.pace import LEAST_BYTES, Traffic
-from remote_provisioners.agent.stream import (
+from remote_provisioners.protocol import stream as module
+from remote_provisioners.protocol.pace import LEAST_BYTES, Traffic
+from remote_provisioners.protocol.stream import (
     ACK,
     CLOSE,
     DATA,
@@ -22,7 +22,7 @@ from remote_provisioners.agent.stream import (
     SocketEnd,
     Stream,
 )
-from remote_provisioners.agent.wire import WireError
+from remote_provisioners.protocol.wire import WireError
 
 
 def frames(kinds_and_bodies: list[tuple[int, bytes]]) -> bytes:

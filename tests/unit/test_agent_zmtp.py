@@ -10,7 +10,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote_provisioners.agent import zmtp
+from remote_provisioners.protocol import zmtp
 
 MESSAGES = st.lists(
     st.lists(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from remote_provisioners.config import RemoteProvisionerConfigMixin, option_names
-from remote_provisioners.response import SECRET_VARIABLE
-from remote_provisioners.yarn_provisioner import YarnProvisioner
+from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
+from remote_provisioners.kernels.launcher_reports import SECRET_VARIABLE
+from remote_provisioners.options.config import RemoteProvisionerConfigMixin, option_names
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

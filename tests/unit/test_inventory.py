@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.address import HostAddress
 from remote_provisioners.errors import ConfigurationError
-from remote_provisioners.inventory import HostSpec, read_inventory
+from remote_provisioners.placement.host_address import HostAddress
+from remote_provisioners.placement.inventory import HostSpec, read_inventory
 
 TABLE = {
     "host": "me@gpu1:2222",

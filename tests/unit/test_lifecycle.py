@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote_provisioners.lifecycle import LOST_EXIT_CODE, Lifecycle, State
+from remote_provisioners.kernels.lifecycle import LOST_EXIT_CODE, Lifecycle, State
 
 EVENTS = {
     "launched": lambda life: life.launched(),

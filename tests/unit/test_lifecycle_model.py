@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from remote_provisioners.lifecycle import Lifecycle, State
+from remote_provisioners.kernels.lifecycle import Lifecycle, State
 
 GRACE, LEASE = 10.0, 100.0
 NAMES = st.sampled_from(["a", "b"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.records import Record, Records
+from remote_provisioners.server.records import Record, Records
 
 LOG = logging.getLogger("test")
 
@@ -55,7 +55,7 @@ WRITER = """
 import logging, sys
 from pathlib import Path
 from tests.unit.test_records import LOG, record
-from remote_provisioners.records import Records
+from remote_provisioners.server.records import Records
 records = Records(Path(sys.argv[1]), LOG)
 for kernel_id in sys.argv[2:]:
     records.write(record(kernel_id))
@@ -106,7 +106,7 @@ def test_of_many_at_once_each_record_has_one_taker(parent: Path) -> None:
 import sys
 from pathlib import Path
 from tests.unit.test_records import LOG
-from remote_provisioners.records import Records
+from remote_provisioners.server.records import Records
 records = Records(Path(sys.argv[1]), LOG)
 sys.stdin.readline()
 print(*[found.kernel_id for found in records.claim("/here")], flush=True)

@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.simulation.starts import request, start, start_many
 from benchmarks.simulation.world import World
-from remote_provisioners import host as host_module
 from remote_provisioners.errors import HostError, NoHostError, NoRoomError, UnreachableError
-from remote_provisioners.fleet import Fleet
-from remote_provisioners.kernel import RemoteKernel
+from remote_provisioners.hosts import host as host_module
+from remote_provisioners.hosts.registry import Fleet
+from remote_provisioners.kernels.remote_kernel import RemoteKernel
 
 HOSTS, KERNELS = 20, 100
 LISTENING_SECONDS = 0.002
@@ -120,11 +120,11 @@ def test_hosts_that_refuse_are_failed_over_and_set_aside(policy: str) -> None:
         kernels = await start_many(fleet, world.inventory(), policy, KERNELS)
         assert len(kernels) == KERNELS
         assert not set(broken) & set(landed(kernels))
-        assert {str(address) for address in fleet._in_trouble} == set(broken)
+        assert {str(address) for address in fleet._with_open_circuit} == set(broken)
         # Who waited for the first attempt goes elsewhere; nobody begins another meanwhile.
         assert max(world.attempts[name] for name in broken) <= 4
         world.unreachable.clear()
-        await until(lambda: not fleet._in_trouble)
+        await until(lambda: not fleet._with_open_circuit)
         more = await start_many(fleet, world.inventory(), "least-connection", KERNELS)
         assert set(broken) <= set(landed(more))
 
@@ -133,13 +133,13 @@ def test_hosts_that_refuse_are_failed_over_and_set_aside(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_silent_host_costs_its_time_once(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_module, "_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(host_module, "_UNRESPONSIVE_SECONDS", 0.1)
 
     async def scenario(world: World, fleet: Fleet) -> None:
         world.unreachable = {"host0000": 1.0, "host0007": 1.0}
         loop = asyncio.get_running_loop()
         await start_many(fleet, world.inventory(), policy, HOSTS)
-        assert {str(address) for address in fleet._in_trouble} == {"host0000", "host0007"}
+        assert {str(address) for address in fleet._with_open_circuit} == {"host0000", "host0007"}
         longest = 0.0
         for _ in range(HOSTS):
             began = loop.time()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote_provisioners.agent.wire import MAX_FRAME, Decoder, WireError, encode
+from remote_provisioners.protocol.wire import MAX_FRAME, Decoder, WireError, encode
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec=None)),

@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 
-from .server import Agent
+from .agent import Agent
 
 
 def main(directory: str, ready: int) -> None:
@@ -34,9 +34,9 @@ async def _serve(directory: str, listener: socket.socket, ready: int) -> None:
 
 
 def _leave_nothing(directory: str, path: str) -> None:
-    """Remove our directory, under the lock of bootstrap.py, unless a successor has it by now.
+    """Remove our directory, under the lock of find_or_start.py, unless a successor has it by now.
 
-    Not the lock files of GPUs, which are every user's (see devices.py).
+    Not the lock files of GPUs, which are every user's (see machine/gpus.py).
     """
     parent = os.path.dirname(directory)
     lock = os.open(parent, os.O_RDONLY)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import TraitError
 
-from ..address import HostAddress
-from ..config import RemoteProvisionerConfigMixin
 from ..errors import ConfigurationError
-from ..inventory import HostSpec
+from ..options.config import RemoteProvisionerConfigMixin
+from ..placement.host_address import HostAddress
+from ..placement.inventory import HostSpec
 from .command import Command
 from .spec.installed import installed_specs
 

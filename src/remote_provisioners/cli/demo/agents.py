@@ -9,7 +9,7 @@ import socket
 import time
 from pathlib import Path
 
-from ...agent.wire import Decoder, encode
+from ...protocol.wire import Decoder, encode
 
 _SECONDS = 5.0
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from traitlets import Bool
 
-from ...inventory import HostSpec
 from ...io_thread import close_io_thread, io_thread
+from ...placement.inventory import HostSpec
 from ..command import FAILED, Command, Text
 from ..configured import ConfiguredHost, configured_hosts
 from ..seconds import positive_seconds

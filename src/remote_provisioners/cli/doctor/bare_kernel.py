@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
-from ...fleet import fleet
-from ...inventory import HostSpec
-from ...kernel import RemoteKernel
-from ...launch import build_request
+from ...hosts.registry import fleet
+from ...kernels.remote_kernel import RemoteKernel
+from ...options.launch_request import build_request
+from ...placement.inventory import HostSpec
 
 _ARGV = ("python", "-m", "ipykernel_launcher", "-f", "{connection_file}")
 _GRACE_SECONDS = 1.0

@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ... import transport
-from ...address import parse_address
 from ...errors import (
     AgentError,
     AuthenticationError,
@@ -19,8 +17,10 @@ from ...errors import (
     UnknownHostError,
     UnreachableError,
 )
-from ...fleet import fleet
-from ...inventory import HostSpec
+from ...hosts import transport
+from ...hosts.registry import fleet
+from ...placement.host_address import parse_address
+from ...placement.inventory import HostSpec
 from .bare_kernel import time_bare_kernel
 from .findings import Finding
 from .route import Route, read_route

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...address import HostAddress
 from ...errors import UnknownHostError, UnreachableError
-from ...transport.ssh import read_configuration
+from ...hosts.transport.ssh import read_configuration
+from ...placement.host_address import HostAddress
 
 _SSH_PORT = 22
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 
 from ...errors import HostError, RemoteProvisionerError, UnknownHostError, UnreachableError
-from ...fleet import fleet
-from ...host import Host
+from ...hosts.host import Host
+from ...hosts.registry import fleet
 from ..configured import ConfiguredHost
 from .status import ASIDE, DOWN, UNUSABLE, UP, HostStatus
 
@@ -107,9 +107,9 @@ class _Observer:
 
     async def _ask(self, host: Host) -> HostStatus:
         """What the agent says, in the last status. Raises HostError."""
-        if host.trouble is not None:  # it is tried again in the background, ever more rarely
+        if host.circuit is not None:  # it is tried again in the background, ever more rarely
             self._began = self._connecting = None
-            raise host.trouble.error
+            raise host.circuit.error
         if not host.connected and self._began is None:
             self._began = time.perf_counter()
         try:

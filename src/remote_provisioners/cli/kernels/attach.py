@@ -12,9 +12,9 @@ from pathlib import Path
 
 from jupyter_core.paths import jupyter_runtime_dir
 
-from ...fleet import fleet
+from ...hosts.registry import fleet
 from ...io_thread import io_thread
-from ...kernel import RemoteKernel
+from ...kernels.remote_kernel import RemoteKernel
 from ..command import FAILED, MISUSED, CommandError
 from .found import FoundKernel, pick
 from .search import SearchCommand

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...inventory import HostSpec
+from ...placement.inventory import HostSpec
 from ..command import CommandError
 
 _SAME = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ...fleet import fleet
+from ...hosts.registry import fleet
 from ...io_thread import io_thread
 from ..command import MISUSED, CommandError
 from .found import FoundKernel, pick

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Sequence
 
 from ...errors import RemoteProvisionerError
-from ...fleet import fleet
-from ...inventory import HostSpec
+from ...hosts.registry import fleet
 from ...io_thread import close_io_thread, io_thread
+from ...placement.inventory import HostSpec
 from ..command import Command, Text
 from ..configured import ConfiguredHost, configured_hosts
 from ..hosts.survey import Survey

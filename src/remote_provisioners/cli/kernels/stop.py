@@ -8,7 +8,7 @@ import signal
 from traitlets import Bool
 
 from ...errors import RemoteProvisionerError
-from ...fleet import fleet
+from ...hosts.registry import fleet
 from ...io_thread import io_thread
 from ..command import FAILED, MISUSED, Command, CommandError
 from .found import FoundKernel, pick

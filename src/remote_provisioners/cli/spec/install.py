@@ -12,9 +12,9 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool, TraitError, Unicode
 from traitlets.config import Config
 
-from ...config import RemoteProvisionerConfigMixin, option_names
+from ...engines.yarn.provisioner import YarnProvisioner
 from ...errors import ConfigurationError
-from ...yarn_provisioner import YarnProvisioner
+from ...options.config import RemoteProvisionerConfigMixin, option_names
 from ..command import Command, CommandError, Text
 from .installed import read_spec
 from .samples import (

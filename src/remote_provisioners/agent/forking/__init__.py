@@ -1,0 +1,3 @@
+"""Kernels by fork.
+
+Standard library only: this package travels to hosts."""

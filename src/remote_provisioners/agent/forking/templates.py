@@ -1,0 +1,398 @@
+"""Kernels by fork: one template process for each interpreter and environment, made when needed.
+
+What cannot be forked is executed, as if there were no templates; so is the first kernel of an
+environment, which would wait longer for its template. Standard library only: this module travels
+to hosts.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ...protocol.wire import Message, encode
+from ..machine import gpus as devices
+from ..processes.kernel_process import Command, KernelProcess, open_output
+from . import template
+
+#: A template of an environment that is not used any more holds 45 MB of memory for nothing.
+MOST_TEMPLATES = 4
+#: After the first kernel of an environment its template is loaded: it is not to slow that start.
+LOAD_AFTER_SECONDS = 1.0
+LOAD_SECONDS = 15.0
+FORK_SECONDS = 10.0
+RETRY_SECONDS = 60.0
+
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+_FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
+_MODULES = ("ipykernel_launcher", "ipykernel")
+_SCRIPT = "launch_ipykernel.py"
+#: Of one kernel, whatever the environment that it shares with others.
+_PRIVATE = re.compile("KERNEL_.*|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
+#: Read as an interpreter starts.
+_EARLY = re.compile("PYTHON.*|LD_.*")
+_PR_SET_CHILD_SUBREAPER = 36
+_LENGTH = struct.Struct(">I")
+
+
+def flags_of(argv: Sequence[str]) -> Optional[List[str]]:
+    """The interpreter's flags in `argv`; None if it is not to be run by a fork.
+
+    That is what runs ipykernel and nothing else: ``python [flags] -m ipykernel_launcher …`` or
+    ``python [flags] …/launch_ipykernel.py …``.
+    """
+    if not _PYTHON.fullmatch(os.path.basename(argv[0])):
+        return None
+    flags: List[str] = []
+    words = list(argv[1:])
+    while words and words[0] != "-m" and words[0].startswith("-"):
+        takes_word = words[0] in ("-X", "-W")
+        if not takes_word and not _FLAG.fullmatch(words[0]):
+            return None
+        flags += words[: 1 + takes_word]
+        del words[: 1 + takes_word]
+    if words[:1] == ["-m"]:
+        return flags if words[1:2] and words[1] in _MODULES else None
+    return flags if words and os.path.basename(words[0]) == _SCRIPT else None
+
+
+#: Program and flags, environment, directory, modules to preload.
+Key = Tuple[Tuple[str, ...], FrozenSet[Tuple[str, str]], str, Tuple[str, ...]]
+
+
+class Templates:
+    """The templates of an agent."""
+
+    def __init__(self) -> None:
+        self._templates: Dict[Key, Template] = {}
+        #: Those that are to be loaded, when the next kernel asks at the latest.
+        self._coming: Dict[Key, asyncio.TimerHandle] = {}
+        self._able: Optional[bool] = None
+        #: Programs whose kernels are not forked, and why: the log says it once.
+        self._executed: Set[Tuple[str, str]] = set()
+
+    async def start(
+        self, command: Command, private: FrozenSet[str], preload: Sequence[str]
+    ) -> KernelProcess:
+        """Start a kernel by a fork where that gives the same kernel, else execute it.
+
+        `private` are the variables of its environment that name this kernel. Raises OSError.
+        """
+        forked = await self.fork(command, private, preload)
+        return KernelProcess.spawn(command) if forked is None else forked
+
+    async def fork(
+        self,
+        command: Command,
+        private: FrozenSet[str] = frozenset(),
+        preload: Sequence[str] = (),
+        waits: bool = False,
+    ) -> Optional[KernelProcess]:
+        """Fork a kernel; None where it has to be executed. Raises OSError.
+
+        One that `waits` has its last descriptor to be told by who it is (see warm_kernels.py).
+        """
+        flags = flags_of(command.argv)
+        if flags is None:
+            self._note_executed(command.argv[0], "no ipykernel")
+            return None
+        if has_own_interpreter(private):
+            self._note_executed(command.argv[0], "the id of one is in what its interpreter reads")
+            return None
+        if not self._can_fork():
+            return None
+        shared = shared_part(command.environ, private)
+        cwd = "/"
+        if _is_relative(shared.get("PYTHONPATH", "")):
+            if waits:
+                return None  # its directory is not known yet
+            cwd = command.cwd
+        key = ((command.argv[0], *flags), frozenset(shared.items()), cwd, tuple(preload))
+        tries = 2 if waits else int(self._is_expected(key))  # the second one with a new template
+        for _ in range(tries):
+            found = self._template(key, command.argv, shared)
+            pid = await found.fork(command, flags, waits)
+            if pid is not None:
+                return KernelProcess(pid, command.output)
+            if not found.stale:
+                return None
+        self._expect(key, command.argv, shared)
+        return None
+
+    def _note_executed(self, program: str, why: str) -> None:
+        if (program, why) not in self._executed:
+            self._executed.add((program, why))
+            print("kernels of {} are executed: {}".format(program, why), flush=True)
+
+    def _is_expected(self, key: Key) -> bool:
+        """Whether a kernel has been started that this template would have been of use to."""
+        found = self._templates.get(key)
+        return key in self._coming or (found is not None and not found.over)
+
+    def _expect(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Have the template for the next kernel."""
+
+        def load() -> None:
+            try:
+                self._template(key, argv, environ)
+            except OSError as error:
+                print("no template: {}".format(error), flush=True)
+
+        loop = asyncio.get_running_loop()
+        self._coming[key] = loop.call_later(LOAD_AFTER_SECONDS, load)
+
+    def _template(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> Template:
+        """The template, loaded from now on if there is none. Raises OSError."""
+        coming = self._coming.pop(key, None)
+        if coming is not None:
+            coming.cancel()
+        found = self._templates.pop(key, None)
+        if found is None or found.over:
+            program, _, cwd, preload = key
+            found = Template(program, argv, environ, cwd, preload)
+        self._templates[key] = found  # the last is the one used last
+        for old in list(self._templates)[:-MOST_TEMPLATES]:
+            if not self._templates[old].busy:
+                self._templates.pop(old).close()
+        return found
+
+    @property
+    def pids(self) -> Set[int]:
+        """The processes that are not to be reaped by anybody else."""
+        return {each.pid for each in self._templates.values()}
+
+    def _can_fork(self) -> bool:
+        if self._able is None:
+            self._able = _adopt_orphans()
+            if not self._able:
+                print("kernels are executed, not forked: no subreaper here", flush=True)
+        return self._able
+
+    def close(self) -> None:
+        """End them all."""
+        for coming in self._coming.values():
+            coming.cancel()
+        self._coming.clear()
+        for each in self._templates.values():
+            each.close()
+        self._templates.clear()
+
+
+def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str, str]:
+    """What of an environment is not one kernel's own; `private` names more that is."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in private and not _PRIVATE.fullmatch(name)
+    }
+
+
+def has_own_interpreter(private: FrozenSet[str]) -> bool:
+    """Whether the interpreter of a kernel starts in another way than that of any other kernel.
+
+    `private` are the variables of its environment that name this kernel.
+    """
+    return any(map(_EARLY.fullmatch, private))
+
+
+def _is_relative(path: str) -> bool:
+    """Whether a PYTHONPATH means something else in another directory, as ``:/x`` does."""
+    return path != "" and not all(map(os.path.isabs, path.split(os.pathsep)))
+
+
+def _adopt_orphans() -> bool:
+    """Make what our descendants leave behind our children: so a forked kernel is one."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        import ctypes  # noqa: PLC0415 (takes longer to import than the agent)
+
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+class Template:
+    """A template process, and the connection to it. `stale`: what it has imported has changed."""
+
+    def __init__(
+        self,
+        program: Sequence[str],
+        kernel_argv: Sequence[str],
+        environ: Mapping[str, str],
+        cwd: str,
+        preload: Sequence[str],
+    ) -> None:
+        """Start it; it loads on its own. Raises OSError.
+
+        `kernel_argv` is that of the first kernel: the process shows an argv as long as that.
+        """
+        self.stale = False
+        self._program = program[0]
+        self._failed = ""
+        self._failed_at = 0.0
+        self._has_forked = False
+        self._loop = asyncio.get_running_loop()
+        self._connection, theirs = socket.socketpair()
+        self._connection.setblocking(False)
+        argv = [*program, "-"]
+        missing = _size(kernel_argv) - _size(argv)
+        text = "exec(compile({!r}, 'template', 'exec'), {{'__name__': 'template'}})\n"
+        run = "\nmain({}, {!r})\n".format(theirs.fileno(), list(preload))
+        with theirs:
+            self._process = subprocess.Popen(
+                argv + (["-" * (missing - 1)] if missing > 0 else []),
+                env=dict(environ),
+                cwd=cwd,
+                stdin=subprocess.PIPE,
+                stdout=None,  # the agent's log
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        with self._process.stdin as program_text:
+            source = template.__loader__.get_source(template.__name__)  # type: ignore[union-attr]
+            program_text.write(text.format(source + run).encode())
+        self._ready = asyncio.ensure_future(self._load())
+        self._turn = asyncio.Lock()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is of no use any more, and another may be."""
+        return self.stale or (
+            self._failed != "" and self._loop.time() - self._failed_at > RETRY_SECONDS
+        )
+
+    async def _load(self) -> None:
+        try:
+            said = await asyncio.wait_for(receive(self._connection), LOAD_SECONDS)
+            failed = said.get("failed", "")
+        except asyncio.TimeoutError:
+            failed = "not loaded within {:g} s".format(LOAD_SECONDS)
+        except (OSError, EOFError):
+            failed = "it ended"
+        if failed:
+            self._fail(failed)
+
+    def _fail(self, why: str) -> None:
+        self._failed, self._failed_at = why, self._loop.time()
+        print("kernels of {} are executed: {}".format(self._program, why), flush=True)
+        self.close()
+
+    async def fork(self, command: Command, flags: Sequence[str], waits: bool) -> Optional[int]:
+        """Fork a kernel, a child of ours; None when it has to be executed. Raises OSError."""
+        async with self._turn:
+            await asyncio.shield(self._ready)
+            if self._failed or self.stale:
+                return None
+            request = {
+                "argv": command.argv,
+                "flags": flags,
+                "env": command.environ,
+                "cwd": command.cwd,
+                "umask": _umask(),
+                "waits": waits,
+            }
+            log = open_output(command.output)
+            try:
+                answer = await asyncio.wait_for(
+                    self._ask(request, [log, *command.descriptors]), FORK_SECONDS
+                )
+            except asyncio.TimeoutError:
+                self._fail("the template does not answer")
+                raise OSError(
+                    errno.ETIMEDOUT, "the template does not answer", command.argv[0]
+                ) from None
+            except (OSError, EOFError) as error:
+                if getattr(error, "errno", None) == errno.EBADF:
+                    raise  # the start was given up, its GPUs are let go
+                if self._has_forked:  # it was killed: for another it may be well
+                    self.stale = True
+                    self.close()
+                else:
+                    self._fail("the template ended")
+                return None
+            finally:
+                os.close(log)
+        if "stale" in answer:
+            print("template: {} has changed".format(answer["stale"]), flush=True)
+            self.stale = True
+            self.close()
+            return None
+        if answer["error"] is not None:
+            os.waitpid(answer["pid"], 0)
+            raise OSError(*answer["error"])
+        self._has_forked = True
+        return int(answer["pid"])
+
+    async def _ask(self, request: Message, descriptors: Sequence[int]) -> Message:
+        await send(self._connection, request, descriptors)
+        return await receive(self._connection)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a kernel of it."""
+        return self._turn.locked()
+
+    def close(self) -> None:
+        """End it, and what it is importing. Its kernels, in sessions of their own, go on."""
+        self._connection.close()
+        if self._process.returncode is None:  # its number is its group's until we have waited
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+async def send(
+    connection: socket.socket, message: Message, descriptors: Sequence[int] = ()
+) -> None:
+    """Send a message as template.py receives it. Raises OSError."""
+    data = encode(message)
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    sent = connection.sendmsg([data], [rights] if descriptors else [])
+    if sent < len(data):  # not in vain: the other end may have answered and closed by now
+        await asyncio.get_running_loop().sock_sendall(connection, data[sent:])
+
+
+async def receive(connection: socket.socket) -> Message:
+    """A message of template.py. Raises OSError, EOFError."""
+    (length,) = _LENGTH.unpack(await _exactly(connection, _LENGTH.size))
+    answer: Message = json.loads(await _exactly(connection, length))
+    return answer
+
+
+async def _exactly(connection: socket.socket, count: int) -> bytes:
+    loop, parts = asyncio.get_running_loop(), []
+    while count:
+        part = await loop.sock_recv(connection, count)
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _size(argv: Sequence[str]) -> int:
+    """The bytes that `argv` takes in a process's memory."""
+    return sum(len(os.fsencode(word)) + 1 for word in argv)

@@ -1,0 +1,201 @@
+"""Warm kernels: started before anybody asks, told who they are when somebody does.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
+
+from ..endpoints import (
+    connection_file,
+    endpoints_of,
+    ipc_ports,
+    ipc_prefix,
+    wait_until_open,
+    write_connection,
+)
+from ..processes.kernel_process import Command, KernelProcess
+from .templates import Templates, receive, send
+
+#: How long no kernel has been started before one is made ready: it is to slow nobody's start.
+REFILL_SECONDS = 2.0
+#: Kernelspecs and environments that have warm kernels; more are not in use at once.
+MOST_RECIPES = 8
+LOAD_SECONDS = 30.0
+ANSWER_SECONDS = 5.0
+#: Of the directories of kernels that were warm; no other's begins so.
+PREFIX = "w"
+
+
+class Recipe(NamedTuple):
+    """What warm kernels have in common with the kernel that they may become."""
+
+    #: With ``{connection_file}`` where that is to stand.
+    argv: Tuple[str, ...]
+    environ: FrozenSet[Tuple[str, str]]
+    preload: Tuple[str, ...]
+    signature_scheme: str
+
+
+class WarmKernel:
+    """A process that waits to be told who it is, in the directory that it will keep."""
+
+    def __init__(self, directory: str, process: KernelProcess, identity: socket.socket) -> None:
+        self.directory = directory
+        self.process = process
+        self._identity = identity
+
+    async def is_fresh(self) -> bool:
+        """Whether it runs, and what it has imported is what would be imported now."""
+        try:
+            await send(self._identity, {"fresh": None})
+            return bool(await asyncio.wait_for(receive(self._identity), ANSWER_SECONDS))
+        except (OSError, EOFError, asyncio.TimeoutError):
+            return False
+
+    async def assign(self, command: Command, key: str) -> KernelProcess:
+        """Let it be the kernel of `command`, which signs by `key`. Raises OSError."""
+        message = {"env": command.environ, "cwd": command.cwd, "key": key}
+        try:
+            await send(self._identity, message, command.descriptors)
+            await asyncio.wait_for(receive(self._identity), ANSWER_SECONDS)
+        except (EOFError, asyncio.TimeoutError):
+            raise OSError(errno.ESRCH, "the warm kernel ended", command.argv[0]) from None
+        finally:
+            self._identity.close()
+        self.process.started = time.time()
+        return self.process
+
+    def end(self) -> None:
+        """End it, unused."""
+        self._identity.close()
+        if self.process.reap() is None:
+            self.process.signal(signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class WarmKernels:
+    """The warm kernels of an agent, by what they may become."""
+
+    def __init__(self, parent_directory: str, templates: Templates) -> None:
+        self._parent = parent_directory
+        self.templates = templates
+        self._ready: Dict[Recipe, List[WarmKernel]] = {}
+        self._wanted: Dict[Recipe, int] = {}
+        self._last_start = 0.0
+        self._refilling: Optional[asyncio.Task[None]] = None
+
+    async def take(self, recipe: Recipe) -> Optional[WarmKernel]:
+        """One that can become a kernel of this recipe, None when there is none."""
+        kernels = self._ready.get(recipe, [])
+        while kernels:
+            kernel = kernels.pop(0)
+            if await kernel.is_fresh():
+                return kernel
+            kernel.end()
+        return None
+
+    def want(self, recipe: Recipe, count: int) -> None:
+        """Have `count` ready from now on: a kernel of this recipe has just been started."""
+        self._last_start = time.monotonic()
+        if count == 0 and recipe not in self._wanted:
+            return
+        self._wanted.pop(recipe, None)
+        self._wanted[recipe] = count  # the last is the one used last
+        for old in list(self._wanted)[:-MOST_RECIPES]:
+            self._forget(old)
+        kernels = self._ready.setdefault(recipe, [])
+        while len(kernels) > count:
+            kernels.pop().end()
+        if self._refilling is None:
+            self._refilling = asyncio.ensure_future(self._refill())
+
+    def _forget(self, recipe: Recipe) -> None:
+        del self._wanted[recipe]
+        for kernel in self._ready.pop(recipe, []):
+            kernel.end()
+
+    @property
+    def pids(self) -> Set[int]:
+        """The processes that are not to be reaped by anybody else."""
+        return {kernel.process.pid for kernels in self._ready.values() for kernel in kernels}
+
+    async def _refill(self) -> None:
+        try:
+            while True:
+                missing = [r for r, n in self._wanted.items() if len(self._ready[r]) < n]
+                if not missing:
+                    return
+                quiet = time.monotonic() - self._last_start
+                if quiet < REFILL_SECONDS:
+                    await asyncio.sleep(REFILL_SECONDS - quiet)
+                    continue
+                made = await self._make(missing[0])
+                if made is None:
+                    print("no warm kernel of {}".format(missing[0].argv[0]), flush=True)
+                    self._forget(missing[0])
+                elif missing[0] in self._ready:
+                    self._ready[missing[0]].append(made)
+                else:
+                    made.end()
+        finally:
+            self._refilling = None
+
+    async def _make(self, recipe: Recipe) -> Optional[WarmKernel]:
+        directory = os.path.join(self._parent, PREFIX + secrets.token_hex(5)[1:])
+        os.mkdir(directory, 0o700)
+        connection: Dict[str, Any] = {
+            "transport": "ipc",
+            "ip": ipc_prefix(directory),
+            **ipc_ports(),
+            "key": secrets.token_hex(16),  # nobody's
+            "signature_scheme": recipe.signature_scheme,
+        }
+        write_connection(directory, connection)
+        file = connection_file(directory)
+        argv = [word.replace("{connection_file}", file) for word in recipe.argv]
+        ours, theirs = socket.socketpair()
+        command = Command(
+            argv,
+            dict(recipe.environ),
+            "/",
+            os.path.join(directory, "output"),
+            [theirs.fileno()],
+        )
+        ours.setblocking(False)
+        kernel = None
+        try:
+            with theirs:
+                process = await self.templates.fork(
+                    command, frozenset(), recipe.preload, waits=True
+                )
+            if process is None:
+                raise ChildProcessError
+            kernel = WarmKernel(directory, process, ours)
+            listening = wait_until_open(list(endpoints_of(connection).values()))
+            await asyncio.wait_for(listening, LOAD_SECONDS)
+            return kernel
+        except (OSError, asyncio.TimeoutError):
+            if kernel is not None:
+                kernel.end()
+            ours.close()
+            shutil.rmtree(directory, ignore_errors=True)
+            return None
+
+    def close(self) -> None:
+        """End those that nobody has asked for."""
+        if self._refilling is not None:
+            self._refilling.cancel()
+        for kernels in self._ready.values():
+            for kernel in kernels:
+                kernel.end()
+        self._ready.clear()

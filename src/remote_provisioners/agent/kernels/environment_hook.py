@@ -1,0 +1,93 @@
+"""The environment hook: the operator's shell text (conda, modules, a venv), read once a host.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from typing import Dict, Mapping
+
+from .environment import session_free
+from .hosted_kernel import StartError
+
+_SECONDS = 60
+_ERROR_BYTES = 2000
+_DUMP = (
+    "import os,sys;open(sys.argv[1],'wb').write("
+    "b'\\0'.join(k+b'='+v for k,v in os.environb.items()))"
+)
+
+
+class Environments:
+    """The environments that kernels start from, each hook's read once."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._base = session_free(os.environ)
+        self._tasks: Dict[str, asyncio.Task[Dict[str, str]]] = {}
+
+    async def after(self, hook: str) -> Mapping[str, str]:
+        """The environment after the text `hook`, "" for none.
+
+        Called by each start. Raises StartError when the hook fails; it is run again next time.
+        """
+        if not hook:
+            return self._base
+        task = self._tasks.get(hook)
+        if task is None:
+            task = asyncio.ensure_future(environment_after(hook, self._base, self._directory))
+            self._tasks[hook] = task
+        try:
+            return session_free(await asyncio.shield(task))
+        except HookError as error:
+            self._tasks.pop(hook, None)
+            raise StartError("hook-failed", str(error)) from None
+
+
+class HookError(Exception):
+    """The hook failed; the message says how."""
+
+
+async def environment_after(hook: str, base: Mapping[str, str], directory: str) -> Dict[str, str]:
+    """The environment that `hook` leaves behind when it starts from `base`. Raises HookError.
+
+    What the hook prints does not matter: the environment is handed over in a file below
+    `directory`.
+    """
+    descriptor, path = tempfile.mkstemp(prefix="hook-", dir=directory)
+    os.close(descriptor)
+    dump = " ".join(shlex.quote(word) for word in (sys.executable, "-I", "-S", "-c", _DUMP, path))
+    script = '{}\n__status=$?; [ "$__status" -eq 0 ] || exit "$__status"\nexec {}\n'
+    try:
+        process = await asyncio.create_subprocess_exec(
+            shutil.which("bash") or "/bin/sh",
+            "-c",
+            script.format(hook, dump),
+            env=dict(base),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            _, stderr = await asyncio.wait_for(process.communicate(), _SECONDS)
+        except asyncio.TimeoutError:
+            raise HookError("did not end within {} s".format(_SECONDS)) from None
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        with open(path, "rb") as dumped:
+            pairs = [item.partition(b"=") for item in dumped.read().split(b"\0")]
+        if process.returncode or pairs == [(b"", b"", b"")]:
+            said = stderr.decode("utf-8", "replace").strip()[-_ERROR_BYTES:]
+            raise HookError("exit code {}: {}".format(process.returncode, said or "no output"))
+    finally:
+        os.unlink(path)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}

@@ -1,0 +1,331 @@
+"""A kernel in the agent's care: its directory, its endpoints and its process.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+from typing import Any, Awaitable, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
+
+from ...protocol.wire import Message
+from ..endpoints import (
+    CHANNELS,
+    PortReservation,
+    PortsTakenError,
+    connection_file,
+    endpoints_of,
+    ipc_ports,
+    ipc_prefix,
+    wait_until_open,
+    write_connection,
+)
+from ..forking.templates import flags_of, has_own_interpreter, shared_part
+from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels
+from ..lease import LEASE_SECONDS
+from ..machine import gpus as devices
+from ..processes.foreign_process import ForeignProcess
+from ..processes.kernel_process import OUTPUT, Command, KernelProcess
+from ..processes.process_identity import boot_id, start_time
+from . import environment
+from . import kernel_record as record
+
+#: Gives the environment that kernels start from, after the hook of this text.
+BaseEnvironment = Callable[[str], Awaitable[Mapping[str, str]]]
+
+
+class StartError(Exception):
+    """A kernel cannot be started; `code` names the kind of cause."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class HostedKernel:
+    """One kernel: started, watched until it listens, kept until its server has seen its end."""
+
+    def __init__(self, kernel_id: str, owner: str, parent_directory: str) -> None:
+        self.kernel_id = kernel_id
+        self.owner = owner
+        # Of fixed length, whatever the id: the path of a unix socket has 107 bytes at most.
+        name = hashlib.sha256(kernel_id.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+        self.directory = os.path.join(parent_directory, name)
+        self.connection: Dict[str, Any] = {}
+        self.listening = False
+        self.process: Optional[KernelProcess] = None
+        #: Nobody wants it any more: it is ended, and not started if it is not yet.
+        self.given_up = False
+        #: Bounds of what is kept of its output (see Agent.op_start).
+        self.output: Dict[str, Any] = {}
+        #: Seconds that it lives on without its owner, and why it was ended for lack of one.
+        self.lease = LEASE_SECONDS
+        self.ended_by = ""
+        self._cwd = ""
+        self._started_before = False
+        self._reports_endpoints = False
+        self._ports: Optional[PortReservation] = None
+        self._gpus = devices.Held()
+        self._gpus_before: List[str] = []
+        self._watch: Optional[asyncio.Future[None]] = None
+
+    async def take_gpus(self, request: Message, temporary: str) -> None:
+        """Take what `request` wants of GPUs, before :meth:`start`. Raises StartError."""
+        try:
+            gpus = request.get("gpus") or {}
+            self._gpus = await devices.take(temporary, gpus, self._gpus_before)
+        except devices.NoDevicesError as error:
+            raise StartError("no-gpus", str(error)) from None
+        except OSError as error:
+            raise _start_error(error) from None
+
+    async def start(
+        self,
+        request: Message,
+        base: BaseEnvironment,
+        warm: WarmKernels,
+        resource_directory: str,
+        on_listening: Callable[[HostedKernel], None],
+    ) -> None:
+        """Start the process as `request` says (see Agent.op_start). Raises StartError."""
+        try:
+            environ = environment.kernel_environment(
+                await base(request["hook"]), request["env"], request["request_env"]
+            )
+            values = {**request["substitutions"], "resource_dir": resource_directory}
+            there = (request.get("resources_from", ""), resource_directory)
+            argv = [environment.travelled(word, *there) for word in request["argv"]]
+            argv = [environment.substitute(word, values) for word in argv]
+            argv = environment.resolve_command(argv, request["python"], environ)
+            templated = frozenset(
+                name
+                for name in request["env"].keys() - request["request_env"].keys()
+                if environment.has_template(environ[name])
+            )
+            preload = tuple(request.get("preload") or ())
+            recipe = self._recipe(request, argv, environ, templated, preload)
+            spare = await warm.take(recipe) if recipe is not None else None
+            if spare is not None:
+                self.directory = spare.directory
+            elif not os.path.isdir(self.directory):
+                os.mkdir(self.directory, 0o700)
+            record.remove(os.path.join(self.directory, record.NAME))  # of an earlier start
+            self.connection = self._prepare_connection(request, bound=spare is not None)
+            values["connection_file"] = connection_file(self.directory)
+            argv = [environment.substitute(word, values) for word in argv]
+            for name in templated:
+                environ[name] = environment.substitute(environ[name], values)
+            self._cwd = environment.working_directory(request["cwd"], os.path.expanduser("~"))
+            gpus = request.get("gpus") or {}
+            environ.update(devices.variables(gpus, self._gpus, request["env"]))
+            if self.given_up:
+                raise StartError("cancelled", "the start was given up")
+            output = os.path.join(self.directory, OUTPUT)
+            command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
+            self._reports_endpoints = request["reports_endpoints"]
+            if spare is not None:
+                self.process = spare.process  # whatever happens, it is ours to end
+                await spare.assign(command, request["connection"]["key"])
+            else:
+                self.process = await warm.templates.start(command, templated, preload)
+            if recipe is not None:
+                warm.want(recipe, request.get("warm") or 0)
+            if self.given_up:  # meanwhile: it is ended by whoever called us
+                raise StartError("cancelled", "the start was given up")
+            record.write(self.directory, self._record())
+        except environment.CommandError as error:
+            raise StartError("no-program", str(error)) from None
+        except PortsTakenError as error:
+            raise StartError("no-ports", str(error)) from None
+        except OSError as error:
+            raise _start_error(error) from None
+        self._watch_endpoints(on_listening)
+
+    def _watch_endpoints(self, on_listening: Callable[[HostedKernel], None]) -> None:
+        if not self._reports_endpoints:
+            self._watch = asyncio.ensure_future(self._until_listening(on_listening))
+
+    def _recipe(
+        self,
+        request: Message,
+        argv: List[str],
+        environ: Dict[str, str],
+        private: FrozenSet[str],
+        preload: Tuple[str, ...],
+    ) -> Optional[Recipe]:
+        """What a warm kernel must be made of to become this one; None if none can."""
+        connection = request["connection"]
+        plain = connection["transport"] == "ipc" and "curve_publickey" not in connection
+        named = any("{kernel_id}" in word for word in request["argv"])
+        elsewise = request["reports_endpoints"] or flags_of(argv) is None
+        if self._started_before or not plain or named or elsewise or has_own_interpreter(private):
+            return None
+        shared = frozenset(shared_part(environ, private).items())
+        scheme = connection.get("signature_scheme", "hmac-sha256")
+        return Recipe(tuple(argv), shared, preload, scheme)
+
+    # -- through the end of its agent --------------------------------------------------------
+
+    def _record(self) -> record.Record:
+        assert self.process is not None
+        return {
+            "kernel_id": self.kernel_id,
+            "owner": self.owner,
+            "pid": self.process.pid,
+            "start_time": start_time(self.process.pid) or 0,
+            "boot_id": boot_id(),
+            "started": self.process.started,
+            "cwd": self._cwd,
+            "connection": self.connection,
+            "listening": self.listening,
+            "reports_endpoints": self._reports_endpoints,
+            "gpus": self._gpus.names,
+            "ports": self._ports.ports if self._ports is not None else [],
+            "exit_code": self.process.returncode,
+            "lease": self.lease,
+            "ended_by": self.ended_by,
+            "output": self.output,
+        }
+
+    def save(self) -> None:
+        """Have the next agent know what has changed of it."""
+        if self.given_up:
+            return  # the files may be those of a later start
+        try:
+            record.write(self.directory, self._record())
+        except OSError as error:
+            print("kernel {}: its record is old: {}".format(self.kernel_id, error), flush=True)
+
+    @classmethod
+    def recorded(cls, found: record.Record, directory: str) -> HostedKernel:
+        """The kernel of the record in `directory`: it runs, or it has ended meanwhile.
+
+        Its GPUs are locked by its own process; its ports are reserved as far as they can be.
+        Raises RecordError when the directory is another kernel's.
+        """
+        parent, name = os.path.split(directory)
+        kernel = cls(found["kernel_id"], found["owner"], parent)
+        if kernel.directory != directory and not name.startswith(PREFIX):
+            text = "{} names another kernel, {!r}"
+            raise record.RecordError(text.format(directory, kernel.kernel_id))
+        kernel.directory = directory
+        kernel.connection = found["connection"]
+        kernel.lease, kernel.ended_by = found["lease"], found["ended_by"]
+        kernel.output = found["output"]
+        kernel._cwd = found["cwd"]
+        kernel._reports_endpoints = found["reports_endpoints"]
+        kernel._gpus = devices.Held(found["gpus"])
+        kernel.process = _process_of(found, directory)
+        kernel.process.started = found["started"]
+        kernel.listening = found["listening"] and kernel.running
+        if found["ports"]:
+            kernel._ports = PortReservation.of(found["ports"])
+        return kernel
+
+    def watch(
+        self, on_listening: Callable[[HostedKernel], None], on_end: Callable[[], None]
+    ) -> None:
+        """Begin to look after it: for a kernel of a record that runs."""
+        if isinstance(self.process, ForeignProcess):
+            self.process.watch(on_end)
+        if not self.listening:
+            self._watch_endpoints(on_listening)
+
+    def _prepare_connection(self, request: Message, bound: bool) -> Dict[str, Any]:
+        """The kernel's endpoints on this host; written to its connection file if it reads one.
+
+        The endpoints of an earlier start of the same kernel are used again. `bound`: the kernel
+        is there and listens.
+        """
+        connection: Dict[str, Any] = dict(request["connection"])
+        ports = ipc_ports()
+        if connection["transport"] == "ipc":
+            connection["ip"] = ipc_prefix(self.directory)
+            for endpoint in endpoints_of({**connection, **ports}).values():
+                if not bound and os.path.lexists(str(endpoint)):
+                    os.unlink(str(endpoint))
+        else:
+            connection["ip"] = "127.0.0.1"
+            if self._ports is None:
+                self._ports = PortReservation(len(CHANNELS), *request["port_range"])
+            ports = {c + "_port": port for c, port in zip(CHANNELS, self._ports.ports)}
+        connection.update(ports)
+        if not request["reports_endpoints"]:
+            write_connection(self.directory, connection)
+        return connection
+
+    async def _until_listening(self, on_listening: Callable[[HostedKernel], None]) -> None:
+        await wait_until_open(list(endpoints_of(self.connection).values()))
+        self.listening = True
+        self.save()
+        on_listening(self)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    def ended(self) -> bool:
+        """Whether the process has ended; it is reaped by this call."""
+        if self.process is None or self.process.reap() is None:
+            return False
+        self.listening = False
+        self._gpus.close()
+        if self._ports is not None:
+            self._ports.renew()
+        self.save()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        return True
+
+    def describe(self) -> Message:
+        """What the server is told of this kernel."""
+        process = self.process
+        return {
+            "kernel_id": self.kernel_id,
+            "pid": process.pid if process else None,
+            "started": process.started if process else None,
+            "gpus": self._gpus.names if self.running else [],
+            "cwd": self._cwd,
+            "home": os.path.expanduser("~"),
+            "connection": self.connection,
+            "listening": self.listening,
+            "exit_code": process.returncode if process else None,
+            "tail": process.tail() if process and process.returncode is not None else "",
+            "lease": self.lease,
+            "ended_by": self.ended_by,
+        }
+
+    def take_over(self, earlier: HostedKernel) -> None:
+        """Use the ports of an earlier process of the same kernel, and its GPUs if they are free."""
+        self.directory, self._started_before = earlier.directory, True
+        self._ports, earlier._ports = earlier._ports, None
+        self._gpus_before = earlier._gpus.names or earlier._gpus_before
+
+    def discard(self, files: bool) -> None:
+        """Forget it: its ports, its GPUs, its `files` unless a later start uses them."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._ports is not None:
+            self._ports.close()
+        self._gpus.close()
+        if files:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _process_of(found: record.Record, directory: str) -> KernelProcess:
+    if found["exit_code"] is not None:
+        process = KernelProcess(found["pid"], os.path.join(directory, OUTPUT))
+        process.returncode = found["exit_code"]
+        return process
+    gone = "" if found["boot_id"] == boot_id() else "the host was rebooted"
+    return ForeignProcess(found["pid"], found["start_time"], directory, found["kernel_id"], gone)
+
+
+def _start_error(error: OSError) -> StartError:
+    code = "host-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot-start"
+    return StartError(code, "{} ({})".format(error.strerror, error.filename))

@@ -1,0 +1,184 @@
+"""How busy this host is: cores, memory, and the kernels of every agent and user on it.
+
+Each agent that has kernels says how many in a small file that everybody can read, next to the
+agents' directories. Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import stat
+from typing import Callable, Dict, Iterable, Optional
+
+from ...protocol.wire import Message
+from . import gpus as devices
+
+_COUNT_FILE = re.compile(r"remote-provisioners-(\d{1,10})-([0-9a-f]+)\.kernels")
+_COUNT = re.compile(rb"([1-9]\d{0,9}) (\d{1,4})\n")
+#: Less of a change, of the load a core and of the share of memory, is not worth a message.
+_NOTABLE_LOAD = 0.25
+_NOTABLE_MEMORY = 0.1
+
+
+class Load:
+    """The load of this host, and our part in it: asked for, and told when it is news.
+
+    `directory` is the agent's own, `running` says how many kernels it runs, `tell` is called with
+    the event for every server.
+    """
+
+    def __init__(
+        self, directory: str, running: Callable[[], int], tell: Callable[[Message], None]
+    ) -> None:
+        self._directory = directory
+        self._running = running
+        self._tell = tell
+        self._told: Optional[Message] = None
+        self._due: Optional[asyncio.Handle] = None
+        self.temporary = os.path.dirname(os.path.dirname(directory))
+        self._name = "remote-provisioners-{}-{}.kernels".format(
+            os.getuid(), os.path.basename(directory)
+        )
+        self._path = os.path.join(self.temporary, self._name)
+        self._published = False
+        _unlink(self._path)  # left by an agent that was killed
+
+    def snapshot(self) -> Message:
+        """The load now.
+
+        ``load`` is the average of a minute; ``memory`` and ``memory_available`` are bytes;
+        ``kernels`` counts everybody's that run, ``mine`` this agent's; 0 is what cannot be told.
+        ``gpus_taken`` names the devices that kernels have, everybody's.
+        """
+        memory, mine = _memory(), self._running()
+        try:
+            names = os.listdir(self.temporary)
+        except OSError:
+            names = []
+        return {
+            "cores": cores(),
+            "load": _load_average(),
+            "memory": memory.get("MemTotal", 0),
+            "memory_available": memory.get("MemAvailable", 0),
+            "kernels": mine + kernels_of_others(self.temporary, names, self._name),
+            "mine": mine,
+            "gpus_taken": devices.taken(self.temporary, names),
+        }
+
+    def changed(self) -> None:
+        """A kernel has started or ended: tell it, once for all that happens at this moment."""
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_soon(self.tell_news)
+
+    def tell_news(self) -> None:
+        """Tell the servers and the other agents, unless nothing notable has changed."""
+        self._due = None
+        now = self.snapshot()
+        if notable(self._told, now):
+            self._told = now
+            self._publish(now["mine"])
+            self._tell({"event": "load", **now})
+
+    def close(self) -> None:
+        """The agent ends, and its kernels with it: leave nothing that counts them."""
+        if self._due is not None:
+            self._due.cancel()
+        self._publish(0)
+
+    def _publish(self, mine: int) -> None:
+        """Let the other agents know how many kernels we run; none: nothing of ours is left."""
+        if not mine:
+            if self._published:
+                _unlink(self._path)
+            self._published = False
+            return
+        draft = os.path.join(self._directory, "kernels")
+        try:
+            descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+            with open(descriptor, "w") as file:
+                os.fchmod(descriptor, 0o644)
+                file.write("{} {}\n".format(os.getpid(), mine))
+            os.rename(draft, self._path)
+            self._published = True
+        except OSError:
+            pass  # the disk is full, or somebody sits on the name: we are not counted
+
+
+def notable(before: Optional[Message], now: Message) -> bool:
+    """Whether who was told `before` (None: nothing yet) should be told `now`."""
+    if before is None:
+        return True
+    if any(before[name] != now[name] for name in ("kernels", "mine", "gpus_taken", "cores")):
+        return True
+    load = abs(now["load"] - before["load"]) / now["cores"]
+    memory = abs(now["memory_available"] - before["memory_available"]) / max(1, now["memory"])
+    return bool(load >= _NOTABLE_LOAD or memory >= _NOTABLE_MEMORY)
+
+
+def cores() -> int:
+    """The cores that the agent, and so its kernels, may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def kernels_of_others(temporary: str, names: Iterable[str], own: str = "") -> int:
+    """The kernels of the other agents, by the files `names` in `temporary`; `own` is ours."""
+    total = 0
+    for name in names:
+        match = _COUNT_FILE.fullmatch(name)
+        if match is not None and name != own:
+            path = os.path.join(temporary, name)
+            total += _count_in(path, int(match.group(1)), match.group(2))
+    return total
+
+
+def _count_in(path: str, uid: int, digest: str) -> int:
+    """What a file says, if `uid`'s agent of this digest has written it and still lives; else 0."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != uid:
+                return 0
+            match = _COUNT.fullmatch(os.read(descriptor, 64))
+        finally:
+            os.close(descriptor)
+        if match is None:
+            return 0
+        process = "/proc/{}".format(int(match.group(1)))
+        with open(process + "/cmdline", "rb") as file:
+            argv = file.read(4096).split(b"\0")
+        if os.stat(process).st_uid != uid:
+            return 0
+    except OSError:
+        return 0
+    # The number of a process that has ended may be another's by now.
+    program = "/{}/agent.pyz".format(digest).encode()
+    return int(match.group(2)) if any(word.endswith(program) for word in argv) else 0
+
+
+def _load_average() -> float:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return 0.0
+
+
+def _memory() -> Dict[str, int]:
+    """The lines of /proc/meminfo in bytes."""
+    try:
+        with open("/proc/meminfo") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return {}
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3}
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it is not there, or not ours

@@ -1,0 +1,3 @@
+"""What kernels print and publish: recorded, kept, replayed.
+
+Standard library only: this package travels to hosts."""

@@ -1,0 +1,3 @@
+"""Processes: spawned, found again, told apart.
+
+Standard library only: this package travels to hosts."""

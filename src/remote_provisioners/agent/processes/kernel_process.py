@@ -1,0 +1,155 @@
+"""One process of a kernel: in a session of its own, its end noticed and reaped.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+
+from .process_identity import stat_of
+
+#: The file in a kernel's directory that it prints to.
+OUTPUT = "output"
+#: What is kept of a kernel's output, and what of it goes into an error message.
+LOG_LIMIT = 1024 * 1024
+TAIL_BYTES = 4096
+TAIL_LINES = 20
+
+
+class Command(NamedTuple):
+    """What a process is started from."""
+
+    argv: List[str]
+    environ: Dict[str, str]
+    cwd: str
+    #: The file that it prints to.
+    output: str
+    #: Of ours, that it inherits.
+    descriptors: Sequence[int] = ()
+
+
+def open_output(path: str) -> int:
+    """Where a kernel prints to: a file, not a pipe, for it must survive whoever would read that.
+
+    Raises OSError.
+    """
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+
+
+class KernelProcess:
+    """A running kernel: its process group, its output file and, in the end, its exit code.
+
+    `returncode` is None while it runs; negative for the signal that ended it.
+    """
+
+    def __init__(self, pid: int, log_path: str) -> None:
+        """`pid` is a child of ours that leads a process group, and prints to `log_path`."""
+        self.log_path = log_path
+        self.pid = pid
+        #: Seconds since the epoch.
+        self.started = time.time()
+        self.returncode: Optional[int] = None
+
+    @classmethod
+    def spawn(cls, command: Command) -> KernelProcess:
+        """Execute a program. Raises OSError (with the cause in errno) when that cannot be."""
+        log = open_output(command.output)
+        try:
+            process = subprocess.Popen(
+                command.argv,
+                env=command.environ,
+                cwd=command.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=command.descriptors,
+            )
+        finally:
+            os.close(log)
+        process.returncode = 0  # it is reaped here, as a forked one is
+        return cls(process.pid, command.output)
+
+    def signal(self, signum: int) -> bool:
+        """Signal the whole process group; False when the kernel has ended already."""
+        if self.returncode is not None:
+            return False
+        try:
+            os.killpg(self.pid, signum)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def reap(self) -> Optional[int]:
+        """The exit code once the process has ended, None before. Ends what it left behind.
+
+        The rest of the group is killed while the ended leader still holds the group's number,
+        so the signal cannot reach anybody else.
+        """
+        if self.returncode is not None:
+            return self.returncode
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        self.returncode = exit_code_of(status)
+        return self.returncode
+
+    def tail(self) -> str:
+        """The last lines that the kernel printed."""
+        try:
+            with open(self.log_path, "rb") as log:
+                log.seek(0, os.SEEK_END)
+                log.seek(max(0, log.tell() - TAIL_BYTES))
+                text = log.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
+
+    def output(self) -> str:
+        """All that is kept of what the kernel printed."""
+        try:
+            with open(self.log_path, "rb") as log:
+                return log.read(2 * LOG_LIMIT).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def trim_log(self) -> None:
+        """Keep the output file within LOG_LIMIT (appending goes on at the new end)."""
+        try:
+            if os.path.getsize(self.log_path) > LOG_LIMIT:
+                last = self.tail()
+                os.truncate(self.log_path, 0)
+                with open(self.log_path, "a") as log:
+                    log.write("[earlier output dropped]\n" + last + "\n")
+        except OSError:
+            pass  # deleted or disk full: there is nothing to keep
+
+
+def exit_code_of(status: int) -> int:
+    """As subprocess gives it: negative for a signal. `status` is that of wait()."""
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def zombies() -> Set[int]:
+    """Our children that have ended and are not reaped."""
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open("/proc/self/task/{}/children".format(task)) as children:
+                pids = [int(pid) for pid in children.read().split()]
+        except OSError:
+            continue  # a system without: they stay until we end
+        for pid in pids:
+            stat = stat_of(pid)
+            if stat is not None and stat.ended:
+                found.add(pid)
+    return found

@@ -1,0 +1,286 @@
+"""The streams of a host: the socket that servers open them at, and what each is joined to.
+
+HELLO of the server: ``stream`` (its name, which is secret enough), ``kernel_id``, ``channel``,
+``received`` (bytes it has), ``agent`` (pid of the agent it was first opened at), ``known`` (whether
+that agent has answered), ``keep`` (seconds to keep it when its link is lost), ``replay`` (iopub:
+wants what nobody has had), ``greeted`` (what a socket of the kernel says until it is connected has
+been said to the client already: it is left out). The agent's: ``{"received": n}`` or ``{"error":
+"no-kernel"}`` (not yet, or not any more: nothing was delivered) or ``{"error": "no-stream"}`` (it
+is over). Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any, Dict, List, Optional
+
+from ..protocol import zmtp
+from ..protocol.pace import Traffic
+from ..protocol.stream import Link, SocketEnd, Stream
+from ..protocol.wire import Message
+from .endpoints import CHANNELS, endpoints_of
+from .kernels.hosted_kernel import HostedKernel
+from .output.recorder import DEFAULT_DISK, DEFAULT_MEMORY, Recorder, Subscriber
+from .output.spool import Spool
+from .server_connection import same_user
+
+#: Of a stream's links, in the agent's directory.
+SOCKET_NAME = "streams.sock"
+#: All clients of all kernels come at once when a server is back.
+_BACKLOG = 1024
+
+
+class _Served:
+    """A stream with what it was opened for."""
+
+    def __init__(self, stream: Stream, kernel: HostedKernel, keep: float) -> None:
+        self.stream = stream
+        self.kernel = kernel
+        self.keep = keep
+        self.subscriber: Optional[Subscriber] = None
+        self.timer: Optional[asyncio.TimerHandle] = None
+        #: Ended by us, not by the client.
+        self.vanished = False
+
+
+class Streams:
+    """All streams to the kernels of one agent, and the recorders of those kernels."""
+
+    def __init__(self, directory: str, kernels: Dict[str, HostedKernel]) -> None:
+        self._path = os.path.join(directory, SOCKET_NAME)
+        self._kernels = kernels
+        self._served: Dict[str, _Served] = {}
+        self._recorders: Dict[HostedKernel, Recorder] = {}
+        self._traffic = Traffic()
+        self._server: Any = None
+        self._tasks: List[asyncio.Task[None]] = []
+
+    async def listen(self) -> None:
+        if os.path.lexists(self._path):
+            os.unlink(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(self._path)
+        os.chmod(self._path, 0o600)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            self._accepted, sock=listener, backlog=_BACKLOG
+        )
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for kernel in list(self._recorders):
+            self.drop(kernel)
+        for served in list(self._served.values()):
+            served.stream.abort()
+
+    # -- kernels ----------------------------------------------------------------------------
+
+    def record(self, kernel: HostedKernel) -> None:
+        """The kernel listens: its output is recorded from now on, unless it is encrypted."""
+        if "curve_publickey" in kernel.connection:
+            return
+        recorder = self._recorders.get(kernel)
+        if recorder is None:
+            limits = kernel.output
+            spool = Spool(
+                kernel.directory,
+                int(limits.get("memory", DEFAULT_MEMORY)),
+                int(limits.get("disk", DEFAULT_DISK)),
+            )
+            recorder = self._recorders[kernel] = Recorder(spool)
+        self._run(recorder.connect(kernel.connection))
+
+    def adopted(self, kernel: HostedKernel) -> None:
+        """Another server has it now: streams of the earlier one are over, its output is kept."""
+        for served in self._of(kernel):
+            served.vanished = True
+            served.stream.abort()
+        if kernel in self._recorders:
+            self._recorders[kernel].adopted()
+
+    def drop(self, kernel: HostedKernel) -> None:
+        """The kernel is forgotten; what its streams hold is still delivered."""
+        recorder = self._recorders.pop(kernel, None)
+        if recorder is not None:
+            recorder.close()
+        for served in self._of(kernel):
+            served.stream.finish()
+
+    def restarted(self, earlier: HostedKernel, kernel: HostedKernel) -> None:
+        """`kernel` takes the place of `earlier`: who has its output stays, the others go."""
+        if earlier in self._recorders:
+            self._recorders[kernel] = self._recorders.pop(earlier)
+        for served in self._of(earlier):
+            if served.subscriber is not None:
+                served.kernel = kernel
+            else:
+                served.stream.finish()
+
+    def _of(self, kernel: HostedKernel) -> List[_Served]:
+        return [served for served in self._served.values() if served.kernel is kernel]
+
+    # -- links ------------------------------------------------------------------------------
+
+    def _accepted(self) -> asyncio.Protocol:
+        return _Link(self._hello, self._lost)  # type: ignore[arg-type]
+
+    def _hello(self, link: _Link, request: Message) -> None:
+        name = str(request["stream"])
+        served = self._served.get(name)
+        if served is None:
+            if request["known"] or request["agent"] != os.getpid():
+                _refuse(link, "no-stream")
+                return
+            kernel = self._kernels.get(request["kernel_id"])
+            channel = request["channel"]
+            if kernel is None or not kernel.listening or channel not in CHANNELS:
+                _refuse(link, "no-kernel")
+                return
+            served = self._open(name, kernel, request)
+            self._run(self._join(served, request))
+        if served.timer is not None:
+            served.timer.cancel()
+            served.timer = None
+        link.served = served
+        link.say({"received": served.stream.received})
+        served.stream.attach(link, int(request["received"]))
+
+    def _open(self, name: str, kernel: HostedKernel, request: Message) -> _Served:
+        stream = Stream(lambda: self._over(name), self._traffic, request["kernel_id"])
+        served = _Served(stream, kernel, float(request["keep"]))
+        self._served[name] = served
+        return served
+
+    async def _join(self, served: _Served, request: Message) -> None:
+        """Join a stream to its kernel."""
+        stream, kernel, channel = served.stream, served.kernel, request["channel"]
+        loop = asyncio.get_running_loop()
+        # Whatever the channel: no request reaches the kernel before we hear what it says.
+        recorder = self._recorders.get(kernel)
+        recorded = recorder is not None and await recorder.ready()
+        if channel == "iopub" and recorder is not None and recorded:
+            if not stream.over:
+                served.subscriber = recorder.attach(
+                    stream, bool(request["replay"]), bool(request["greeted"])
+                )
+                stream.join(served.subscriber)
+            return
+        endpoint = endpoints_of(kernel.connection)[channel]
+        end = _GreetedEnd if request["greeted"] else SocketEnd
+        try:
+            if isinstance(endpoint, str):
+                await loop.create_unix_connection(lambda: end(stream), endpoint)
+            else:
+                await loop.create_connection(lambda: end(stream), "127.0.0.1", endpoint)
+        except OSError:  # it has just ended; nothing was delivered, so it may be asked again
+            link, stream.link = stream.link, None
+            if link is not None:
+                link.stream = None
+                _refuse(link, "no-kernel")
+            stream.abort()
+
+    def _lost(self, link: Link) -> None:
+        served = link.served if isinstance(link, _Link) else None
+        if served is not None and served.stream.link is None and not served.stream.over:
+            loop = asyncio.get_running_loop()
+            served.timer = loop.call_later(served.keep, self._expire, served)
+
+    def _expire(self, served: _Served) -> None:
+        served.vanished = True
+        served.stream.abort()
+
+    def _over(self, name: str) -> None:
+        served = self._served.pop(name, None)
+        if served is None:
+            return
+        if served.timer is not None:
+            served.timer.cancel()
+        recorder = self._recorders.get(served.kernel)
+        if recorder is not None and served.subscriber in recorder.subscribers:
+            recorder.detach(served.subscriber, served.vanished)
+
+    def _run(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks = [t for t in self._tasks if not t.done()] + [task]
+
+
+class _GreetedEnd(SocketEnd):
+    """A kernel's socket whose greeting the client has had: the two are joined by messages.
+
+    It is the stream's socket here. A message that comes before both sides are ready is held:
+    libzmq would close the connection.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        # What each side has said so far; None once it is ready.
+        self._kernels: Optional[bytes] = b""
+        self._clients: Optional[bytes] = b""
+        self._held: List[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.stream.join(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._kernels is not None:
+            self._kernels += data
+            end = zmtp.end_of_handshake(self._kernels)
+            if end < 0:
+                return
+            data, self._kernels = self._kernels[end:], None
+            for held in self._held:
+                self.transport.write(held)
+            self._held.clear()
+        if data:
+            self.stream.send(data)
+
+    def write(self, data: bytes) -> None:
+        if self._clients is not None:
+            self._clients += data
+            end = zmtp.end_of_handshake(self._clients)
+            if end < 0:
+                return
+            said, data, self._clients = self._clients[:end], self._clients[end:], None
+            self._write(said)
+        if data and self._kernels is not None:
+            self._held.append(data)
+        elif data:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+
+class _Link(Link):
+    """From our own user only, as its file says."""
+
+    served: Optional[_Served] = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not same_user(transport.get_extra_info("socket")):
+            self.transport = None
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        super().connection_made(transport)
+
+
+def _refuse(link: Link, code: str) -> None:
+    link.say({"error": code})
+    link.close()

@@ -1,0 +1,1 @@
+"""Systems that choose the machine themselves: one package an engine."""

@@ -1,0 +1,1 @@
+"""YARN's cluster mode."""

@@ -1,0 +1,1 @@
+"""The hosts that this process is connected to."""

@@ -1,0 +1,122 @@
+"""Ship the agent: its archive, and the way to find or start it on a host."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import functools
+import hashlib
+import importlib.resources
+import importlib.util
+import io
+import marshal
+import zipfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..agent.find_or_start import MARKER
+from ..errors import AgentError
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_HERE = "remote_provisioners"
+_THERE = "remote_provisioners_agent"
+#: The packages that travel. Sent as text, and no part of the archive: how the agent is started.
+_PACKAGES = ("agent", "protocol")
+_START = "agent/find_or_start.py"
+# asyncio does without TLS, which would be a tenth of the agent's start.
+_MAIN = f"""import sys
+sys.modules["ssl"] = None
+from {_THERE}.agent.main import main
+main(sys.argv[1], int(sys.argv[2]))
+"""
+# Must be readable by any Python, also one that is too old. The rest comes on stdin.
+_COMMAND = (
+    "import sys;v=sys.version_info;v<(3,8) and sys.exit('Python %d.%d is older than 3.8'%v[:2]);"
+    "exec(sys.stdin.buffer.read({}))"
+)
+
+
+@functools.cache
+def _archive() -> tuple[bytes, bytes, str]:
+    """The bootstrap's text, the agent as a zip file, and the digest of their sources.
+
+    Beside each source is what Python has compiled it to: where the host's Python is of our
+    version, a third of the agent's own start is saved. Any other reads the source.
+    """
+    package = importlib.resources.files(_HERE)
+    sources = {"__init__.py": b""}
+    for name in _PACKAGES:
+        sources.update(_sources(package / name, name))
+    bootstrap = sources.pop(_START)
+    digest = hashlib.sha256(bootstrap + _MAIN.encode())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in sorted(sources.items()):
+            digest.update(path.encode() + content)
+            archive.writestr(f"{_THERE}/{path}", content)
+            archive.writestr(f"{_THERE}/{path}c", _compiled(path, content))
+        archive.writestr("__main__.py", _MAIN)
+    return bootstrap, buffer.getvalue(), digest.hexdigest()
+
+
+def _sources(directory: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """The modules below a directory, each with its path in the archive."""
+    for entry in directory.iterdir():
+        there = f"{path}/{entry.name}"
+        if entry.name.endswith(".py"):
+            yield there, entry.read_bytes()
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _sources(entry, there)
+
+
+def _compiled(path: str, source: bytes) -> bytes:
+    """The module's .pyc file, not to be checked against its source (PEP 552)."""
+    code = compile(source, f"{_THERE}/{path}", "exec", dont_inherit=True, optimize=0)
+    flags = (1).to_bytes(4, "little")
+    return (
+        importlib.util.MAGIC_NUMBER
+        + flags
+        + importlib.util.source_hash(source)
+        + marshal.dumps(code)
+    )
+
+
+def agent_archive() -> bytes:
+    """The agent as a zip file that Python runs."""
+    return _archive()[1]
+
+
+def agent_version() -> str:
+    """The name of our agent's directory on every host."""
+    return _archive()[2][:12]
+
+
+async def find_or_start_agent(transport: Transport, python: str, host: str) -> str:
+    """The path of the agent's socket on the host. Raises AgentError."""
+    bootstrap, archive, digest = await asyncio.to_thread(_archive)
+    header = f"{digest} {len(archive)}\n".encode()
+    if python.startswith("~/"):
+        python = "." + python[1:]  # commands are run in the home directory, and no shell helps
+    command = [python, "-I", "-S", "-c", _COMMAND.format(len(bootstrap))]
+    done = await transport.run(command, bootstrap + header + archive)
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        if line.startswith(MARKER):
+            answer = ast.literal_eval(line[len(MARKER) :])
+            if "error" in answer:
+                raise AgentError(f"cannot start the agent: {answer['error']}", host=host)
+            return str(answer["socket"])
+    said = done.stderr.decode("utf-8", "replace").strip()[-1000:] or "no output"
+    if done.returncode == 127:
+        raise AgentError(
+            f"no Python: {python!r} is not there ({said}); name one that is 3.8 or later by the "
+            "option `python`",
+            host=host,
+        )
+    raise AgentError(
+        f"{python!r} cannot run the agent, which needs Python 3.8 or later "
+        f"(exit code {done.returncode}): {said}",
+        host=host,
+    )

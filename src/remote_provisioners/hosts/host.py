@@ -1,0 +1,434 @@
+"""A host: one connection, one agent, the kernels of this server there. Lives in the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..agent.stream_server import SOCKET_NAME
+from ..errors import (
+    ForwardingError,
+    HostError,
+    KernelLostError,
+    RemoteProvisionerError,
+    UnreachableError,
+    forwarding_advice,
+)
+from ..placement.host_address import HostAddress
+from ..placement.policies import Load
+from ..protocol.wire import Message
+from .agent_channel import AgentChannel
+from .deploy_agent import agent_version, find_or_start_agent
+from .reconnect import Dialer
+from .transport import Transport
+
+log = logging.getLogger(__name__)
+
+_FORGET_SECONDS = 5.0
+_PART_SECONDS = 3.0
+_FIRST_PAUSE_SECONDS = 0.25
+_AWAITED_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+#: An attempt that took longer to fail is not made while somebody waits, once that is known.
+_UNRESPONSIVE_SECONDS = 1.0
+
+
+class Resident(Protocol):
+    """A kernel, as its host knows it."""
+
+    kernel_id: str
+
+    @property
+    def may_run(self) -> bool:
+        """Whether there may be a process of it on the host."""
+
+    def on_event(self, event: Message) -> None:
+        """The agent reports something of it."""
+
+    def on_disconnected(self) -> None:
+        """The connection is lost."""
+
+    def on_reconnected(self, described: Message | None) -> None:
+        """The connection is back; `described` is what the agent knows of it, if anything."""
+
+
+@dataclass(frozen=True)
+class HostConnection:
+    """What a connected host consists of. `agent` is the agent's answer to hello."""
+
+    transport: Transport
+    channel: AgentChannel
+    agent: Message
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+
+
+@dataclass(frozen=True)
+class OpenCircuit:
+    """Why a host is set aside. `silent`: finding out takes long, it does not answer at all."""
+
+    error: HostError
+    unresponsive: bool
+    failures: int
+    #: Seconds since the epoch.
+    since: float
+
+    def pause(self, awaited: bool) -> float:
+        """Seconds until the next attempt: growing, and not the same for everybody.
+
+        `awaited`: kernels are there, whose users want them back.
+        """
+        growing = _FIRST_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 16)
+        most = _AWAITED_PAUSE_SECONDS if awaited else _LONGEST_PAUSE_SECONDS
+        return min(growing, most) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+class Host:
+    """Connects when it is needed, once for however many wait for it.
+
+    A lost connection is made again while there are kernels, for as long as it takes. A host that
+    cannot be used is set aside: `trouble` says why, and it is tried again in the background.
+    """
+
+    def __init__(self, address: HostAddress, directory: str = "") -> None:
+        """`directory`: that of an agent of another version, which has kernels of ours."""
+        self.address = address
+        self.former = bool(directory)
+        #: Where our agent is on the host, once it is known.
+        self.directory = directory
+        self.name = str(address)
+        #: The interpreter to start the agent with, when there is none.
+        self.python = ""
+        self.kernels: dict[str, Resident] = {}
+        self.circuit: OpenCircuit | None = None
+        #: Called with nothing when what is known of the host has changed.
+        self.on_change: Callable[[], None] = lambda: None
+        #: What the agent has reported last, None before the first time.
+        self.load: Load | None = None
+        #: To be ended when the host is back.
+        self._pending_kills: set[str] = set()
+        #: To go on without us.
+        self._left_running: set[str] = set()
+        self._told: set[asyncio.Task[Message]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
+        self._owner = secrets.token_hex(8)
+        #: Since when, by the monotonic clock, it is away with kernels of ours.
+        self.away_since: float | None = None
+        self._link: HostConnection | None = None
+        self._back = asyncio.Event()
+        self._connecting: asyncio.Task[HostConnection] | None = None
+        self._began = 0.0
+        self._watcher: asyncio.Task[None] | None = None
+        self._retrier: asyncio.Task[None] | None = None
+        self._closed = False
+        self._dialer = Dialer(address)
+        #: The connection was lost, and kernels are there.
+        self._lost = False
+        #: Whether the connection that is being made has come as far as that.
+        self._starting_agent = False
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    async def link(self) -> HostConnection:
+        """The connection, made if there is none. Raises HostError.
+
+        What is known is said at once: nobody waits again for a host that does not answer.
+        """
+        if self._link is not None:
+            return self._link
+        if self.circuit is not None and self.circuit.unresponsive:
+            raise self.circuit.error.at(self.name)
+        return await self._attempt()
+
+    async def until_back(self, grace: float) -> None:
+        """Return when it is connected again, or away for longer than the `grace`."""
+        if self.away_since is not None:
+            left = self.away_since + grace - time.monotonic()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._back.wait(), max(left, 0))
+
+    async def _attempt(self) -> HostConnection:
+        if self._connecting is None:
+            self._began = time.monotonic()
+            self._connecting = asyncio.ensure_future(self._connect())
+            self._connecting.add_done_callback(self._connected)
+        # Shielded: a start that is given up does not take the connection from the others.
+        return await asyncio.shield(self._connecting)
+
+    def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
+        """Not to be used for a while; the pauses between attempts grow."""
+        earlier = self.circuit
+        self.circuit = OpenCircuit(
+            error,
+            unresponsive,
+            failures=earlier.failures + 1 if earlier else 1,
+            since=earlier.since if earlier else time.time(),
+        )
+        self.on_change()
+        if self._retrier is None and not self._closed:
+            log.warning("host %s: set aside: %s", self.name, error.message)
+            self._retrier = asyncio.ensure_future(self._retry())
+
+    async def _retry(self) -> None:
+        """Try again until the host can be used."""
+        try:
+            while self.circuit is not None:
+                awaited = bool(self.kernels or self._pending_kills)
+                await asyncio.sleep(self.circuit.pause(awaited))
+                if self._link is not None:  # it is connected and was set aside for want of room
+                    self._clear()
+                    return
+                with contextlib.suppress(RemoteProvisionerError):
+                    await self._attempt()
+        finally:
+            self._retrier = None
+
+    def _clear(self) -> None:
+        if self.circuit is not None:
+            log.info("host %s: can be used again", self.name)
+            self.circuit = None
+            self.on_change()
+
+    async def request(self, op: str, **fields: Any) -> Message:
+        """Ask the agent. Raises HostError, KernelStartError."""
+        return await (await self.link()).channel.request(op, **fields)
+
+    async def refresh_load(self) -> None:
+        """Have the agent report now. Raises HostError."""
+        self._report(await self.request("load"))
+
+    def _report(self, report: Message) -> None:
+        """What the agent sends (Agent.op_load)."""
+        self.load = Load(
+            cores=report["cores"],
+            load=report["load"],
+            memory=report["memory"],
+            memory_available=report["memory_available"],
+            others=report["kernels"] - report["yours"],
+        )
+        self.on_change()
+
+    @property
+    def owner(self) -> str:
+        """What names us to the agent."""
+        return self._owner
+
+    def tell(self, op: str, kernel_id: str) -> None:
+        """Say something of a kernel to the agent, if it can be reached; nobody waits for it."""
+        if self._link is not None:
+            task = asyncio.ensure_future(self._link.channel.request(op, kernel_id=kernel_id))
+            self._told.add(task)
+            task.add_done_callback(self._told_over)
+
+    def _told_over(self, task: asyncio.Task[Message]) -> None:
+        self._told.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("host %s: not told: %s", self.name, task.exception())
+
+    async def open_link(
+        self, protocol_factory: Callable[[int], asyncio.Protocol]
+    ) -> asyncio.Protocol:
+        """Connect to the agent's streams, over the connection as it is now.
+
+        The factory is told the agent's pid.
+        """
+        if self._link is None:
+            raise UnreachableError("not connected", host=self.name)
+        agent = self._link.agent
+        path = f"{agent['directory']}/{SOCKET_NAME}"
+        return await self._link.transport.open(path, lambda: protocol_factory(agent["pid"]))
+
+    async def expose(self, local_path: str) -> str:
+        """Make a socket of this machine reachable there. Raises HostError."""
+        link = await self.link()
+        there = f"{link.agent['directory']}/response-{link.token}"
+        return await link.transport.expose(local_path, there)
+
+    def remember(self, kernel: Resident) -> None:
+        """`kernel` is ours to watch."""
+        self.kernels[kernel.kernel_id] = kernel
+        self._left_running.discard(kernel.kernel_id)
+
+    def forget(self, kernel: Resident) -> None:
+        """`kernel` is no longer ours to watch."""
+        if self.kernels.get(kernel.kernel_id) is kernel:
+            del self.kernels[kernel.kernel_id]
+
+    def leave_running(self, kernel: Resident) -> None:
+        """`kernel` is not to end with this process."""
+        self.forget(kernel)
+        self._left_running.add(kernel.kernel_id)
+
+    async def end(self, kernel: Resident, ended: bool = False) -> None:
+        """End `kernel` if it runs and remove its files, now or when the host is back.
+
+        `ended`: it has, so nobody waits for its files to be removed.
+        """
+        self.forget(kernel)
+        ending = asyncio.ensure_future(self._end(kernel))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        if not ended:
+            await asyncio.shield(ending)
+
+    async def _end(self, kernel: Resident) -> None:
+        try:
+            if self._link is not None:
+                asked = self._link.channel.request("forget", kernel_id=kernel.kernel_id)
+                await asyncio.wait_for(asked, _FORGET_SECONDS)
+                return
+        except (RemoteProvisionerError, asyncio.TimeoutError):
+            pass
+        if kernel.may_run:
+            self._pending_kills.add(kernel.kernel_id)
+
+    def has_pending_kill(self, kernel_id: str) -> bool:
+        """Whether that kernel may run and could not be ended yet."""
+        return kernel_id in self._pending_kills
+
+    async def close(self) -> None:
+        """Tell the agent that this server goes, close the connection."""
+        self._closed = True
+        connecting = self._connecting
+        if connecting is not None and (self._starting_agent or connecting.done()):
+            # An agent that is being started would wait for us in vain: meet it, and part.
+            await asyncio.wait([connecting], timeout=_PART_SECONDS)
+        for task in (self._watcher, self._connecting, self._retrier):
+            if task is not None:
+                task.cancel()
+        self._dialer.close()
+        link, self._link = self._link, None
+        if link is not None:
+            with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
+                kept = sorted(self._left_running)
+                await asyncio.wait_for(link.channel.request("leave", keep=kept), 2)
+            link.channel.close()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(link.transport.close(), 2)
+            link.transport.abort()
+
+    # -- connecting -------------------------------------------------------------------------
+
+    async def _connect(self) -> HostConnection:
+        asyncio.get_running_loop().run_in_executor(None, agent_version)  # packed meanwhile
+        try:
+            opened = await self._dialer.connect(hurry=self._lost)
+        except HostError as error:
+            raise error.at(self.name) from None
+        except asyncio.CancelledError:
+            self._dialer.close()
+            raise
+        self._starting_agent = True
+        try:
+            channel, agent = await self._reach_agent(opened)
+        except BaseException:
+            opened.abort()
+            raise
+        finally:
+            self._starting_agent = False
+        log.info("host %s: connected (agent %s)", self.name, agent["pid"])
+        return HostConnection(opened, channel, agent)
+
+    async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Message]:
+        python = self.python or "python3"
+        for last_try in (False, True):
+            path = f"{self.directory}/agent.sock"
+            if not self.former:
+                path = await find_or_start_agent(opened, python, self.name)
+            channel = AgentChannel(self.name, self._on_event)
+            try:
+                await opened.open(path, lambda channel=channel: channel)  # type: ignore[misc]
+                return channel, await channel.request("hello", owner=self._owner)
+            except (ConnectionError, UnreachableError) as error:
+                if self.former:
+                    text = f"its agent is gone from {self.directory}"
+                    raise KernelLostError(text, host=self.name) from None
+                # The agent that was found may have ended itself, idle, at this very moment.
+                if last_try:
+                    raise self._not_let_through(error) from None
+            except HostError as error:
+                channel.close()
+                raise error.at(self.name) from None
+            except asyncio.CancelledError:
+                channel.close()  # this machine's transport would not do it
+                raise
+        raise AssertionError("unreachable")
+
+    def _not_let_through(self, error: Exception) -> HostError:
+        """Why an agent that answers on the host itself cannot be reached from here."""
+        if self.address.is_local:
+            return UnreachableError(f"the agent does not answer: {error}", host=self.name)
+        # OpenSSH gives no reason of its own for a unix socket that it may not forward to.
+        return ForwardingError(forwarding_advice(str(error)), host=self.name)
+
+    def _connected(self, task: asyncio.Task[HostConnection]) -> None:
+        self._connecting = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            if isinstance(error, HostError):
+                self.open_circuit(error, time.monotonic() - self._began > _UNRESPONSIVE_SECONDS)
+            elif isinstance(error, KernelLostError):
+                for kernel in list(self.kernels.values()):
+                    kernel.on_reconnected(None)
+            return
+        link = self._link = task.result()
+        self._lost = False
+        self.directory = link.agent["directory"]
+        self.away_since = None
+        self._back.set()
+        self._clear()
+        self._watcher = asyncio.ensure_future(self._watch(link))
+        self._report(link.agent["load"])
+        known = {described["kernel_id"]: described for described in link.agent["kernels"]}
+        for kernel in list(self.kernels.values()):
+            kernel.on_reconnected(known.get(kernel.kernel_id))
+        # What others started, and we were to take charge of, is unwanted and not among the known.
+        unwanted = (known.keys() - self._left_running) | self._pending_kills
+        self._pending_kills.clear()
+        for kernel_id in unwanted - self.kernels.keys():
+            self.tell("forget", kernel_id)
+        self.on_change()
+
+    async def _watch(self, link: HostConnection) -> None:
+        """Notice the loss of the connection; make it again while there are kernels."""
+        over = [
+            asyncio.ensure_future(link.transport.wait_closed()),
+            asyncio.ensure_future(asyncio.wait([link.channel.closed])),
+        ]
+        try:
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in over:
+                task.cancel()
+        self._link = None
+        self.away_since = time.monotonic()
+        self._back.clear()
+        link.channel.close()
+        link.transport.abort()
+        log.warning("host %s: connection lost", self.name)
+        for kernel in list(self.kernels.values()):
+            kernel.on_disconnected()
+        self.on_change()
+        self._lost = bool(self.kernels or self._pending_kills)
+        if self._lost and not self._closed:
+            with contextlib.suppress(RemoteProvisionerError):
+                await self._attempt()  # the first at once; a failure begins the others
+
+    def _on_event(self, event: Message) -> None:
+        if event["event"] == "load":
+            self._report(event)
+            return
+        kernel = self.kernels.get(event.get("kernel_id", ""))
+        if kernel is not None:
+            kernel.on_event(event)

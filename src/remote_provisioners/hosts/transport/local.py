@@ -1,0 +1,75 @@
+"""This machine as a host: subprocesses and sockets, no SSH."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from collections.abc import Callable, Sequence
+
+from ...errors import AgentError
+from .base import Completed, Endpoint, Transport
+
+#: What a login would set: the rest of the server's environment is not the kernels' business.
+_LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
+
+
+def login_environment() -> dict[str, str]:
+    """The environment that logging in to this machine would give, as far as it can be told."""
+    user = pwd.getpwuid(os.getuid())
+    environ = {
+        "HOME": os.environ.get("HOME", user.pw_dir),
+        "USER": user.pw_name,
+        "LOGNAME": user.pw_name,
+        "SHELL": user.pw_shell,
+    }
+    for name, value in os.environ.items():
+        if name in _LOGIN_VARIABLES or name.startswith("LC_"):
+            environ[name] = value
+    return environ
+
+
+class LocalTransport(Transport):
+    """The machine and the user that the server runs as."""
+
+    def __init__(self) -> None:
+        self._closed = asyncio.Event()
+
+    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+        environ = login_environment()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=environ,
+                cwd=environ["HOME"],
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise AgentError(f"cannot run {argv[0]}: {error.strerror}") from None
+        stdout, stderr = await process.communicate(stdin)
+        return Completed(process.returncode, stdout, stderr)
+
+    async def open(
+        self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Protocol:
+        loop = asyncio.get_running_loop()
+        if isinstance(endpoint, str):
+            _, protocol = await loop.create_unix_connection(protocol_factory, endpoint)
+        else:
+            _, protocol = await loop.create_connection(protocol_factory, "127.0.0.1", endpoint)
+        return protocol
+
+    async def expose(self, local_path: str, host_path: str) -> str:
+        return local_path
+
+    async def wait_closed(self) -> str:
+        await self._closed.wait()
+        return "closed"
+
+    async def close(self) -> None:
+        self._closed.set()
+
+    def abort(self) -> None:
+        self._closed.set()

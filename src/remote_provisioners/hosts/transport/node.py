@@ -1,0 +1,151 @@
+"""A node that nobody can log in to, by the launcher that runs there (agent/node_launcher.py).
+
+TLS 1.3, whoever connects: this side shows the certificate whose fingerprint the launcher was given,
+the launcher says the secret of its launch. There is one connection for each stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+from ...agent.node_launcher import keep_alive
+from ...engines.certificate import identity
+from ...errors import AgentError, ForwardingError, UnreachableError
+from ...placement.host_address import NodeAddress
+from .base import Completed, Endpoint, Transport
+
+_SECONDS = 5.0
+
+
+async def connect_node(address: NodeAddress) -> Transport:
+    """Reach a launcher. Raises UnreachableError; of one that is gone `open` tells."""
+    transport = NodeTransport(address)
+    with contextlib.suppress(ConnectionRefusedError):
+        transport.spare = await transport.dial()
+    return transport
+
+
+class NodeTransport(Transport):
+    """Connections to one launcher."""
+
+    def __init__(self, address: NodeAddress) -> None:
+        self._address = address
+        self._closed = asyncio.Event()
+        self.spare: _Opening | None = None
+
+    async def dial(self) -> _Opening:
+        """A connection whose two ends know each other. Raises UnreachableError, OSError."""
+        opening = None
+        try:
+            opening = await asyncio.wait_for(self._dial(), _SECONDS)
+            secret = await asyncio.wait_for(opening.line(), _SECONDS)
+        except ConnectionRefusedError:
+            raise
+        except (OSError, ssl.SSLError, asyncio.TimeoutError) as error:
+            if opening is not None:
+                opening.transport.abort()
+            raise UnreachableError(f"its launcher does not answer: {error!r}") from None
+        if not hmac.compare_digest(secret, self._address.secret.encode()):
+            opening.transport.abort()
+            raise ConnectionRefusedError("another launcher listens there by now")
+        return opening
+
+    async def _dial(self) -> _Opening:
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            keep_alive(connection)
+            await loop.sock_connect(connection, (self._address.host, self._address.port))
+            _, opening = await loop.connect_accepted_socket(
+                _Opening, connection, ssl=identity().context
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return opening
+
+    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+        raise AgentError("no command can be run on a node")
+
+    async def open(
+        self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Protocol:
+        opening, self.spare = self.spare, None
+        opening = opening or await self.dial()
+        try:
+            opening.transport.write(f"{endpoint}\n".encode())
+            answer = await asyncio.wait_for(opening.line(), _SECONDS)
+        except (OSError, asyncio.TimeoutError) as error:
+            opening.transport.abort()
+            raise UnreachableError(f"its launcher does not answer: {error!r}") from None
+        if answer != b"+":
+            opening.transport.abort()
+            raise ConnectionRefusedError(f"nothing listens on {endpoint}")
+        protocol = protocol_factory()
+        opening.become(protocol)
+        return protocol
+
+    async def expose(self, local_path: str, host_path: str) -> str:
+        raise ForwardingError("a node has no way to a socket of the server")
+
+    async def wait_closed(self) -> str:
+        await self._closed.wait()
+        return "closed"
+
+    async def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        self._closed.set()
+        if self.spare is not None:
+            self.spare.transport.abort()
+            self.spare = None
+
+
+class _Opening(asyncio.Protocol):
+    """A connection until it is somebody's stream: lines."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._received = b""
+        self._changed = asyncio.Event()
+        self._lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._changed.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._changed.set()
+
+    async def line(self) -> bytes:
+        """The next line. Raises ConnectionError."""
+        while b"\n" not in self._received:
+            if self._lost:
+                raise ConnectionResetError("closed by the other side")
+            self._changed.clear()
+            await self._changed.wait()
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def become(self, protocol: asyncio.Protocol) -> None:
+        """From now on the connection is this protocol's."""
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        if self._received:
+            protocol.data_received(self._received)
+        if self._lost:
+            protocol.connection_lost(None)

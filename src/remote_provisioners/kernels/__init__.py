@@ -1,0 +1,1 @@
+"""A kernel as this process sees it, and the way of its clients to it."""

@@ -1,0 +1,52 @@
+"""A kernelspec's resource directory on its way to a host: content-addressed, sent once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+from ..errors import ConfigurationError
+from ..hosts.agent_channel import AgentChannel
+from ..protocol.wire import MAX_FRAME
+
+_MOST_BYTES = MAX_FRAME // 2
+
+
+class ResourceArchive:
+    """The files below a directory, as a tar without dates and owners, and its digest."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises ConfigurationError for one that cannot be read or is too large."""
+        buffer = io.BytesIO()
+        try:
+            with tarfile.open(fileobj=buffer, mode="w") as archive:
+                for path in sorted(directory.rglob("*")):
+                    member = archive.gettarinfo(str(path), str(path.relative_to(directory)))
+                    member.mtime = member.uid = member.gid = 0
+                    member.uname = member.gname = ""
+                    if member.isfile():
+                        with path.open("rb") as file:
+                            archive.addfile(member, file)
+                    else:
+                        archive.addfile(member)
+                    if buffer.tell() > _MOST_BYTES:
+                        raise ConfigurationError(
+                            f"kernelspec directory {directory} is larger than {_MOST_BYTES} bytes"
+                        )
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot read the kernelspec directory {directory}: {error.strerror}"
+            ) from None
+        self._content = buffer.getvalue()
+        self.digest = hashlib.sha256(self._content).hexdigest()
+
+    async def put(self, channel: AgentChannel) -> str:
+        """Send it unless the host has it. Returns the digest. Raises KernelStartError."""
+        asked = await channel.request("has_resources", digest=self.digest)
+        if not asked["present"]:
+            archive = base64.b64encode(self._content).decode("ascii")
+            await channel.request("put_resources", digest=self.digest, archive=archive)
+        return self.digest

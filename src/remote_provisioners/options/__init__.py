@@ -1,0 +1,1 @@
+"""What can be set: options of the operator, requests of a user."""

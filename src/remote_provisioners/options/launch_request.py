@@ -1,0 +1,168 @@
+"""What is to be started: a kernelspec and a start request made into data. Pure.
+
+Nothing here is ever joined into a command line. What a user sends is passed whole or refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..agent.lease import LEASE_SECONDS
+from ..agent.output.recorder import DEFAULT_DISK, DEFAULT_MEMORY
+from ..errors import ConfigurationError, UnauthorizedError
+from ..placement.policies import Requirements
+
+#: Modules whose kernels bind unix sockets when their connection file says so.
+_IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
+_MINIMAL_PORT_RANGE = 1000
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """A kernel to start. `argv` and `env` still have their templates: the host fills them in."""
+
+    kernel_id: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    request_env: Mapping[str, str]
+    cwd: tuple[str, ...]
+    transport: str
+    session: Mapping[str, Any] = field(repr=False)
+    port_range: tuple[int, int]
+    timeout: float
+    #: How many kernels like it the host is to keep ready.
+    warm: int
+    #: Bytes of output that are kept while nobody listens: in memory, on disk.
+    output: tuple[int, int]
+    lease: float
+    requirements: Requirements
+    resource_dir: Path | None
+    reports_endpoints: bool
+
+
+def request_environment(env: Mapping[str, str], kernel_id: str) -> dict[str, str]:
+    """The KERNEL_ variables of a start request, which is all that a host gets of `env`."""
+    chosen = {name: str(value) for name, value in env.items() if name.startswith("KERNEL_")}
+    chosen["KERNEL_ID"] = kernel_id
+    return chosen
+
+
+def build_request(
+    *,
+    kernel_id: str,
+    argv: Sequence[str],
+    spec_env: Mapping[str, str],
+    resource_dir: str,
+    request_env: Mapping[str, str],
+    cwd: str | None,
+    session: Mapping[str, Any],
+    port_range: str,
+    launch_timeout: float,
+    warm: int = 0,
+    output: tuple[int, int] = (DEFAULT_MEMORY, DEFAULT_DISK),
+    lease: float = LEASE_SECONDS,
+) -> LaunchRequest:
+    """Put a request together and check it. Raises ConfigurationError."""
+    if not argv:
+        raise ConfigurationError("the kernelspec's argv is empty")
+    _refuse_unusable(argv, spec_env, request_env, cwd)
+    lower, upper = parse_port_range(port_range)
+    text = "\0".join([*argv, *spec_env.values()])
+    travels = "{resource_dir}" in text or any(w.startswith(f"{resource_dir}/") for w in argv)
+    reports = "{response_address}" in text
+    ipc = bool(_IPC_MODULES & set(argv)) or (reports and not upper)
+    directories = [request_env.get("KERNEL_WORKING_DIR", ""), cwd or ""]
+    return LaunchRequest(
+        kernel_id=kernel_id,
+        argv=tuple(argv),
+        env=dict(spec_env),
+        request_env=dict(request_env),
+        cwd=tuple(directory for directory in directories if directory),
+        transport="ipc" if ipc else "tcp",
+        session=session,
+        port_range=(lower, upper),
+        timeout=_launch_timeout(request_env, launch_timeout),
+        warm=warm,
+        output=output,
+        lease=lease,
+        requirements=_wish(request_env),
+        resource_dir=Path(resource_dir) if resource_dir and travels else None,
+        reports_endpoints=reports,
+    )
+
+
+def parse_port_range(text: str) -> tuple[int, int]:
+    """``lower..upper``; an empty range (``0..0``) is any port. Raises ConfigurationError."""
+    match = re.fullmatch(r"\s*(\d{1,5})\.\.(\d{1,5})\s*", text)
+    if match is None:
+        raise ConfigurationError(f"port_range {text!r} is not of the form lower..upper")
+    lower, upper = int(match[1]), int(match[2])
+    if lower == upper:
+        return 0, 0
+    if not 1024 <= lower < upper <= 65535:
+        raise ConfigurationError(f"port_range {text!r}: ports are 1024 to 65535, lower first")
+    if upper - lower + 1 < _MINIMAL_PORT_RANGE:
+        raise ConfigurationError(
+            f"port_range {text!r} has {upper - lower + 1} ports, needs {_MINIMAL_PORT_RANGE}"
+        )
+    return lower, upper
+
+
+def authorize(user: str, server_user: str, authorized: set[str], unauthorized: set[str]) -> None:
+    """Check KERNEL_USERNAME against the two lists; the second takes precedence.
+
+    A request that names nobody is the server's own user, to whom the list of the unauthorized
+    (by default root) does not apply: who runs the server may run kernels. Raises
+    UnauthorizedError.
+    """
+    if user and user in unauthorized:
+        raise UnauthorizedError(
+            f"user {user!r} (KERNEL_USERNAME) is not authorized to start kernels"
+        )
+    if authorized and (user or server_user) not in authorized:
+        raise UnauthorizedError(
+            f"user {user or server_user!r} (KERNEL_USERNAME) is not among the users authorized to "
+            "start kernels"
+        )
+
+
+def _launch_timeout(request_env: Mapping[str, str], default: float) -> float:
+    text = request_env.get("KERNEL_LAUNCH_TIMEOUT", "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"launch timeout {text or default!r} is no number of seconds")
+    return seconds
+
+
+def _wish(request_env: Mapping[str, str]) -> Requirements:
+    labels = request_env.get("KERNEL_HOST_LABELS", "").split(",")
+    text = request_env.get("KERNEL_GPUS", "").strip() or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigurationError(f"KERNEL_GPUS is {text!r}, must be a number of GPUs")
+    return Requirements(frozenset(label.strip() for label in labels if label.strip()), int(text))
+
+
+def _refuse_unusable(
+    argv: Sequence[str],
+    spec_env: Mapping[str, str],
+    request_env: Mapping[str, str],
+    cwd: str | None,
+) -> None:
+    """What no process can be given: NUL in a value, an environment name without a name."""
+    places = [("argv", word) for word in argv] + [("the working directory", cwd or "")]
+    for name, value in [*spec_env.items(), *request_env.items()]:
+        if not isinstance(value, str):
+            raise ConfigurationError(f"environment variable {name!r} is no text: {value!r}")
+        if not name or "=" in name or "\0" in name:
+            raise ConfigurationError(f"environment variable {name!r} has no usable name")
+        places.append((f"environment variable {name}", value))
+    for place, value in places:
+        if "\0" in value:
+            raise ConfigurationError(f"{place} holds a NUL character: {value!r}")

@@ -1,0 +1,1 @@
+"""Where a kernel goes. Pure: no module here does I/O."""

@@ -1,0 +1,202 @@
+"""The hosts of a configuration, with their properties. Pure but for reading a file.
+
+A host is a text, or a table ``{"host": ..., "weight": ..., ...}``; the whole list may be in a TOML
+or JSON file (``[[hosts]]``), which is named in its place.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ConfigurationError
+from .host_address import HostAddress, parse_address
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """A host as it is configured. `name` is how it was written.
+
+    `python`, `hook`, `preload` are the kernel's business: kernels that differ share the host.
+    """
+
+    name: str
+    address: HostAddress
+    python: str = ""
+    hook: str = ""
+    #: Modules that Python kernels find imported.
+    preload: tuple[str, ...] = ()
+    weight: float = 1.0
+    #: The most kernels it is given; None: any number.
+    capacity: int | None = None
+    labels: frozenset[str] = frozenset()
+    #: The devices that kernels may be given, as CUDA_VISIBLE_DEVICES names them.
+    gpus: tuple[str, ...] = ()
+
+
+Inventory = tuple[HostSpec, ...]
+
+
+def read_inventory(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
+    """The entries of `listed`; one text that is a path stands for the list in that file.
+
+    Raises ConfigurationError that names the entry, or the file.
+    """
+    if len(listed) == 1 and isinstance(listed[0], str) and is_path(listed[0]):
+        return _read_file(os.path.expanduser(listed[0]))
+    if all(isinstance(item, str) for item in listed):
+        return _read_names(tuple(map(str, listed)))
+    return _read_json(json.dumps(listed, sort_keys=True, default=repr))
+
+
+# A start reads the inventory anew: of a thousand hosts that must not take milliseconds. And what
+# is the same configuration is the same object: kernelspecs that share their hosts share turns.
+@functools.lru_cache(maxsize=64)
+def _read_names(names: tuple[str, ...]) -> Inventory:
+    return _read(names)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_json(text: str) -> Inventory:
+    return _read(json.loads(text))
+
+
+def _read(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
+    # A host that is listed twice is one host, as it is described first.
+    entries: dict[str, HostSpec] = {}
+    for item in listed:
+        entry = _entry(item)
+        entries.setdefault(entry.name, entry)
+    if not entries:
+        raise ConfigurationError("remote_hosts is empty: name a host, or localhost")
+    return tuple(entries.values())
+
+
+def is_path(text: str) -> bool:
+    """Whether a text names a file and no host: host names have no slash."""
+    return "/" in text
+
+
+def _read_file(path: str) -> Inventory:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the hosts in {path}: {error.strerror}") from None
+    return _read_version(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _read_version(path: str, modified: int, size: int) -> Inventory:
+    """A file as it was when it had this date and size: it is read again when it changes."""
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file) if path.endswith(".json") else tomllib.load(file)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the hosts in {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"cannot read the hosts in {path}: {error}") from None
+    hosts = content.get("hosts") if isinstance(content, dict) else None
+    if not isinstance(hosts, list) or set(content) != {"hosts"}:
+        raise ConfigurationError(f"cannot read the hosts in {path}: it needs one list, `hosts`")
+    try:
+        return read_inventory([_no_path(item) for item in hosts])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error.message}") from None
+
+
+def _no_path(item: Any) -> Any:
+    if isinstance(item, str) and is_path(item):
+        raise ConfigurationError(f"{item!r} is no host")
+    return item
+
+
+def _entry(item: str | Mapping[str, Any]) -> HostSpec:
+    if isinstance(item, str):
+        return HostSpec(item.strip(), parse_address(item))
+    if not isinstance(item, Mapping) or not isinstance(item.get("host"), str):
+        raise ConfigurationError(f"a host is a name, or a table that has one as `host`: {item!r}")
+    properties = dict(item)
+    name = properties.pop("host")
+    address = parse_address(name)
+    if unknown := sorted(set(properties) - set(_CHECKS)):
+        raise ConfigurationError(
+            f"host {name}: unknown property {unknown[0]!r} (known: {', '.join(sorted(_CHECKS))})"
+        )
+    for property_, value in properties.items():
+        properties[property_] = _CHECKS[property_](name, property_, value)
+    if "environment_hook" in properties:
+        properties["hook"] = properties.pop("environment_hook")
+    return HostSpec(name.strip(), address, **properties)
+
+
+def _weight(host: str, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.1 <= value <= 10:
+        raise _unusable(host, name, value, "a number from 0.1 to 10")
+    return float(value)
+
+
+def _capacity(host: str, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _unusable(host, name, value, "a number of kernels")
+    return value
+
+
+def _labels(host: str, name: str, value: Any) -> frozenset[str]:
+    words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(w, str) and w for w in words):
+        raise _unusable(host, name, value, "a list of words")
+    return frozenset(words)
+
+
+def _gpus(host: str, name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 64:
+        return tuple(map(str, range(value)))
+    if isinstance(value, list) and all(isinstance(v, (int, str)) and str(v) for v in value):
+        return tuple(dict.fromkeys(map(str, value)))
+    raise _unusable(host, name, value, "a number of devices, or a list of their names")
+
+
+def _preload(host: str, name: str, value: Any) -> tuple[str, ...]:
+    words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise _unusable(host, name, value, "a list of modules")
+    check_modules(f"host {host}: {name}", words)
+    return tuple(words)
+
+
+def check_modules(place: str, names: Sequence[str]) -> None:
+    """Refuse what cannot be a module's name. Raises ConfigurationError."""
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigurationError(f"{place}: {name!r} is no module's name")
+
+
+def _text(host: str, name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _unusable(host, name, value, "a text")
+    return value
+
+
+_CHECKS = {
+    "weight": _weight,
+    "capacity": _capacity,
+    "labels": _labels,
+    "gpus": _gpus,
+    "preload": _preload,
+    "python": _text,
+    "environment_hook": _text,
+}
+
+
+def _unusable(host: str, name: str, value: Any, needs: str) -> ConfigurationError:
+    return ConfigurationError(f"host {host}: {name} is {value!r}, must be {needs}")

@@ -1,0 +1,1 @@
+"""What lives inside a jupyter_server."""
