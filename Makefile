@@ -3,24 +3,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench docs programs clean
+.PHONY: help demo test test-all lint bench docs programs clean
 
 help:
-	@echo "make demo   run kernels on three throwaway SSH hosts of this machine"
-	@echo "make test   install what the tests need and run them all"
-	@echo "make lint   ruff and mypy"
-	@echo "make bench  measure against a local kernel and against peers"
-	@echo "make docs   write the pages that are generated from the code"
-	@echo "make clean  remove what these made"
+	@echo "make demo      run kernels on three throwaway SSH hosts of this machine"
+	@echo "make test      install what the tests need; linters, types and most tests (10 minutes)"
+	@echo "make test-all  the same with every test"
+	@echo "make lint      ruff and mypy"
+	@echo "make bench     measure against a local kernel and against peers"
+	@echo "make docs      write the pages that are generated from the code"
+	@echo "make clean     remove what these made"
 
 demo: .venv/demo
 	@$(BIN)/jupyter-remote demo
 
-test: programs .venv/test
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --durations 30
+
+test: programs lint
+	$(PYTEST) -m "not long"
+
+test-all: programs lint
+	$(PYTEST) --hypothesis-profile long
 
 lint: .venv/test
 	$(BIN)/ruff check

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
@@ -31,8 +32,17 @@ for number, handler in (
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
+# `make test-all` chooses the second one.
+settings.register_profile("short", deadline=None)
+settings.register_profile("long", max_examples=2000, deadline=None)
+settings.load_profile("short")
+
 IPYKERNEL = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 SETTLE_SECONDS = 10.0
+#: For one test with its fixtures; those of the engines start clusters.
+TIMEOUT_SECONDS, ENGINES_TIMEOUT_SECONDS = 180.0, 600.0
+#: Where the tests of engines are.
+ENGINES = "tests/spark/"
 #: A cell to be interrupted once it has printed. Not by one long sleep: a signal that comes between
 #: Python's last look and the system call does not end that, 1 in 40 on a busy machine.
 SLEEP = "import time; print('on', flush=True)\nwhile True: time.sleep(0.01)"
@@ -46,6 +56,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """No test hangs for ever. The limit is a signal: it is raised in the main thread, wherever
+    that waits (for a loop, a thread or a process), so the test fails, its fixtures end what it has
+    started, and the next one runs. The other method would end the whole process.
+    """
+    for item in items:
+        if item.config.pluginmanager.has_plugin("timeout"):
+            engines = item.nodeid.startswith(ENGINES)
+            seconds = ENGINES_TIMEOUT_SECONDS if engines else TIMEOUT_SECONDS
+            item.add_marker(pytest.mark.timeout(seconds, method="signal"))
+
+
+def share(of_examples: float) -> int:
+    """How many examples a property is tried with that takes long for each."""
+    return max(1, round(settings.default.max_examples * of_examples))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where several processes share the tests, one has all those that need an engine, and begins
@@ -55,7 +82,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return "engines" if nodeid.startswith("tests/spark/") else nodeid
+            return "engines" if nodeid.startswith(ENGINES) else nodeid
 
     return Scheduling(config, log)
 

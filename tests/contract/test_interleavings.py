@@ -32,6 +32,7 @@ from remote_provisioners.hosts import deploy_agent as bootstrap
 from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.protocol.wire import Message
 
+from ..conftest import share
 from .test_agent import SLEEPS, Refused, Server, connect
 from .test_takeover import running
 
@@ -260,7 +261,7 @@ def test_interleavings(clean_environment: Path) -> None:
     run_state_machine_as_test(
         RealInterleavings,
         settings=settings(
-            max_examples=12,
+            max_examples=share(0.12),
             stateful_step_count=15,
             deadline=None,
             database=None,

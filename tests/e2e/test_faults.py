@@ -20,6 +20,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.errors import RemoteProvisionerError
+from remote_provisioners.hosts.transport import ssh
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.lifecycle import State
 
@@ -257,20 +258,12 @@ def test_kernel_killed(hosts: list[Host], install_spec: InstallSpec) -> None:
     run(body())
 
 
-def test_link_down_for_5_s(hosts: list[Host], install_spec: InstallSpec) -> None:
-    async def body() -> None:
-        async with scene(hosts[0], install_spec) as found:
-            hosts[0].link_down()
-            await found.began()
-            await asyncio.sleep(5)
-            hosts[0].link_up()
-            await found.nothing_lost()
-
-    run(body())
-
-
-def test_link_down_for_60_s(hosts: list[Host], install_spec: InstallSpec) -> None:
+@pytest.mark.parametrize("away", [5, pytest.param(60, marks=pytest.mark.long)])
+def test_link_down(
+    hosts: list[Host], install_spec: InstallSpec, monkeypatch: pytest.MonkeyPatch, away: float
+) -> None:
     """A request that waits is answered within moments of the link's return."""
+    monkeypatch.setattr(ssh, "KEEPALIVE_SECONDS", away / 12)
 
     async def body() -> None:
         async with scene(hosts[0], install_spec) as found:
@@ -278,7 +271,7 @@ def test_link_down_for_60_s(hosts: list[Host], install_spec: InstallSpec) -> Non
             await found.began()
             idle = found["idle"]
             assert idle.client is not None
-            await asyncio.sleep(59)
+            await asyncio.sleep(away - 1)
             asked = asyncio.ensure_future(idle.client.execute("kept", reply=True, timeout=60))
             await asyncio.sleep(1)
             assert idle.kernel.life.state is State.UNREACHABLE

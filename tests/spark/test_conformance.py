@@ -21,14 +21,18 @@ from .requirements import require
 OVER = "SparkContext"
 LOST = "engine lost while running"
 
-CASES = [
-    pytest.param(language, engine, marks=getattr(pytest.mark, mark), id=f"{language}-{engine}")
-    for engine, mark in (("standalone", "spark"), ("yarn_client", "yarn"))
-    for language in LANGUAGES
-] + [
-    pytest.param(language, "yarn_cluster", marks=pytest.mark.yarn, id=f"{language}-yarn_cluster")
-    for language in LANGUAGES
-]
+ENGINES = {"standalone": "spark", "yarn_client": "yarn", "yarn_cluster": "yarn"}
+#: Each engine and each language once; the other pairs are for `make test-all`.
+SQUARE = {("python", "yarn_client"), ("R", "standalone"), ("scala", "yarn_cluster")}
+
+
+def _case(language: str, engine: str) -> Any:
+    marks = [getattr(pytest.mark, ENGINES[engine])]
+    marks += [] if (language, engine) in SQUARE else [pytest.mark.long]
+    return pytest.param(language, engine, marks=marks, id=f"{language}-{engine}")
+
+
+CASES = [_case(language, engine) for engine in ENGINES for language in LANGUAGES]
 
 
 def made_on(hosts: list[Host], name: str) -> None:

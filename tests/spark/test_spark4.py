@@ -41,6 +41,7 @@ class _Spark4:
 
 
 @pytest.mark.spark
+@pytest.mark.long
 def test_scala(
     request: pytest.FixtureRequest,
     install_sample: InstallSample,

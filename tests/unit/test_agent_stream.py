@@ -24,6 +24,8 @@ from remote_provisioners.protocol.stream import (
 )
 from remote_provisioners.protocol.wire import WireError
 
+from ..conftest import share
+
 
 def frames(kinds_and_bodies: list[tuple[int, bytes]]) -> bytes:
     return b"".join(module._HEADER.pack(k, len(b)) + b for k, b in kinds_and_bodies)
@@ -304,7 +306,7 @@ def test_what_comes_before_the_socket_is_there_waits() -> None:
     asyncio.run(body())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=share(0.1))
 @given(st.integers(1, 3))
 def test_a_real_socket(times: int) -> None:
     async def body() -> None:

@@ -14,6 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from remote_provisioners.kernels.lifecycle import Lifecycle, State
 
+from ..conftest import share
+
 GRACE, LEASE = 10.0, 100.0
 NAMES = st.sampled_from(["a", "b"])
 
@@ -281,4 +283,4 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=250, stateful_step_count=30, deadline=None)
+TestInterleavings.settings = settings(max_examples=share(2.5), stateful_step_count=30)
