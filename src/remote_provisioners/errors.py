@@ -108,6 +108,12 @@ class LaunchTimeoutError(KernelStartError):
     status = 504
 
 
+class StartCancelledError(RemoteProvisionerError):
+    """Somebody has cancelled the start of a kernel; nothing of it is left."""
+
+    status = 409
+
+
 class KernelLostError(RemoteProvisionerError):
     """A kernel that was to be found again is not there."""
 

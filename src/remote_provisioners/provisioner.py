@@ -12,8 +12,8 @@ import getpass
 import os
 import posixpath
 import signal
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import zmq
 from jupyter_client.connect import KernelConnectionInfo
@@ -25,11 +25,14 @@ from .hosts.registry import fleet
 from .io_thread import io_thread
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
+from .kernels.starts import starts
 from .options.config import RemoteProvisionerConfigMixin, option_names
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .placement.inventory import HostSpec
 from .placement.policies import load_balancer
 from .server.records import keeper_of
+
+T = TypeVar("T")
 
 #: Within which a kernel that is asked to has usually ended.
 _PROMPT_END_SECONDS = 0.5
@@ -121,13 +124,14 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         if kernel is None:
             starting = self._start_on(pinned, request) if pinned else self._start(request)
             try:
-                kernel = self._kernel = await io_thread().call(starting)
+                kernel = self._kernel = await io_thread().call(self._under_way(starting))
             except BaseException:
                 if keeper is not None and not await io_thread().call(self._has_pending_kill()):
                     keeper.failed(self.kernel_id)
                 raise
         else:
-            await io_thread().call(self._restart(kernel, request, bool(pinned)))
+            restarting = self._restart(kernel, request, bool(pinned))
+            await io_thread().call(self._under_way(restarting))
         self._waited = False
         kernel.stays = self.leave_kernels_running
         self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid)
@@ -135,6 +139,9 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         if keeper is not None:
             keeper.runs(self.parent, await self.get_provisioner_info())
         return self.connection_info
+
+    async def _under_way(self, starting: Coroutine[Any, Any, T]) -> T:
+        return await starts().run(self.kernel_id, starting)
 
     def _session(self) -> dict[str, Any]:
         """The part of the connection that client and kernel share: how messages are signed."""

@@ -98,7 +98,8 @@ class Agent:
         many such kernels to keep ready; optional), ``lease`` (seconds; optional),
         ``output`` (bounds of what is kept while nobody listens: ``memory``, ``disk``; optional),
         ``resources_from`` (where that directory is on the server; optional).
-        An event ``queued`` comes first when it has to wait; ``listening``, ``exited`` follow.
+        An event ``queued`` (``ahead``: starts before it) comes first when it has to wait;
+        ``listening``, ``exited`` follow.
         """
         kernel_id = request["kernel_id"]
         earlier = self.kernels.get(kernel_id)
@@ -336,9 +337,13 @@ class Agent:
 
     async def _turn(self, peer: Peer, kernel: HostedKernel) -> None:
         """Wait until `kernel` may start. Raises StartError when it is given up before."""
-        queued = {"event": "queued", "kernel_id": kernel.kernel_id}
+
+        def wait() -> None:
+            ahead = self._queue.waiting - 1
+            peer.send({"event": "queued", "kernel_id": kernel.kernel_id, "ahead": ahead})
+
         wanted = peer.connected and not kernel.given_up
-        if not wanted or not await self._queue.enter(peer.owner, kernel, lambda: peer.send(queued)):
+        if not wanted or not await self._queue.enter(peer.owner, kernel, wait):
             raise StartError("cancelled", "the start was given up")
 
     def _on_listening(self, kernel: HostedKernel) -> None:

@@ -28,6 +28,11 @@ class StartQueue:
         waiting = {owner: len(starts) for owner, starts in self._waiting.items()}
         return "<StartQueue {}/{} waiting={}>".format(len(self._starting), self.limit, waiting)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
+
     async def enter(self, owner: str, start: Hashable, on_wait: Callable[[], None]) -> bool:
         """Wait for a slot; `on_wait` is called at once when none is free.
 

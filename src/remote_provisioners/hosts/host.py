@@ -138,6 +138,10 @@ class Host:
     def connected(self) -> bool:
         return self._link is not None
 
+    @property
+    def connecting(self) -> bool:
+        return self._connecting is not None
+
     async def link(self) -> HostConnection:
         """The connection, made if there is none. Raises HostError.
 
@@ -161,6 +165,7 @@ class Host:
             self._began = time.monotonic()
             self._connecting = asyncio.ensure_future(self._connect())
             self._connecting.add_done_callback(self._connected)
+            self.on_change()
         # Shielded: a start that is given up does not take the connection from the others.
         return await asyncio.shield(self._connecting)
 
@@ -214,6 +219,8 @@ class Host:
             memory=report["memory"],
             memory_available=report["memory_available"],
             others=report["kernels"] - report["yours"],
+            kernels=report["kernels"],
+            gpus_taken=tuple(report["gpus_taken"]),
         )
         self.on_change()
 

@@ -19,11 +19,13 @@ from ..errors import (
     NoRoomError,
     RemoteProvisionerError,
 )
+from ..events import HostChanged, KernelForgotten, KernelMoved, Phase, events
 from ..io_thread import io_thread
 from ..kernels.client_sockets import ClientSockets
 from ..kernels.launcher_reports import LauncherReports
 from ..kernels.remote_kernel import RemoteKernel
 from ..kernels.socket_directory import SocketDirectory
+from ..kernels.starts import starts
 from ..options.launch_request import LaunchRequest
 from ..placement.host_address import HostAddress
 from ..placement.host_table import HostTable
@@ -81,6 +83,11 @@ class Fleet:
             self._former[key] = Host(spec.address, directory)
         return self._former[key]
 
+    @property
+    def kernels(self) -> list[RemoteKernel]:
+        """Those of this process, in no order."""
+        return list(self._kernels)
+
     # -- starts -----------------------------------------------------------------------------
 
     async def start(
@@ -120,6 +127,8 @@ class Fleet:
             except HostError as error:
                 log.warning("kernel %s: not on %s: %s", request.kernel_id, row.host, error.message)
                 tried[row.host] = error
+                said = f"not on {row.host}: {error.message}"
+                starts().note(request.kernel_id, Phase.PLACING, host="", text=said)
                 host = self.host(table.specs[row.host])
                 if isinstance(error, AgentError) and host.connected:  # of no use: its disk is full
                     host.open_circuit(error)
@@ -267,9 +276,7 @@ class Fleet:
             tried = {kernel.spec.name: error}
 
         async def begin(spec: HostSpec) -> RemoteKernel:
-            self._count(kernel.spec, -1)
-            kernel.spec, kernel.host = complete(spec), self.host(spec)
-            self._count(kernel.spec, 1)
+            self._settle_on(kernel, complete(spec), self.host(spec))
             await kernel.launch(request, self._response)
             return kernel
 
@@ -285,10 +292,16 @@ class Fleet:
         self, kernel: RemoteKernel, spec: HostSpec, agent: str, request: LaunchRequest
     ) -> None:
         """Start a kernel that has left elsewhere, by that agent, with its endpoints."""
-        self._count(kernel.spec, -1)
-        kernel.spec, kernel.host = spec, self.host_with(spec, agent)
-        self._count(kernel.spec, 1)
+        self._settle_on(kernel, spec, self.host_with(spec, agent))
         await kernel.launch(request, self._response)
+
+    def _settle_on(self, kernel: RemoteKernel, spec: HostSpec, host: Host) -> None:
+        """It is that host's from now on."""
+        former = kernel.spec.name
+        self._count(kernel.spec, -1)
+        kernel.spec, kernel.host = spec, host
+        self._count(kernel.spec, 1)
+        events.tell(KernelMoved(kernel, former))
 
     async def expect(
         self, kernel_id: str, spec: HostSpec, info: Mapping[str, Any], grace: float
@@ -371,6 +384,7 @@ class Fleet:
     def _close(self, kernel: RemoteKernel) -> None:
         if kernel in self._kernels:
             self._kernels.discard(kernel)
+            events.tell(KernelForgotten(kernel))
             kernel.host.forget(kernel)
             kernel.client_sockets.close()
             self._count(kernel.spec, -1)
@@ -395,6 +409,7 @@ class Fleet:
             self._update_row(table, spec)
 
     def _host_changed(self, host: Host) -> None:
+        events.tell(HostChanged(host))
         if host.circuit is not None:
             self._with_open_circuit.add(host.address)
         else:

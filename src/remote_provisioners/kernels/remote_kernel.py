@@ -19,6 +19,7 @@ from ..errors import (
     LaunchTimeoutError,
     RemoteProvisionerError,
 )
+from ..events import KernelChanged, Phase, events
 from ..hosts.host import Host
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
@@ -28,6 +29,7 @@ from .launcher_reports import SECRET_VARIABLE, LauncherReports
 from .lifecycle import Lifecycle, State
 from .pausable_timeout import PausableTimeout, TimeoutExceeded
 from .resource_upload import ResourceArchive
+from .starts import starts
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,13 @@ class RemoteKernel:
         self.host = host
         self.client_sockets = client_sockets
         self.life = Lifecycle()
+        #: Since when, by the clock, it is on this host.
+        self.started: float | None = None
+        #: How its process came to be: "forked", "warm", "spawned"; "" where that is not known.
+        self.way = ""
+        #: The devices that it has, and the seconds that it lives on without its server.
+        self.gpus: tuple[str, ...] = ()
+        self.lease: float | None = None
         self.pid: int | None = None
         #: The working directory and the home directory on the host.
         self.cwd = ""
@@ -101,7 +110,11 @@ class RemoteKernel:
                 await asyncio.shield(self.discard())
 
     async def _launch(self, request: LaunchRequest, response: LauncherReports) -> None:
+        name = self.spec.name
+        phase = Phase.LAUNCHING if self.host.connected else Phase.CONNECTING
+        starts().note(self.kernel_id, phase, host=name)
         link = await self.host.link()
+        starts().note(self.kernel_id, Phase.LAUNCHING, host=name)
         if self._claim is not None:  # what is there is another server's, and would be in the way
             await link.channel.request("forget", kernel_id=self.kernel_id)
             self._claim = None
@@ -143,6 +156,7 @@ class RemoteKernel:
         )
         self._timeout.resume()
         self._describe(started)
+        starts().note(self.kernel_id, Phase.LAUNCHING, way=self.way)
         self.life.launched()
         if expected is not None:
             expected.connection.set_result(self.connection)
@@ -247,7 +261,7 @@ class RemoteKernel:
         except KernelLostError as error:
             why = error.message
             self._end(lambda: self.life.lost(why))
-            self._changed.set()
+            self._note_change()
             raise error.at(self.spec.name) from None
         if self.life.over:
             return  # the grace was over, or it was given up, while we asked
@@ -285,6 +299,8 @@ class RemoteKernel:
     def _describe(self, described: Message) -> None:
         self.pid, self.connection = described["pid"], described["connection"]
         self.cwd, self.home = described["cwd"], described["home"]
+        self.started, self.way = described.get("started"), described.get("way", "")
+        self.gpus, self.lease = tuple(described.get("gpus", ())), described.get("lease")
 
     # -- what the host reports --------------------------------------------------------------
 
@@ -293,13 +309,14 @@ class RemoteKernel:
         if event["event"] == "queued":
             self._timeout.suspend()
             log.info("kernel %s: waits for its turn on %s", self.kernel_id, self.spec.name)
+            starts().note(self.kernel_id, Phase.QUEUED, ahead=event.get("ahead"))
         elif event["event"] == "listening":
             self.life.listening()
         elif event["event"] == "exited":
             self._end(lambda: self.life.exited(event["exit_code"], _reason(event)))
         elif event["event"] == "taken" and not self._attached:
             self._end(lambda: self.life.lost("another server has taken it over"))
-        self._changed.set()
+        self._note_change()
 
     def on_disconnected(self) -> None:
         """The connection to the host is lost; the kernel goes on."""
@@ -314,7 +331,7 @@ class RemoteKernel:
             self._grace_timer = loop.call_later(left, self._grace_over)
         elif self.life.state is State.STARTING:
             self._end(lambda: self.life.lost("the connection was lost"))
-        self._changed.set()
+        self._note_change()
 
     def on_reconnected(self, described: Message | None) -> None:
         """The host is back; `described` is what its agent knows of this kernel, if anything."""
@@ -339,11 +356,15 @@ class RemoteKernel:
             self._stop_grace_timer()
             if self.life.serving:
                 self.client_sockets.serve()
+        self._note_change()
+
+    def _note_change(self) -> None:
         self._changed.set()
+        events.tell(KernelChanged(self))
 
     def _grace_over(self) -> None:
         self._end(lambda: self.life.lost(f"the host was unreachable for {self.grace:g} s"))
-        self._changed.set()
+        self._note_change()
 
     def _end(self, transition: Any) -> None:
         transition()
@@ -380,7 +401,7 @@ class RemoteKernel:
             await self.signal(signal.SIGKILL)
         except HostError:
             self._end(lambda: self.life.lost("given up while its host could not be reached"))
-            self._changed.set()
+            self._note_change()
             await self.host.end(self)
 
     async def discard(self) -> None:

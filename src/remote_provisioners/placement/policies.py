@@ -33,6 +33,10 @@ class Load:
     memory_available: int
     #: Kernels of other servers and users there, as far as the agent can see.
     others: int
+    #: Kernels of everybody there, ours included.
+    kernels: int = 0
+    #: The devices that kernels have, everybody's.
+    gpus_taken: tuple[str, ...] = ()
 
     @property
     def busy(self) -> bool:

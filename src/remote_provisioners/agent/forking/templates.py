@@ -124,7 +124,9 @@ class Templates:
             found = self._template(key, command.argv, shared)
             pid = await found.fork(command, flags, waits)
             if pid is not None:
-                return KernelProcess(pid, command.output)
+                process = KernelProcess(pid, command.output)
+                process.way = "forked"
+                return process
             if not found.stale:
                 return None
         self._expect(key, command.argv, shared)

@@ -129,6 +129,7 @@ class HostedKernel:
             self._reports_endpoints = request["reports_endpoints"]
             if spare is not None:
                 self.process = spare.process  # whatever happens, it is ours to end
+                self.process.way = "warm"
                 await spare.assign(command, request["connection"]["key"])
             else:
                 self.process = await warm.templates.start(command, templated, preload)
@@ -289,6 +290,7 @@ class HostedKernel:
             "kernel_id": self.kernel_id,
             "pid": process.pid if process else None,
             "started": process.started if process else None,
+            "way": process.way if process else "",
             "gpus": self._gpus.names if self.running else [],
             "cwd": self._cwd,
             "home": os.path.expanduser("~"),

@@ -51,6 +51,8 @@ class KernelProcess:
         """`pid` is a child of ours that leads a process group, and prints to `log_path`."""
         self.log_path = log_path
         self.pid = pid
+        #: How it came to be: "spawned", "forked", "warm"; "" where that is not known any more.
+        self.way = ""
         #: Seconds since the epoch.
         self.started = time.time()
         self.returncode: Optional[int] = None
@@ -73,7 +75,9 @@ class KernelProcess:
         finally:
             os.close(log)
         process.returncode = 0  # it is reaped here, as a forked one is
-        return cls(process.pid, command.output)
+        spawned = cls(process.pid, command.output)
+        spawned.way = "spawned"
+        return spawned
 
     def signal(self, signum: int) -> bool:
         """Signal the whole process group; False when the kernel has ended already."""

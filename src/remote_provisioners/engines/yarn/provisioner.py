@@ -12,11 +12,13 @@ from typing import Any
 
 from ...agent.kernels.environment import kernel_environment, resolve_command, substitute
 from ...errors import ConfigurationError, HostError, LaunchTimeoutError, RemoteProvisionerError
+from ...events import Phase
 from ...hosts.registry import fleet
 from ...io_thread import io_thread
 from ...kernels.lifecycle import Lifecycle, State
 from ...kernels.pausable_timeout import PausableTimeout, TimeoutExceeded
 from ...kernels.remote_kernel import RemoteKernel
+from ...kernels.starts import starts
 from ...options.config import Flag, Text
 from ...options.launch_request import LaunchRequest
 from ...placement.host_address import NodeAddress
@@ -169,6 +171,7 @@ class YarnProvisioner(DistributedProvisioner):
 
     def _say(self, words: str) -> None:
         self._state = words
+        starts().note(self.kernel_id, Phase.WAITING, text=words)
         self.log.info("kernel %s: %s", self.kernel_id, words)
 
     def _spec(self, container: Container) -> HostSpec:
