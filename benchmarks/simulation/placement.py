@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from unittest.mock import patch
 
 from remote_provisioners.errors import UnreachableError
-from remote_provisioners.hosts.registry import Fleet
+from remote_provisioners.hosts.registry import HostRegistry
 from remote_provisioners.placement.inventory import HostSpec, Inventory, read_inventory
 from remote_provisioners.placement.policies import Load, load_balancer, load_balancers
+from remote_provisioners.placement.scheduler import Scheduler
 
 from . import starts
 from .world import World
@@ -50,35 +51,36 @@ async def _median(
     world: World, inventory: Inventory, policy: str, environ: dict[str, str], troubles: int
 ) -> float:
     """No host is asked for its load; what they have reported is known."""
-    with world.instead_of_ssh(), patch.object(Fleet, "_refresh", _nothing):
-        fleet = Fleet()
+    with world.instead_of_ssh(), patch.object(Scheduler, "_refresh", _nothing):
+        registry = HostRegistry()
+        scheduler = Scheduler(registry)
         try:
-            _report(fleet, inventory)
-            _open_circuits(world, fleet, inventory[:troubles])
-            table, balancer = fleet._table(inventory), load_balancer(policy)
+            _report(scheduler, inventory)
+            _open_circuits(world, registry, inventory[:troubles])
+            table, balancer = scheduler._table(inventory), load_balancer(policy)
             request = starts.request(environ)
             samples = []
             for turn in range(_REPEATS):
                 began = time.perf_counter()
-                await fleet._choose(table, balancer, turn, request, {})
+                await scheduler._choose(table, balancer, turn, request, {})
                 samples.append((time.perf_counter() - began) * 1000)
             return statistics.median(samples)
         finally:
-            await fleet.close()
+            await registry.close()
 
 
-async def _nothing(fleet: Fleet, specs: Sequence[HostSpec]) -> None:
+async def _nothing(scheduler: Scheduler, specs: Sequence[HostSpec]) -> None:
     """In place of asking hosts."""
 
 
-def _report(fleet: Fleet, inventory: Inventory) -> None:
-    table, chance = fleet._table(inventory), random.Random(0)
+def _report(scheduler: Scheduler, inventory: Inventory) -> None:
+    table, chance = scheduler._table(inventory), random.Random(0)
     for spec in inventory:
         load = Load(8, chance.random() * 8, 2**36, 2**35, others=chance.randrange(3))
         table.update(spec.name, chance.randrange(12), load)
 
 
-def _open_circuits(world: World, fleet: Fleet, specs: Sequence[HostSpec]) -> None:
+def _open_circuits(world: World, registry: HostRegistry, specs: Sequence[HostSpec]) -> None:
     for spec in specs:
         world.unreachable[spec.name] = _SILENT_SECONDS
-        fleet.host(spec).open_circuit(UnreachableError("simulated"), unresponsive=True)
+        registry.host(spec).open_circuit(UnreachableError("simulated"), unresponsive=True)

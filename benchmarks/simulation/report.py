@@ -93,7 +93,7 @@ def _placements(placements: Placements) -> list[str]:
         ),
         "",
         "Medians of table, candidates and policy; asking hosts for their load is not in it.",
-        "Motley: four weights, a label to be matched, a tenth of the hosts set aside.",
+        "Motley: four weights, a label to be matched, a tenth of the hosts unusable.",
     ]
 
 

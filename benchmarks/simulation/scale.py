@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from remote_provisioners.hosts.registry import Fleet
+from remote_provisioners.hosts.registry import HostRegistry
 from remote_provisioners.kernels.client_sockets import ClientSockets
+from remote_provisioners.placement.scheduler import Scheduler
 
 from .process import Stopwatch, descriptors, raise_descriptor_limit, resident
 from .starts import start_many
@@ -69,22 +70,23 @@ def measure(scale: Scale) -> Found:
 
 
 async def _measure(scale: Scale, kernels: int, world: World) -> Found:
-    fleet, inventory = Fleet(), world.inventory()
+    registry, inventory = HostRegistry(), world.inventory()
+    scheduler = Scheduler(registry)
     base = resident()
 
     watch = Stopwatch()
-    await asyncio.gather(*(fleet.host(spec).link() for spec in inventory))
+    await asyncio.gather(*(registry.host(spec).link() for spec in inventory))
     connecting = watch.seconds
     connected = resident()
 
     slow, watch = min(_LEAST_LOAD_STARTS, kernels), Stopwatch()
     started = await start_many(
-        fleet, inventory, "least-load", slow, in_flight=1, seconds=_LEAST_LOAD_SECONDS
+        scheduler, inventory, "least-load", slow, in_flight=1, seconds=_LEAST_LOAD_SECONDS
     )
     slow, slow_seconds, slow_cpu = len(started), watch.seconds, watch.cpu_seconds
 
     watch, before = Stopwatch(), resident()
-    started += await start_many(fleet, inventory, "round-robin", kernels - slow)
+    started += await start_many(scheduler, inventory, "round-robin", kernels - slow)
     starting, start_cpu = watch.seconds, watch.cpu_seconds
     total = resident()
     assert len(started) == kernels
@@ -98,7 +100,7 @@ async def _measure(scale: Scale, kernels: int, world: World) -> Found:
     opened = descriptors()
 
     watch = Stopwatch()
-    await fleet.close()
+    await registry.close()
     closing = watch.seconds
     assert not any(agent.kernels for agent in world.agents.values())
 

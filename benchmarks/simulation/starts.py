@@ -7,11 +7,11 @@ import secrets
 import time
 import uuid
 
-from remote_provisioners.hosts.registry import Fleet
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
 from remote_provisioners.options.launch_request import LaunchRequest, build_request
 from remote_provisioners.placement.inventory import HostSpec, Inventory
 from remote_provisioners.placement.policies import load_balancer
+from remote_provisioners.placement.scheduler import Scheduler
 
 #: How long a kernel may be unreachable; nothing is here.
 _GRACE_SECONDS = 300.0
@@ -38,15 +38,15 @@ def request(environ: dict[str, str] | None = None, seconds: float = 60.0) -> Lau
 
 
 async def start(
-    fleet: Fleet, inventory: Inventory, policy: str, asked: LaunchRequest | None = None
+    scheduler: Scheduler, inventory: Inventory, policy: str, asked: LaunchRequest | None = None
 ) -> RemoteKernel:
     """One start; returns when the kernel listens."""
     balancer = load_balancer(policy)
-    return await fleet.start(asked or request(), inventory, _complete, balancer, _GRACE_SECONDS)
+    return await scheduler.start(asked or request(), inventory, _complete, balancer, _GRACE_SECONDS)
 
 
 async def start_many(
-    fleet: Fleet,
+    scheduler: Scheduler,
     inventory: Inventory,
     policy: str,
     count: int,
@@ -62,7 +62,7 @@ async def start_many(
         for _ in left:
             if time.monotonic() > deadline:
                 return
-            started.append(await start(fleet, inventory, policy))
+            started.append(await start(scheduler, inventory, policy))
 
     await asyncio.gather(*(one_after_another() for _ in range(min(in_flight, count))))
     return started

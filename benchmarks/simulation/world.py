@@ -1,4 +1,4 @@
-"""The simulated hosts, and how the fleet reaches them."""
+"""The simulated hosts, and how this process reaches them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class IOThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._owned: dict[Callable[[], Any], Any] = {}
+        self._owned: dict[type[Any], Any] = {}
         self._thread = threading.Thread(target=self._run, name="remote-provisioners", daemon=True)
         self._thread.start()
 
@@ -49,12 +49,12 @@ class IOThread:
         """The same for a caller that has no loop. Raises TimeoutError."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
 
-    def own(self, kind: Callable[[], Owned]) -> Owned:
+    def own(self, kind: type[Owned], make: Callable[[], Owned] | None = None) -> Owned:
         """The thread's one object of that class: made when first asked for, closed before the
-        thread ends. To be called in the thread.
+        thread ends, the last one made first. To be called in the thread.
         """
         if kind not in self._owned:
-            self._owned[kind] = kind()
+            self._owned[kind] = (make or kind)()
         found: Owned = self._owned[kind]
         return found
 

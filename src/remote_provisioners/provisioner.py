@@ -21,7 +21,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
 from .errors import ConfigurationError, HostError, KernelLostError
-from .hosts.registry import fleet
+from .hosts.registry import host_registry
 from .io_thread import io_thread
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
@@ -30,6 +30,7 @@ from .options.config import RemoteProvisionerConfigMixin, option_names
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .placement.inventory import HostSpec
 from .placement.policies import load_balancer
+from .placement.scheduler import scheduler
 from .server.records import keeper_of
 
 T = TypeVar("T")
@@ -172,7 +173,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         return self.connection_info
 
     async def _start(self, request: LaunchRequest) -> RemoteKernel:
-        return await (await fleet()).start(
+        return await (await scheduler()).start(
             request,
             self.inventory(),
             self._noted,
@@ -182,7 +183,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
 
     async def _start_on(self, name: str, request: LaunchRequest) -> RemoteKernel:
         spec = self._noted(self.host_spec(name))
-        return await (await fleet()).start_on(spec, request, self.network_grace)
+        return await (await host_registry()).start_on(spec, request, self.network_grace)
 
     def _noted(self, spec: HostSpec) -> HostSpec:
         """`completed`, with a record of the start that is about to be asked for there."""
@@ -195,7 +196,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
 
     async def _restart(self, kernel: RemoteKernel, request: LaunchRequest, pinned: bool) -> None:
         policy = None if pinned else load_balancer(self.load_balancing_algorithm)
-        await (await fleet()).restart(kernel, request, self.inventory(), self.completed, policy)
+        await (await scheduler()).restart(kernel, request, self.inventory(), self.completed, policy)
 
     # -- life -------------------------------------------------------------------------------
 
@@ -286,10 +287,10 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
 
     @staticmethod
     async def _end(kernel: RemoteKernel) -> None:
-        await (await fleet()).end(kernel)
+        await (await host_registry()).end(kernel)
 
     async def _has_pending_kill(self) -> bool:
-        return (await fleet()).has_pending_kill(self.kernel_id)
+        return (await host_registry()).has_pending_kill(self.kernel_id)
 
     # -- to come back -----------------------------------------------------------------------
 
@@ -328,7 +329,8 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         """Have the kernel that `info` describes, unasked: `claim` and `settle` look for it."""
 
         async def expect(spec: HostSpec) -> RemoteKernel:
-            return await (await fleet()).expect(self.kernel_id, spec, info, self.network_grace)
+            kernels = await host_registry()
+            return await kernels.expect(self.kernel_id, spec, info, self.network_grace)
 
         self._kernel = await io_thread().call(expect(self.host_spec(info["host"])))
         self._waited = False
@@ -403,7 +405,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
 
     @staticmethod
     async def _let_go(kernel: RemoteKernel) -> None:
-        (await fleet()).let_go(kernel)
+        (await host_registry()).let_go(kernel)
 
     def resolve_path(self, path: str) -> str | None:
         """`path` of the kernel's file system made absolute; whether it exists is not asked."""

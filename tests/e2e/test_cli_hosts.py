@@ -109,11 +109,11 @@ def test_hosts_that_fail_do_not_hold_up_the_others(
     assert rows[silent.target][1] == rows[REFUSING][1] == "down"
     assert rows[silent.target][-1].startswith("no answer within 5 s")
     assert rows[REFUSING][-1] == "port 1 refuses connections: is sshd running there?"
-    assert rows["a b"][1] == "not usable"
+    assert rows["a b"][1] == "misconfigured"
     assert session.value("6 * 7") == 42
 
 
-def test_a_host_that_does_not_let_us_in_is_set_aside(rig: Rig, home: Path) -> None:
+def test_a_host_that_does_not_let_us_in_is_unusable(rig: Rig, home: Path) -> None:
     known = home / ".ssh/known_hosts"
     kept = known.read_text()
     known.unlink()
@@ -121,7 +121,7 @@ def test_a_host_that_does_not_let_us_in_is_set_aside(rig: Rig, home: Path) -> No
         (host,) = seen(rig.hosts[0].target)
     finally:
         known.write_text(kept)
-    assert host["state"] == "set aside"
+    assert host["state"] == "unusable"
     assert host["error"].startswith("the host key is unknown")
     assert host["agent"] is host["load"] is host["connecting"] is None
 
@@ -177,7 +177,7 @@ def test_one_host_written_twice_is_one_line(
     (host,) = seen(name, name)
     assert host["kernelspecs"] == ["one", "two"]
     assert host["gpus"]["configured"] == ["0"]
-    assert host["state"] == "set aside"
+    assert host["state"] == "unusable"
     assert "/no/such/python" in host["error"]
 
 

@@ -12,30 +12,33 @@ import pytest
 from benchmarks.simulation.starts import request, start, start_many
 from benchmarks.simulation.world import World
 from remote_provisioners.errors import HostError, NoHostError, NoRoomError, UnreachableError
-from remote_provisioners.hosts import host as host_module
-from remote_provisioners.hosts.registry import Fleet
+from remote_provisioners.hosts import reconnect
+from remote_provisioners.hosts.registry import HostRegistry
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
+from remote_provisioners.placement.scheduler import Scheduler
 
 HOSTS, KERNELS = 20, 100
 LISTENING_SECONDS = 0.002
 POLICIES = ["least-load", "round-robin"]
 
-Scenario = Callable[[World, Fleet], Coroutine[None, None, None]]
+Scenario = Callable[[World, Scheduler], Coroutine[None, None, None]]
 
 
 @asynccontextmanager
-async def a_fleet(world: World) -> AsyncIterator[Fleet]:
-    """The real one on simulated hosts; at the end it has left nothing, anywhere."""
+async def a_scheduler(world: World) -> AsyncIterator[Scheduler]:
+    """The real one, and the real registry, on simulated hosts. They leave nothing, anywhere."""
     with world.instead_of_ssh():
-        fleet = Fleet()
-        directory = fleet._sockets.path
+        registry = HostRegistry()
+        directory = registry._sockets.path
+        scheduler = Scheduler(registry)
         try:
-            yield fleet
+            yield scheduler
         finally:
-            await fleet.close()
-        assert not fleet._counts
-        assert not fleet._kernels
-        assert not any(host.kernels for host in fleet.hosts.values())
+            await scheduler.close()
+            await registry.close()
+        assert not registry.counts
+        assert not registry._kernels
+        assert not any(host.kernels for host in registry.hosts.values())
         assert not any(agent.kernels for agent in world.agents.values())
         assert not directory.exists()
 
@@ -44,8 +47,8 @@ def simulate(scenario: Scenario, world: World | None = None) -> None:
     world = world or World(HOSTS, listening_seconds=LISTENING_SECONDS)
 
     async def main() -> None:
-        async with a_fleet(world) as fleet:
-            await asyncio.wait_for(scenario(world, fleet), 30)
+        async with a_scheduler(world) as scheduler:
+            await asyncio.wait_for(scenario(world, scheduler), 30)
 
     asyncio.run(main())
 
@@ -62,8 +65,8 @@ def there(world: World) -> Counter[str]:
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("in_flight", [1, KERNELS])
 def test_kernels_are_spread_evenly(policy: str, in_flight: int) -> None:
-    async def scenario(world: World, fleet: Fleet) -> None:
-        kernels = await start_many(fleet, world.inventory(), policy, KERNELS, in_flight)
+    async def scenario(world: World, scheduler: Scheduler) -> None:
+        kernels = await start_many(scheduler, world.inventory(), policy, KERNELS, in_flight)
         assert landed(kernels) == there(world) == dict.fromkeys(world.names, KERNELS // HOSTS)
         assert dict.fromkeys(world.names, 1) == world.attempts  # to connect, whoever waited
 
@@ -74,16 +77,17 @@ def test_kernels_are_spread_evenly(policy: str, in_flight: int) -> None:
 def test_the_count_of_others_is_of_others(policy: str) -> None:
     """Our own kernels, which the agents count too, are not taken for somebody else's."""
 
-    async def scenario(world: World, fleet: Fleet) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         world.agents["host0003"].others = 2
-        kernels = await start_many(fleet, world.inventory(), policy, HOSTS * 2, 1)
-        others = {str(a): h.load.others for a, h in fleet.hosts.items() if h.load is not None}
+        kernels = await start_many(scheduler, world.inventory(), policy, HOSTS * 2, 1)
+        hosts = scheduler.registry.hosts
+        others = {str(a): h.load.others for a, h in hosts.items() if h.load is not None}
         assert others == {**dict.fromkeys(others, 0), "host0003": 2}
         assert len(others) == HOSTS
         for kernel in kernels[:HOSTS]:
-            await fleet.end(kernel)
+            await scheduler.registry.end(kernel)
         await asyncio.sleep(0)
-        assert sum(fleet._counts.values()) == sum(there(world).values()) == HOSTS
+        assert sum(scheduler.registry.counts.values()) == sum(there(world).values()) == HOSTS
 
     simulate(scenario)
 
@@ -91,14 +95,14 @@ def test_the_count_of_others_is_of_others(policy: str) -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("in_flight", [1, KERNELS + 5])
 def test_capacity_is_respected(policy: str, in_flight: int) -> None:
-    async def scenario(world: World, fleet: Fleet) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         inventory = world.inventory(capacity=KERNELS // HOSTS)
         for spec in inventory:  # connected: their loads are asked for, and starts wait meanwhile
-            await fleet.host(spec).link()
+            await scheduler.registry.host(spec).link()
         started = await asyncio.gather(
-            *(start_many(fleet, inventory, policy, 1) for _ in range(KERNELS + 5))
+            *(start_many(scheduler, inventory, policy, 1) for _ in range(KERNELS + 5))
             if in_flight > 1
-            else [start_many(fleet, inventory, policy, KERNELS, 1)],
+            else [start_many(scheduler, inventory, policy, KERNELS, 1)],
             return_exceptions=True,
         )
         refused = [result for result in started if isinstance(result, BaseException)]
@@ -107,25 +111,25 @@ def test_capacity_is_respected(policy: str, in_flight: int) -> None:
         assert there(world) == dict.fromkeys(world.names, KERNELS // HOSTS)
         assert {agent.peak for agent in world.agents.values()} == {KERNELS // HOSTS}
         with pytest.raises(NoRoomError, match="host0000 has 5 of 5 kernels"):
-            await start(fleet, inventory, policy)
+            await start(scheduler, inventory, policy)
 
     simulate(scenario)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_hosts_that_refuse_are_failed_over_and_set_aside(policy: str) -> None:
-    async def scenario(world: World, fleet: Fleet) -> None:
+def test_hosts_that_refuse_are_failed_over(policy: str) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         broken = world.names[::4]
         world.unreachable = dict.fromkeys(broken, 0.0)
-        kernels = await start_many(fleet, world.inventory(), policy, KERNELS)
+        kernels = await start_many(scheduler, world.inventory(), policy, KERNELS)
         assert len(kernels) == KERNELS
         assert not set(broken) & set(landed(kernels))
-        assert {str(address) for address in fleet._with_open_circuit} == set(broken)
+        assert {str(address) for address in scheduler._with_open_circuit} == set(broken)
         # Who waited for the first attempt goes elsewhere; nobody begins another meanwhile.
         assert max(world.attempts[name] for name in broken) <= 4
         world.unreachable.clear()
-        await until(lambda: not fleet._with_open_circuit)
-        more = await start_many(fleet, world.inventory(), "least-connection", KERNELS)
+        await until(lambda: not scheduler._with_open_circuit)
+        more = await start_many(scheduler, world.inventory(), "least-connection", KERNELS)
         assert set(broken) <= set(landed(more))
 
     simulate(scenario)
@@ -133,32 +137,33 @@ def test_hosts_that_refuse_are_failed_over_and_set_aside(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_silent_host_costs_its_time_once(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_module, "_UNRESPONSIVE_SECONDS", 0.1)
+    monkeypatch.setattr(reconnect, "_UNRESPONSIVE_SECONDS", 0.1)
 
-    async def scenario(world: World, fleet: Fleet) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         world.unreachable = {"host0000": 1.0, "host0007": 1.0}
         loop = asyncio.get_running_loop()
-        await start_many(fleet, world.inventory(), policy, HOSTS)
-        assert {str(address) for address in fleet._with_open_circuit} == {"host0000", "host0007"}
+        await start_many(scheduler, world.inventory(), policy, HOSTS)
+        unresponsive = {str(address) for address in scheduler._with_open_circuit}
+        assert unresponsive == {"host0000", "host0007"}
         longest = 0.0
         for _ in range(HOSTS):
             began = loop.time()
-            await start(fleet, world.inventory(), policy)
+            await start(scheduler, world.inventory(), policy)
             longest = max(longest, loop.time() - began)
         assert longest < 0.9  # nobody waits again
         only = world.inventory()[:1]
         with pytest.raises(UnreachableError, match="host host0000: simulated"):
-            await start(fleet, only, policy)
+            await start(scheduler, only, policy)
 
     simulate(scenario)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_host_without_room_for_files_is_failed_over(policy: str) -> None:
-    async def scenario(world: World, fleet: Fleet) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         for name in world.names[:5]:
             world.agents[name].full = True
-        kernels = await start_many(fleet, world.inventory(), policy, KERNELS)
+        kernels = await start_many(scheduler, world.inventory(), policy, KERNELS)
         assert len(kernels) == sum(there(world).values()) == KERNELS
         assert not set(world.names[:5]) & set(landed(kernels))
 
@@ -166,11 +171,11 @@ def test_a_host_without_room_for_files_is_failed_over(policy: str) -> None:
 
 
 def test_no_host_says_why_for_each() -> None:
-    async def scenario(world: World, fleet: Fleet) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         world.unreachable = {"host0000": 0.0}
         world.agents["host0001"].full = True
         with pytest.raises(NoHostError) as failed:
-            await start(fleet, world.inventory(), "round-robin")
+            await start(scheduler, world.inventory(), "round-robin")
         assert "host0000: simulated: it does not answer" in str(failed.value)
         assert "host0001: no room for the kernel's files" in str(failed.value)
         assert isinstance(failed.value, HostError)
@@ -182,10 +187,10 @@ def test_no_host_says_why_for_each() -> None:
 def test_starts_that_are_cancelled_are_counted_no_more(policy: str) -> None:
     """Whichever moment they are cancelled at: connecting, queued on the host, starting."""
 
-    async def scenario(world: World, fleet: Fleet) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         for rounds in [*range(12), 50]:
             tasks = [
-                asyncio.ensure_future(start(fleet, world.inventory(), policy))
+                asyncio.ensure_future(start(scheduler, world.inventory(), policy))
                 for _ in range(HOSTS * 2)
             ]
             for _ in range(rounds):
@@ -196,17 +201,17 @@ def test_starts_that_are_cancelled_are_counted_no_more(policy: str) -> None:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(result) for result in results} == {asyncio.CancelledError}
-            assert not fleet._counts
+            assert not scheduler.registry.counts
             await until(lambda: not any(agent.kernels for agent in world.agents.values()))
 
     simulate(scenario, World(HOSTS, cores=3, listening_seconds=5))
 
 
 def test_a_start_that_takes_too_long_is_counted_no_more() -> None:
-    async def scenario(world: World, fleet: Fleet) -> None:
+    async def scenario(world: World, scheduler: Scheduler) -> None:
         with pytest.raises(Exception, match=r"did not open its ports within 0\.1 s"):
-            await start(fleet, world.inventory(), "round-robin", request(seconds=0.1))
-        assert not fleet._counts
+            await start(scheduler, world.inventory(), "round-robin", request(seconds=0.1))
+        assert not scheduler.registry.counts
 
     simulate(scenario, World(1, listening_seconds=5))
 

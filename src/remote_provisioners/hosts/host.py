@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import secrets
 import time
 from collections.abc import Callable
@@ -26,18 +25,12 @@ from ..placement.policies import Load
 from ..protocol.wire import Message
 from .agent_channel import AgentChannel
 from .deploy_agent import agent_version, find_or_start_agent
-from .reconnect import Dialer
+from .reconnect import OpenCircuit, Reconnector
 from .transport import Transport
 
 log = logging.getLogger(__name__)
 
 _FORGET_SECONDS = 5.0
-_PART_SECONDS = 3.0
-_FIRST_PAUSE_SECONDS = 0.25
-_AWAITED_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 60.0
-#: An attempt that took longer to fail is not made while somebody waits, once that is known.
-_UNRESPONSIVE_SECONDS = 1.0
 
 
 class Resident(Protocol):
@@ -69,32 +62,8 @@ class HostConnection:
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
-@dataclass(frozen=True)
-class OpenCircuit:
-    """Why a host is set aside. `silent`: finding out takes long, it does not answer at all."""
-
-    error: HostError
-    unresponsive: bool
-    failures: int
-    #: Seconds since the epoch.
-    since: float
-
-    def pause(self, awaited: bool) -> float:
-        """Seconds until the next attempt: growing, and not the same for everybody.
-
-        `awaited`: kernels are there, whose users want them back.
-        """
-        growing = _FIRST_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 16)
-        most = _AWAITED_PAUSE_SECONDS if awaited else _LONGEST_PAUSE_SECONDS
-        return min(growing, most) * random.uniform(0.75, 1.25)  # noqa: S311
-
-
 class Host:
-    """Connects when it is needed, once for however many wait for it.
-
-    A lost connection is made again while there are kernels, for as long as it takes. A host that
-    cannot be used is set aside: `trouble` says why, and it is tried again in the background.
-    """
+    """Connects when it is needed, and again when the connection is lost while it has kernels."""
 
     def __init__(self, address: HostAddress, directory: str = "") -> None:
         """`directory`: that of an agent of another version, which has kernels of ours."""
@@ -106,8 +75,7 @@ class Host:
         #: The interpreter to start the agent with, when there is none.
         self.python = ""
         self.kernels: dict[str, Resident] = {}
-        self.circuit: OpenCircuit | None = None
-        #: Called with nothing when what is known of the host has changed.
+        #: Called when the connection, the circuit or the load has changed.
         self.on_change: Callable[[], None] = lambda: None
         #: What the agent has reported last, None before the first time.
         self.load: Load | None = None
@@ -123,16 +91,9 @@ class Host:
         self.away_since: float | None = None
         self._link: HostConnection | None = None
         self._back = asyncio.Event()
-        self._connecting: asyncio.Task[HostConnection] | None = None
-        self._began = 0.0
         self._watcher: asyncio.Task[None] | None = None
-        self._retrier: asyncio.Task[None] | None = None
         self._closed = False
-        self._dialer = Dialer(address)
-        #: The connection was lost, and kernels are there.
-        self._lost = False
-        #: Whether the connection that is being made has come as far as that.
-        self._starting_agent = False
+        self._reconnector: Reconnector[HostConnection] = Reconnector(self)
 
     @property
     def connected(self) -> bool:
@@ -140,18 +101,32 @@ class Host:
 
     @property
     def connecting(self) -> bool:
-        return self._connecting is not None
+        return self._reconnector.connecting
+
+    @property
+    def circuit(self) -> OpenCircuit | None:
+        """Why no start is tried here for a while; None while the host can be used."""
+        return self._reconnector.circuit
+
+    def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
+        """Have starts go elsewhere until a later attempt succeeds."""
+        self._reconnector.open_circuit(error, unresponsive)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether it has kernels of ours, or kernels of ours that have to be ended."""
+        return bool(self.kernels or self._pending_kills)
 
     async def link(self) -> HostConnection:
         """The connection, made if there is none. Raises HostError.
 
-        What is known is said at once: nobody waits again for a host that does not answer.
+        Fails at once while the host is known not to answer: nobody waits for that again.
         """
         if self._link is not None:
             return self._link
         if self.circuit is not None and self.circuit.unresponsive:
             raise self.circuit.error.at(self.name)
-        return await self._attempt()
+        return await self._reconnector.connect()
 
     async def until_back(self, grace: float) -> None:
         """Return when it is connected again, or away for longer than the `grace`."""
@@ -159,49 +134,6 @@ class Host:
             left = self.away_since + grace - time.monotonic()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._back.wait(), max(left, 0))
-
-    async def _attempt(self) -> HostConnection:
-        if self._connecting is None:
-            self._began = time.monotonic()
-            self._connecting = asyncio.ensure_future(self._connect())
-            self._connecting.add_done_callback(self._connected)
-            self.on_change()
-        # Shielded: a start that is given up does not take the connection from the others.
-        return await asyncio.shield(self._connecting)
-
-    def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
-        """Not to be used for a while; the pauses between attempts grow."""
-        earlier = self.circuit
-        self.circuit = OpenCircuit(
-            error,
-            unresponsive,
-            failures=earlier.failures + 1 if earlier else 1,
-            since=earlier.since if earlier else time.time(),
-        )
-        self.on_change()
-        if self._retrier is None and not self._closed:
-            log.warning("host %s: set aside: %s", self.name, error.message)
-            self._retrier = asyncio.ensure_future(self._retry())
-
-    async def _retry(self) -> None:
-        """Try again until the host can be used."""
-        try:
-            while self.circuit is not None:
-                awaited = bool(self.kernels or self._pending_kills)
-                await asyncio.sleep(self.circuit.pause(awaited))
-                if self._link is not None:  # it is connected and was set aside for want of room
-                    self._clear()
-                    return
-                with contextlib.suppress(RemoteProvisionerError):
-                    await self._attempt()
-        finally:
-            self._retrier = None
-
-    def _clear(self) -> None:
-        if self.circuit is not None:
-            log.info("host %s: can be used again", self.name)
-            self.circuit = None
-            self.on_change()
 
     async def request(self, op: str, **fields: Any) -> Message:
         """Ask the agent. Raises HostError, KernelStartError."""
@@ -305,14 +237,10 @@ class Host:
     async def close(self) -> None:
         """Tell the agent that this server goes, close the connection."""
         self._closed = True
-        connecting = self._connecting
-        if connecting is not None and (self._starting_agent or connecting.done()):
-            # An agent that is being started would wait for us in vain: meet it, and part.
-            await asyncio.wait([connecting], timeout=_PART_SECONDS)
-        for task in (self._watcher, self._connecting, self._retrier):
-            if task is not None:
-                task.cancel()
-        self._dialer.close()
+        # An agent that is being started would wait for us in vain: connect to it, and leave.
+        await self._reconnector.close()
+        if self._watcher is not None:
+            self._watcher.cancel()
         link, self._link = self._link, None
         if link is not None:
             with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
@@ -325,25 +253,15 @@ class Host:
 
     # -- connecting -------------------------------------------------------------------------
 
-    async def _connect(self) -> HostConnection:
-        asyncio.get_running_loop().run_in_executor(None, agent_version)  # packed meanwhile
-        try:
-            opened = await self._dialer.connect(hurry=self._lost)
-        except HostError as error:
-            raise error.at(self.name) from None
-        except asyncio.CancelledError:
-            self._dialer.close()
-            raise
-        self._starting_agent = True
-        try:
-            channel, agent = await self._reach_agent(opened)
-        except BaseException:
-            opened.abort()
-            raise
-        finally:
-            self._starting_agent = False
+    def on_attempt(self) -> None:
+        """A connection is about to be made: pack the agent meanwhile."""
+        asyncio.get_running_loop().run_in_executor(None, agent_version)
+
+    async def complete(self, transport: Transport) -> HostConnection:
+        """Start the agent if it does not run, and say hello to it."""
+        channel, agent = await self._reach_agent(transport)
         log.info("host %s: connected (agent %s)", self.name, agent["pid"])
-        return HostConnection(opened, channel, agent)
+        return HostConnection(transport, channel, agent)
 
     async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Message]:
         python = self.python or "python3"
@@ -377,30 +295,23 @@ class Host:
         # OpenSSH gives no reason of its own for a unix socket that it may not forward to.
         return ForwardingError(forwarding_advice(str(error)), host=self.name)
 
-    def _connected(self, task: asyncio.Task[HostConnection]) -> None:
-        self._connecting = None
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            if isinstance(error, HostError):
-                self.open_circuit(error, time.monotonic() - self._began > _UNRESPONSIVE_SECONDS)
-            elif isinstance(error, KernelLostError):
-                for kernel in list(self.kernels.values()):
-                    kernel.on_reconnected(None)
-            return
-        link = self._link = task.result()
-        self._lost = False
+    def on_agent_gone(self) -> None:
+        """The host can be reached; the agent that had our kernels is no more."""
+        for kernel in list(self.kernels.values()):
+            kernel.on_reconnected(None)
+
+    def on_connected(self, link: HostConnection) -> None:
+        """The connection is made: tell the kernels, end what has to be ended."""
+        self._link = link
         self.directory = link.agent["directory"]
         self.away_since = None
         self._back.set()
-        self._clear()
         self._watcher = asyncio.ensure_future(self._watch(link))
         self._report(link.agent["load"])
         known = {described["kernel_id"]: described for described in link.agent["kernels"]}
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(known.get(kernel.kernel_id))
-        # What others started, and we were to take charge of, is unwanted and not among the known.
+        # A kernel that we were to adopt is not among the known: it is another server's still.
         unwanted = (known.keys() - self._left_running) | self._pending_kills
         self._pending_kills.clear()
         for kernel_id in unwanted - self.kernels.keys():
@@ -427,10 +338,10 @@ class Host:
         for kernel in list(self.kernels.values()):
             kernel.on_disconnected()
         self.on_change()
-        self._lost = bool(self.kernels or self._pending_kills)
-        if self._lost and not self._closed:
+        self._reconnector.hurry = self.awaited
+        if self.awaited and not self._closed:
             with contextlib.suppress(RemoteProvisionerError):
-                await self._attempt()  # the first at once; a failure begins the others
+                await self._reconnector.connect()  # at once; a failure begins the retries
 
     def _on_event(self, event: Message) -> None:
         if event["event"] == "load":

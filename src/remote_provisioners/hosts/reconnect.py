@@ -1,15 +1,194 @@
-"""Connecting to a host that is wanted back. Lives in the I/O thread."""
+"""Connecting to a host: attempts side by side, an open circuit, retries. In the I/O thread."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
+from ..errors import HostError, KernelLostError, RemoteProvisionerError
 from ..placement.host_address import HostAddress
 from . import transport
 from .transport import Transport
 
+log = logging.getLogger(__name__)
+
+Connection = TypeVar("Connection")
+
+#: Where a connection is in a hurry: until the next attempt beside those under way, and how many.
 _NEXT_SECONDS = 1.0
 _MOST = 5
+_FIRST_PAUSE_SECONDS = 0.25
+_AWAITED_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+#: A host that takes longer to fail is unresponsive: no start waits for it again.
+_UNRESPONSIVE_SECONDS = 1.0
+_LAST_ATTEMPT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class OpenCircuit:
+    """Why a host is not used. `unresponsive`: to find out takes long, it does not answer."""
+
+    error: HostError
+    unresponsive: bool
+    failures: int
+    #: Seconds since the epoch.
+    since: float
+
+    def pause(self, awaited: bool) -> float:
+        """Seconds until the next attempt. They grow, and are not the same for every server.
+
+        `awaited`: kernels are on the host, and their users want them back.
+        """
+        growing = _FIRST_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 16)
+        most = _AWAITED_PAUSE_SECONDS if awaited else _LONGEST_PAUSE_SECONDS
+        return min(growing, most) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+class Reconnecting(Protocol[Connection]):
+    """A host, as the Reconnector sees it."""
+
+    address: HostAddress
+    name: str
+
+    @property
+    def awaited(self) -> bool:
+        """Whether it has kernels of ours, or kernels of ours that have to be ended."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a connection."""
+
+    def on_attempt(self) -> None:
+        """A connection is about to be made."""
+
+    async def complete(self, transport: Transport) -> Connection:
+        """Make a connection of `transport`; raise HostError, KernelLostError if that fails."""
+
+    def on_connected(self, connection: Connection) -> None:
+        """The connection is made."""
+
+    def on_agent_gone(self) -> None:
+        """The host can be reached; the agent that had our kernels is no more."""
+
+    def on_change(self) -> None:
+        """An attempt has begun, or the circuit has opened or closed."""
+
+
+class Reconnector(Generic[Connection]):
+    """Connects a host, once for however many wait for it.
+
+    After a failure the circuit is open: starts go elsewhere, and attempts go on in the background
+    until one succeeds.
+    """
+
+    def __init__(self, host: Reconnecting[Connection]) -> None:
+        self._host = host
+        self.circuit: OpenCircuit | None = None
+        #: A connection was lost while kernels were there: they want it back at once.
+        self.hurry = False
+        self._dialer = Dialer(host.address)
+        self._attempt: asyncio.Task[Connection] | None = None
+        self._began = 0.0
+        #: Whether the attempt has come as far as the agent.
+        self._completing = False
+        self._retrier: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def connecting(self) -> bool:
+        return self._attempt is not None
+
+    async def connect(self) -> Connection:
+        """The connection that is being made, or a new one. Raises HostError, KernelLostError."""
+        if self._attempt is None:
+            self._began = time.monotonic()
+            self._attempt = asyncio.ensure_future(self._connect())
+            self._attempt.add_done_callback(self._ended)
+            self._host.on_change()
+        # Shielded: a start that is given up does not take the connection from the others.
+        return await asyncio.shield(self._attempt)
+
+    async def _connect(self) -> Connection:
+        self._host.on_attempt()
+        try:
+            opened = await self._dialer.connect(hurry=self.hurry)
+        except HostError as error:
+            raise error.at(self._host.name) from None
+        except asyncio.CancelledError:
+            self._dialer.close()
+            raise
+        self._completing = True
+        try:
+            return await self._host.complete(opened)
+        except BaseException:
+            opened.abort()
+            raise
+        finally:
+            self._completing = False
+
+    def _ended(self, attempt: asyncio.Task[Connection]) -> None:
+        self._attempt = None
+        if attempt.cancelled():
+            return
+        error = attempt.exception()
+        if error is None:
+            self.hurry = False
+            self._host.on_connected(attempt.result())
+            self.close_circuit()
+        elif isinstance(error, HostError):
+            self.open_circuit(error, time.monotonic() - self._began > _UNRESPONSIVE_SECONDS)
+        elif isinstance(error, KernelLostError):
+            self._host.on_agent_gone()
+
+    def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
+        """Have starts go elsewhere for a while; the pauses between attempts grow."""
+        earlier = self.circuit
+        self.circuit = OpenCircuit(
+            error,
+            unresponsive,
+            failures=earlier.failures + 1 if earlier else 1,
+            since=earlier.since if earlier else time.time(),
+        )
+        self._host.on_change()
+        if self._retrier is None and not self._closed:
+            log.warning("host %s: circuit open: %s", self._host.name, error.message)
+            self._retrier = asyncio.ensure_future(self._retry())
+
+    def close_circuit(self) -> None:
+        """The host can be used again."""
+        if self.circuit is not None:
+            log.info("host %s: can be used again", self._host.name)
+            self.circuit = None
+            self._host.on_change()
+
+    async def _retry(self) -> None:
+        try:
+            while self.circuit is not None:
+                await asyncio.sleep(self.circuit.pause(self._host.awaited))
+                if self._host.connected:  # its circuit was opened for want of room
+                    self.close_circuit()
+                    return
+                with contextlib.suppress(RemoteProvisionerError):
+                    await self.connect()
+        finally:
+            self._retrier = None
+
+    async def close(self) -> None:
+        """Give up attempts. One that is about to start an agent may finish: see Host.close."""
+        self._closed = True
+        attempt = self._attempt
+        if attempt is not None and (self._completing or attempt.done()):
+            await asyncio.wait([attempt], timeout=_LAST_ATTEMPT_SECONDS)
+        for task in (self._attempt, self._retrier):
+            if task is not None:
+                task.cancel()
+        self._dialer.close()
 
 
 class Dialer:

@@ -80,6 +80,10 @@ class RemoteKernel:
         self._grace_timer: asyncio.TimerHandle | None = None
         self._timeout = PausableTimeout(0)
 
+    def move(self, spec: HostSpec, host: Host) -> None:
+        """Be started on another host from now on."""
+        self.spec, self.host = spec, host
+
     @property
     def may_run(self) -> bool:
         """Whether there may be a process of it on its host."""

@@ -103,7 +103,7 @@ class LoadBalancer(ABC):
         """The host for the next kernel.
 
         `table` has at least one row, in the order of the configuration: the hosts that fit the
-        request, have room and are not set aside. `starts` counts the starts before this one on
+        request, have room and work. `starts` counts the starts before this one on
         the same list of hosts by this server.
         """
 

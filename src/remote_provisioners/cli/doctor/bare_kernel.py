@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ...kernels.remote_kernel import RemoteKernel
 from ...options.launch_request import build_request
 from ...placement.inventory import HostSpec
@@ -47,7 +47,7 @@ async def time_bare_kernel(spec: HostSpec, timeout: float) -> Timing:
         port_range="0..0",
         launch_timeout=timeout,
     )
-    hosts = await fleet()
+    hosts = await host_registry()
     began = time.perf_counter()
     kernel = await hosts.start_on(spec, request, _GRACE_SECONDS)
     try:

@@ -18,7 +18,7 @@ from ...errors import (
     UnreachableError,
 )
 from ...hosts import transport
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
 from .bare_kernel import time_bare_kernel
@@ -161,7 +161,7 @@ class Examination:
         return f"as {self._route.user}"
 
     async def _agent(self) -> str:
-        agent = (await (await fleet()).host(self.spec).link()).agent
+        agent = (await (await host_registry()).host(self.spec).link()).agent
         forwarded = "" if self.spec.address.is_local else ", sockets are forwarded"
         return f"Python {agent['python']} on {agent['hostname']}{forwarded}"
 
@@ -186,7 +186,7 @@ class Examination:
     async def _examined(self) -> dict[str, Any]:
         """What the agent sees after the environment hook. Raises KernelStartError for a hook."""
         return (
-            await (await fleet())
+            await (await host_registry())
             .host(self.spec)
             .request("examine", hook=self.spec.hook, python=self.spec.python, package=PACKAGE)
         )

@@ -40,7 +40,8 @@ class HostsApp(Command):
     configured ones. CONNECTED IN is how long it took to log in and to find the agent, or to
     start it where none was; such a one ends when this command does.
 
-    A host that is `down` does not answer; one that is `set aside` does and cannot be used.
+    A host that is `down` does not answer; one that is `unusable` answers and
+    cannot be used; one that is `misconfigured` is not asked.
 
     Exit code: 0 all hosts are up, 1 some are not, 2 the command line cannot be understood.
     """

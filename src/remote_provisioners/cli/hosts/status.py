@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-#: The host answers; it does not; it does and cannot be used; it is not tried, its configuration
-#: cannot be used.
-UP, DOWN, ASIDE, UNUSABLE = "up", "down", "set aside", "not usable"
+#: The host answers; it does not; it answers and cannot be used; it is not asked, because its
+#: configuration cannot be used.
+UP, DOWN, UNUSABLE, MISCONFIGURED = "up", "down", "unusable", "misconfigured"
 
 # Of a kernel as its agent describes it. Not what its connection consists of: there is a key in it.
 _OF_A_KERNEL = ("kernel_id", "pid", "started", "gpus", "owned")

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from ...errors import HostError, RemoteProvisionerError, UnknownHostError, UnreachableError
 from ...hosts.host import Host
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ..configured import ConfiguredHost
-from .status import ASIDE, DOWN, UNUSABLE, UP, HostStatus
+from .status import DOWN, MISCONFIGURED, UNUSABLE, UP, HostStatus
 
 #: Hosts that are asked at the same time, those not counted that have kept us waiting for so long:
 #: they cost nothing but time, of which the others shall have theirs.
@@ -72,7 +72,7 @@ class _Observer:
         self._status = HostStatus(
             host=place.host.name,
             kernelspecs=place.kernelspecs,
-            state=UNUSABLE,
+            state=MISCONFIGURED,
             since=time.time(),
             error=_one_line(place.error),
             failed=time.time() if place.error else None,
@@ -85,7 +85,7 @@ class _Observer:
     async def look(self, slots: asyncio.Semaphore) -> HostStatus:
         if self._place.error:
             return self._status
-        host = (await fleet()).host(self._place.host)
+        host = (await host_registry()).host(self._place.host)
         async with _slot(slots):
             await self._look(host)
         if not self._again and not host.connected:
@@ -101,7 +101,7 @@ class _Observer:
         except (UnreachableError, UnknownHostError) as error:
             self._failed(DOWN, error.message)
         except RemoteProvisionerError as error:
-            self._failed(ASIDE, error.message)
+            self._failed(UNUSABLE, error.message)
         else:
             self._changed(UP, seen)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jupyter_core.paths import jupyter_runtime_dir
 
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...kernels.remote_kernel import RemoteKernel
 from ..command import FAILED, MISUSED, CommandError
@@ -59,7 +59,7 @@ class AttachApp(SearchCommand):
 
 async def _attach(found: FoundKernel) -> RemoteKernel:
     """Raises HostError, KernelLostError."""
-    hosts = await fleet()
+    hosts = await host_registry()
     kernel = await hosts.look_at(found.kernel_id, found.host, found.agent, _GRACE_SECONDS)
     await kernel.claim()
     kernel.keep_attached()

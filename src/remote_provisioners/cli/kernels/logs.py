@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ..command import MISUSED, CommandError
 from .found import FoundKernel, pick
@@ -34,6 +34,6 @@ class LogsApp(SearchCommand):
 
 
 async def _output(kernel: FoundKernel) -> str:
-    host = (await fleet()).host_with(kernel.host, kernel.agent)
+    host = (await host_registry()).host_with(kernel.host, kernel.agent)
     answer = await host.request("output", kernel_id=kernel.kernel_id)
     return str(answer["output"])

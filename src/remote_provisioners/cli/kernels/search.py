@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 
 from ...errors import RemoteProvisionerError
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ...io_thread import close_io_thread, io_thread
 from ...placement.inventory import HostSpec
 from ..command import Command, Text
@@ -63,7 +63,7 @@ async def _of_another_version(
 ) -> list[FoundKernel]:
     """The kernels of an agent that an earlier or a later version of ours has started."""
     try:
-        status = await (await fleet()).host_with(host, directory).request("status")
+        status = await (await host_registry()).host_with(host, directory).request("status")
     except RemoteProvisionerError as error:
         failures.append(f"{host.name}: the agent in {directory}: {error.message}")
         return []

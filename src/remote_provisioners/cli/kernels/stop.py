@@ -8,7 +8,7 @@ import signal
 from traitlets import Bool
 
 from ...errors import RemoteProvisionerError
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ..command import FAILED, MISUSED, Command, CommandError
 from .found import FoundKernel, pick
@@ -72,7 +72,7 @@ class StopApp(SearchCommand):
 
 async def _end(kernel: FoundKernel) -> None:
     """End it politely, then firmly. Raises HostError."""
-    host = (await fleet()).host_with(kernel.host, kernel.agent)
+    host = (await host_registry()).host_with(kernel.host, kernel.agent)
     told = await host.request("signal", kernel_id=kernel.kernel_id, signum=signal.SIGTERM)
     deadline = asyncio.get_running_loop().time() + _TERMINATE_SECONDS
     while told["delivered"] and asyncio.get_running_loop().time() < deadline:

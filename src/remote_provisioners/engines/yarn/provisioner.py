@@ -13,7 +13,7 @@ from typing import Any
 from ...agent.kernels.environment import kernel_environment, resolve_command, substitute
 from ...errors import ConfigurationError, HostError, LaunchTimeoutError, RemoteProvisionerError
 from ...events import Phase
-from ...hosts.registry import fleet
+from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...kernels.lifecycle import Lifecycle, State
 from ...kernels.pausable_timeout import PausableTimeout, TimeoutExceeded
@@ -81,7 +81,7 @@ class YarnProvisioner(DistributedProvisioner):
     async def _start(self, request: LaunchRequest) -> RemoteKernel:
         container, limit = await self._submit(request)
         try:
-            kernels = await fleet()
+            kernels = await host_registry()
             starting = kernels.start_on(
                 self._spec(container),
                 self._inside(request, container, limit),
@@ -98,7 +98,7 @@ class YarnProvisioner(DistributedProvisioner):
         """In another container: a driver of Spark has one session in its life."""
         if pinned:
             raise ConfigurationError(_NO_KERNEL)
-        kernels = await fleet()
+        kernels = await host_registry()
         await kernels.leave(kernel)
         kernel.life = Lifecycle()  # for whoever polls while it waits for its container
         try:
@@ -246,7 +246,8 @@ class YarnProvisioner(DistributedProvisioner):
 
         async def expect() -> RemoteKernel:
             spec = self._spec(container)
-            return await (await fleet()).expect(self.kernel_id, spec, info, self.network_grace)
+            kernels = await host_registry()
+            return await kernels.expect(self.kernel_id, spec, info, self.network_grace)
 
         self._kernel = await io_thread().call(expect())
         self._waited = False

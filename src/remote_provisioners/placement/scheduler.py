@@ -1,0 +1,288 @@
+"""Which host a kernel is started on, and the next one if that fails. Lives in the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from ..errors import (
+    AgentError,
+    ConfigurationError,
+    HostError,
+    NoHostError,
+    NoRoomError,
+    RemoteProvisionerError,
+)
+from ..events import Phase
+from ..hosts.host import Host
+from ..hosts.registry import HostRegistry, host_registry
+from ..io_thread import io_thread
+from ..kernels.remote_kernel import RemoteKernel
+from ..kernels.starts import starts
+from ..options.launch_request import LaunchRequest
+from .host_address import HostAddress
+from .host_table import HostTable
+from .inventory import HostSpec, Inventory
+from .policies import HostRow, LoadBalancer, candidates
+
+log = logging.getLogger(__name__)
+
+#: How long a start waits for the hosts' loads, where the policy wants them fresh.
+_LOAD_SECONDS = 0.5
+#: A younger report is not asked for again: our own starts are counted without it.
+_FRESH_SECONDS = 0.5
+_CONNECT_SECONDS = 5.5
+_CONNECTING_AT_ONCE = 16
+#: Inventories whose tables are kept; more are only seen where configurations change all the time.
+_MOST_TABLES = 64
+
+
+class Scheduler:
+    """Chooses hosts for the starts of this process. There is one, see `scheduler()`.
+
+    It keeps a table for each inventory. The registry tells it what has changed on a host.
+    """
+
+    def __init__(self, registry: HostRegistry) -> None:
+        self.registry = registry
+        registry.watcher = self
+        #: By the identity of their inventory, which they hold.
+        self._tables: dict[int, HostTable] = {}
+        self._with_open_circuit: set[HostAddress] = set()
+
+    async def close(self) -> None:
+        """Stop asking hosts for their loads."""
+        for table in self._tables.values():
+            if table.refreshing is not None:
+                table.refreshing.cancel()
+
+    # -- starts -----------------------------------------------------------------------------
+
+    async def start(
+        self,
+        request: LaunchRequest,
+        inventory: Inventory,
+        complete: Callable[[HostSpec], HostSpec],
+        policy: LoadBalancer,
+        grace: float,
+    ) -> RemoteKernel:
+        """Start a kernel on the host that `policy` chooses, or on the next if that one cannot.
+
+        Raises NoRoomError; the HostError of the only host, or NoHostError with those of all;
+        KernelStartError, for which no other host is tried.
+        """
+
+        async def begin(spec: HostSpec) -> RemoteKernel:
+            return await self.registry.start_on(complete(spec), request, grace)
+
+        return await self._place(request, inventory, policy, {}, begin)
+
+    async def restart(
+        self,
+        kernel: RemoteKernel,
+        request: LaunchRequest,
+        inventory: Inventory,
+        complete: Callable[[HostSpec], HostSpec],
+        policy: LoadBalancer | None,
+    ) -> None:
+        """Start the kernel again, on its host, with its endpoints.
+
+        A host that is away is waited for until the grace is over. Then the kernel goes to another
+        one, by `policy`, and keeps its endpoints here; it stays where there is no policy.
+        """
+        host = kernel.host
+        await host.until_back(kernel.grace)
+        try:
+            await self.registry.launch(kernel, request)
+            return
+        except HostError as error:
+            if policy is None or host.connected:
+                raise
+            log.warning("kernel %s: moves: %s", kernel.kernel_id, error)
+            tried = {kernel.spec.name: error}
+
+        async def begin(spec: HostSpec) -> RemoteKernel:
+            await self.registry.move(kernel, complete(spec), "", request)
+            return kernel
+
+        await self._place(request, inventory, policy, tried, begin)
+
+    async def _place(
+        self,
+        request: LaunchRequest,
+        inventory: Inventory,
+        policy: LoadBalancer,
+        tried: dict[str, HostError],
+        begin: Callable[[HostSpec], Awaitable[RemoteKernel]],
+    ) -> RemoteKernel:
+        """`begin` on one host after the other, those of `tried` left out, until one starts it."""
+        table = self._table(inventory)
+        turn = table.turn()
+        while True:
+            row = await self._choose(table, policy, turn, request, tried)
+            try:
+                return await begin(table.specs[row.host])
+            except HostError as error:
+                log.warning("kernel %s: not on %s: %s", request.kernel_id, row.host, error.message)
+                tried[row.host] = error
+                said = f"not on {row.host}: {error.message}"
+                starts().note(request.kernel_id, Phase.PLACING, host="", text=said)
+                host = self.registry.host(table.specs[row.host])
+                if isinstance(error, AgentError) and host.connected:  # of no use: its disk is full
+                    host.open_circuit(error)
+
+    # -- choosing ---------------------------------------------------------------------------
+
+    async def _choose(
+        self,
+        table: HostTable,
+        policy: LoadBalancer,
+        turn: int,
+        request: LaunchRequest,
+        tried: Mapping[str, HostError],
+    ) -> HostRow:
+        """The host to try next. Raises NoRoomError, HostError when there is none."""
+        rows = self._candidates(table, request, tried)
+        if policy.needs_load:
+            await self._refresh(table)
+            rows = self._candidates(table, request, tried)  # much may have happened meanwhile
+        chosen = policy.choose(rows, turn)
+        for row in rows:
+            if row.host == chosen:
+                return row
+        raise ConfigurationError(
+            f"load balancing by {type(policy).__name__} returned {chosen!r}, "
+            "which is not a candidate"
+        )
+
+    def _candidates(
+        self, table: HostTable, request: LaunchRequest, tried: Mapping[str, HostError]
+    ) -> list[HostRow]:
+        """The hosts that may be tried. Raises NoRoomError, HostError when there is none."""
+        failing = self._open_circuits(table)
+        try:
+            return candidates(table.rows({*tried, *failing}), request.requirements)
+        except NoRoomError:
+            pass
+        # Retry hosts with an open circuit that fail fast; otherwise report why none is left.
+        again = {n for n in failing if n not in tried and not self._unresponsive(table, n)}
+        try:
+            return candidates(table.rows(table.specs.keys() - again), request.requirements)
+        except NoRoomError:
+            raise _no_candidate(table, request, {**failing, **tried}) from None
+
+    def _open_circuits(self, table: HostTable) -> dict[str, HostError]:
+        """The hosts of a table whose circuit is open, and the error that opened it."""
+        if not self._with_open_circuit:
+            return {}
+        found = {}
+        for name, spec in table.specs.items():
+            if spec.address in self._with_open_circuit and (
+                circuit := self.registry.hosts[spec.address].circuit
+            ):
+                found[name] = circuit.error
+        return found
+
+    def _unresponsive(self, table: HostTable, name: str) -> bool:
+        circuit = self.registry.hosts[table.specs[name].address].circuit
+        return circuit is not None and circuit.unresponsive
+
+    # -- loads ------------------------------------------------------------------------------
+
+    async def _refresh(self, table: HostTable) -> None:
+        """Have the hosts of a table report their loads, once for all starts that wait for it."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - table.refreshed < _FRESH_SECONDS:
+            return
+        if table.refreshing is None:
+            table.refreshing = asyncio.ensure_future(self._ask_loads(table))
+        await asyncio.shield(table.refreshing)
+
+    async def _ask_loads(self, table: HostTable) -> None:
+        """Ask the hosts for their loads. One that does not answer in time keeps its last report.
+
+        Hosts that are not connected are connected first, which takes longer, but only once.
+        """
+        failing = self._open_circuits(table)
+        hosts = [
+            self.registry.host(spec) for name, spec in table.specs.items() if name not in failing
+        ]
+        connecting = asyncio.Semaphore(_CONNECTING_AT_ONCE)
+
+        async def ask(host: Host) -> None:
+            with contextlib.suppress(RemoteProvisionerError):
+                if not host.connected:
+                    async with connecting:
+                        await host.link()
+                await host.refresh_load()
+
+        seconds = _LOAD_SECONDS if all(host.connected for host in hosts) else _CONNECT_SECONDS
+        asked = [asyncio.ensure_future(ask(host)) for host in hosts]
+        try:
+            if asked:
+                await asyncio.wait(asked, timeout=seconds)
+        finally:
+            for task in asked:
+                task.cancel()
+            table.refreshed = asyncio.get_running_loop().time()
+            table.refreshing = None
+
+    # -- tables -----------------------------------------------------------------------------
+
+    def _table(self, inventory: Inventory) -> HostTable:
+        table = self._tables.pop(id(inventory), None)
+        if table is None:
+            table = HostTable(inventory)
+            for spec in inventory:
+                if spec.address in self.registry.hosts:
+                    self._update_row(table, spec)
+        self._tables[id(inventory)] = table
+        if len(self._tables) > _MOST_TABLES:
+            del self._tables[next(iter(self._tables))]
+        return table
+
+    def on_host_changed(self, host: Host) -> None:
+        """By the registry: the load or the circuit of a host has changed."""
+        if host.circuit is not None:
+            self._with_open_circuit.add(host.address)
+        else:
+            self._with_open_circuit.discard(host.address)
+        for table in self._tables.values():
+            for spec in table.at(host.address):
+                self._update_row(table, spec)
+
+    def on_count_changed(self, spec: HostSpec) -> None:
+        """By the registry: this server has a kernel more or less on a host."""
+        for table in self._tables.values():
+            self._update_row(table, spec)
+
+    def _update_row(self, table: HostTable, spec: HostSpec) -> None:
+        host = self.registry.hosts.get(spec.address)
+        load = host.load if host is not None else None
+        table.update(spec.name, self.registry.counts[spec.name], load)
+
+
+def _no_candidate(
+    table: HostTable, request: LaunchRequest, errors: Mapping[str, HostError]
+) -> RemoteProvisionerError:
+    """Why no host is left to try: nothing fits, everything is full, or fails."""
+    try:
+        candidates(table.rows(set()), request.requirements)
+    except NoRoomError as error:
+        return error
+    rows = [row for row in table.rows(set()) if request.requirements.fits(row)]
+    if len(rows) == 1 and rows[0].host in errors:
+        return errors[rows[0].host].at(rows[0].host)
+    said = [
+        f"{row.host}: {errors[row.host].message if row.host in errors else row.fullness}"
+        for row in rows
+    ]
+    return NoHostError(f"no host can start the kernel: {'; '.join(said)}")
+
+
+async def scheduler() -> Scheduler:
+    """This process's scheduler. Call it in the I/O thread, which closes it when it ends."""
+    registry = await host_registry()
+    return io_thread().own(Scheduler, lambda: Scheduler(registry))
