@@ -297,10 +297,20 @@ def _left_here(before: dict[str, str], temporary: Path) -> list[str]:
     left = [t.name for t in threading.enumerate() if t.name == "remote-provisioners"]
     for number, target in _descriptors().items():
         if before.get(number) != target and not target.startswith(("/proc/", "/dev/pts")):
-            left.append(f"descriptor {number}: {target}")
+            left.append(f"descriptor {number}: {target}{_socket(target)}")
     for pattern in ("remote-provisioners-*", "rp-*"):
         left += [str(path) for path in temporary.glob(pattern)]
     return left
+
+
+def _socket(target: str) -> str:
+    """What the system knows of a socket: addresses and state, or its path."""
+    inode = target.removeprefix("socket:[").removesuffix("]")
+    for table in ("unix", "tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+            if inode in line.split()[6:]:
+                return f" ({table}{line.partition(':')[2]})"
+    return ""
 
 
 def _left_on(host: Host) -> list[str]:

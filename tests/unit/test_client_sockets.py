@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from remote_provisioners.kernels.client_sockets import ClientSockets
 from remote_provisioners.protocol import zmtp
@@ -118,3 +121,31 @@ def test_an_order_that_no_process_has_had_is_not_for_the_next() -> None:
             assert len(agent.hellos) == 1
 
     asyncio.run(asyncio.wait_for(body(), 20))
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_client_that_connects_as_they_are_closed_is_closed_too(steps: int) -> None:
+    """However far the loop has come with it by then."""
+
+    async def body() -> None:
+        with (
+            tempfile.TemporaryDirectory(dir="/tmp") as name,
+            socket.socket(socket.AF_UNIX) as client,
+        ):
+            sockets = ClientSockets(Path(name), "k", "kernel", never, 60.0)
+            await sockets.listen()
+            client.setblocking(False)
+            client.connect(f"{sockets.ip}-{sockets.ports['shell_port']}")
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            sockets.close()
+            with contextlib.suppress(ConnectionResetError):
+                while await asyncio.get_running_loop().sock_recv(client, 100):
+                    pass  # what it was greeted with
+            await asyncio.sleep(0)
+            assert not sockets.clients
+
+    async def never(factory: Any) -> asyncio.Protocol:
+        raise AssertionError
+
+    asyncio.run(asyncio.wait_for(body(), 5))

@@ -54,6 +54,7 @@ class ClientSockets:
         # Links that are open, or being opened, for clients to come.
         self._spares: deque[asyncio.Task[_ClientLink | None]] = deque()
         self.clients: set[LocalEnd] = set()
+        self.closed = False
 
     async def listen(self) -> None:
         """Open the sockets. They wait until `serve`."""
@@ -157,9 +158,15 @@ class ClientSockets:
 
     def close(self) -> None:
         """Close the sockets and every connection, remove the files."""
+        self.closed = True
         self.disconnected()
+        loop = asyncio.get_running_loop()
         for server in self._servers:
-            server.close()
+            for listening in server.sockets:
+                loop.remove_reader(listening)
+            # Behind a connection that was accepted a moment before. asyncio would not make it for a
+            # server that is closed, and leave its socket open until the garbage is collected.
+            loop.call_soon(server.close)
         for end in list(self.clients):
             end.abort()
         for channel in CHANNELS:
@@ -204,6 +211,9 @@ class LocalEnd(SocketEnd):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self._client_sockets.closed:  # accepted a moment before
+            self.stream.abort()
+            return
         self.transport.pause_reading()
         if self.request["greeted"]:
             # What the kernel's socket would say, two round trips later; the agent leaves it out.
