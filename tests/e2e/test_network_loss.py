@@ -330,7 +330,7 @@ def test_output_beyond_memory_is_on_disk_and_beyond_that_a_marker_says_so(
     client = kernel.client(replay=True)
     text = text_until(client, f"00299{'x' * 9994}\n")
     assert files
-    before, _, after = text.rpartition(" of output dropped here, which nobody listened to]\n")
+    before, _, after = text.rpartition(" of output are missing here: more than the host keeps]\n")
     gap_notice = before.rpartition("[remote-provisioners: ")[2]
     assert gap_notice.endswith(" messages")
     lines = after.split()

@@ -12,7 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_client.session import Session
 
-from remote_provisioners.agent.output.gap_notice import gap_notice, welcome
+from remote_provisioners.agent.output import budget as budget_module
+from remote_provisioners.agent.output import recorder as recorder_module
+from remote_provisioners.agent.output import spool as spool_module
+from remote_provisioners.agent.output.budget import Budget
+from remote_provisioners.agent.output.gap import Gap
+from remote_provisioners.agent.output.gap_notice import gap_notices, welcome
 from remote_provisioners.agent.output.recorder import Recorder, Source, Subscriber
 from remote_provisioners.agent.output.spool import Spool
 from remote_provisioners.protocol import stream as stream_module
@@ -53,6 +58,7 @@ def test_in_order_within_bounds(
     for step in steps:
         if isinstance(step, int):
             spool.append(raw(spool.end, step))
+            assert spool.fit()
         else:
             trimmed = (spool.first + spool.end) // 2
             spool.trim(trimmed)
@@ -68,6 +74,7 @@ def test_nothing_is_dropped_before_both_bounds(tmp_path: Path) -> None:
     spool = Spool(str(tmp_path), 10_000, 100_000)
     for number in range(100):
         spool.append(raw(number, 900))
+        spool.fit()
     assert spool.first == 0
     assert list(tmp_path.iterdir())
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
@@ -80,6 +87,7 @@ def test_a_file_that_is_gone_is_a_gap(tmp_path: Path) -> None:
     spool = Spool(str(tmp_path), 2000, 100_000)
     for number in range(20):
         spool.append(raw(number, 900))
+        spool.fit()
     min(tmp_path.iterdir(), key=lambda path: int(path.name.partition("-")[2])).unlink()
     assert spool.read(0) == []
     assert spool.first > 0
@@ -90,19 +98,21 @@ def test_a_full_disk_is_as_if_the_bound_were_reached(tmp_path: Path) -> None:
     spool = Spool(str(tmp_path / "not there"), 2000, 100_000)
     for number in range(20):
         spool.append(raw(number, 900))
+        spool.fit()
     assert read_all(spool) in ([18, 19], [19])
 
 
 # -- the marker ----------------------------------------------------------------------------
 
 
-def test_the_marker_is_a_signed_message_in_the_cell_that_follows() -> None:
+def test_the_marker_is_a_signed_message_in_the_cell_that_lost_something() -> None:
     session = Session(key=b"secret", signature_scheme="hmac-sha256")
     parent = session.msg_header("execute_request")
     message = session.msg("stream", {"name": "stdout", "text": "x"}, parent={"header": parent})
     following = zmtp.message([b"stream.stdout", *session.serialize(message)])
     connection = {"key": "secret", "signature_scheme": "hmac-sha256"}
-    made = zmtp.bodies(gap_notice(connection, 3, following))
+    (notice,) = gap_notices(connection, Gap.of([following] * 3), None)
+    made = zmtp.bodies(notice)
     assert made[0] == b"stream.stderr"
     _, parts = session.feed_identities(made)
     read = session.deserialize(parts)
@@ -110,18 +120,20 @@ def test_the_marker_is_a_signed_message_in_the_cell_that_follows() -> None:
     assert read["parent_header"]["msg_id"] == parent["msg_id"]
     assert read["content"] == {
         "name": "stderr",
-        "text": "[remote-provisioners: 3 messages of output dropped here, which nobody "
-        "listened to]\n",
+        "text": "[remote-provisioners: 3 messages of output are missing here: more than the host "
+        "keeps]\n",
     }
 
 
 @pytest.mark.parametrize("following", [None, raw(1), zmtp.message([b"<IDS|MSG>"])])
 def test_a_marker_before_what_is_no_message_of_jupyter(following: bytes | None) -> None:
     session = Session(key=b"")
-    _, parts = session.feed_identities(zmtp.bodies(gap_notice({"key": ""}, 1, following)))
+    _, parts = session.feed_identities(
+        zmtp.bodies(gap_notices({"key": ""}, Gap.of([raw(0)]), following)[0])
+    )
     read = session.deserialize(parts)
     assert read["parent_header"] == {}
-    assert read["content"]["text"].startswith("[remote-provisioners: 1 message of")
+    assert read["content"]["text"].startswith("[remote-provisioners: 1 message of output is")
 
 
 @pytest.mark.parametrize("topic", [b"", b"stream"])
@@ -177,6 +189,25 @@ class Client:
         self.stream._heard()
 
 
+class Socket:
+    """Of the kernel: what was written to it, and whether it is read."""
+
+    def __init__(self) -> None:
+        self.written, self.is_read = b"", True
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def abort(self) -> None:
+        pass
+
+
 class Kernel:
     """Publishes numbers."""
 
@@ -186,7 +217,8 @@ class Kernel:
         self.start()
 
     def start(self) -> None:
-        self.source = self.recorder._source = Source(self.recorder)
+        self.source = self.recorder.source = Source(self.recorder)
+        self.source._transport = self.socket = Socket()
         self.source.data_received(zmtp.GREETING + zmtp.ready(b"PUB"))
 
     def publish(self, count: int = 1, size: int = 0) -> None:
@@ -315,6 +347,7 @@ def test_a_slow_client_does_not_keep_the_kernel_waiting(
 ) -> None:
     """Nor the fast one; it gets all in the end, or the marker."""
     monkeypatch.setattr(stream_module, "KEPT_BYTES", 5000)
+    monkeypatch.setattr(spool_module, "HELD_MESSAGES", 20)
 
     def scenario(kernel: Kernel) -> None:
         slow, fast = Client(kernel.recorder), Client(kernel.recorder)
@@ -371,3 +404,231 @@ def test_the_end_of_the_kernel_comes_after_its_last_words(
         assert client.stream._finished
 
     play(scenario)
+
+
+# -- messages that are larger than what is kept ----------------------------------------------
+
+PARENT = Session(key=b"").msg_header("execute_request")
+MIB = 1024 * 1024
+
+
+def of_a_cell(number: int, size: int = 0, status: str = "") -> bytes:
+    """A message of Jupyter's, whose parent is PARENT."""
+    session = Session(key=b"")
+    kind = "status" if status else "stream"
+    content = {"execution_state": status} if status else {"n": number, "text": "x" * size}
+    frames = session.serialize(session.msg(kind, content, parent={"header": PARENT}))
+    return zmtp.message([b"kernel." + kind.encode(), *(bytes(f) for f in frames)])
+
+
+def arrive(kernel: Kernel, message: bytes) -> None:
+    """In pieces as a socket gives them, as long as it is read."""
+    for at in range(0, len(message), 256 * 1024):
+        assert kernel.socket.is_read
+        kernel.source.data_received(message[at : at + 256 * 1024])
+
+
+class Reader(Client):
+    """Keeps the messages themselves."""
+
+    def receive(self) -> list[Any]:
+        while (piece := self.stream.outgoing.take()) is not None:
+            self.got += self._zmtp.feed(bytes(piece))
+        return self.got
+
+
+def seen(message: bytes) -> tuple[str, Any, str]:
+    """A message as its client takes it: type, content, id of the parent."""
+    session = Session(key=b"")
+    _, parts = session.feed_identities(zmtp.bodies(message))
+    read = session.deserialize(parts)
+    content = read["content"]
+    what = content.get("text", content.get("execution_state"))
+    return read["msg_type"], what, read["parent_header"].get("msg_id", "")
+
+
+@pytest.mark.parametrize("disk", [0, 3 * MIB, 100 * MIB])
+def test_a_message_larger_than_what_is_kept_reaches_who_reads(
+    play: Callable[..., None], disk: int
+) -> None:
+    def scenario(kernel: Kernel) -> None:
+        reader, large = Reader(kernel.recorder), of_a_cell(0, 20 * MIB)
+        for number in range(2):
+            for at in range(0, len(large), 256 * 1024):
+                kernel.source.data_received(large[at : at + 256 * 1024])
+                reader.acknowledge()
+                assert kernel.recorder.spool.memory_used <= MIB
+                assert kernel.recorder.spool.disk_used <= disk
+            kernel.source.data_received(of_a_cell(number))
+            assert reader.receive() == [large, of_a_cell(number)] or len(reader.got) == 2
+            assert reader.got[0] == large
+            reader.got.clear()
+            reader.acknowledge()
+        assert kernel.kept == 0
+        assert kernel.socket.is_read
+
+    play(scenario, memory=MIB, disk=disk)
+
+
+def test_the_kernel_waits_while_a_client_reads_what_cannot_be_kept(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "KEPT_BYTES", MIB)
+
+    def scenario(kernel: Kernel) -> None:
+        reader, sent = Reader(kernel.recorder), []
+        for number in range(5):
+            sent.append(of_a_cell(number, 5 * MIB))
+            for at in range(0, len(sent[-1]), 256 * 1024):
+                while not kernel.socket.is_read:
+                    reader.acknowledge()
+                kernel.source.data_received(sent[-1][at : at + 256 * 1024])
+                assert kernel.recorder.spool.memory_used <= 2.5 * MIB
+        while len(reader.receive()) < 5:
+            reader.acknowledge()
+        assert reader.got == sent
+        reader.acknowledge()
+        assert kernel.kept == 0
+
+    play(scenario, memory=2 * MIB, disk=0)
+
+
+def test_who_reads_nothing_is_not_waited_for(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut off within the message, and told when it comes again."""
+    monkeypatch.setattr(stream_module, "KEPT_BYTES", MIB)
+
+    def scenario(kernel: Kernel) -> None:
+        stuck, large = Reader(kernel.recorder), of_a_cell(0, 9 * MIB)
+        at = 0
+        while kernel.socket.is_read:
+            kernel.source.data_received(large[at : at + 256 * 1024])
+            at += 256 * 1024
+        monkeypatch.setattr(recorder_module, "_STALLED_SECONDS", 0.0)
+        kernel.recorder.pump()
+        assert kernel.socket.is_read
+        arrive(kernel, large[at:])
+        kernel.source.data_received(of_a_cell(1))
+        stuck.stream.on_acknowledged = lambda: None
+        stuck.acknowledge()
+        stuck.subscriber.resume_reading()
+        assert stuck.stream.over
+        kernel.recorder.detach(stuck.subscriber, vanished=False)
+        again = Reader(kernel.recorder)
+        told = [seen(message) for message in again.receive()[1:]]
+        text = (
+            "[remote-provisioners: 1 message of output is missing here: more than the host keeps]\n"
+        )
+        assert told == [("stream", text, PARENT["msg_id"]), ("stream", "", PARENT["msg_id"])]
+
+    play(scenario, memory=2 * MIB, disk=0)
+
+
+def test_nobody_reads_a_large_message(play: Callable[..., None]) -> None:
+    """Then it is kept as far as the bounds allow, and else missing: who asks is told."""
+
+    def scenario(kernel: Kernel) -> None:
+        for size, expected in ((3, ["x" * 3 * MIB, ""]), (30, [None, ""])):
+            client = Reader(kernel.recorder)
+            kernel.recorder.detach(client.subscriber, vanished=True)
+            arrive(kernel, of_a_cell(0, size * MIB))
+            arrive(kernel, of_a_cell(1))
+            again = Reader(kernel.recorder, replay=True)
+            found = [seen(message) for message in again.receive()[1:]]
+            assert {parent for _, _, parent in found} == {PARENT["msg_id"]}
+            for (_, text, _), wanted in zip(found, expected, strict=True):
+                assert text == wanted or (wanted is None and "1 message of output is" in text)
+            kernel.recorder.detach(again.subscriber, vanished=False)
+
+    play(scenario, memory=MIB, disk=10 * MIB)
+
+
+def test_a_kernel_that_ends_within_a_message(play: Callable[..., None]) -> None:
+    """Its client is cut off, or would take the next message for the rest of that one."""
+
+    def scenario(kernel: Kernel) -> None:
+        reader, late = Reader(kernel.recorder), Reader(kernel.recorder)
+        late.subscriber.pause_reading()
+        arrive(kernel, of_a_cell(0, 5 * MIB)[: 3 * MIB])
+        kernel.source.connection_lost(None)
+        assert reader.stream.over
+        kernel.recorder.detach(reader.subscriber, vanished=False)
+        kernel.start()
+        kernel.publish()
+        late.subscriber.resume_reading()
+        kinds = [seen(message)[0] for message in late.receive()[:-1]]
+        assert kinds == ["stream"]
+        assert number_of(late.got[-1]) == 0
+
+    play(scenario, memory=10 * MIB)
+
+
+def test_each_cell_is_told_what_it_lost_and_that_it_is_over() -> None:
+    session = Session(key=b"")
+    other = session.msg("status", {"execution_state": "idle"}, parent={"header": {"msg_id": "b"}})
+    status = zmtp.message([b"kernel.status", *(bytes(f) for f in session.serialize(other))])
+    lost = [of_a_cell(0), of_a_cell(1), of_a_cell(2, status="idle"), status]
+    notices = gap_notices({"key": ""}, Gap.of(lost), None)
+    told = [seen(notice) for notice in notices]
+    assert [(kind, parent) for kind, _, parent in told] == [
+        ("stream", PARENT["msg_id"]),
+        ("status", PARENT["msg_id"]),
+        ("status", "b"),
+    ]
+    assert "2 messages of output are missing" in told[0][1]
+    assert Gap.of(lost).after(1).count == 3
+
+
+def test_the_end_of_a_subscription_is_the_clients_own(play: Callable[..., None]) -> None:
+    def scenario(kernel: Kernel) -> None:
+        one, two = Client(kernel.recorder), Client(kernel.recorder)
+        before = kernel.socket.written
+        one.subscriber.write(zmtp.message([b"\0"]))
+        one.subscriber.write(zmtp.command(b"CANCEL", b""))
+        assert kernel.socket.written == before
+        kernel.publish()
+        assert (one.receive(), two.receive()) == ([], [0])
+        two.acknowledge()
+
+    play(scenario)
+
+
+# -- the bound of all ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_one_bound_for_all_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    """The one that keeps most gives way; a notice comes before anything is dropped."""
+    monkeypatch.setattr(budget_module.memory, "available", lambda: 200 * MIB)
+    monkeypatch.setattr(budget_module.memory, "is_in_memory", lambda directory: in_memory)
+    monkeypatch.setattr(budget_module, "_VALID_SECONDS", 0.0)
+    told: list[str] = []
+    budget = Budget(str(tmp_path), told.append)
+    monkeypatch.setattr(
+        budget_module.memory,
+        "available",
+        lambda: 200 * MIB - budget.memory_used - (budget.disk_used if in_memory else 0),
+    )
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    small = Spool(str(tmp_path / "one"), 100 * MIB, 0, budget)
+    large = Spool(str(tmp_path / "two"), 100 * MIB, 100 * MIB if in_memory else 0, budget)
+    for _ in range(10):
+        small.append(bytes(MIB))
+        small.fit()
+    dropped_before_told = False
+    for _ in range(90):
+        large.append(bytes(MIB))
+        large.fit()
+        dropped_before_told |= large.first > 0 and not told
+    assert budget.memory_used + budget.disk_used <= 51 * MIB
+    assert (small.first, large.first > 0) == (0, True)
+    if in_memory:
+        assert not dropped_before_told
+        assert "MiB of output are kept" in told[0]
+    for spool in (small, large):
+        spool.close()
+    assert (budget.memory_used, budget.disk_used) == (0, 0)

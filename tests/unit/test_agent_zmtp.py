@@ -33,6 +33,25 @@ def test_messages_however_they_are_cut(sent: list[list[bytes]], cuts: list[int])
         assert is_command or zmtp.topic(raw) == zmtp.bodies(raw)[0]
 
 
+@given(MESSAGES, st.lists(st.integers(1, 400)), st.integers(1, 600))
+def test_a_large_message_comes_in_parts(
+    sent: list[list[bytes]], cuts: list[int], large: int
+) -> None:
+    """Whatever is large, and wherever it is cut: the parts are the message."""
+    decoder, got, part = zmtp.Decoder(large), [], b""
+    data = b"".join(zmtp.message(bodies) for bodies in sent)
+    for cut in [*cuts, len(data)]:
+        fed, data = data[:cut], data[cut:]
+        for kind, content in decoder.feed(fed) if fed else ():
+            assert kind != zmtp.BEGINNING or (not part and len(content) >= large)
+            part += content
+            if kind in (zmtp.MESSAGE, zmtp.END):
+                got.append(part)
+                part = b""
+        assert decoder._size < large
+    assert [zmtp.bodies(raw) for raw in got] == sent
+
+
 def receive(connection: zmtp.Connection, peer: socket.socket, count: int) -> list[list[bytes]]:
     """Speak until `count` messages have come, or the handshake is done."""
     got: list[list[bytes]] = []

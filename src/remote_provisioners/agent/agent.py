@@ -62,7 +62,7 @@ class Agent:
         self._strangers: Set[int] = set()
         self._queue = StartQueue(max(2, cores()))
         self._descriptor_limit = descriptors.raise_limit()
-        self._streams = Streams(directory, self.kernels)
+        self._streams = Streams(directory, self.kernels, self._notice)
         self._load = Load(directory, self._running, self._tell_all)
         self._since = time.time()
         python = "{}.{}.{}".format(*sys.version_info)
@@ -295,6 +295,12 @@ class Agent:
         kernel_id = event["kernel_id"]
         for peer in [p for p in self.peers if p.owner == owner or kernel_id in p.attached]:
             peer.send(event)
+
+    def _notice(self, text: str) -> None:
+        """Something that whoever looks after servers and hosts should know."""
+        report(text)
+        for peer in [p for p in self.peers if p.owner]:
+            peer.send({"event": "notice", "text": text})
 
     def _tell_all(self, event: Message) -> None:
         for peer in [p for p in self.peers if p.owner]:  # which have said hello

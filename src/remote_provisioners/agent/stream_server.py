@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from ..protocol import zmtp
 from ..protocol.pace import Traffic
@@ -22,6 +22,7 @@ from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.wire import Message
 from .endpoints import CHANNELS, endpoints_of
 from .kernels.hosted_kernel import HostedKernel
+from .output.budget import Budget
 from .output.recorder import DEFAULT_DISK, DEFAULT_MEMORY, Recorder, Subscriber
 from .output.spool import Spool
 from .server_connection import same_user
@@ -48,7 +49,11 @@ class _Served:
 class Streams:
     """All streams to the kernels of one agent, and the recorders of those kernels."""
 
-    def __init__(self, directory: str, kernels: Dict[str, HostedKernel]) -> None:
+    def __init__(
+        self, directory: str, kernels: Dict[str, HostedKernel], notice: Callable[[str], None]
+    ) -> None:
+        """`notice`: told in words what the operator should know."""
+        self._budget = Budget(directory, notice)
         self._path = os.path.join(directory, SOCKET_NAME)
         self._kernels = kernels
         self._served: Dict[str, _Served] = {}
@@ -89,6 +94,7 @@ class Streams:
                 kernel.directory,
                 int(limits.get("memory", DEFAULT_MEMORY)),
                 int(limits.get("disk", DEFAULT_DISK)),
+                self._budget,
             )
             recorder = self._recorders[kernel] = Recorder(spool)
         self._run(recorder.connect(kernel.connection))

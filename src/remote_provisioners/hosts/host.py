@@ -347,6 +347,9 @@ class Host:
         if event["event"] == "load":
             self._report(event)
             return
+        if event["event"] == "notice":
+            log.warning("host %s: %s", self.name, event["text"])
+            return
         kernel = self.kernels.get(event.get("kernel_id", ""))
         if kernel is not None:
             kernel.on_event(event)

@@ -70,10 +70,11 @@ def end_of_handshake(data: bytes) -> int:
     return end if end <= len(data) else -1
 
 
-def bodies(raw: bytes) -> List[bytes]:
-    """The frames of a message."""
-    found, position = [], 0
-    while position < len(raw):
+def bodies(raw: bytes, most: int = 0) -> List[bytes]:
+    """The frames of a message; at `most` so many of the first ones."""
+    found: List[bytes] = []
+    position = 0
+    while 0 <= position < len(raw) and (not most or len(found) < most):
         _, begin, position = header(raw, position)
         found.append(raw[begin:position])
     return found
@@ -85,21 +86,42 @@ def topic(raw: bytes) -> bytes:
     return raw[begin:end]
 
 
-class Decoder:
-    """Bytes in, messages and commands out, however the bytes were cut."""
+#: What a decoder yields: a message on the wire; a command's body; a large message, in parts.
+MESSAGE, COMMAND, BEGINNING, PART, END = range(5)
 
-    def __init__(self) -> None:
+
+class Decoder:
+    """Bytes in, messages and commands out, however the bytes were cut.
+
+    `large`: of a message that is not complete when that many bytes of it have come the parts are
+    yielded as they come; 0: never.
+    """
+
+    def __init__(self, large: int = 0) -> None:
+        self._large = large
         self._pieces: List[bytes] = []
         self._size = 0
         self._needed = 2
         self._scanned = 0
+        # Within a large message: bytes left of the frame, or its header as far as it has come.
+        self._in_parts = self._more = False
+        self._left = 0
+        self._head = b""
 
-    def feed(self, data: bytes) -> Iterator[Tuple[bool, bytes]]:
-        """Yield whether it is a command, and the message on the wire or the command's body."""
+    def feed(self, data: bytes) -> Iterator[Tuple[int, bytes]]:
+        """Yield what it is (see above), and the message on the wire or the command's body."""
+        if self._in_parts:
+            used = 0
+            for kind, end in self._parts(data):
+                yield kind, data[used:end]
+                used = end
+            data = data[used:]
+            if self._in_parts or not data:
+                return
         self._pieces.append(data)
         self._size += len(data)
-        if self._size < self._needed:  # of a large frame: joined once it is complete
-            return
+        if self._size < self._needed and not self._is_large:
+            return  # of a large frame: joined once it is complete
         data = b"".join(self._pieces) if len(self._pieces) > 1 else data
         start, position = 0, self._scanned
         while True:
@@ -109,34 +131,83 @@ class Decoder:
                 break
             position = end
             if flags & _COMMAND:
-                yield True, data[begin:end]
+                yield COMMAND, data[begin:end]
                 start = end
             elif not flags & _MORE:
-                yield False, data[start:end]
+                yield MESSAGE, data[start:end]
                 start = end
         self._pieces = [data[start:]] if start < len(data) else []
         self._size = len(data) - start
         self._needed -= start
         self._scanned = position - start
+        if self._is_large:
+            yield BEGINNING, self._begin_parts(data[start:])
+
+    @property
+    def _is_large(self) -> bool:
+        return bool(self._large) and self._size >= self._large
+
+    def _begin_parts(self, data: bytes) -> bytes:
+        flags, _, end = header(data, self._scanned)
+        if flags & _COMMAND:
+            raise ZmtpError("a command of more than {} bytes".format(self._large))
+        self._in_parts, self._more = True, bool(flags & _MORE)
+        self._head = data[self._scanned :] if end < 0 else b""
+        self._left = 0 if end < 0 else end - len(data)
+        if end < 0:  # the next frame's header is cut
+            self._more = True
+        self._pieces, self._size, self._needed, self._scanned = [], 0, 2, 0
+        return data
+
+    def _parts(self, data: bytes) -> Iterator[Tuple[int, int]]:
+        """What `data` brings of a large message: PART or END, and where in it that ends."""
+        position = 0
+        while True:
+            taken = min(self._left, len(data) - position)
+            self._left -= taken
+            position += taken
+            if self._left:
+                break
+            if not self._more and not self._head:
+                self._in_parts = False
+                yield END, position
+                return
+            if position == len(data):
+                break
+            known = len(self._head)
+            self._head += data[position : position + 9 - known]
+            flags, begin, end = header(self._head, 0)
+            if end < 0:
+                position = len(data)
+                break
+            position += begin - known
+            self._more, self._left, self._head = bool(flags & _MORE), end - begin, b""
+        if position:
+            yield PART, position
 
 
 class Connection:
     """One side of a connection. `output` is what to send, to be taken by the caller.
 
-    `greeted`: the other side has had :func:`greeting` of this type already.
+    `greeted`: the other side has had :func:`greeting` of this type already. `large`: see Decoder.
     """
 
-    def __init__(self, socket_type: bytes, greeted: bool = False) -> None:
+    def __init__(self, socket_type: bytes, greeted: bool = False, large: int = 0) -> None:
         self.output = b"" if greeted else GREETING
         self._greeted = greeted
         #: Whether the handshake is done.
         self.ready = False
         self._type = socket_type
         self._greeting = b""
-        self._decoder = Decoder()
+        self._decoder = Decoder(large)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield messages, as they are on the wire. Raises ZmtpError."""
+        for _, content in self.feed_parts(data):
+            yield content
+
+    def feed_parts(self, data: bytes) -> Iterator[Tuple[int, bytes]]:
+        """Yield messages, a large one in parts: see Decoder. Raises ZmtpError."""
         if len(self._greeting) < len(GREETING):
             missing = len(GREETING) - len(self._greeting)
             self._greeting += data[:missing]
@@ -152,11 +223,12 @@ class Connection:
                 return
             if not self._greeted:
                 self.output += ready(self._type)
-        for is_command, content in self._decoder.feed(data) if data else ():
-            if is_command:
-                yield from self._command(content)
+        for kind, content in self._decoder.feed(data) if data else ():
+            if kind == COMMAND:
+                for subscription in self._command(content):
+                    yield MESSAGE, subscription
             else:
-                yield content
+                yield kind, content
 
     def take_output(self) -> bytes:
         taken, self.output = self.output, b""

@@ -10,10 +10,11 @@ import asyncio
 import os
 import re
 import stat
-from typing import Callable, Dict, Iterable, Optional
+from typing import Callable, Iterable, Optional
 
 from ...protocol.wire import Message
 from . import gpus as devices
+from .memory import meminfo
 
 _COUNT_FILE = re.compile(r"remote-provisioners-(\d{1,10})-([0-9a-f]+)\.kernels")
 _COUNT = re.compile(rb"([1-9]\d{0,9}) (\d{1,4})\n")
@@ -52,7 +53,7 @@ class Load:
         ``kernels`` counts everybody's that run, ``mine`` this agent's; 0 is what cannot be told.
         ``gpus_taken`` names the devices that kernels have, everybody's.
         """
-        memory, mine = _memory(), self._running()
+        memory, mine = meminfo(), self._running()
         try:
             names = os.listdir(self.temporary)
         except OSError:
@@ -165,16 +166,6 @@ def _load_average() -> float:
         return round(os.getloadavg()[0], 2)
     except OSError:
         return 0.0
-
-
-def _memory() -> Dict[str, int]:
-    """The lines of /proc/meminfo in bytes."""
-    try:
-        with open("/proc/meminfo") as file:
-            lines = [line.split() for line in file]
-    except OSError:
-        return {}
-    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3}
 
 
 def _unlink(path: str) -> None:

@@ -14,19 +14,32 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ...protocol import zmtp
+from .gap import DELIMITER, NO_PARENT, Gap, parent_of
 
-_DELIMITER = b"<IDS|MSG>"
 
+def gap_notices(connection: Dict[str, Any], gap: Gap, following: Optional[bytes]) -> List[bytes]:
+    """On the wire, one for each cell that has lost something, with the last that was said of the
+    kernel's state: a cell whose "idle" is missing would never end.
 
-def gap_notice(connection: Dict[str, Any], dropped: int, following: Optional[bytes]) -> bytes:
-    """On the wire; `following` is the message after it, whose cell it is shown in.
-
-    `connection` is the kernel's: its key signs.
+    `following`, the message after the gap, says where to show what was of no cell. `connection`
+    is the kernel's: its key signs.
     """
-    noun = "message" if dropped == 1 else "messages"
-    text = "[remote-provisioners: {} {} of output dropped here, which nobody listened to]\n"
-    content = {"name": "stderr", "text": text.format(dropped, noun)}
-    return _message(connection, [b"stream.stderr"], "stream", content, _parent(following))
+    notices = []
+    for cell, count, status in gap.by_cell():
+        parent = parent_of(following) if cell == NO_PARENT and following else cell
+        missing = count - (status is not None)
+        if missing:
+            notices.append(_gap_notice(connection, missing, parent))
+        if status is not None:
+            notices.append(status)
+    return notices
+
+
+def _gap_notice(connection: Dict[str, Any], missing: int, parent: bytes) -> bytes:
+    noun = "message of output is" if missing == 1 else "messages of output are"
+    text = "[remote-provisioners: {} {} missing here: more than the host keeps]\n"
+    content = {"name": "stderr", "text": text.format(missing, noun)}
+    return _message(connection, [b"stream.stderr"], "stream", content, parent)
 
 
 def welcome(connection: Dict[str, Any], topic: bytes) -> bytes:
@@ -57,16 +70,7 @@ def _message(
         json.dumps(content).encode("ascii"),
     ]
     signature = _sign(connection, parts)
-    return zmtp.message([*topic, _DELIMITER, signature, *parts])
-
-
-def _parent(following: Optional[bytes]) -> bytes:
-    """The parent_header of a message; empty where that is none of Jupyter's."""
-    frames = zmtp.bodies(following) if following is not None else []
-    try:
-        return frames[frames.index(_DELIMITER) + 3]
-    except (ValueError, IndexError):
-        return b"{}"
+    return zmtp.message([*topic, DELIMITER, signature, *parts])
 
 
 def _sign(connection: Dict[str, Any], parts: Any) -> bytes:

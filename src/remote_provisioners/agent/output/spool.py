@@ -1,7 +1,8 @@
 """Messages that are kept in order, in memory and then on disk, within bounds.
 
-They are numbered from 0. When both bounds are reached the oldest are dropped: `first` says from
-which on they are there. Blocks of messages, not single ones, go to files and are dropped.
+They are numbered from 0. When the bounds are reached the oldest are dropped: `first` says from
+which on they are there, `gap` what the others were. Blocks of messages, not single ones, go to
+files and are dropped. A large message is a block of its own, and can be read while it arrives.
 Standard library only: this module travels to hosts.
 """
 
@@ -10,13 +11,22 @@ from __future__ import annotations
 import os
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Deque, List, Optional
+from typing import Callable, Deque, List, Optional, Sequence, Tuple, Union
 
 from ...protocol import zmtp
+from .budget import Budget
+from .gap import Gap
+from .large_message import LargeMessage
 
 _BLOCK_BYTES = 1024 * 1024
 #: What a message takes beside its bytes.
 _OVERHEAD = 100
+#: A client that reads is waited for rather than that messages are dropped, as long as it is not
+#: further behind: as many ZeroMQ keeps in the kernel for each client.
+HELD_MESSAGES = 1000
+
+#: The next message that a client reads, and the next byte of it.
+Place = Tuple[int, int]
 
 
 @dataclass
@@ -26,19 +36,56 @@ class _Block:
     count: int = 0
     size: int = 0
     path: str = ""
+    gap: Gap = field(default_factory=Gap)
+
+    @property
+    def memory(self) -> int:
+        return self.size if self.messages is not None else 0
+
+    @property
+    def disk(self) -> int:
+        return self.size if self.messages is None else 0
+
+    def step(self) -> int:
+        """The bytes that the next :meth:`spill` takes to disk."""
+        return self.size
+
+    def spill(self) -> None:
+        """Go to its file. Raises OSError."""
+        assert self.messages is not None
+        descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.writelines(self.messages)
+        self.gap, self.messages = Gap.of(self.messages), None
+
+    def lost(self) -> Gap:
+        """It is dropped: what its messages were."""
+        return self.gap if self.messages is None else Gap.of(self.messages)
 
 
 class Spool:
     """Holds messages as they are on the wire (protocol/zmtp.py), for any number of readers."""
 
-    def __init__(self, directory: str, memory: int, disk: int) -> None:
-        """`memory` and `disk`: bytes; the files are made in `directory` when they are needed."""
+    def __init__(
+        self, directory: str, memory: int, disk: int, budget: Optional[Budget] = None
+    ) -> None:
+        """`memory` and `disk`: bytes; the files are made in `directory` when they are needed.
+
+        `budget`: of all the spools of the agent.
+        """
         self.end = 0
+        #: Where clients are that read: what they have not had is not dropped.
+        self.places: Callable[[], List[Place]] = list
+        self.memory_used = self.disk_used = 0
         self._directory = directory
-        self._memory, self._memory_used = memory, 0
-        self._disk, self._disk_used = disk, 0
+        self._memory, self._disk = memory, disk
+        self._budget = budget or Budget(directory)
+        self._budget.add(self)
         self._block_bytes = max(1, min(_BLOCK_BYTES, memory // 4))
-        self._blocks: Deque[_Block] = deque()
+        self._blocks: Deque[Union[_Block, LargeMessage]] = deque()
+        # The large message that arrives; it may have been dropped meanwhile.
+        self._arriving: Optional[LargeMessage] = None
+        self._gaps: Deque[Tuple[int, Gap]] = deque()
 
     @property
     def first(self) -> int:
@@ -46,81 +93,163 @@ class Spool:
         return self._blocks[0].first if self._blocks else self.end
 
     def append(self, message: bytes) -> None:
+        """One more, whole. The bounds may be exceeded until `fit` is called."""
         last = self._blocks[-1] if self._blocks else None
-        if last is None or last.messages is None or last.size >= self._block_bytes:
-            last = _Block(self.end)
+        full = not isinstance(last, _Block) or last.size >= self._block_bytes
+        if full or last is None or last.messages is None:  # type: ignore[union-attr]
+            last = _Block(self.end, path=self._file(self.end))
             self._blocks.append(last)
+        assert isinstance(last, _Block)
         assert last.messages is not None
         last.messages.append(message)
         last.count += 1
-        last.size += len(message) + _OVERHEAD
-        self._memory_used += len(message) + _OVERHEAD
+        size = len(message) + _OVERHEAD
+        last.size += size
+        self._count(memory=size)
         self.end += 1
-        while self._memory_used > self._memory:
-            self._spill()
 
-    def read(self, number: int) -> List[bytes]:
-        """Messages from `number` on, some of those that are there; at least one of them.
+    def begin(self, data: bytes) -> None:
+        """A large message begins to arrive, with `data`."""
+        self._arriving = LargeMessage(self.end, self._file(self.end), data)
+        self._blocks.append(self._arriving)
+        self.end += 1
+        self._count(memory=len(data))
+
+    def proceed(self, data: bytes, complete: bool = False) -> None:
+        """More of the large message has come; it may be `complete` then."""
+        large = self._arriving
+        if large is not None and not large.dropped:
+            large.append(data)
+            self._count(memory=len(data))
+            large.complete = complete
+        if complete:
+            self._arriving = None
+
+    def broken_off(self) -> bool:
+        """Nothing follows of what arrives: whether a large message was not complete."""
+        large, self._arriving = self._arriving, None
+        if large is None or large.dropped:
+            return False
+        self._count(-large.memory, -large.disk)
+        large.drop()
+        return True
+
+    def read(self, number: int) -> Union[Sequence[bytes], LargeMessage]:
+        """Messages from `number` on, some of those that are there, at least one; or the large one
+        of that number.
 
         `number` is at least `first`; less than `end`. Where a file has been lost, so are they:
         then none, and `first` is larger.
         """
-        for block in self._blocks:
-            if number < block.first + block.count:
-                break
+        block = next(b for b in self._blocks if number < b.first + b.count)
+        if isinstance(block, LargeMessage):
+            return block
         messages = block.messages
         if messages is None:
             try:
                 with open(block.path, "rb") as file:
-                    content = file.read()
-                messages = [raw for _, raw in zmtp.Decoder().feed(content)]
+                    messages = [raw for _, raw in zmtp.Decoder().feed(file.read())]
             except OSError:
                 messages = []
             if len(messages) != block.count:
-                while self._blocks and self.first <= number:
-                    self._drop()
+                self._drop_all_to(block)
                 return []
         return messages[number - block.first :]
+
+    def gap(self, number: int) -> Gap:
+        """What has been dropped from `number` on, until `first`."""
+        total = Gap()
+        for begin, gap in self._gaps:
+            if begin + gap.count > number:
+                total.extend(gap.after(max(0, number - begin)))
+        return total
 
     def trim(self, number: int) -> None:
         """Nobody needs what is before `number` any more."""
         while self._blocks and self._blocks[0].first + self._blocks[0].count <= number:
-            self._drop()
+            self._remove()
+        while self._gaps and self._gaps[0][0] + self._gaps[0][1].count <= number:
+            self._gaps.popleft()
+
+    def fit(self) -> bool:
+        """Keep within the bounds; False if that is only possible once a client has read on."""
+        while self.memory_used > self._memory:
+            if not self.shrink():
+                return False
+        return self._budget.fit()
+
+    def shrink(self) -> bool:
+        """Take less memory; False where only clients can help."""
+        block = next((block for block in self._blocks if block.memory), None)
+        if block is None:
+            return False
+        size = block.step()
+        if self.disk_used + size <= self._disk and self._budget.has_disk(size):
+            before = block.memory, block.disk
+            try:
+                block.spill()
+            except OSError:
+                pass  # the disk is full: as if the bound were reached
+            else:
+                self._count(block.memory - before[0], block.disk - before[1])
+                return True
+        return self.make_room()
+
+    def make_room(self) -> bool:
+        """Drop the oldest; False where only clients can help."""
+        if not self._blocks:
+            return False
+        oldest, places = self._blocks[0], self.places()
+        behind = [place for place in places if place[0] < oldest.first + oldest.count]
+        if behind and self.end - min(behind)[0] <= HELD_MESSAGES:
+            if not isinstance(oldest, LargeMessage):
+                return False
+            before = oldest.memory, oldest.disk
+            oldest.let_go(min(max(place, (oldest.first, 0)) for place in behind)[1])
+            self._count(oldest.memory - before[0], oldest.disk - before[1])
+            return (oldest.memory, oldest.disk) != before
+        self._drop()
+        return True
 
     def close(self) -> None:
         """Forget all, remove the files."""
+        self._arriving = None
         self.trim(self.end)
+        self._budget.remove(self)
 
-    def _spill(self) -> None:
-        """Bring the oldest block that is in memory to disk; drop what has no room there."""
-        block = next(block for block in self._blocks if block.messages is not None)
-        while self._disk_used + block.size > self._disk:
-            oldest = self._blocks[0]
+    def _file(self, number: int) -> str:
+        return os.path.join(self._directory, "output-{}".format(number))
+
+    def _count(self, memory: int = 0, disk: int = 0) -> None:
+        self.memory_used += memory
+        self.disk_used += disk
+        self._budget.count(memory, disk)
+
+    def _drop_all_to(self, block: Union[_Block, LargeMessage]) -> None:
+        while self._blocks and self._blocks[0].first <= block.first:
             self._drop()
-            if oldest is block:
-                return
-        assert block.messages is not None
-        path = os.path.join(self._directory, "output-{}".format(block.first))
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-            with open(descriptor, "wb") as file:
-                block.path = path
-                file.writelines(block.messages)
-        except OSError:  # the disk is full: as if the bound were reached
-            self._drop()
-            return
-        block.messages = None
-        self._memory_used -= block.size
-        self._disk_used += block.size
 
     def _drop(self) -> None:
+        """Drop the oldest, which somebody may miss."""
+        block = self._blocks[0]
+        self._gaps.append((block.first, block.lost()))
+        while len(self._gaps) > HELD_MESSAGES:
+            begin, gap = self._gaps.popleft()
+            gap.extend(self._gaps.popleft()[1])
+            self._gaps.appendleft((begin, gap.shortened()))
+        self._remove()
+
+    def _remove(self) -> None:
         block = self._blocks.popleft()
-        if block.messages is not None:
-            self._memory_used -= block.size
-        else:
-            self._disk_used -= block.size
-        if block.path:
-            try:
-                os.unlink(block.path)
-            except OSError:
-                pass
+        self._count(-block.memory, -block.disk)
+        if isinstance(block, LargeMessage):
+            block.drop()
+        elif block.messages is None:
+            _unlink(block.path)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

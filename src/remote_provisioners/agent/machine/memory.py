@@ -1,0 +1,78 @@
+"""The memory of this host that we may still take: the machine's, or our control group's.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, Iterator, Tuple
+
+#: In a group's directory: the bound and what is used, of version 2 and of version 1.
+_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
+def meminfo() -> Dict[str, int]:
+    """The lines of /proc/meminfo in bytes."""
+    try:
+        with open("/proc/meminfo") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return {}
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3}
+
+
+def available() -> int:
+    """Bytes that can be had; 0 if nothing can be told."""
+    found = meminfo().get("MemAvailable", 0)
+    for directory in _groups():
+        for bound, used in _FILES:
+            try:
+                limit = int(_read(os.path.join(directory, bound)))
+                found = min(found, max(0, limit - int(_read(os.path.join(directory, used)))))
+            except (OSError, ValueError):  # not there, or "max"
+                continue
+    return found
+
+
+def is_in_memory(directory: str) -> bool:
+    """Whether files in `directory` take memory."""
+    best: Tuple[str, str] = ("", "")
+    path = os.path.realpath(directory)
+    try:
+        with open("/proc/self/mounts") as file:
+            for line in file:
+                _, place, kind = line.split(" ")[:3]
+                place = place.replace("\\040", " ")
+                inside = (path + "/").startswith(place.rstrip("/") + "/")
+                if inside and len(place) >= len(best[0]):
+                    best = (place, kind)
+    except (OSError, ValueError):
+        return False
+    return best[1] in ("tmpfs", "ramfs")
+
+
+def _groups() -> Iterator[str]:
+    """The directories of our control group and of those around it."""
+    try:
+        lines = _read("/proc/self/cgroup").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "memory" in controllers.split(","):
+            root = "/sys/fs/cgroup" if not controllers else "/sys/fs/cgroup/memory"
+            place = path.strip("/")
+            while True:
+                yield os.path.join(root, place)
+                if not place:
+                    break
+                place = os.path.dirname(place)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()

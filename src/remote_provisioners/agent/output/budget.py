@@ -1,0 +1,104 @@
+"""What all that is kept of all kernels' output may take of this host.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Callable, List, Optional
+
+from ..machine import memory
+
+if TYPE_CHECKING:
+    from .spool import Spool
+
+#: Of the memory, and of the disk, that was free before.
+_SHARE_OF_MEMORY, _SHARE_OF_DISK = 4, 2
+_LEAST_BYTES = 16 * 1024 * 1024
+#: The notice is given from this share of the bound on; it may come again below the second.
+_NEAR, _FAR = 0.8, 0.5
+_VALID_SECONDS = 1.0
+
+
+class Budget:
+    """The bound of one agent. Where it is reached, the kernel that keeps most gives way.
+
+    `directory`: where the files are; what is there counts as memory if it is a tmpfs.
+    `on_near`: told in words when the bound is near.
+    """
+
+    def __init__(self, directory: str, on_near: Callable[[str], None] = lambda text: None) -> None:
+        self.memory_used = self.disk_used = 0
+        self._directory = directory
+        self._on_near = on_near
+        self._spools: List[Spool] = []
+        self._measured: Optional[float] = None
+        self._memory = self._disk = 0
+        self._told = False
+        self._disk_is_memory = memory.is_in_memory(directory)
+
+    def add(self, spool: Spool) -> None:
+        self._spools.append(spool)
+
+    def remove(self, spool: Spool) -> None:
+        self._spools.remove(spool)
+
+    def count(self, in_memory: int, on_disk: int) -> None:
+        self.memory_used += in_memory
+        self.disk_used += on_disk
+
+    def has_disk(self, size: int) -> bool:
+        """Whether `size` bytes more may go to disk."""
+        self._measure()
+        return self.disk_used + size <= self._disk
+
+    def fit(self) -> bool:
+        """Keep within the bound; False if that is only possible once a client has read on."""
+        if self.memory_used + self.disk_used < _LEAST_BYTES // 2:
+            return True
+        self._measure()
+        while self.memory_used > self._memory or self.disk_used > self._disk:
+            if self.disk_used > self._disk:
+                by_size = sorted(self._spools, key=lambda s: s.disk_used, reverse=True)
+                helped = any(spool.make_room() for spool in by_size if spool.disk_used)
+            else:
+                by_size = sorted(self._spools, key=lambda s: s.memory_used, reverse=True)
+                helped = any(spool.shrink() for spool in by_size if spool.memory_used)
+            if not helped:
+                return False
+        return True
+
+    def _measure(self) -> None:
+        """What the host has now."""
+        now = time.monotonic()
+        if self._measured is not None and now - self._measured < _VALID_SECONDS:
+            return
+        self._measured = now
+        available = memory.available()
+        kept_in_memory = self.memory_used + (self.disk_used if self._disk_is_memory else 0)
+        self._memory = max(_LEAST_BYTES, (available + kept_in_memory) // _SHARE_OF_MEMORY)
+        try:
+            found = os.statvfs(self._directory)
+            free = found.f_bavail * found.f_frsize
+        except OSError:
+            free = 0
+        self._disk = (free + self.disk_used) // _SHARE_OF_DISK
+        if self._disk_is_memory:
+            self._disk = min(self._disk, max(0, self._memory - self.memory_used))
+        self._tell()
+
+    def _tell(self) -> None:
+        bound = self._memory if self._disk_is_memory else self._memory + self._disk
+        share = (self.memory_used + self.disk_used) / max(1, bound)
+        if share >= _NEAR and not self._told:
+            self._told = True
+            text = (
+                "{} MiB of output are kept for clients that are away or slow; "
+                "at {} MiB the oldest is dropped"
+            )
+            used = self.memory_used + self.disk_used
+            self._on_near(text.format(used >> 20, bound >> 20))
+        elif share < _FAR:
+            self._told = False
