@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from .command import Command
-from .demo.app import DemoApp
-from .doctor.app import DoctorApp
-from .hosts.app import HostsApp
-from .kernels.app import KernelsApp
-from .kernels.attach import AttachApp
-from .kernels.logs import LogsApp
-from .kernels.stop import StopApp
-from .spec.app import SpecApp
+
+_CLI = __package__
 
 
 class RemoteApp(Command):
@@ -25,15 +19,37 @@ class RemoteApp(Command):
     jupyter remote spec install --user --remote-hosts=host1,host2
     jupyter remote doctor                                # does every host work? if not, why?
     """
+    # By name: only the one that is asked for is imported.
     subcommands = {  # noqa: RUF012
-        "spec": (SpecApp, "Install, list and remove kernelspecs whose kernels run on hosts."),
-        "doctor": (DoctorApp, "Examine hosts step by step, up to a kernel that answers."),
-        "hosts": (HostsApp, "List hosts: which are up, how busy they are."),
-        "kernels": (KernelsApp, "List your kernels on hosts, also those without a server."),
-        "attach": (AttachApp, "Make a kernel on a host reachable from this machine."),
-        "stop": (StopApp, "End kernels on hosts."),
-        "logs": (LogsApp, "Print what a kernel's process has written."),
-        "demo": (DemoApp, "Start kernels on three throwaway SSH hosts on this machine."),
+        "spec": (
+            f"{_CLI}.spec.app.SpecApp",
+            "Install, list and remove kernelspecs whose kernels run on hosts.",
+        ),
+        "doctor": (
+            f"{_CLI}.doctor.app.DoctorApp",
+            "Examine hosts step by step, up to a kernel that answers.",
+        ),
+        "hosts": (
+            f"{_CLI}.hosts.app.HostsApp",
+            "List hosts: which are up, how busy they are.",
+        ),
+        "kernels": (
+            f"{_CLI}.kernels.app.KernelsApp",
+            "List your kernels on hosts, also those without a server.",
+        ),
+        "attach": (
+            f"{_CLI}.kernels.attach.AttachApp",
+            "Make a kernel on a host reachable from this machine.",
+        ),
+        "stop": (f"{_CLI}.kernels.stop.StopApp", "End kernels on hosts."),
+        "logs": (
+            f"{_CLI}.kernels.logs.LogsApp",
+            "Print what a kernel's process has written.",
+        ),
+        "demo": (
+            f"{_CLI}.demo.app.DemoApp",
+            "Start kernels on three throwaway SSH hosts on this machine.",
+        ),
     }
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ..command import Command
-from .install import SpecInstallApp
-from .list import SpecListApp
-from .remove import SpecRemoveApp
+
+_SPEC = __package__
 
 
 class SpecApp(Command):
@@ -17,7 +16,13 @@ class SpecApp(Command):
     jupyter remote spec remove python_distributed
     """
     subcommands = {  # noqa: RUF012
-        "install": (SpecInstallApp, "Install a sample kernelspec, with the hosts it is to use."),
-        "list": (SpecListApp, "List the installed kernelspecs whose kernels run on hosts."),
-        "remove": (SpecRemoveApp, "Remove one of them."),
+        "install": (
+            f"{_SPEC}.install.SpecInstallApp",
+            "Install a sample kernelspec, with the hosts it is to use.",
+        ),
+        "list": (
+            f"{_SPEC}.list.SpecListApp",
+            "List the installed kernelspecs whose kernels run on hosts.",
+        ),
+        "remove": (f"{_SPEC}.remove.SpecRemoveApp", "Remove one of them."),
     }
