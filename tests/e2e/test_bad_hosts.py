@@ -24,12 +24,19 @@ from remote_provisioners.errors import (
     UnknownHostError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport import Transport, connect
+from remote_provisioners.hosts.transport import Transport, connect, ssh
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 
 from ..conftest import InstallSpec, Start, be_client
 from ..rig import Host, Rig
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for to its end here is waited for 2 s, and 3 s for a login."""
+    monkeypatch.setattr(ssh, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(ssh, "LOGIN_SECONDS", 3.0)
 
 
 def refused(
@@ -58,7 +65,7 @@ def test_silent_host(
     be_client(own_rig, monkeypatch)
     own_rig.hosts[0].drop()
     text = refused(start, install_spec(own_rig.hosts[0].target), UnreachableError, 9)
-    assert "no answer within 5 s" in text
+    assert "no answer within 2 s" in text
 
 
 class Says:
@@ -107,7 +114,7 @@ def test_no_ssh_server(
 ) -> None:
     with Says(greeting) as bad:
         text = refused(start, install_spec(bad.target), UnreachableError, 9)
-    assert text.startswith(f"host {bad.target}: no answer within 5 s: connections are accepted")
+    assert text.startswith(f"host {bad.target}: no answer within 2 s: connections are accepted")
 
 
 def test_keys_are_not_exchanged(
@@ -116,20 +123,19 @@ def test_keys_are_not_exchanged(
     """A host that has said who it is gets more time than one that is silent."""
     began = time.monotonic()
     with Says(b"SSH-2.0-OpenSSH_9.9\r\n") as bad:
-        text = refused(start, install_spec(bad.target), UnreachableError, 26)
-    assert time.monotonic() - began > 14
-    assert text.startswith(f"host {bad.target}: connected, but keys were not exchanged within 15 s")
+        text = refused(start, install_spec(bad.target), UnreachableError, 15)
+    assert time.monotonic() - began > 4
+    assert text.startswith(f"host {bad.target}: connected, but keys were not exchanged within 3 s")
 
 
 def test_login_does_not_end(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
 ) -> None:
     be_client(own_rig, monkeypatch)
-    monkeypatch.setattr("remote_provisioners.hosts.transport.ssh.LOGIN_SECONDS", 2.0)
     host = own_rig.hosts[0]
     slow_login(host, 60)
     text = refused(start, install_spec(host.target), UnreachableError, 12)
-    assert text.startswith(f"host {host.target}: connected, but the login was not over within 2 s")
+    assert text.startswith(f"host {host.target}: connected, but the login was not over within 3 s")
     host.run(["pkill", "-x", "sleep"])  # or it is waited for to the end
 
 
@@ -174,13 +180,14 @@ def test_a_slow_login_works(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
 ) -> None:
     """Longer than a silent host is waited for: the host's, and that of the host before it."""
+    monkeypatch.setattr(ssh, "LOGIN_SECONDS", 15.0)
     be_client(own_rig, monkeypatch)
     first = own_rig.hosts[0]
-    slow_login(first, 3.5)
+    slow_login(first, 1.5)
     began = time.monotonic()
     session = start(install_spec(first.target))
     assert session.value("1") == 1
-    assert time.monotonic() - began > 7
+    assert time.monotonic() - began > 3
     first.stop_sshd(sessions=True)
     first.start_sshd()
     assert session.value("2") == 2  # it is back as well
@@ -190,14 +197,14 @@ def test_a_slow_login_works(
 
 def test_silent_behind_another_host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     be_client(own_rig, monkeypatch)
-    monkeypatch.setattr("remote_provisioners.hosts.transport.ssh._PROXY_SECONDS", 6.0)
+    monkeypatch.setattr(ssh, "_PROXY_SECONDS", 3.0)
     names = through_the_first(own_rig)
     own_rig.hosts[1].drop()
     began = time.monotonic()
     jumped, commanded = map(str, connect_at_once(names))
     assert time.monotonic() - began < 12
-    assert jumped == "host jumped: no answer within 5 s: down, or a firewall drops packets"
-    assert commanded == "host commanded: no answer within 6 s through its ProxyCommand"
+    assert jumped == "host jumped: no answer within 2 s: down, or a firewall drops packets"
+    assert commanded == "host commanded: no answer within 3 s through its ProxyCommand"
 
 
 def test_host_key_unknown(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:

@@ -16,7 +16,7 @@ import pytest
 from jupyter_client.blocking import BlockingKernelClient
 
 from ..conftest import InstallSpec, Session, Start, eventually
-from ..rig import Rig
+from ..rig import Process, Rig
 
 COMMAND = [sys.executable, "-m", "remote_provisioners.cli.app"]
 SECONDS = 60
@@ -162,7 +162,7 @@ def test_what_is_said_of_kernels(rig: Rig, install_spec: InstallSpec, start: Sta
     assert (done.returncode, done.stdout.split()[0]) == (0, kept)
     assert {*kernels()} == {used.manager.kernel_id}
     assert used.value("6 * 7") == 42
-    assert not [p for host in rig.hosts for p in host.processes() if p.argv[:1] == ["sleep"]]
+    assert not [p for host in rig.hosts for p in host.processes() if p.argv[:1] == ("sleep",)]
 
 
 def test_attach(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
@@ -184,6 +184,10 @@ def test_attach(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
 
 def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
     host = rig.hosts[0]
+
+    def sleepers() -> list[Process]:
+        return [p for p in host.processes() if p.argv[:1] == ("sleep",)]
+
     install_spec([host.target], lease=6)
     stubborn = (
         "import os, signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -191,15 +195,15 @@ def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start
     )
     polite, other = left_kernel("import subprocess; subprocess.Popen(['sleep', '300'])"), ""
     assert kernels()[polite]["running"]
-    eventually(lambda: not kernels()[polite]["running"], 30)
-    found = kernels()[polite]
+    eventually(lambda: not sleepers(), 30)
+    found = eventually(lambda: not (k := kernels()[polite])["running"] and k)
     assert (found["state"], found["exit_code"]) == ("ended, exit code -15", -15)
     assert found["ended_by"] == "its lease of 6 s ran out"
     assert "its lease of 6 s ran out" in remote("kernels").stdout
     other = left_kernel(stubborn)
-    eventually(lambda: not kernels().get(other, {"running": True})["running"], 40)
-    assert kernels()[other]["exit_code"] == -9
-    assert not [p for p in host.processes() if p.argv[:1] == ["sleep"]]
+    assert sleepers()
+    eventually(lambda: not sleepers(), 40)
+    eventually(lambda: kernels()[other]["exit_code"] == -9)
     logs = host.run(["sh", "-c", "cat /tmp/remote-provisioners-*/*/agent.log"])
     for kernel in (polite, other):
         assert re.search(rf"kernel {kernel} \(pid \d+, owner \w+\): its lease of 6 s ran", logs)

@@ -287,8 +287,11 @@ def test_link_down(
     run(body())
 
 
-def test_link_down_for_good(hosts: list[Host], install_spec: InstallSpec) -> None:
+def test_link_down_for_good(
+    hosts: list[Host], install_spec: InstallSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the grace they are dead, with the reason; starts and restarts go elsewhere."""
+    monkeypatch.setattr(ssh, "KEEPALIVE_SECONDS", 0.5)
     a, b = (host.target for host in hosts)
 
     async def body() -> None:
