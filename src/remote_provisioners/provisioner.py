@@ -20,7 +20,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
-from .errors import ConfigurationError, HostError, KernelLostError
+from .errors import ConfigurationError, HostError, KernelLostError, RemoteProvisionerError
 from .hosts.registry import host_registry
 from .io_thread import io_thread
 from .kernels.lifecycle import State
@@ -58,6 +58,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         #: What `get_provisioner_info` of another process said of the kernel that is to be ours.
         self._left: Mapping[str, Any] | None = None
         self._came_back = False
+        self._announcement = ""
         #: Whether it may run on a host that could not be told to end it, after `cleanup`.
         self.left_behind = False
         try:
@@ -135,6 +136,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             await io_thread().call(self._under_way(restarting))
         self._waited = False
         kernel.stays = self.leave_kernels_running
+        await self._announce()
         self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid)
         self.connection_info = kernel.client_connection()
         if keeper is not None:
@@ -396,6 +398,22 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
                 break
             await asyncio.sleep(0.01)
         kernel.client_sockets.replay()
+
+    async def announce(self, text: str) -> None:
+        """Show a text in the next cell that the kernel runs; as soon as it has started."""
+        self._announcement = text
+        await self._announce()
+
+    async def _announce(self) -> None:
+        kernel, text = self._kernel, self._announcement
+        if kernel is None or not text:
+            return
+        self._announcement = ""
+        try:
+            asked = kernel.host.request("announce", kernel_id=self.kernel_id, text=text)
+            await io_thread().call(asked)
+        except RemoteProvisionerError as error:
+            self.log.warning("kernel %s: not told that %s: %s", self.kernel_id, text, error)
 
     async def let_go(self) -> None:
         """Leave the kernel running, for another process to take charge of; ours no more."""

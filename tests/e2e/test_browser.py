@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, WebSocket, expect, sync_
 
 from ..conftest import InstallSpec
 from ..rig import Host, Rig
-from .applications import TOKEN, Applications, Server
+from .applications import TOKEN, Applications, Server, eventually
 
 pytestmark = pytest.mark.browser
 
@@ -83,6 +83,11 @@ class Notebook:
         """What its toolbar says of the kernel, sooner or later."""
         said = self._page.locator(".jp-Notebook-ExecutionIndicator")
         expect(said).to_have_attribute("data-status", status, timeout=seconds * 1000)
+
+    def show(self, server: Server, path: str) -> None:
+        """Open it, and wait for its cells only."""
+        self._page.goto(f"http://{server.address}/lab/tree/{path}?token={TOKEN}")
+        expect(self._cell(0).locator(".cm-content")).to_be_visible(timeout=OPEN_SECONDS * 1000)
 
     def run(self, number: int) -> None:
         """Run a cell by its number."""
@@ -168,3 +173,38 @@ def test_an_open_notebook_outlives_its_server(
         )
     away.remove()
     back.remove()
+
+
+def test_a_cell_that_is_run_while_its_kernel_starts(
+    rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser
+) -> None:
+    install_spec(rig.hosts[0].target, environment_hook="sleep 8; export MADE=41")
+    with Applications(tmp_path) as applications:
+        write_notebook(applications.root / "one.ipynb", "import os; print(os.environ['MADE'])")
+        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
+        options += ("--LabApp.news_url=None",)
+        server = applications.server("lab", *options)
+        notebook = Notebook(browser.new_page(viewport={"width": 1200, "height": 1000}))
+        notebook.show(server, "one.ipynb")
+        eventually(lambda: server.ask("GET", "/api/sessions")[1])  # it is listed while it starts
+        notebook.run(0)
+        notebook.expect_output(0, "41\n", 40)
+        notebook.expect_prompt(0, "[1]:")
+
+
+def test_a_kernel_that_does_not_start_says_why(
+    rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser
+) -> None:
+    install_spec(
+        rig.hosts[0].target, environment_hook="sleep 2; echo no module of that name >&2; exit 3"
+    )
+    with Applications(tmp_path) as applications:
+        write_notebook(applications.root / "one.ipynb", "print(6 * 7)")
+        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
+        options += ("--LabApp.news_url=None",)
+        server = applications.server("lab", *options)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.goto(f"http://{server.address}/lab/tree/one.ipynb?token={TOKEN}")
+        dialog = page.locator(".jp-Dialog")
+        expect(dialog).to_contain_text("no module of that name", timeout=OPEN_SECONDS * 1000)
+        assert server.end() == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websocket
 
 import remote_provisioners
 
@@ -108,7 +108,7 @@ def test_kernels_and_sessions_of_a_killed_server(
     eventually(lambda: not any(kernels_on(host) for host in rig.hosts))
 
 
-def test_kernels_that_ended_meanwhile_are_shown_with_their_exit_code(
+def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(
     rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
 ) -> None:
     install_spec(targets[0])
@@ -121,22 +121,65 @@ def test_kernels_that_ended_meanwhile_are_shown_with_their_exit_code(
     rig.hosts[0].run(["kill", "-9", pid])
 
     server = applications.server("server")
-    eventually(lambda: state(server, dead) == "dead")
-    model = server.ask("GET", f"/api/kernels/{dead}")[1]
-    assert re.search(r"ended while no server was there: exit code -9\b", model["reason"])
+    eventually(lambda: kernel_ids(server) == {alive})
     assert f"kernel {dead} on {targets[0]}: ended meanwhile: exit code -9" in server.output
-    assert {kernel for *_, kernel in identities(server)} == {dead}  # its notebook finds it, dead
+    assert not identities(server)
     assert server.run(alive, "print(kept)") == "1\n"
+    assert len(records(applications)) == 1
 
-    assert server.ask("POST", f"/api/kernels/{dead}/restart")[0] == 200
-    channels = server.connect(dead)
-    assert channels.run("print(6 * 7)") == "42\n"
-    assert state(server, dead) in ("idle", "busy")
-    assert "reason" not in server.ask("GET", f"/api/kernels/{dead}")[1]
+    kernel = open_notebook(server, "one.ipynb")["kernel"]["id"]
+    assert kernel != dead
+    channels = server.connect(kernel)
+    shown = channels.run("print(6 * 7)")
+    assert shown.endswith("42\n")
+    assert "This is a new kernel. The kernel ended while no server was there: exit code -9" in shown
+    assert channels.run("print(6 * 7)") == "42\n"  # said once
     assert len(records(applications)) == 2
-    for kernel in (dead, alive):
-        assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+    for found in (kernel, alive):
+        assert server.ask("DELETE", f"/api/kernels/{found}") == (204, None)
     eventually(lambda: not kernels_on(rig.hosts[0]))
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_server_without_a_terminal_that_gets_sigint(
+    rig: Rig,
+    targets: list[str],
+    install_spec: InstallSpec,
+    applications: Applications,
+    leave: bool,
+) -> None:
+    install_spec(targets[0], leave_kernels_running=leave)
+    server = applications.server("server")
+    kernel = open_notebook(server, "one.ipynb")["kernel"]["id"]
+    server.run(kernel, "kept = 1")
+    assert server.end(signal.SIGINT) == 0
+    eventually(lambda: len(kernels_on(rig.hosts[0])) == int(leave))
+    assert len(records(applications)) == int(leave)
+
+    server = applications.server("server")
+    assert kernel_ids(server) == ({kernel} if leave else set())
+    again = open_notebook(server, "one.ipynb")["kernel"]["id"]
+    assert (again == kernel) == leave
+    assert server.run(again, "print('kept' in dir())") == f"{leave}\n"
+    assert server.ask("DELETE", f"/api/kernels/{again}") == (204, None)
+
+
+def test_a_kernel_that_jupyter_remote_stop_has_ended(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets[0])
+    server = applications.server("server")
+    dead = open_notebook(server, "one.ipynb")["kernel"]["id"]
+    server.run(dead, "kept = 1")
+    kill(server)
+    stop = applications.jupyter("remote", "stop", dead, f"--host={targets[0]}")
+    assert stop.wait() == 0
+    server = applications.server("server")
+    assert not kernel_ids(server)
+    assert f"kernel {dead} on {targets[0]}: ended meanwhile: `jupyter remote stop`" in server.output
+    kernel = open_notebook(server, "one.ipynb")["kernel"]["id"]
+    assert "`jupyter remote stop` ended it" in server.run(kernel, "print(6 * 7)")
+    assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
 
 
 def test_output_of_the_time_without_a_server(
@@ -301,6 +344,10 @@ def test_a_host_that_is_away_for_longer_than_the_grace(
             eventually(lambda kernel=kernel: state(server, kernel) == "dead")
         model = server.ask("GET", f"/api/kernels/{kept}")[1]
         assert model["reason"].endswith("the host was unreachable for 1 s")
+        began = time.monotonic()
+        with pytest.raises(websocket.WebSocketBadStatusException):
+            server.connect(kept)  # which says so at once
+        assert time.monotonic() - began < 5
         host.heal()
 
         def again() -> bool:

@@ -197,6 +197,11 @@ class Agent:
         self._note_owners()
         return kernel.describe()
 
+    async def op_announce(self, peer: Peer, request: Message) -> Message:
+        """Show ``text`` in the next cell that this kernel runs."""
+        self._streams.announce(self._existing(request), request["text"])
+        return {}
+
     async def op_output(self, peer: Peer, request: Message) -> Message:
         """All that is kept of what a kernel printed."""
         process = self._existing(request).process

@@ -107,6 +107,11 @@ class Streams:
         if kernel in self._recorders:
             self._recorders[kernel].adopted()
 
+    def announce(self, kernel: HostedKernel, text: str) -> None:
+        """Have the next cell that is run show a text of ours."""
+        if kernel in self._recorders:
+            self._recorders[kernel].announced = text
+
     def drop(self, kernel: HostedKernel) -> None:
         """The kernel is forgotten; what its streams hold is still delivered."""
         recorder = self._recorders.pop(kernel, None)

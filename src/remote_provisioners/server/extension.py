@@ -6,12 +6,12 @@ Enabled where the package is installed (etc/jupyter/jupyter_server_config.d).
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
-from jupyter_core.paths import jupyter_data_dir
-
-from .records import Records, keep
+from .manager_hooks import take_environments
+from .records import Records, keep, records_parent
 from .restore import Restorer
 from .sessions import Sessions
 
@@ -23,16 +23,26 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
     """By ServerApp.initialize, before anybody is answered: who asks finds the kernels there."""
     if serverapp.gateway_config.gateway_enabled:
         return  # its kernels are another server's, which keeps them
-    records = Records(Path(jupyter_data_dir()) / "remote-provisioners", serverapp.log)
     sessions = Sessions(serverapp.session_manager, serverapp.log)
-    home = Restorer(
-        serverapp.kernel_manager, sessions, records, str(Path(serverapp.root_dir).resolve())
-    )
-    keep(serverapp.kernel_manager, home)
-    home.watch()
+    restore_kernels(serverapp.kernel_manager, sessions, serverapp.root_dir, serverapp.io_loop)
+    take_environments(serverapp)
+
+
+def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop: Any) -> Restorer:
+    """Have the kernels of earlier servers of this directory in `manager`, and keep records."""
+    records = Records(records_parent(), manager.log)
+    restorer = Restorer(manager, sessions, records, str(Path(root).resolve()), server_name())
+    keep(manager, restorer)
+    restorer.watch()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        serverapp.io_loop.run_sync(home.expect_all, timeout=_SECONDS)
+        io_loop.run_sync(restorer.expect_all, timeout=_SECONDS)
     else:  # initialized by a program that runs the loop already
-        home.spawn(home.expect_all())
+        restorer.spawn(restorer.expect_all())
+    return restorer
+
+
+def server_name() -> str:
+    """What tells servers of one user apart that a hub has started in one directory."""
+    return os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "")

@@ -24,15 +24,19 @@ import stat
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
+
+from jupyter_core.paths import jupyter_data_dir
 
 _NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
 _VERSION = 1
 #: What may be under way with a kernel; "": nothing.
 _DOING = ("", "start", "stop", "restart")
+#: Texts that records of earlier versions do not have.
+_LATER = ("server", "ended")
 #: Larger than any record: a file that is not ours is not read to its end.
 _MOST_BYTES = 1024 * 1024
 
@@ -54,6 +58,10 @@ class Record:
     sessions: Sequence[Mapping[str, str]] = ()
     #: What is under way with it: who finds the record has to finish that, or undo a start.
     doing: str = ""
+    #: Which of its user's servers it was of, where a hub gives them names: see `server_name`.
+    server: str = ""
+    #: Why it has ended, where somebody else than its server ended it.
+    ended: str = ""
     version: int = _VERSION
 
     @classmethod
@@ -67,7 +75,8 @@ class Record:
             raise BadRecord(f"is not a record of version {_VERSION}")
         kinds = {"kernel_id": str, "kernel_name": str, "root": str, "info": dict, "sessions": list}
         wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-        wrong += sorted(found.keys() - kinds.keys() - {"version", "doing"})
+        wrong += sorted(found.keys() - kinds.keys() - {"version", "doing", *_LATER})
+        wrong += [name for name in _LATER if not isinstance(found.get(name, ""), str)]
         wrong += ["doing"] if found.get("doing", "") not in _DOING else []
         if not wrong:
             info, sessions = found["info"], found["sessions"]
@@ -84,6 +93,15 @@ class Record:
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode()
+
+    def belongs_to(self, root: str, server: str) -> bool:
+        """Whether it was of a server of this directory, or of the server that a hub names so."""
+        return self.server == server if self.server else self.root == root
+
+    @property
+    def origin(self) -> str:
+        """Which server it was of, as a person would say it."""
+        return f"the hub's server {self.server}" if self.server else f"a server in {self.root}"
 
     @property
     def file(self) -> str:
@@ -106,6 +124,8 @@ class Records:
     def __init__(self, parent: Path, log: logging.Logger) -> None:
         self.parent = parent
         self._log = log
+        #: Records that `claim` has left: no server has these kernels, and we are not to have them.
+        self.of_others: list[Record] = []
         self._directory: Path | None = None
         self._lock: int | None = None
         self._written: dict[str, Record] = {}
@@ -129,16 +149,15 @@ class Records:
         if self._written.get(record.kernel_id) == record:
             return
         path = self._own() / (record.file + _RECORD)
-        draft = path.with_suffix(_DRAFT)
-        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
-        with open(os.open(draft, flags, 0o600), "wb") as file:
-            file.write(record.encode())
-        os.rename(draft, path)
+        _replace(path, record)
         self._written[record.kernel_id] = record
         # A killed process needs no more than that; a machine that loses its power needs this,
         # which takes a disk some time.
         self._syncing = self._syncing or ThreadPoolExecutor(1, "remote-provisioners-records")
-        self._syncing.submit(_sync, path)
+        try:
+            self._syncing.submit(_sync, path)
+        except RuntimeError:  # this process is ending
+            _sync(path)
 
     def remove(self, kernel_id: str) -> None:
         """The kernel has ended."""
@@ -174,11 +193,13 @@ class Records:
 
     # -- those of servers that are gone -------------------------------------------------------
 
-    def claim(self, root: str) -> list[Record]:
-        """Take the records of servers of this root directory that are no more.
+    def claim(self, root: str, server: str = "") -> list[Record]:
+        """Take the records of ended servers of this directory, or of this name.
 
-        What cannot be used stays where it is, with a line in the log that says why.
+        What cannot be used stays where it is, with a line in the log that says why; so does what
+        was of other servers that have ended, see `of_others`.
         """
+        self.of_others = []
         try:
             names = sorted(os.listdir(self.parent))
             _check(self.parent, os.lstat(self.parent), stat.S_ISDIR)
@@ -190,7 +211,7 @@ class Records:
         claimed: list[Record] = []
         for path in [self.parent / name for name in names if not name.endswith(_NEW)]:
             try:
-                claimed += self._claim_directory(path, root)
+                claimed += self._claim_directory(path, root, server)
             except (OSError, BadRecord) as error:
                 self._refused(path, error)
         return claimed
@@ -199,7 +220,7 @@ class Records:
         why = error.strerror if isinstance(error, OSError) else str(error)
         self._log.error("record of kernels %s: not used: %s", path, why)
 
-    def _claim_directory(self, directory: Path, root: str) -> list[Record]:
+    def _claim_directory(self, directory: Path, root: str, server: str) -> list[Record]:
         if directory == self._directory:
             return []
         _check(directory, os.lstat(directory), stat.S_ISDIR)
@@ -218,10 +239,12 @@ class Records:
                     continue
                 try:
                     record = Record.parse(_read(path))
-                    if record.root == root:
-                        os.rename(path, self._own() / (record.file + _RECORD))
-                        self._written[record.kernel_id] = record
-                        claimed.append(record)
+                    if not record.belongs_to(root, server):
+                        self.of_others.append(record)
+                        continue
+                    os.rename(path, self._own() / (record.file + _RECORD))
+                    self._written[record.kernel_id] = record
+                    claimed.append(record)
                 except FileNotFoundError:
                     continue  # another server was faster
                 except (OSError, BadRecord) as error:
@@ -230,6 +253,38 @@ class Records:
         finally:
             os.close(lock)
         return claimed
+
+
+def records_parent() -> Path:
+    """Where the records of this user's servers are."""
+    return Path(jupyter_data_dir()) / "remote-provisioners"
+
+
+def all_records(parent: Path) -> list[tuple[Path, Record]]:
+    """Every record that can be read, of servers that run and of those that have ended."""
+    found = []
+    for path in sorted(parent.glob(f"*/*{_RECORD}")):
+        with contextlib.suppress(OSError, BadRecord):
+            found.append((path, Record.parse(_read(path))))
+    return found
+
+
+def note_end(parent: Path, kernel_id: str, why: str) -> None:
+    """Say in the record of a kernel that it was ended, unless its server runs, which sees it."""
+    for path, record in all_records(parent):
+        if record.kernel_id == kernel_id:
+            with contextlib.suppress(OSError), open(path.parent / "lock", "rb+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists():
+                    _replace(path, replace(record, ended=why, doing=""))
+
+
+def _replace(path: Path, record: Record) -> None:
+    draft = path.with_suffix(_DRAFT)
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
+    with open(os.open(draft, flags, 0o600), "wb") as file:
+        file.write(record.encode())
+    os.rename(draft, path)
 
 
 def _files(directory: Path) -> list[Path]:

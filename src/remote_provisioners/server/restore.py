@@ -9,20 +9,32 @@ or shuts it down.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Coroutine, Iterator, Mapping
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
-from jupyter_core.utils import ensure_async
 
 from ..errors import KernelLostError, KernelTakenError
+from .manager_hooks import (
+    add_running,
+    ask_whether_idle,
+    bury,
+    cannot_be_added,
+    detach,
+    is_dead,
+    kernels_of,
+    show_dead,
+    watch_kernels,
+)
 from .records import BadRecord, Record, Records
 from .sessions import OfKernels, Sessions
 
@@ -31,6 +43,10 @@ _STOP_SECONDS = 5.0
 #: Whose kernels these are.
 _PACKAGE = __name__.partition(".")[0]
 _COMMAND = "it runs on; see `jupyter remote kernels`"
+_WAYS_TO_BE_LOST = (
+    "its host was rebooted, its agent killed, its lease ran out, or another machine's "
+    "`jupyter remote stop` ended it"
+)
 
 
 class ProvisionerInfo(dict[str, Any]):
@@ -47,49 +63,76 @@ class Restorer:
     the server's event loop.
     """
 
-    def __init__(self, manager: Any, sessions: Sessions, records: Records, root: str) -> None:
+    def __init__(
+        self,
+        manager: Any,
+        sessions: Sessions | None,
+        records: Records,
+        root: str,
+        server: str = "",
+    ) -> None:
         self._manager = manager
         self._log: logging.Logger = manager.log
         self._sessions = sessions
         self._records = records
         self._root = root
+        self._server = server
         self._tasks: set[asyncio.Task[None]] = set()
+        #: What is to be read by whoever opens the notebook of this path: its kernel has ended.
+        self._notices: dict[str, str] = {}
 
     def watch(self) -> None:
         """Learn of what happens to kernels and sessions from now on."""
-        self._sessions.watch(self._sessions_changed)
-        manager = self._manager
-        remove_kernel, shutdown_all = manager.remove_kernel, manager.shutdown_all
-        shutdown_kernel, restart_kernel = manager.shutdown_kernel, manager.restart_kernel
+        if self._sessions is not None:
+            self._sessions.watch(self._sessions_changed, self._replaced)
+        watch_kernels(self._manager, self)
+        atexit.register(self._at_exit)
 
-        def remove(kernel_id: str) -> Any:
-            kernel = manager._kernels.get(kernel_id)
-            if not getattr(getattr(kernel, "provisioner", None), "left_behind", False):
+    # -- what the manager does --------------------------------------------------------------
+
+    def is_ours(self, kernel_name: str | None) -> bool:
+        try:
+            spec = self._manager.kernel_spec_manager.get_kernel_spec(kernel_name)
+        except Exception:  # the start will say it
+            return False
+        wanted = spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", "")
+        return wanted in _our_provisioners()
+
+    def removed(self, kernel_id: str, kernel: Any) -> None:
+        if not getattr(getattr(kernel, "provisioner", None), "left_behind", False):
+            self._records.remove(kernel_id)
+
+    async def before_shutdown_all(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await self._leave_running()
+        for record in self._records:
+            if record.kernel_id in self._manager:
+                self._write(dataclasses.replace(record, doing="stop"))
+
+    def after_shutdown_all(self) -> None:
+        self._records.close()
+
+    def _at_exit(self) -> None:
+        """The process ends without `shutdown_all`: a SIGINT that no terminal asked about."""
+        ended = []
+        for kernel_id, kernel in kernels_of(self._manager):
+            record = self._records.get(kernel_id)
+            if record is not None and not kernel.provisioner.leave_kernels_running:
+                self._write(dataclasses.replace(record, doing="stop"))
+                ended.append((kernel_id, kernel.provisioner))
+        if ended:
+            with contextlib.suppress(Exception):
+                asyncio.run(self._end_at_exit(ended))
+        self._records.close()
+
+    async def _end_at_exit(self, kernels: Sequence[tuple[str, Any]]) -> None:
+        async def end(kernel_id: str, provisioner: Any) -> None:
+            await provisioner.cleanup()
+            if not provisioner.left_behind:
                 self._records.remove(kernel_id)
-            return remove_kernel(kernel_id)
 
-        async def stop(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
-            with self._doing(kernel_id, "stop"):
-                return await ensure_async(shutdown_kernel(kernel_id, *args, **kwargs))
-
-        async def restart(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
-            with self._doing(kernel_id, "restart"):
-                return await ensure_async(restart_kernel(kernel_id, *args, **kwargs))
-
-        async def shutdown(*args: Any, **kwargs: Any) -> None:
-            for task in list(self._tasks):
-                task.cancel()
-            await self._leave_running()
-            for record in self._records:
-                if record.kernel_id in manager:
-                    self._write(dataclasses.replace(record, doing="stop"))
-            try:
-                await ensure_async(shutdown_all(*args, **kwargs))
-            finally:
-                self._records.close()
-
-        manager.remove_kernel, manager.shutdown_all = remove, shutdown
-        manager.shutdown_kernel, manager.restart_kernel = stop, restart
+        await asyncio.gather(*(end(*kernel) for kernel in kernels), return_exceptions=True)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it; it ends with the server."""
@@ -101,15 +144,27 @@ class Restorer:
 
     def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
         """By the provisioner, in the I/O thread, before a host is asked for a new kernel."""
-        name = kernel_manager.kernel_name
-        self._write(Record(info["kernel_id"], name, self._root, dict(info), doing="start"))
+        self._write(self._record(kernel_manager, info, doing="start"))
+
+    def _record(
+        self, kernel_manager: Any, info: Mapping[str, Any], sessions: Any = (), doing: str = ""
+    ) -> Record:
+        return Record(
+            info["kernel_id"],
+            kernel_manager.kernel_name,
+            self._root,
+            dict(info),
+            sessions,
+            doing=doing,
+            server=self._server,
+        )
 
     def failed(self, kernel_id: str) -> None:
         """By the provisioner when that has come to nothing."""
         self._records.remove(kernel_id)
 
     @contextlib.contextmanager
-    def _doing(self, kernel_id: str, what: str) -> Iterator[None]:
+    def doing(self, kernel_id: str, what: str) -> Iterator[None]:
         """The record says that this is under way, until it is over or has failed."""
         self._note(kernel_id, what)
         try:
@@ -132,13 +187,38 @@ class Restorer:
         kernel_id = info["kernel_id"]
         earlier = self._records.get(kernel_id)
         sessions = earlier.sessions if earlier is not None else ()
-        name = kernel_manager.kernel_name
-        self._write(Record(kernel_id, name, self._root, dict(info), sessions))
+        self._write(self._record(kernel_manager, info, sessions))
 
-    def _sessions_changed(self, of_kernels: OfKernels) -> None:
+    async def _sessions_changed(self, of_kernels: OfKernels) -> None:
         for record in self._records:
             sessions = of_kernels.get(record.kernel_id, ())
             self._write(dataclasses.replace(record, sessions=tuple(sessions)))
+        for kernel_id, sessions in of_kernels.items() if self._notices else ():
+            for session in sessions:
+                await self._give_notice(session["path"], kernel_id)
+
+    async def _give_notice(self, path: str, kernel_id: str) -> None:
+        """Have the first cell that is run in a notebook's new kernel say what became of the old."""
+        kernel = self._manager._kernels.get(kernel_id)
+        if path not in self._notices or is_dead(self._manager, kernel_id):
+            return
+        provisioner: Any = getattr(kernel, "provisioner", None)
+        text = self._notices.pop(path)
+        if hasattr(provisioner, "announce"):
+            await provisioner.announce(f"This is a new kernel. {text}")
+
+    async def _replaced(self, path: str, kernel_id: str) -> bool:
+        """Somebody opens a notebook again: one whose kernel is dead gets a new one."""
+        kernel = self._manager._kernels.get(kernel_id)
+        if kernel is None or not is_dead(self._manager, kernel_id):
+            return False
+        self._notices[path] = kernel.reason
+        provisioner = kernel.provisioner
+        if getattr(provisioner, "unclaimed", False):  # it may live: it keeps its record
+            await detach(self._manager, kernel_id, kernel)
+        else:
+            await self._manager.shutdown_kernel(kernel_id, now=True)
+        return True
 
     def _write(self, record: Record) -> None:
         try:
@@ -154,14 +234,16 @@ class Restorer:
 
     async def expect_all(self) -> None:
         """Bring back what servers of this directory left; their hosts are asked afterwards."""
-        for record in self._records.claim(self._root):
+        for record in self._records.claim(self._root, self._server):
             try:
-                if record.doing in ("start", "stop"):
+                if record.ended:
+                    self._ended(record, record.ended)
+                elif record.doing in ("start", "stop"):
                     self._finish(record)
                 else:
                     await self._expect(record)
             except Exception as error:  # of whatever manager is configured; the others go on
-                self._manager._pending_kernels.pop(record.kernel_id, None)
+                cannot_be_added(self._manager, record.kernel_id)
                 self._log.error(
                     "kernel %s on %s: cannot be brought back, %s: %s",
                     record.kernel_id,
@@ -169,6 +251,14 @@ class Restorer:
                     _COMMAND,
                     error,
                 )
+        for origin, count in Counter(r.origin for r in self._records.of_others).items():
+            self._log.warning(
+                "%d kernel%s of %s, which has ended, still here on hosts: such a server gets them "
+                "back when it starts; `jupyter remote kernels` lists them",
+                count,
+                " is" if count == 1 else "s are",
+                origin,
+            )
 
     async def _expect(self, record: Record) -> None:
         kernel_id, manager = record.kernel_id, self._manager
@@ -177,21 +267,10 @@ class Restorer:
         self._spec(record.kernel_name)
         env = {n: v for n, v in os.environ.items() if not n.startswith("KERNEL_")}
         env |= record.info.get("launch", {}).get("env", {})
-        # Not start_kernel, to which applications add what is for new kernels only.
-        await manager._async_start_kernel(
-            kernel_id=kernel_id,
-            kernel_name=record.kernel_name,
-            env=env,
-            cwd=record.info.get("launch", {}).get("cwd"),
-            provisioner_info=ProvisionerInfo(record.info),
-        )
-        kernel = manager.get_kernel(kernel_id)
-        await ensure_async(kernel.ready)
-        kernel.stop_restarter()  # until it is known to live
-        kernel.execution_state = "busy"  # perhaps: who is idle may be culled
-        _know_kernel_info(kernel)
+        kernel = await add_running(manager, record, env, ProvisionerInfo(record.info))
         await kernel.provisioner.replay_output()
-        await self._sessions.restore(kernel_id, record.sessions)
+        if self._sessions is not None:
+            await self._sessions.restore(kernel_id, record.kernel_name, record.sessions)
         self.spawn(self._settle(kernel_id, kernel, record))
 
     def _finish(self, record: Record) -> None:
@@ -215,8 +294,7 @@ class Restorer:
             spec = self._manager.kernel_spec_manager.get_kernel_spec(name)
         except NoSuchKernel:
             raise BadRecord(f"its kernelspec {name!r} is not installed any more") from None
-        wanted = spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", "")
-        if wanted not in _our_provisioners():
+        if not self.is_ours(name):
             raise BadRecord(f"its kernelspec {name!r} is not one of remote-provisioners any more")
         return spec
 
@@ -228,17 +306,16 @@ class Restorer:
             await provisioner.settle()
         except KernelTakenError as error:
             self._log.error("kernel %s: not brought back: %s", kernel_id, error)
-            await self._let_go(kernel_id, kernel)
+            await detach(self._manager, kernel_id, kernel)
             return
         except KernelLostError as error:
-            lost = f"{error}: its host was rebooted, its agent killed, or its lease ran out"
+            lost = f"{error}: {_WAYS_TO_BE_LOST}"
         if self._manager._kernels.get(kernel_id) is not kernel:
             return  # it was shut down meanwhile
         code = await provisioner.poll()
         info = await provisioner.get_provisioner_info()
         if not lost and provisioner.unclaimed:  # who comes next may find it: its record stays
-            kernel.execution_state = "dead"
-            kernel.reason = f"The kernel could not be found again: {provisioner.reason}"
+            show_dead(kernel, f"The kernel could not be found again: {provisioner.reason}")
             self._log.warning("kernel %s: %s; %s", kernel_id, kernel.reason, _COMMAND)
             return
         if record.doing == "restart" and (code is not None or info["pid"] == record.info["pid"]):
@@ -247,14 +324,24 @@ class Restorer:
         if code is None:
             self.runs(kernel, info)
             kernel.start_restarter()
-            _ask_whether_idle(kernel)
+            ask_whether_idle(kernel)
             self._log.info("kernel %s: found again on %s", kernel_id, provisioner.place)
             return
         why = lost or f"exit code {code}. {provisioner.reason}".strip()
-        kernel.execution_state = "dead"
-        kernel.reason = f"The kernel ended while no server was there: {why}"
-        self._records.remove(kernel_id)
-        self._log.warning("kernel %s on %s: ended meanwhile: %s", kernel_id, provisioner.place, why)
+        self._ended(self._records.get(kernel_id) or record, why)
+        text = self._text(why)
+        self.spawn(bury(self._manager, kernel_id, kernel, text))
+
+    def _ended(self, record: Record, why: str) -> None:
+        """A kernel has ended while no server was there: its notebooks get new ones."""
+        host = record.info["host"]
+        self._log.warning("kernel %s on %s: ended meanwhile: %s", record.kernel_id, host, why)
+        self._notices.update((s["path"], self._text(why)) for s in record.sessions if s.get("path"))
+        self._records.remove(record.kernel_id)
+
+    @staticmethod
+    def _text(why: str) -> str:
+        return f"The kernel ended while no server was there: {why}"
 
     async def _restart(self, kernel_id: str) -> None:
         try:
@@ -267,56 +354,14 @@ class Restorer:
     # -- the end of this process ------------------------------------------------------------
 
     async def _leave_running(self) -> None:
-        for kernel_id, kernel in list(self._ours()):
+        for kernel_id, kernel in kernels_of(self._manager):
             staying = kernel.provisioner.leave_kernels_running
             if staying and await kernel.provisioner.poll() is None:
                 self._log.info("kernel %s: left running on %s", kernel_id, kernel.provisioner.place)
-                await self._let_go(kernel_id, kernel)
-
-    async def _let_go(self, kernel_id: str, kernel: Any) -> None:
-        """Have nothing more to do with a kernel that goes on. Its record stays."""
-        manager = self._manager
-        kernel.shutting_down = True
-        kernel.stop_restarter()
-        manager.stop_watching_activity(kernel_id)
-        manager.stop_buffering(kernel_id)
-        kernel._close_control_socket()
-        kernel.cleanup_connection_file()
-        await kernel.provisioner.let_go()
-        manager._kernels.pop(kernel_id, None)
-        manager._kernel_connections.pop(kernel_id, None)
-
-    def _ours(self) -> Iterator[tuple[str, Any]]:
-        for kernel_id, kernel in self._manager._kernels.items():
-            if hasattr(getattr(kernel, "provisioner", None), "leave_kernels_running"):
-                yield kernel_id, kernel
+                await detach(self._manager, kernel_id, kernel)
 
 
 @functools.cache
 def _our_provisioners() -> set[str]:
     group = entry_points(group="jupyter_client.kernel_provisioners")
     return {entry.name for entry in group if entry.value.partition(".")[0] == _PACKAGE}
-
-
-def _know_kernel_info(kernel: Any) -> None:
-    """Have websockets not wait for an answer that says which protocol the kernel speaks.
-
-    The server opens none before that, or before 60 s: a kernel that computes, or whose host is
-    away, answers later. What is assumed then is assumed here: a protocol of this decade.
-    """
-    known: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-    known.set_result({})
-    kernel._kernel_info_future = known
-
-
-def _ask_whether_idle(kernel: Any) -> None:
-    """A kernel answers on its shell channel once it has nothing else to do."""
-    channel = kernel.connect_shell()
-
-    def answered(_: Any) -> None:
-        channel.close()
-        if kernel.execution_state == "busy":
-            kernel.execution_state = "idle"
-
-    channel.on_recv(answered)
-    kernel.session.send(channel, "kernel_info_request")

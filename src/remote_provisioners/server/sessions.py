@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
+
+from .manager_hooks import session_named, watch_sessions
 
 #: What is kept of a session: all but its kernel.
 _FIELDS = ("id", "path", "name", "type")
-_CHANGING = ("create_session", "update_session", "delete_session")
+#: Some managers wait in `create_session` until the kernel answers; it may compute.
+_RESTORE_SECONDS = 2.0
 
 OfKernels = Mapping[str, Sequence[Mapping[str, str]]]
 
@@ -25,50 +29,68 @@ class Sessions:
         self._manager = session_manager
         self._log = log
         self._reading = asyncio.Lock()
+        self._restoring: set[asyncio.Future[Any]] = set()
 
-    def watch(self, changed: Callable[[OfKernels], None]) -> None:
-        """Call `changed` with the sessions of each kernel whenever one of them has changed."""
-        for name in _CHANGING:
-            method = getattr(self._manager, name, None)
-            if method is not None:
-                setattr(self._manager, name, self._watched(method, changed))
+    def watch(
+        self,
+        changed: Callable[[OfKernels], Awaitable[None]],
+        replaced: Callable[[str, str], Awaitable[bool]],
+    ) -> None:
+        """Call `changed` with the sessions of each kernel whenever one of them has changed.
 
-    def _watched(self, method: Any, changed: Callable[[OfKernels], None]) -> Any:
-        @functools.wraps(method)
-        async def watched(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return await method(*args, **kwargs)
-            finally:
-                async with self._reading:  # what is read last is told last
-                    changed(await self._of_kernels())
+        `replaced` is asked, with the path and the kernel of a session that somebody opens again,
+        whether it is to be a new one.
+        """
 
-        return watched
+        async def read() -> None:
+            async with self._reading:  # what is read last is told last
+                await changed(await self._of_kernels())
+
+        async def reopened(path: str) -> bool:
+            with contextlib.suppress(HTTPError):
+                session = await ensure_async(self._manager.get_session(path=path))
+                return await replaced(path, str((session.get("kernel") or {}).get("id")))
+            return False
+
+        watch_sessions(self._manager, read, reopened)
 
     async def _of_kernels(self) -> OfKernels:
         found: dict[str, list[Mapping[str, str]]] = defaultdict(list)
-        for session in await self._manager.list_sessions():
+        for session in await ensure_async(self._manager.list_sessions()):
             kernel = (session.get("kernel") or {}).get("id")
             if kernel:
                 found[kernel].append({name: session.get(name) for name in _FIELDS})
         return found
 
-    async def restore(self, kernel_id: str, sessions: Sequence[Mapping[str, str]]) -> None:
-        """Put the sessions of a kernel back, with their ids; those that are there stay."""
+    async def restore(
+        self, kernel_id: str, kernel_name: str, sessions: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Put the sessions of a kernel back, with their ids; those that are there stay.
+
+        By `create_session`: managers that do more for a session do it there.
+        """
         for session in sessions:
             try:
-                await self._manager.get_session(session_id=session["id"])
+                await ensure_async(self._manager.get_session(session_id=session["id"]))
                 continue  # this manager keeps them on the disk
             except HTTPError:
                 pass
-            try:
-                await self._manager.save_session(
-                    session["id"],
-                    path=session.get("path"),
-                    name=session.get("name"),
-                    type=session.get("type"),
-                    kernel_id=kernel_id,
-                )
-            except (AttributeError, HTTPError) as error:
-                self._log.warning(
-                    "session %s of kernel %s: not restored: %s", session["id"], kernel_id, error
-                )
+            with session_named(session["id"]):
+                made = asyncio.ensure_future(self._create(kernel_id, kernel_name, session))
+            self._restoring.add(made)
+            made.add_done_callback(self._restoring.discard)
+            await asyncio.wait([made], timeout=_RESTORE_SECONDS)
+
+    async def _create(self, kernel_id: str, kernel_name: str, session: Mapping[str, str]) -> None:
+        try:
+            await self._manager.create_session(
+                path=session.get("path"),
+                name=session.get("name"),
+                type=session.get("type"),
+                kernel_name=kernel_name,
+                kernel_id=kernel_id,
+            )
+        except Exception as error:  # of whatever manager is configured
+            self._log.warning(
+                "session %s of kernel %s: not restored: %s", session["id"], kernel_id, error
+            )

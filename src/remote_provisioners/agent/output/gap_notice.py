@@ -42,6 +42,15 @@ def _gap_notice(connection: Dict[str, Any], missing: int, parent: bytes) -> byte
     return _message(connection, [b"stream.stderr"], "stream", content, parent)
 
 
+def announcement(connection: Dict[str, Any], text: str, message: bytes) -> Optional[bytes]:
+    """A text for the cell that `message` says is run (execute_input); None where it says none."""
+    frames = zmtp.bodies(message)
+    if not any(b'"execute_input"' in frame for frame in frames[:5]):
+        return None
+    content = {"name": "stderr", "text": "[remote-provisioners: {}]\n".format(text)}
+    return _message(connection, [b"stream.stderr"], "stream", content, parent_of(message))
+
+
 def welcome(connection: Dict[str, Any], topic: bytes) -> bytes:
     """That the subscription is there (JEP 65), as ipykernel says it."""
     content = {"subscription": topic.decode("utf-8", "replace")}

@@ -19,7 +19,7 @@ from ...protocol import zmtp
 from ...protocol.stream import Stream
 from ..endpoints import Endpoint, endpoints_of
 from .gap import Gap
-from .gap_notice import gap_notices, welcome
+from .gap_notice import announcement, gap_notices, welcome
 from .large_message import GoneError, LargeMessage
 from .spool import Place, Spool
 
@@ -50,6 +50,8 @@ class Recorder:
         spool.places = self._places
         #: The kernel waits for a client that reads what is more than may be kept.
         self.held = False
+        #: A text for the next cell that is run.
+        self.announced = ""
         #: Nothing will come any more: clients are told so.
         self.over = False
 
@@ -139,6 +141,15 @@ class Recorder:
 
     # -- output -----------------------------------------------------------------------------
 
+    def append(self, message: bytes) -> None:
+        """The kernel has published `message`."""
+        self.spool.append(message)
+        if self.announced:
+            text = announcement(self._connection, self.announced, message)
+            if text is not None:
+                self.announced = ""
+                self.spool.append(text)
+
     def pump(self) -> None:
         """Publish what has come."""
         for subscriber in list(self.subscribers):
@@ -195,7 +206,7 @@ class Source(asyncio.Protocol):
         try:
             for kind, content in self._zmtp.feed_parts(data):
                 if kind == zmtp.MESSAGE:
-                    spool.append(content)
+                    self._recorder.append(content)
                 elif kind == zmtp.BEGINNING:
                     spool.begin(content)
                 else:

@@ -10,6 +10,7 @@ from traitlets import Bool
 from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
+from ...server.records import note_end, records_parent
 from ..command import FAILED, MISUSED, Command, CommandError
 from .found import FoundKernel, pick
 from .search import SearchCommand
@@ -67,6 +68,7 @@ class StopApp(SearchCommand):
             print(f"{name}: {error.message}")
             return False
         print(f"{name}: ended")
+        note_end(records_parent(), kernel.kernel_id, "`jupyter remote stop` ended it")
         return True
 
 
