@@ -1,4 +1,4 @@
-"""A simulated agent: the wire protocol of agent/server.py, without processes.
+"""A simulated agent: the requests of protocol/messages.py, without processes.
 
 It answers at once; a kernel listens after a delay. It tells its load when the real one would:
 when the number of its kernels changes, and at each tick if the load has changed notably, which
@@ -13,13 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from remote_provisioners.agent import agent as server
+from remote_provisioners.agent.kernels.kernel_table import TICK_SECONDS
 from remote_provisioners.agent.machine.load import notable
 from remote_provisioners.protocol.wire import Decoder, Message, encode
 
 from . import meter
 
-TICK_SECONDS = server._TICK_SECONDS
 _MEMORY = 64 * 2**30
 
 

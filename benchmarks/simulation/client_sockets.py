@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from remote_provisioners.agent.endpoints import CHANNELS
 from remote_provisioners.kernels.client_sockets import ClientSockets
 from remote_provisioners.kernels.socket_directory import SocketDirectory
+from remote_provisioners.protocol.conventions import CHANNELS
+from remote_provisioners.protocol.messages import StreamOpened
 from remote_provisioners.protocol.stream import Link, Stream
 from remote_provisioners.protocol.wire import Message
 
@@ -93,7 +94,7 @@ async def _open(protocol_factory: Callable[[int], asyncio.Protocol]) -> asyncio.
     def hello(link: Link, request: Message) -> None:
         stream = Stream()
         stream.join(_Nothing())
-        link.say({"received": 0})
+        link.say(StreamOpened())
         stream.attach(link, 0)
 
     protocol = protocol_factory(0)

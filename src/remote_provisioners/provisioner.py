@@ -31,6 +31,7 @@ from .options.launch_request import LaunchRequest, authorize, build_request, req
 from .placement.inventory import HostSpec
 from .placement.policies import load_balancer
 from .placement.scheduler import scheduler
+from .protocol.messages import Announce
 from .server.records import keeper_of
 
 T = TypeVar("T")
@@ -410,7 +411,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             return
         self._announcement = ""
         try:
-            asked = kernel.host.request("announce", kernel_id=self.kernel_id, text=text)
+            asked = kernel.host.request(Announce(kernel_id=self.kernel_id, text=text))
             await io_thread().call(asked)
         except RemoteProvisionerError as error:
             self.log.warning("kernel %s: not told that %s: %s", self.kernel_id, text, error)

@@ -9,7 +9,7 @@ import remote_provisioners
 
 # What a user is shown: since when something runs, when a message was made.
 SHOWN = {
-    ("agent.py", 1),
+    ("operations.py", 1),
     ("gap_notice.py", 1),
     ("kernel_process.py", 1),
     ("warm_kernels.py", 1),

@@ -20,6 +20,8 @@ from remote_provisioners.hosts.agent_channel import AgentChannel
 from remote_provisioners.hosts.deploy_agent import find_or_start_agent
 from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.io_thread import io_thread
+from remote_provisioners.protocol.answers import Welcome
+from remote_provisioners.protocol.messages import Exited, Hello, Leave, Start
 
 PACKAGE = Path(remote_provisioners.__file__).parent
 SOURCES = sorted(path for name in ("agent", "protocol") for path in (PACKAGE / name).rglob("*.py"))
@@ -68,41 +70,35 @@ def test_imports_the_standard_library_only(source: Path) -> None:
 
 @pytest.mark.parametrize("version", [v for v in FOUND if supported(v)])
 def test_serves(version: str) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
 
-    async def body() -> dict[str, Any]:
+    async def body() -> Welcome:
         transport = LocalTransport()
         path = await find_or_start_agent(transport, FOUND[version], "here")
         channel = AgentChannel("here", events.append)
         await transport.open(path, lambda: channel)
-        hello = await channel.request("hello", owner="test")
-        await channel.request(
-            "start",
+        hello = await channel.request(Hello(owner="test"))
+        start = Start(
             kernel_id="k",
             argv=["python", "-c", "import sys; print('said'); sys.exit(3)"],
-            substitutions={},
             env={"A": "${HOME:-x}"},
-            request_env={},
-            cwd=[],
             hook="export HOOKED=1",
             python=sys.executable,
             connection={"transport": "tcp"},
-            port_range=[0, 0],
-            resources="",
-            reports_endpoints=False,
         )
-        while not [event for event in events if event["event"] == "exited"]:
+        await channel.request(start)
+        while not [event for event in events if isinstance(event, Exited)]:
             await asyncio.sleep(0.01)
-        await channel.request("leave")
+        await channel.request(Leave())
         channel.close()
         await channel.closed
         return hello
 
     hello = io_thread().call_blocking(body(), 30)
-    assert hello["python"].startswith(version + ".")
-    (exited,) = [event for event in events if event["event"] == "exited"]
-    assert (exited["exit_code"], exited["tail"]) == (3, "said")
-    assert hello["load"]["cores"] >= 1
+    assert hello.python.startswith(version + ".")
+    (exited,) = [event for event in events if isinstance(event, Exited)]
+    assert (exited.exit_code, exited.tail) == (3, "said")
+    assert hello.load.cores >= 1
 
 
 @pytest.mark.parametrize("version", [v for v in FOUND if not supported(v)])

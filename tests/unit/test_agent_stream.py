@@ -10,25 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remote_provisioners.protocol import stream as module
-from remote_provisioners.protocol.pace import LEAST_BYTES, Traffic
-from remote_provisioners.protocol.stream import (
+from remote_provisioners.protocol.frames import (
+    _HEADER,
     ACK,
     CLOSE,
     DATA,
     HELLO,
     FrameReader,
-    Link,
-    Outgoing,
-    SocketEnd,
-    Stream,
+    frame,
 )
+from remote_provisioners.protocol.outgoing import Outgoing
+from remote_provisioners.protocol.pace import LEAST_BYTES, Traffic
+from remote_provisioners.protocol.stream import Link, SocketEnd, Stream
 from remote_provisioners.protocol.wire import WireError
 
 from ..conftest import share
 
 
 def frames(kinds_and_bodies: list[tuple[int, bytes]]) -> bytes:
-    return b"".join(module._HEADER.pack(k, len(b)) + b for k, b in kinds_and_bodies)
+    return b"".join(frame(k, b) for k, b in kinds_and_bodies)
 
 
 KINDS = st.sampled_from([HELLO, DATA, ACK, CLOSE])
@@ -47,7 +47,7 @@ def test_frames_however_they_are_cut(sent: list[tuple[int, bytes]], cuts: list[i
 @pytest.mark.parametrize("head", [(0, 0), (9, 1), (HELLO, 1 << 30), (ACK, 1 << 30)])
 def test_no_frame_of_ours(head: tuple[int, int]) -> None:
     with pytest.raises(WireError):
-        list(FrameReader().feed(module._HEADER.pack(*head)))
+        list(FrameReader().feed(_HEADER.pack(*head)))
 
 
 STEPS = st.lists(

@@ -14,6 +14,8 @@ import pytest
 
 from remote_provisioners.kernels.client_sockets import ClientSockets
 from remote_provisioners.protocol import zmtp
+from remote_provisioners.protocol.answers import NO_KERNEL
+from remote_provisioners.protocol.messages import StreamOpened
 from remote_provisioners.protocol.stream import Link, SocketEnd, Stream
 from remote_provisioners.protocol.wire import Message
 
@@ -35,9 +37,9 @@ class RefusesAfterAnswering:
 
     def hello(self, link: Link, request: Message) -> None:
         self.hellos.append(request)
-        link.say({"received": 0})
+        link.say(StreamOpened())
         if len(self.hellos) == 1:
-            link.say({"error": "no-kernel"})
+            link.say(StreamOpened(error=NO_KERNEL))
             link.close()
             self.refused.set()
             return

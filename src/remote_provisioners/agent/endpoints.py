@@ -14,18 +14,13 @@ import socket
 import struct
 from typing import Any, Dict, List, Optional, Sequence, Union
 
-CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+from ..protocol.conventions import CHANNELS
 
 #: A unix socket's path, or a TCP port of the loopback interface.
 Endpoint = Union[str, int]
 
 _IN_CREATE = 0x100
 _POLL_SECONDS = 0.01
-
-
-def ipc_ports() -> Dict[str, int]:
-    """What a connection file calls the ports of ipc: the numbers of the sockets."""
-    return {channel + "_port": number for number, channel in enumerate(CHANNELS, 1)}
 
 
 def ipc_prefix(directory: str) -> str:

@@ -8,9 +8,6 @@ from __future__ import annotations
 import syslog
 from typing import Dict, Iterable, Optional, Set
 
-#: Where a start request says nothing: a long weekend.
-LEASE_SECONDS = 4 * 24 * 3600.0
-
 
 class Leases:
     """Since when each owner is away. An owner nobody has seen is away since it was first noted."""

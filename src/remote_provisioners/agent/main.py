@@ -11,12 +11,13 @@ import os
 import shutil
 import socket
 
+from ..protocol.conventions import AGENT_SOCKET
 from .agent import Agent
 
 
 def main(directory: str, ready: int) -> None:
-    """Serve on ``agent.sock`` in `directory` until there is nothing left to hold."""
-    path = os.path.join(directory, "agent.sock")
+    """Serve on our socket in `directory` until there is nothing left to hold."""
+    path = os.path.join(directory, AGENT_SOCKET)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     os.chmod(path, 0o600)

@@ -24,6 +24,8 @@ import stat
 import sys
 from typing import Any, List, Optional, Set, Tuple
 
+from ..protocol.keep_alive import keep_alive
+
 #: For the other side to answer.
 _SECONDS = 30.0
 _PIECE = 256 * 1024
@@ -174,15 +176,6 @@ class _Launcher:
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def keep_alive(connection: socket.socket) -> None:
-    """Have a peer that is gone without a word noticed within half a minute."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _crossed(near: Stream, far: Stream) -> Tuple[Any, Any]:

@@ -6,32 +6,42 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set
+from typing import Any, Awaitable, Callable, Dict, Optional, Set
 
+from ..protocol.answers import BAD_REQUEST, INTERNAL, Refusal
+from ..protocol.messages import REQUESTS, event_message
+from ..protocol.structure import FieldError, Structure
 from ..protocol.wire import Decoder, Message, WireError, encode
-from .kernels.hosted_kernel import HostedKernel, StartError
-
-if TYPE_CHECKING:
-    from .agent import Agent
+from .background import Background, report_failure
+from .errors import RefusedError
+from .kernels.hosted_kernel import HostedKernel
+from .same_user import same_user
 
 
 class Peer(asyncio.Protocol):
     """The connection of one server process."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Peer, Any], Awaitable[Structure]],
+        on_connected: Callable[[Peer], None],
+        on_lost: Callable[[Peer], None],
+    ) -> None:
+        """`answer` does what a request asks. Raises RefusedError."""
         self.owner = ""
+        #: Of the protocol that both ends know.
+        self.version = 0
         self.left = False
         #: What it has asked to start and has no answer for yet.
         self.starts: Set[HostedKernel] = set()
         #: The ids of kernels that it looks at, whoever owns them.
         self.attached: Set[str] = set()
-        self._agent = agent
+        self._answer = answer
+        self._on_connected = on_connected
+        self._on_lost = on_lost
         self._decoder = Decoder()
         self._transport: Optional[asyncio.Transport] = None
-        self._tasks: List[asyncio.Task[None]] = []
+        self._background = Background()
 
     @property
     def connected(self) -> bool:
@@ -43,49 +53,51 @@ class Peer(asyncio.Protocol):
             transport.abort()
             return
         self._transport = transport
-        self._agent.peers.add(self)
+        self._on_connected(self)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._transport = None
-        self._agent.disconnected(self)
+        self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._decoder.feed(data):
-                task = asyncio.ensure_future(self._answer(message))
-                self._tasks = [t for t in self._tasks if not t.done()] + [task]
+                self._background.run(self._serve(message), "an answer to a server", self.abort)
         except WireError as error:
-            self.send({"error": {"code": "bad-request", "message": str(error)}})
+            self._send({"error": Refusal(code=BAD_REQUEST, message=str(error)).fields()})
             if self._transport is not None:
                 self._transport.close()
 
-    async def _answer(self, message: Message) -> None:
+    async def _serve(self, message: Message) -> None:
+        """Answer one request, whatever comes of it: the server waits."""
         answer: Dict[str, Any] = {"id": message.get("id")}
+        refusal = None
         try:
-            operation = getattr(self._agent, "op_" + str(message.get("op")), None)
-            if operation is None:
-                raise StartError("bad-request", "unknown operation {!r}".format(message.get("op")))
-            answer["result"] = await operation(self, message)
-        except StartError as error:
-            answer["error"] = {"code": error.code, "message": str(error)}
-        except Exception as error:  # whatever it is, the server must not wait for an answer
-            answer["error"] = {"code": "internal", "message": repr(error)}
-        self.send(answer)
+            kind = REQUESTS.get(str(message.get("op")))
+            if kind is None:
+                text = "unknown operation {!r}".format(message.get("op"))
+                raise RefusedError(BAD_REQUEST, text)
+            answer["result"] = (await self._answer(self, kind.read(message))).fields()
+        except RefusedError as error:
+            refusal = Refusal(code=error.code, message=str(error))
+        except FieldError as error:
+            refusal = Refusal(code=BAD_REQUEST, message=str(error))
+        except Exception as error:
+            report_failure("operation {}".format(message.get("op")), error)
+            refusal = Refusal(code=INTERNAL, message=repr(error))
+        if refusal is not None:
+            answer["error"] = refusal.fields()
+        self._send(answer)
 
     def abort(self) -> None:
         """Drop the connection."""
         if self._transport is not None:
             self._transport.abort()
 
-    def send(self, message: Message) -> None:
+    def tell(self, event: Any) -> None:
+        """Send an event (protocol/messages.py)."""
+        self._send(event_message(event))
+
+    def _send(self, message: Message) -> None:
         if self._transport is not None:
             self._transport.write(encode(message))
-
-
-def same_user(connection: Any) -> bool:
-    """Whether the peer of a unix socket is our own user: the socket's mode says so already."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    _, uid, _ = struct.unpack("3i", credentials)
-    return bool(uid == os.getuid())

@@ -1,12 +1,6 @@
 """The streams of a host: the socket that servers open them at, and what each is joined to.
 
-HELLO of the server: ``stream`` (its name, which is secret enough), ``kernel_id``, ``channel``,
-``received`` (bytes it has), ``agent`` (pid of the agent it was first opened at), ``known`` (whether
-that agent has answered), ``keep`` (seconds to keep it when its link is lost), ``replay`` (iopub:
-wants what nobody has had), ``greeted`` (what a socket of the kernel says until it is connected has
-been said to the client already: it is left out). The agent's: ``{"received": n}`` or ``{"error":
-"no-kernel"}`` (not yet, or not any more: nothing was delivered) or ``{"error": "no-stream"}`` (it
-is over). Standard library only: this module travels to hosts.
+Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -17,18 +11,20 @@ import socket
 from typing import Any, Callable, Dict, List, Optional
 
 from ..protocol import zmtp
+from ..protocol.answers import NO_KERNEL, NO_STREAM
+from ..protocol.conventions import CHANNELS, STREAM_SOCKET
+from ..protocol.messages import OpenStream, StreamOpened
 from ..protocol.pace import Traffic
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.wire import Message
-from .endpoints import CHANNELS, endpoints_of
+from .background import Background
+from .endpoints import endpoints_of
 from .kernels.hosted_kernel import HostedKernel
 from .output.budget import Budget
-from .output.recorder import DEFAULT_DISK, DEFAULT_MEMORY, Recorder, Subscriber
+from .output.recorder import Recorder, Subscriber
 from .output.spool import Spool
-from .server_connection import same_user
+from .same_user import same_user
 
-#: Of a stream's links, in the agent's directory.
-SOCKET_NAME = "streams.sock"
 #: All clients of all kernels come at once when a server is back.
 _BACKLOG = 1024
 
@@ -54,13 +50,13 @@ class Streams:
     ) -> None:
         """`notice`: told in words what the operator should know."""
         self._budget = Budget(directory, notice)
-        self._path = os.path.join(directory, SOCKET_NAME)
+        self._path = os.path.join(directory, STREAM_SOCKET)
         self._kernels = kernels
         self._served: Dict[str, _Served] = {}
         self._recorders: Dict[HostedKernel, Recorder] = {}
         self._traffic = Traffic()
         self._server: Any = None
-        self._tasks: List[asyncio.Task[None]] = []
+        self._background = Background()
 
     async def listen(self) -> None:
         if os.path.lexists(self._path):
@@ -89,15 +85,12 @@ class Streams:
             return
         recorder = self._recorders.get(kernel)
         if recorder is None:
-            limits = kernel.output
-            spool = Spool(
-                kernel.directory,
-                int(limits.get("memory", DEFAULT_MEMORY)),
-                int(limits.get("disk", DEFAULT_DISK)),
-                self._budget,
-            )
+            bounds = kernel.output
+            spool = Spool(kernel.directory, bounds.memory, bounds.disk, self._budget)
             recorder = self._recorders[kernel] = Recorder(spool)
-        self._run(recorder.connect(kernel.connection))
+        self._background.run(
+            recorder.connect(kernel.connection), "recording output", recorder.disconnect
+        )
 
     def adopted(self, kernel: HostedKernel) -> None:
         """Another server has it now: streams of the earlier one are over, its output is kept."""
@@ -136,51 +129,50 @@ class Streams:
     # -- links ------------------------------------------------------------------------------
 
     def _accepted(self) -> asyncio.Protocol:
-        return _Link(self._hello, self._lost)  # type: ignore[arg-type]
+        return _ServedLink(self._hello, self._lost)  # type: ignore[arg-type]
 
-    def _hello(self, link: _Link, request: Message) -> None:
-        name = str(request["stream"])
-        served = self._served.get(name)
+    def _hello(self, link: _ServedLink, message: Message) -> None:
+        """The first frame of a server. Raises FieldError."""
+        request = OpenStream.read(message)
+        served = self._served.get(request.stream)
         if served is None:
-            if request["known"] or request["agent"] != os.getpid():
-                _refuse(link, "no-stream")
+            if request.known or request.agent != os.getpid():
+                _refuse(link, NO_STREAM)
                 return
-            kernel = self._kernels.get(request["kernel_id"])
-            channel = request["channel"]
-            if kernel is None or not kernel.listening or channel not in CHANNELS:
-                _refuse(link, "no-kernel")
+            kernel = self._kernels.get(request.kernel_id)
+            if kernel is None or not kernel.listening or request.channel not in CHANNELS:
+                _refuse(link, NO_KERNEL)
                 return
-            served = self._open(name, kernel, request)
-            self._run(self._join(served, request))
+            served = self._open(kernel, request)
+            joining = self._join(served, request)
+            self._background.run(joining, "joining a client", served.stream.abort)
         if served.timer is not None:
             served.timer.cancel()
             served.timer = None
         link.served = served
-        link.say({"received": served.stream.received})
-        served.stream.attach(link, int(request["received"]))
+        link.say(StreamOpened(received=served.stream.received))
+        served.stream.attach(link, request.received)
 
-    def _open(self, name: str, kernel: HostedKernel, request: Message) -> _Served:
-        stream = Stream(lambda: self._over(name), self._traffic, request["kernel_id"])
-        served = _Served(stream, kernel, float(request["keep"]))
-        self._served[name] = served
+    def _open(self, kernel: HostedKernel, request: OpenStream) -> _Served:
+        name = request.stream
+        stream = Stream(lambda: self._over(name), self._traffic, request.kernel_id)
+        served = self._served[name] = _Served(stream, kernel, request.keep)
         return served
 
-    async def _join(self, served: _Served, request: Message) -> None:
+    async def _join(self, served: _Served, request: OpenStream) -> None:
         """Join a stream to its kernel."""
-        stream, kernel, channel = served.stream, served.kernel, request["channel"]
+        stream, kernel, channel = served.stream, served.kernel, request.channel
         loop = asyncio.get_running_loop()
         # Whatever the channel: no request reaches the kernel before we hear what it says.
         recorder = self._recorders.get(kernel)
         recorded = recorder is not None and await recorder.ready()
         if channel == "iopub" and recorder is not None and recorded:
             if not stream.over:
-                served.subscriber = recorder.attach(
-                    stream, bool(request["replay"]), bool(request["greeted"])
-                )
+                served.subscriber = recorder.attach(stream, request.replay, request.greeted)
                 stream.join(served.subscriber)
             return
         endpoint = endpoints_of(kernel.connection)[channel]
-        end = _GreetedEnd if request["greeted"] else SocketEnd
+        end = _GreetedEnd if request.greeted else SocketEnd
         try:
             if isinstance(endpoint, str):
                 await loop.create_unix_connection(lambda: end(stream), endpoint)
@@ -190,11 +182,11 @@ class Streams:
             link, stream.link = stream.link, None
             if link is not None:
                 link.stream = None
-                _refuse(link, "no-kernel")
+                _refuse(link, NO_KERNEL)
             stream.abort()
 
     def _lost(self, link: Link) -> None:
-        served = link.served if isinstance(link, _Link) else None
+        served = link.served if isinstance(link, _ServedLink) else None
         if served is not None and served.stream.link is None and not served.stream.over:
             loop = asyncio.get_running_loop()
             served.timer = loop.call_later(served.keep, self._expire, served)
@@ -212,10 +204,6 @@ class Streams:
         recorder = self._recorders.get(served.kernel)
         if recorder is not None and served.subscriber in recorder.subscribers:
             recorder.detach(served.subscriber, served.vanished)
-
-    def _run(self, coroutine: Any) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks = [t for t in self._tasks if not t.done()] + [task]
 
 
 class _GreetedEnd(SocketEnd):
@@ -279,7 +267,7 @@ class _GreetedEnd(SocketEnd):
             self.transport.close()
 
 
-class _Link(Link):
+class _ServedLink(Link):
     """From our own user only, as its file says."""
 
     served: Optional[_Served] = None
@@ -293,5 +281,5 @@ class _Link(Link):
 
 
 def _refuse(link: Link, code: str) -> None:
-    link.say({"error": code})
+    link.say(StreamOpened(error=code))
     link.close()

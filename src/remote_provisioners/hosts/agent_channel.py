@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import (
     AgentError,
@@ -17,18 +18,30 @@ from ..errors import (
     RemoteProvisionerError,
     UnreachableError,
 )
+from ..protocol import answers
+from ..protocol.messages import Request, read_event
+from ..protocol.structure import FieldError, Structure
 from ..protocol.wire import Decoder, Message, WireError, encode
 
-#: Codes of the agent's StartError for which the host is to blame, not the kernel.
-_HOST_ERRORS: dict[str, type[HostError]] = {"host-full": AgentError, "no-gpus": GpusTakenError}
+log = logging.getLogger(__name__)
+
+A = TypeVar("A", bound=Structure)
+
+#: Refusals for which the host is to blame, not the kernel.
+_HOST_ERRORS: dict[str, type[HostError]] = {
+    answers.HOST_FULL: AgentError,
+    answers.VERSION_REFUSED: AgentError,
+    answers.NO_GPUS: GpusTakenError,
+}
 #: Of a kernel that was started before.
-_LOST_ERRORS = {"no-kernel": KernelLostError, "taken": KernelTakenError}
+_LOST_ERRORS = {answers.NO_KERNEL: KernelLostError, answers.TAKEN: KernelTakenError}
 
 
 class AgentChannel(asyncio.Protocol):
     """One server process's connection to one agent. Lives in the I/O thread."""
 
-    def __init__(self, host: str, on_event: Callable[[Message], None]) -> None:
+    def __init__(self, host: str, on_event: Callable[[Any], None]) -> None:
+        """`on_event` is called with an event of protocol/messages.py."""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._host = host
         self._on_event = on_event
@@ -37,11 +50,12 @@ class AgentChannel(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._transport: Any = None
 
-    async def request(self, op: str, **fields: Any) -> Message:
-        """Ask, and return the result.
+    async def request(self, request: Request[A]) -> A:
+        """Ask, and return the answer.
 
         Raises KernelStartError, KernelLostError or AgentError for what the agent refuses,
-        UnreachableError when the connection is lost before the answer.
+        AgentError for an answer that cannot be read, UnreachableError when the connection is lost
+        before the answer.
         """
         if self._transport is None:
             raise UnreachableError("the connection to the agent is gone", host=self._host)
@@ -50,10 +64,14 @@ class AgentChannel(asyncio.Protocol):
         self._waiting[number] = answer
         try:
             try:
-                self._transport.write(encode({"id": number, "op": op, **fields}))
+                self._transport.write(encode({"id": number, "op": request.op, **request.fields()}))
             except OSError:  # closed, which connection_lost is yet to say
                 raise self._lost() from None
-            return await answer
+            read: A = request.answer.read(await answer)  # type: ignore[assignment]
+            return read
+        except FieldError as error:
+            text = f"the agent's answer to {request.op} cannot be read: {error}"
+            raise AgentError(text, host=self._host) from None
         finally:
             self._waiting.pop(number, None)
 
@@ -83,7 +101,7 @@ class AgentChannel(asyncio.Protocol):
 
     def _dispatch(self, message: Message) -> None:
         if "event" in message:
-            self._on_event(message)
+            self._tell(message)
             return
         answer = self._waiting.get(message.get("id", 0))
         if answer is None or answer.done():
@@ -91,7 +109,18 @@ class AgentChannel(asyncio.Protocol):
         if "error" in message:
             answer.set_exception(_translate(message["error"], self._host))
         else:
-            answer.set_result(message["result"])
+            answer.set_result(message.get("result", {}))
+
+    def _tell(self, message: Message) -> None:
+        """An event: one that cannot be read, or used, must not end the connection."""
+        try:
+            event = read_event(message)
+            if event is not None:
+                self._on_event(event)
+        except FieldError as error:
+            log.warning("host %s: the agent's event is passed over: %s", self._host, error)
+        except Exception:
+            log.exception("host %s: event %s", self._host, message.get("event"))
 
     def _lost(self) -> UnreachableError:
         return UnreachableError("the connection to the agent was lost", host=self._host)
@@ -102,12 +131,16 @@ class AgentChannel(asyncio.Protocol):
                 answer.set_exception(error)
 
 
-def _translate(error: dict[str, str], host: str) -> RemoteProvisionerError:
-    code, message = error.get("code", ""), error.get("message", "")
+def _translate(error: Any, host: str) -> RemoteProvisionerError:
+    try:
+        refusal = answers.Refusal.read(error)
+    except FieldError:
+        refusal = answers.Refusal(message=str(error))
+    code, message = refusal.code, refusal.message
     if code in _HOST_ERRORS:
         return _HOST_ERRORS[code](message, host=host)
     if code in _LOST_ERRORS:
         return _LOST_ERRORS[code](message, host=host)
-    if code == "hook-failed":
+    if code == answers.HOOK_FAILED:
         return KernelStartError(f"the environment hook failed: {message}", host=host)
     return KernelStartError(message, host=host)

@@ -9,10 +9,10 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from ..agent.stream_server import SOCKET_NAME
 from ..errors import (
+    AgentError,
     ForwardingError,
     HostError,
     KernelLostError,
@@ -22,13 +22,19 @@ from ..errors import (
 )
 from ..placement.host_address import HostAddress
 from ..placement.policies import Load
-from ..protocol.wire import Message
+from ..protocol.answers import KernelDescription, LoadReport, Welcome
+from ..protocol.conventions import AGENT_SOCKET, STREAM_SOCKET
+from ..protocol.messages import Forget, GetLoad, Hello, Leave, LoadChanged, Notice, Request
+from ..protocol.structure import Structure
+from ..protocol.version import VERSION, VersionError, agree
 from .agent_channel import AgentChannel
 from .deploy_agent import agent_version, find_or_start_agent
 from .reconnect import OpenCircuit, Reconnector
 from .transport import Transport
 
 log = logging.getLogger(__name__)
+
+A = TypeVar("A", bound=Structure)
 
 _FORGET_SECONDS = 5.0
 
@@ -42,13 +48,13 @@ class Resident(Protocol):
     def may_run(self) -> bool:
         """Whether there may be a process of it on the host."""
 
-    def on_event(self, event: Message) -> None:
-        """The agent reports something of it."""
+    def on_event(self, event: Any) -> None:
+        """The agent reports something of it: an event of protocol/messages.py."""
 
     def on_disconnected(self) -> None:
         """The connection is lost."""
 
-    def on_reconnected(self, described: Message | None) -> None:
+    def on_reconnected(self, described: KernelDescription | None) -> None:
         """The connection is back; `described` is what the agent knows of it, if anything."""
 
 
@@ -58,7 +64,7 @@ class HostConnection:
 
     transport: Transport
     channel: AgentChannel
-    agent: Message
+    agent: Welcome
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
@@ -83,7 +89,7 @@ class Host:
         self._pending_kills: set[str] = set()
         #: To go on without us.
         self._left_running: set[str] = set()
-        self._told: set[asyncio.Task[Message]] = set()
+        self._told: set[asyncio.Task[Any]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
         self._owner = secrets.token_hex(8)
@@ -135,24 +141,23 @@ class Host:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._back.wait(), max(left, 0))
 
-    async def request(self, op: str, **fields: Any) -> Message:
+    async def request(self, request: Request[A]) -> A:
         """Ask the agent. Raises HostError, KernelStartError."""
-        return await (await self.link()).channel.request(op, **fields)
+        return await (await self.link()).channel.request(request)
 
     async def refresh_load(self) -> None:
         """Have the agent report now. Raises HostError."""
-        self._report(await self.request("load"))
+        self._report(await self.request(GetLoad()))
 
-    def _report(self, report: Message) -> None:
-        """What the agent sends (Agent.op_load)."""
+    def _report(self, report: LoadReport) -> None:
         self.load = Load(
-            cores=report["cores"],
-            load=report["load"],
-            memory=report["memory"],
-            memory_available=report["memory_available"],
-            others=report["kernels"] - report["yours"],
-            kernels=report["kernels"],
-            gpus_taken=tuple(report["gpus_taken"]),
+            cores=report.cores,
+            load=report.load,
+            memory=report.memory,
+            memory_available=report.memory_available,
+            others=report.kernels - report.yours,
+            kernels=report.kernels,
+            gpus_taken=tuple(report.gpus_taken),
         )
         self.on_change()
 
@@ -161,14 +166,14 @@ class Host:
         """What names us to the agent."""
         return self._owner
 
-    def tell(self, op: str, kernel_id: str) -> None:
-        """Say something of a kernel to the agent, if it can be reached; nobody waits for it."""
+    def tell(self, request: Request[Any]) -> None:
+        """Ask the agent for something, if it can be reached; nobody waits for it."""
         if self._link is not None:
-            task = asyncio.ensure_future(self._link.channel.request(op, kernel_id=kernel_id))
+            task = asyncio.ensure_future(self._link.channel.request(request))
             self._told.add(task)
             task.add_done_callback(self._told_over)
 
-    def _told_over(self, task: asyncio.Task[Message]) -> None:
+    def _told_over(self, task: asyncio.Task[Any]) -> None:
         self._told.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.debug("host %s: not told: %s", self.name, task.exception())
@@ -183,13 +188,13 @@ class Host:
         if self._link is None:
             raise UnreachableError("not connected", host=self.name)
         agent = self._link.agent
-        path = f"{agent['directory']}/{SOCKET_NAME}"
-        return await self._link.transport.open(path, lambda: protocol_factory(agent["pid"]))
+        path = f"{agent.directory}/{STREAM_SOCKET}"
+        return await self._link.transport.open(path, lambda: protocol_factory(agent.pid))
 
     async def expose(self, local_path: str) -> str:
         """Make a socket of this machine reachable there. Raises HostError."""
         link = await self.link()
-        there = f"{link.agent['directory']}/response-{link.token}"
+        there = f"{link.agent.directory}/response-{link.token}"
         return await link.transport.expose(local_path, there)
 
     def remember(self, kernel: Resident) -> None:
@@ -222,7 +227,7 @@ class Host:
     async def _end(self, kernel: Resident) -> None:
         try:
             if self._link is not None:
-                asked = self._link.channel.request("forget", kernel_id=kernel.kernel_id)
+                asked = self._link.channel.request(Forget(kernel_id=kernel.kernel_id))
                 await asyncio.wait_for(asked, _FORGET_SECONDS)
                 return
         except (RemoteProvisionerError, asyncio.TimeoutError):
@@ -245,7 +250,7 @@ class Host:
         if link is not None:
             with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
                 kept = sorted(self._left_running)
-                await asyncio.wait_for(link.channel.request("leave", keep=kept), 2)
+                await asyncio.wait_for(link.channel.request(Leave(keep=kept)), 2)
             link.channel.close()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(link.transport.close(), 2)
@@ -260,19 +265,19 @@ class Host:
     async def complete(self, transport: Transport) -> HostConnection:
         """Start the agent if it does not run, and say hello to it."""
         channel, agent = await self._reach_agent(transport)
-        log.info("host %s: connected (agent %s)", self.name, agent["pid"])
+        log.info("host %s: connected (agent %s)", self.name, agent.pid)
         return HostConnection(transport, channel, agent)
 
-    async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Message]:
+    async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Welcome]:
         python = self.python or "python3"
         for last_try in (False, True):
-            path = f"{self.directory}/agent.sock"
+            path = f"{self.directory}/{AGENT_SOCKET}"
             if not self.former:
                 path = await find_or_start_agent(opened, python, self.name)
             channel = AgentChannel(self.name, self._on_event)
             try:
                 await opened.open(path, lambda channel=channel: channel)  # type: ignore[misc]
-                return channel, await channel.request("hello", owner=self._owner)
+                return channel, await self._greet(channel)
             except (ConnectionError, UnreachableError) as error:
                 if self.former:
                     text = f"its agent is gone from {self.directory}"
@@ -287,6 +292,15 @@ class Host:
                 channel.close()  # this machine's transport would not do it
                 raise
         raise AssertionError("unreachable")
+
+    async def _greet(self, channel: AgentChannel) -> Welcome:
+        """The agent's answer to hello. Raises HostError."""
+        welcome = await channel.request(Hello(owner=self._owner, protocol=VERSION))
+        try:
+            agree(welcome.protocol, f"the agent in {welcome.directory}")
+        except VersionError as error:
+            raise AgentError(str(error), host=self.name) from None
+        return welcome
 
     def _not_let_through(self, error: Exception) -> HostError:
         """Why an agent that answers on the host itself cannot be reached from here."""
@@ -303,19 +317,19 @@ class Host:
     def on_connected(self, link: HostConnection) -> None:
         """The connection is made: tell the kernels, end what has to be ended."""
         self._link = link
-        self.directory = link.agent["directory"]
+        self.directory = link.agent.directory
         self.away_since = None
         self._back.set()
         self._watcher = asyncio.ensure_future(self._watch(link))
-        self._report(link.agent["load"])
-        known = {described["kernel_id"]: described for described in link.agent["kernels"]}
+        self._report(link.agent.load)
+        known = {described.kernel_id: described for described in link.agent.kernels}
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(known.get(kernel.kernel_id))
         # A kernel that we were to adopt is not among the known: it is another server's still.
         unwanted = (known.keys() - self._left_running) | self._pending_kills
         self._pending_kills.clear()
         for kernel_id in unwanted - self.kernels.keys():
-            self.tell("forget", kernel_id)
+            self.tell(Forget(kernel_id=kernel_id))
         self.on_change()
 
     async def _watch(self, link: HostConnection) -> None:
@@ -343,13 +357,13 @@ class Host:
             with contextlib.suppress(RemoteProvisionerError):
                 await self._reconnector.connect()  # at once; a failure begins the retries
 
-    def _on_event(self, event: Message) -> None:
-        if event["event"] == "load":
+    def _on_event(self, event: Any) -> None:
+        if isinstance(event, LoadChanged):
             self._report(event)
             return
-        if event["event"] == "notice":
-            log.warning("host %s: %s", self.name, event["text"])
+        if isinstance(event, Notice):
+            log.warning("host %s: %s", self.name, event.text)
             return
-        kernel = self.kernels.get(event.get("kernel_id", ""))
+        kernel = self.kernels.get(event.kernel_id)
         if kernel is not None:
             kernel.on_event(event)

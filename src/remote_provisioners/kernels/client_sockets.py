@@ -16,9 +16,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from ..agent.endpoints import CHANNELS, ipc_ports
 from ..errors import RemoteProvisionerError
 from ..protocol import zmtp
+from ..protocol.answers import NO_STREAM
+from ..protocol.conventions import CHANNELS, ipc_ports
+from ..protocol.messages import OpenStream, StreamOpened
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.wire import Message
 
@@ -43,8 +45,8 @@ class ClientSockets:
         self.ip = str(directory / name)
         self.ports = ipc_ports()
         self.open_link = open_link
-        # What every stream's request has (agent/stream_server.py).
-        self._request = {"kernel_id": kernel_id, "keep": keep_seconds}
+        self._kernel_id = kernel_id
+        self._keep_seconds = keep_seconds
         #: Whether the kernel's sockets want CurveZMQ: it is they who answer a client then.
         self.encrypted = False
         self._replay = False
@@ -86,7 +88,7 @@ class ClientSockets:
 
     def has_client(self, channel: str) -> bool:
         """Whether somebody is connected to this channel."""
-        return any(end.request["channel"] == channel for end in self.clients)
+        return any(end.request.channel == channel for end in self.clients)
 
     def prepare(self) -> None:
         """Open a link for each channel while the kernel starts: its clients wait for none then."""
@@ -153,7 +155,7 @@ class ClientSockets:
         is none of the next one.
         """
         for end in list(self.clients):
-            if end.request["channel"] == "control" and not end.opened:
+            if end.request.channel == "control" and not end.opened:
                 end.abort()
 
     def close(self) -> None:
@@ -177,13 +179,17 @@ class ClientSockets:
     def _hidden(self, channel: str) -> str:
         return f"{self.ip}.{channel}"
 
-    def _request_of(self, channel: str) -> Message:
+    def _request_of(self, channel: str) -> OpenStream:
         replay = self._replay and channel == "iopub"
         self._replay = self._replay and not replay
-        name = secrets.token_hex(16)
-        greeted = not self.encrypted
-        request = {"stream": name, "channel": channel, "replay": replay, "greeted": greeted}
-        return {**self._request, **request}
+        return OpenStream(
+            stream=secrets.token_hex(16),
+            kernel_id=self._kernel_id,
+            channel=channel,
+            keep=self._keep_seconds,
+            replay=replay,
+            greeted=not self.encrypted,
+        )
 
     async def carry(self, end: LocalEnd) -> None:
         """Keep a client's stream on a link, one after the other, until it is over."""
@@ -201,7 +207,7 @@ class ClientSockets:
 class LocalEnd(SocketEnd):
     """A client of this machine, not read from until the kernel is there."""
 
-    def __init__(self, client_sockets: ClientSockets, request: Message) -> None:
+    def __init__(self, client_sockets: ClientSockets, request: OpenStream) -> None:
         super().__init__(Stream())
         self.request = request
         #: Whether anything was sent to an agent, and whether that has answered.
@@ -215,9 +221,9 @@ class LocalEnd(SocketEnd):
             self.stream.abort()
             return
         self.transport.pause_reading()
-        if self.request["greeted"]:
+        if self.request.greeted:
             # What the kernel's socket would say, two round trips later; the agent leaves it out.
-            kind = b"PUB" if self.request["channel"] == "iopub" else b"ROUTER"
+            kind = b"PUB" if self.request.channel == "iopub" else b"ROUTER"
             self.transport.write(zmtp.greeting(kind))
         self._client_sockets.clients.add(self)
         self._task = asyncio.ensure_future(self._client_sockets.carry(self))
@@ -252,8 +258,10 @@ class _ClientLink(Link):
             self.abort()
             return
         self._end = end
-        end.request.setdefault("agent", self._agent)
-        self.say({**end.request, "received": end.stream.received, "known": end.known})
+        request = end.request
+        request.agent = request.agent or self._agent
+        request.received, request.known = end.stream.received, end.known
+        self.say(request)
         if not end.opened:  # nothing can have arrived yet: no answer has to be awaited
             end.opened = True
             end.stream.attach(self, 0)
@@ -262,13 +270,15 @@ class _ClientLink(Link):
         if not self.lost.done():
             self.lost.set_result(None)
 
-    def _answered(self, link: Link, answer: Message) -> None:
+    def _answered(self, link: Link, message: Message) -> None:
+        """Raises FieldError, which ends the stream."""
+        answer = StreamOpened.read(message)
         assert self._end is not None
         stream = self._end.stream
-        if answer.get("error") == "no-stream":
+        if answer.error == NO_STREAM:
             stream.abort()
             self.close()
-        elif "error" in answer:
+        elif answer.error:
             # Also after another answer: a kernel that ends closes its sockets first, and is there
             # for a while. Nothing has arrived, and what waits is for the next process.
             self._end.opened = self._end.known = False
@@ -278,7 +288,7 @@ class _ClientLink(Link):
         else:
             self._end.known = True
             if stream.link is not self:
-                stream.attach(self, int(answer["received"]))
+                stream.attach(self, answer.received)
 
 
 def _close(spare: asyncio.Task[_ClientLink | None]) -> None:

@@ -23,10 +23,26 @@ from ..events import KernelChanged, Phase, events
 from ..hosts.host import Host
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
-from ..protocol.wire import Message
+from ..protocol.answers import KernelDescription
+from ..protocol.messages import (
+    Adopt,
+    Attach,
+    Exited,
+    Forget,
+    GetTail,
+    GpuRequest,
+    Listening,
+    OutputBounds,
+    Queued,
+    ReportListening,
+    Request,
+    Signal,
+    Start,
+    Taken,
+)
 from .client_sockets import ClientSockets
 from .launcher_reports import SECRET_VARIABLE, LauncherReports
-from .lifecycle import Lifecycle, State
+from .lifecycle import LOST_EXIT_CODE, Lifecycle, State
 from .pausable_timeout import PausableTimeout, TimeoutExceeded
 from .resource_upload import ResourceArchive
 from .starts import starts
@@ -70,8 +86,8 @@ class RemoteKernel:
         self.stays = False
         self.grace = grace
         #: What the agent is asked for a kernel that another process started, until it is ours:
-        #: an operation and its fields. Attached ones are asked for after each reconnection.
-        self._claim: tuple[str, dict[str, Any]] | None = None
+        #: Adopt or Attach. Attached ones are asked for after each reconnection.
+        self._claim: Request[KernelDescription] | None = None
         self._attached = False
         self._keeping: asyncio.Task[None] | None = None
         #: The host may have heard of it, whether or not it has answered.
@@ -120,7 +136,7 @@ class RemoteKernel:
         link = await self.host.link()
         starts().note(self.kernel_id, Phase.LAUNCHING, host=name)
         if self._claim is not None:  # what is there is another server's, and would be in the way
-            await link.channel.request("forget", kernel_id=self.kernel_id)
+            await link.channel.request(Forget(kernel_id=self.kernel_id))
             self._claim = None
         resources = ""
         if request.resource_dir is not None:
@@ -137,9 +153,8 @@ class RemoteKernel:
             secret = {SECRET_VARIABLE: expected.secret}
         self._asked = True
         self.client_sockets.prepare()  # which begins when the request is on its way
-        started = await link.channel.request(
-            "start",
-            gpus={"count": request.requirements.gpus, "devices": self.spec.gpus},
+        start = Start(
+            gpus=GpuRequest(count=request.requirements.gpus, devices=self.spec.gpus),
             kernel_id=self.kernel_id,
             argv=request.argv,
             substitutions=substitutions,
@@ -156,8 +171,9 @@ class RemoteKernel:
             reports_endpoints=request.reports_endpoints,
             preload=list(self.spec.preload),
             warm=request.warm,
-            output={"memory": request.output[0], "disk": request.output[1]},
+            output=OutputBounds(memory=request.output[0], disk=request.output[1]),
         )
+        started = await link.channel.request(start)
         self._timeout.resume()
         self._describe(started)
         starts().note(self.kernel_id, Phase.LAUNCHING, way=self.way)
@@ -170,9 +186,8 @@ class RemoteKernel:
                 self.connection.update(expected.reported.result())
                 self.life.listening()
                 # Answered before any client's stream can ask for them.
-                await link.channel.request(
-                    "listening", kernel_id=self.kernel_id, connection=self.connection
-                )
+                report = ReportListening(kernel_id=self.kernel_id, connection=self.connection)
+                await link.channel.request(report)
                 break
             self._changed.clear()
             await self._changed.wait()
@@ -197,8 +212,8 @@ class RemoteKernel:
         else:
             what = "the kernel did not open its ports"
             with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
-                asked = self.host.request("tail", kernel_id=self.kernel_id)
-                tail = (await asyncio.wait_for(asked, 1))["tail"]
+                asked = self.host.request(GetTail(kernel_id=self.kernel_id))
+                tail = (await asyncio.wait_for(asked, 1)).tail
         printed = f"; it printed:\n{tail}" if tail else "; it printed nothing"
         return LaunchTimeoutError(
             f"{what} within {seconds:g} s (launch_timeout) and was ended{printed}",
@@ -226,7 +241,7 @@ class RemoteKernel:
         It counts as unreachable, within its grace, until `claim` or `settle` has found it.
         """
         self.connection, self.pid = dict(connection), pid
-        self._claim = ("adopt", {"owner": owner})
+        self._claim = Adopt(kernel_id=self.kernel_id, owner=owner)
         self.host.remember(self)
         self.life.launched()
         self.life.listening()
@@ -235,7 +250,7 @@ class RemoteKernel:
     def look_at(self) -> None:
         """Be a kernel that another process has started, and stays in charge of."""
         self._attached = True
-        self._claim = ("attach", {})
+        self._claim = Attach(kernel_id=self.kernel_id)
         self.host.remember(self)
         self.life.launched()
         self.on_disconnected()
@@ -259,9 +274,8 @@ class RemoteKernel:
         """
         if self._claim is None:
             return
-        op, fields = self._claim
         try:
-            found = await self.host.request(op, kernel_id=self.kernel_id, **fields)
+            found = await self.host.request(self._claim)
         except KernelLostError as error:
             why = error.message
             self._end(lambda: self.life.lost(why))
@@ -284,7 +298,7 @@ class RemoteKernel:
     @property
     def owner(self) -> str:
         """What names its server to the agent: us, or who left it, until it is ours."""
-        former = self._claim[1].get("owner") if self._claim is not None else None
+        former = self._claim.owner if isinstance(self._claim, Adopt) else None
         return str(former or self.host.owner)
 
     async def settle(self) -> None:
@@ -300,32 +314,33 @@ class RemoteKernel:
                 log.warning("kernel %s: waits for its host: %s", self.kernel_id, error)
                 await self._changed.wait()  # the host is back, or the grace is over
 
-    def _describe(self, described: Message) -> None:
-        self.pid, self.connection = described["pid"], described["connection"]
-        self.cwd, self.home = described["cwd"], described["home"]
-        self.started, self.way = described.get("started"), described.get("way", "")
-        self.gpus, self.lease = tuple(described.get("gpus", ())), described.get("lease")
+    def _describe(self, described: KernelDescription) -> None:
+        self.pid, self.connection = described.pid, dict(described.connection)
+        self.cwd, self.home = described.cwd, described.home
+        self.started, self.way = described.started, described.way
+        self.gpus, self.lease = tuple(described.gpus), described.lease
 
     # -- what the host reports --------------------------------------------------------------
 
-    def on_event(self, event: Message) -> None:
+    def on_event(self, event: Any) -> None:
         """An event of the agent about this kernel."""
-        if event["event"] == "queued":
+        if isinstance(event, Queued):
             self._timeout.suspend()
             log.info("kernel %s: waits for its turn on %s", self.kernel_id, self.spec.name)
-            starts().note(self.kernel_id, Phase.QUEUED, ahead=event.get("ahead"))
-        elif event["event"] == "listening":
+            starts().note(self.kernel_id, Phase.QUEUED, ahead=event.ahead)
+        elif isinstance(event, Listening):
             self.life.listening()
-        elif event["event"] == "exited":
-            self._end(lambda: self.life.exited(event["exit_code"], _reason(event)))
-        elif event["event"] == "taken" and not self._attached:
+        elif isinstance(event, Exited):
+            code = LOST_EXIT_CODE if event.exit_code is None else event.exit_code
+            self._end(lambda: self.life.exited(code, event.reason))
+        elif isinstance(event, Taken) and not self._attached:
             self._end(lambda: self.life.lost("another server has taken it over"))
         self._note_change()
 
     def on_disconnected(self) -> None:
         """The connection to the host is lost; the kernel goes on."""
         if self._attached:
-            self._claim = ("attach", {})
+            self._claim = Attach(kernel_id=self.kernel_id)
         self.client_sockets.disconnected()
         self.life.disconnected(time.monotonic())
         left = self.life.grace_left(time.monotonic(), self.grace)
@@ -337,12 +352,12 @@ class RemoteKernel:
             self._end(lambda: self.life.lost("the connection was lost"))
         self._note_change()
 
-    def on_reconnected(self, described: Message | None) -> None:
+    def on_reconnected(self, described: KernelDescription | None) -> None:
         """The host is back; `described` is what its agent knows of this kernel, if anything."""
         if self.life.state is State.LOST and described is not None and not self._attached:
             # Its users were told that it is dead: nobody will come back for it.
             log.warning("kernel %s on %s: lives, and is ended", self.kernel_id, self.spec.name)
-            self.host.tell("forget", self.kernel_id)
+            self.host.tell(Forget(kernel_id=self.kernel_id))
         if self.life.state is State.STARTING or self.life.over:
             return
         if self._claim is not None:
@@ -350,12 +365,13 @@ class RemoteKernel:
         elif described is None:
             reason = "nothing is left of it there: the host was rebooted, or its files removed"
             self._end(lambda: self.life.lost(reason))
-        elif described["exit_code"] is not None:
-            self._end(lambda: self.life.exited(described["exit_code"], _reason(described)))
+        elif described.exit_code is not None:
+            code = described.exit_code
+            self._end(lambda: self.life.exited(code, described.reason))
             self.client_sockets.reachable()
         else:
             self.life.reconnected()
-            if described["listening"]:
+            if described.listening:
                 self.life.listening()
             self._stop_grace_timer()
             if self.life.serving:
@@ -397,7 +413,7 @@ class RemoteKernel:
     async def signal(self, signum: int) -> None:
         """Signal the kernel's process group; one that has ended is left alone."""
         if not self.life.over:
-            await self.host.request("signal", kernel_id=self.kernel_id, signum=signum)
+            await self.host.request(Signal(kernel_id=self.kernel_id, signum=signum))
 
     async def kill(self) -> None:
         """End it with SIGKILL; give it up where the host cannot be reached."""
@@ -413,8 +429,3 @@ class RemoteKernel:
         self._stop_grace_timer()
         self.client_sockets.pause()
         await self.host.end(self, ended=self.life.state is State.EXITED)
-
-
-def _reason(described: Message) -> str:
-    """Why it ended, as far as the agent knows: who ended it, the last lines that it printed."""
-    return "\n".join(text for text in (described.get("ended_by"), described["tail"]) if text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..hosts.agent_channel import AgentChannel
+from ..protocol.messages import HasResources, PutResources
 from ..protocol.wire import MAX_FRAME
 
 _MOST_BYTES = MAX_FRAME // 2
@@ -45,8 +46,8 @@ class ResourceArchive:
 
     async def put(self, channel: AgentChannel) -> str:
         """Send it unless the host has it. Returns the digest. Raises KernelStartError."""
-        asked = await channel.request("has_resources", digest=self.digest)
-        if not asked["present"]:
+        asked = await channel.request(HasResources(digest=self.digest))
+        if not asked.present:
             archive = base64.b64encode(self._content).decode("ascii")
-            await channel.request("put_resources", digest=self.digest, archive=archive)
+            await channel.request(PutResources(digest=self.digest, archive=archive))
         return self.digest

@@ -14,12 +14,11 @@ from typing import Any
 from traitlets import Bool, Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
 from traitlets.config import Configurable
 
-from ..agent.lease import LEASE_SECONDS
-from ..agent.output.recorder import DEFAULT_DISK, DEFAULT_MEMORY
 from ..errors import ConfigurationError
 from ..placement.host_address import HostAddress, parse_address
 from ..placement.inventory import HostSpec, Inventory, check_modules, read_inventory
 from ..placement.policies import load_balancer
+from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 from .launch_request import parse_port_range
 
 
@@ -153,13 +152,13 @@ class RemoteProvisionerConfigMixin(Configurable):
     ).tag(config=True)
 
     output_memory = Mebibytes(
-        DEFAULT_MEMORY / 1024**2,
+        OUTPUT_MEMORY / 1024**2,
         help="""MiB of a kernel's output that its host keeps in memory while nobody takes it: no
         server, none that can be reached, or one that is slower than the kernel.""",
     ).tag(config=True)
 
     output_disk = Mebibytes(
-        DEFAULT_DISK / 1024**2,
+        OUTPUT_DISK / 1024**2,
         help="""MiB of such output that its host keeps in the kernel's directory (below TMPDIR or
         /tmp) once output_memory is full. Then the oldest is dropped, and a line in the output says
         how much.""",

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..agent.lease import LEASE_SECONDS
-from ..agent.output.recorder import DEFAULT_DISK, DEFAULT_MEMORY
 from ..errors import ConfigurationError, UnauthorizedError
 from ..placement.policies import Requirements
+from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 
 #: Modules whose kernels bind unix sockets when their connection file says so.
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
@@ -63,7 +62,7 @@ def build_request(
     port_range: str,
     launch_timeout: float,
     warm: int = 0,
-    output: tuple[int, int] = (DEFAULT_MEMORY, DEFAULT_DISK),
+    output: tuple[int, int] = (OUTPUT_MEMORY, OUTPUT_DISK),
     lease: float = LEASE_SECONDS,
 ) -> LaunchRequest:
     """Put a request together and check it. Raises ConfigurationError."""

@@ -2,12 +2,8 @@
 
 What a side has sent is kept until the other acknowledges it. When a link is lost the stream stays;
 the next link begins with how much each side has received, and each sends again from there. Used at
-both ends: by the server for a client's socket, by the agent for the kernel's.
-
-Frames: a byte of kind, four of length (big-endian), the body. HELLO is JSON, the first of each
-side (agent/stream_server.py); ACK has the number of bytes received so far, 8 bytes; CLOSE is empty:
-this side's socket is closed, nothing follows, and the other side answers with CLOSE; ASK is empty:
-ACK is wanted at once. Standard library only: this module travels to hosts.
+both ends: by the server for a client's socket, by the agent for the kernel's. Standard
+library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -17,125 +13,19 @@ import json
 import struct
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Deque, List, Optional
 
+from .frames import ACK, ASK, CLOSE, DATA, HELLO, OFFSET, FrameReader, Piece, frame
+from .outgoing import PIECE_BYTES, Outgoing
 from .pace import SHARED_PIECE_BYTES, Pace, Traffic
+from .structure import FieldError, Structure
 from .wire import Message, WireError
-
-HELLO, DATA, ACK, CLOSE, ASK = range(1, 6)
 
 #: What a stream keeps, each way, before it stops reading its socket.
 KEPT_BYTES = 8 * 1024 * 1024
-_PIECE_BYTES = 256 * 1024
 _ACK_BYTES = 1024 * 1024
 _ACK_SECONDS = 0.02
 _SMALL_BYTES = 16 * 1024
-_MAX_BODY = 64 * 1024
-_HEADER = struct.Struct(">BI")
-_OFFSET = struct.Struct(">Q")
-
-Piece = Union[bytes, memoryview]
-
-
-class FrameReader:
-    """Bytes in, frames out, however they were cut; DATA comes in the pieces that arrive."""
-
-    def __init__(self) -> None:
-        self._head = bytearray()
-        self._wanted = _HEADER.size
-        self._left = 0
-
-    def feed(self, data: bytes) -> Iterator[Tuple[int, bytes]]:
-        """Yield kind and body of what `data` brings. Raises WireError."""
-        position = 0
-        while position < len(data):
-            if self._left:  # within DATA
-                piece = data[position : position + self._left]
-                position += len(piece)
-                self._left -= len(piece)
-                yield DATA, piece
-                continue
-            missing = self._wanted - len(self._head)
-            self._head += data[position : position + missing]
-            position += missing
-            if len(self._head) < self._wanted:
-                return
-            kind, length = _HEADER.unpack_from(self._head)
-            if kind == DATA:
-                self._left = length
-            elif kind not in (HELLO, ACK, CLOSE, ASK) or length > _MAX_BODY:
-                raise WireError("no frame of a stream: kind {}, length {}".format(kind, length))
-            elif len(self._head) < _HEADER.size + length:
-                self._wanted = _HEADER.size + length
-                continue
-            else:
-                yield kind, bytes(self._head[_HEADER.size :])
-            self._head.clear()
-            self._wanted = _HEADER.size
-
-
-class Outgoing:
-    """What is to be sent, and what has been sent and is not acknowledged; offsets count bytes."""
-
-    def __init__(self) -> None:
-        #: All before it has arrived at the other side.
-        self.acknowledged = 0
-        #: Where the next bytes will begin.
-        self.end = 0
-        #: What is before it has been sent over the present link.
-        self.sent_end = 0
-        self._base = 0  # where the oldest piece that is kept begins
-        self._sent: Deque[Piece] = deque()
-        self._unsent: Deque[Piece] = deque()
-
-    @property
-    def kept(self) -> int:
-        """Bytes not acknowledged."""
-        return self.end - self.acknowledged
-
-    @property
-    def on_the_way(self) -> int:
-        """Bytes sent and not acknowledged."""
-        return self.sent_end - self.acknowledged
-
-    @property
-    def all_sent(self) -> bool:
-        return not self._unsent
-
-    def push(self, data: Piece) -> None:
-        if data:
-            self._unsent.append(data)
-            self.end += len(data)
-
-    def take(self, most: int = _PIECE_BYTES) -> Optional[Piece]:
-        """The next piece to send over the present link, None when all is sent."""
-        if not self._unsent:
-            return None
-        piece = self._unsent.popleft()
-        if len(piece) > most:
-            view = memoryview(piece)
-            self._unsent.appendleft(view[most:])
-            piece = view[:most]
-        self._sent.append(piece)
-        self.sent_end += len(piece)
-        return piece
-
-    def acknowledge(self, offset: int) -> None:
-        """The other side has received all before `offset`. Raises WireError."""
-        if not self.acknowledged <= offset <= self.sent_end:
-            raise WireError("{} bytes acknowledged, {} sent".format(offset, self.sent_end))
-        self.acknowledged = offset
-        while self._sent and self._base + len(self._sent[0]) <= offset:
-            self._base += len(self._sent.popleft())
-
-    def rewind(self, offset: int) -> None:
-        """Over a new link: send from `offset` on, all before has arrived. Raises WireError."""
-        self.acknowledge(offset)
-        self._unsent.extendleft(reversed(self._sent))
-        self._sent.clear()
-        if self._unsent and offset > self._base:
-            self._unsent[0] = memoryview(self._unsent[0])[offset - self._base :]
-        self._base = self.sent_end = offset
 
 
 class Link(asyncio.Protocol):
@@ -151,13 +41,13 @@ class Link(asyncio.Protocol):
         self._on_hello = on_hello
         self._on_lost = on_lost
 
-    def say(self, message: Message) -> None:
+    def say(self, message: Structure) -> None:
         """Send HELLO."""
-        self.send(HELLO, json.dumps(message).encode("ascii"))
+        self.send(HELLO, json.dumps(message.fields()).encode("ascii"))
 
     def send(self, kind: int, body: Piece = b"") -> None:
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(b"".join((_HEADER.pack(kind, len(body)), body)))
+            self.transport.write(frame(kind, body))
 
     def close(self) -> None:
         if self.transport is not None:
@@ -177,7 +67,7 @@ class Link(asyncio.Protocol):
                     self._on_hello(self, json.loads(body))
                 elif self.stream is not None:
                     self.stream.receive(kind, body)
-        except (WireError, ValueError, KeyError, TypeError, struct.error):
+        except (WireError, FieldError, ValueError, KeyError, TypeError, struct.error):
             # Somebody else's protocol. Nobody would know what has arrived: over for good.
             if self.stream is not None:
                 self.stream.abort()
@@ -303,7 +193,7 @@ class Stream:
             shared = self._traffic.is_shared(now)
             if shared and outgoing.on_the_way >= self._pace.room:
                 break  # to be continued by ACK
-            piece = outgoing.take(SHARED_PIECE_BYTES if shared else _PIECE_BYTES)
+            piece = outgoing.take(SHARED_PIECE_BYTES if shared else PIECE_BYTES)
             if piece is None:
                 break
             link.send(DATA, piece)
@@ -324,7 +214,7 @@ class Stream:
             else:
                 self._deliver(body)
         elif kind == ACK:
-            (offset,) = _OFFSET.unpack(body)
+            (offset,) = OFFSET.unpack(body)
             self.outgoing.acknowledge(offset)
             self._pace.acknowledged(offset, time.monotonic())
             self.pump()
@@ -373,7 +263,7 @@ class Stream:
     def _acknowledge(self) -> None:
         if self.link is not None and self.received > self._acknowledged:
             self._acknowledged = self.received
-            self.link.send(ACK, _OFFSET.pack(self.received))
+            self.link.send(ACK, OFFSET.pack(self.received))
 
     def _end(self) -> None:
         if not self.over:

@@ -15,10 +15,10 @@ import socket
 import time
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
+from ...protocol.conventions import ipc_ports
 from ..endpoints import (
     connection_file,
     endpoints_of,
-    ipc_ports,
     ipc_prefix,
     wait_until_open,
     write_connection,

@@ -14,8 +14,9 @@ import sys
 import tempfile
 from typing import Dict, Mapping
 
+from ...protocol.answers import HOOK_FAILED
+from ..errors import RefusedError
 from .environment import session_free
-from .hosted_kernel import StartError
 
 _SECONDS = 60
 _ERROR_BYTES = 2000
@@ -36,7 +37,7 @@ class Environments:
     async def after(self, hook: str) -> Mapping[str, str]:
         """The environment after the text `hook`, "" for none.
 
-        Called by each start. Raises StartError when the hook fails; it is run again next time.
+        Called by each start. Raises RefusedError when the hook fails; it is run again next time.
         """
         if not hook:
             return self._base
@@ -48,7 +49,7 @@ class Environments:
             return session_free(await asyncio.shield(task))
         except HookError as error:
             self._tasks.pop(hook, None)
-            raise StartError("hook-failed", str(error)) from None
+            raise RefusedError(HOOK_FAILED, str(error)) from None
 
 
 class HookError(Exception):

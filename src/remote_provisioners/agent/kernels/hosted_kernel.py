@@ -12,21 +12,30 @@ import os
 import shutil
 from typing import Any, Awaitable, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
-from ...protocol.wire import Message
+from ...protocol.answers import (
+    CANCELLED,
+    CANNOT_START,
+    HOST_FULL,
+    NO_GPUS,
+    NO_PORTS,
+    NO_PROGRAM,
+    KernelDescription,
+)
+from ...protocol.conventions import CHANNELS, LEASE_SECONDS, ipc_ports
+from ...protocol.messages import GpuRequest, OutputBounds, Start
+from ...protocol.structure import FieldError
 from ..endpoints import (
-    CHANNELS,
     PortReservation,
     PortsTakenError,
     connection_file,
     endpoints_of,
-    ipc_ports,
     ipc_prefix,
     wait_until_open,
     write_connection,
 )
+from ..errors import RefusedError
 from ..forking.templates import flags_of, has_own_interpreter, shared_part
 from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels
-from ..lease import LEASE_SECONDS
 from ..machine import gpus as devices
 from ..processes.foreign_process import ForeignProcess
 from ..processes.kernel_process import OUTPUT, Command, KernelProcess
@@ -36,14 +45,6 @@ from . import kernel_record as record
 
 #: Gives the environment that kernels start from, after the hook of this text.
 BaseEnvironment = Callable[[str], Awaitable[Mapping[str, str]]]
-
-
-class StartError(Exception):
-    """A kernel cannot be started; `code` names the kind of cause."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class HostedKernel:
@@ -60,8 +61,8 @@ class HostedKernel:
         self.process: Optional[KernelProcess] = None
         #: Nobody wants it any more: it is ended, and not started if it is not yet.
         self.given_up = False
-        #: Bounds of what is kept of its output (see Agent.op_start).
-        self.output: Dict[str, Any] = {}
+        #: Bounds of what is kept of its output.
+        self.output = OutputBounds()
         #: Seconds that it lives on without its owner, and why it was ended for lack of one.
         self.lease = LEASE_SECONDS
         self.ended_by = ""
@@ -73,40 +74,39 @@ class HostedKernel:
         self._gpus_before: List[str] = []
         self._watch: Optional[asyncio.Future[None]] = None
 
-    async def take_gpus(self, request: Message, temporary: str) -> None:
-        """Take what `request` wants of GPUs, before :meth:`start`. Raises StartError."""
+    async def take_gpus(self, wanted: GpuRequest, temporary: str) -> None:
+        """Take what is wanted of GPUs, before :meth:`start`. Raises RefusedError."""
         try:
-            gpus = request.get("gpus") or {}
-            self._gpus = await devices.take(temporary, gpus, self._gpus_before)
+            self._gpus = await devices.take(temporary, wanted.fields(), self._gpus_before)
         except devices.NoDevicesError as error:
-            raise StartError("no-gpus", str(error)) from None
+            raise RefusedError(NO_GPUS, str(error)) from None
         except OSError as error:
             raise _start_error(error) from None
 
     async def start(
         self,
-        request: Message,
+        request: Start,
         base: BaseEnvironment,
         warm: WarmKernels,
         resource_directory: str,
         on_listening: Callable[[HostedKernel], None],
     ) -> None:
-        """Start the process as `request` says (see Agent.op_start). Raises StartError."""
+        """Start the process as `request` says. Raises RefusedError."""
         try:
             environ = environment.kernel_environment(
-                await base(request["hook"]), request["env"], request["request_env"]
+                await base(request.hook), request.env, request.request_env
             )
-            values = {**request["substitutions"], "resource_dir": resource_directory}
-            there = (request.get("resources_from", ""), resource_directory)
-            argv = [environment.travelled(word, *there) for word in request["argv"]]
+            values = {**request.substitutions, "resource_dir": resource_directory}
+            there = (request.resources_from, resource_directory)
+            argv = [environment.travelled(word, *there) for word in request.argv]
             argv = [environment.substitute(word, values) for word in argv]
-            argv = environment.resolve_command(argv, request["python"], environ)
+            argv = environment.resolve_command(argv, request.python, environ)
             templated = frozenset(
                 name
-                for name in request["env"].keys() - request["request_env"].keys()
+                for name in request.env.keys() - request.request_env.keys()
                 if environment.has_template(environ[name])
             )
-            preload = tuple(request.get("preload") or ())
+            preload = tuple(request.preload)
             recipe = self._recipe(request, argv, environ, templated, preload)
             spare = await warm.take(recipe) if recipe is not None else None
             if spare is not None:
@@ -119,29 +119,29 @@ class HostedKernel:
             argv = [environment.substitute(word, values) for word in argv]
             for name in templated:
                 environ[name] = environment.substitute(environ[name], values)
-            self._cwd = environment.working_directory(request["cwd"], os.path.expanduser("~"))
-            gpus = request.get("gpus") or {}
-            environ.update(devices.variables(gpus, self._gpus, request["env"]))
+            self._cwd = environment.working_directory(request.cwd, os.path.expanduser("~"))
+            gpus = request.gpus.fields()
+            environ.update(devices.variables(gpus, self._gpus, dict(request.env)))
             if self.given_up:
-                raise StartError("cancelled", "the start was given up")
+                raise RefusedError(CANCELLED, "the start was given up")
             output = os.path.join(self.directory, OUTPUT)
             command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
-            self._reports_endpoints = request["reports_endpoints"]
+            self._reports_endpoints = request.reports_endpoints
             if spare is not None:
                 self.process = spare.process  # whatever happens, it is ours to end
                 self.process.way = "warm"
-                await spare.assign(command, request["connection"]["key"])
+                await spare.assign(command, request.connection["key"])
             else:
                 self.process = await warm.templates.start(command, templated, preload)
             if recipe is not None:
-                warm.want(recipe, request.get("warm") or 0)
+                warm.want(recipe, request.warm)
             if self.given_up:  # meanwhile: it is ended by whoever called us
-                raise StartError("cancelled", "the start was given up")
+                raise RefusedError(CANCELLED, "the start was given up")
             record.write(self.directory, self._record())
         except environment.CommandError as error:
-            raise StartError("no-program", str(error)) from None
+            raise RefusedError(NO_PROGRAM, str(error)) from None
         except PortsTakenError as error:
-            raise StartError("no-ports", str(error)) from None
+            raise RefusedError(NO_PORTS, str(error)) from None
         except OSError as error:
             raise _start_error(error) from None
         self._watch_endpoints(on_listening)
@@ -152,17 +152,17 @@ class HostedKernel:
 
     def _recipe(
         self,
-        request: Message,
+        request: Start,
         argv: List[str],
         environ: Dict[str, str],
         private: FrozenSet[str],
         preload: Tuple[str, ...],
     ) -> Optional[Recipe]:
         """What a warm kernel must be made of to become this one; None if none can."""
-        connection = request["connection"]
+        connection = request.connection
         plain = connection["transport"] == "ipc" and "curve_publickey" not in connection
-        named = any("{kernel_id}" in word for word in request["argv"])
-        elsewise = request["reports_endpoints"] or flags_of(argv) is None
+        named = any("{kernel_id}" in word for word in request.argv)
+        elsewise = request.reports_endpoints or flags_of(argv) is None
         if self._started_before or not plain or named or elsewise or has_own_interpreter(private):
             return None
         shared = frozenset(shared_part(environ, private).items())
@@ -189,7 +189,7 @@ class HostedKernel:
             "exit_code": self.process.returncode,
             "lease": self.lease,
             "ended_by": self.ended_by,
-            "output": self.output,
+            "output": self.output.fields(),
         }
 
     def save(self) -> None:
@@ -216,7 +216,7 @@ class HostedKernel:
         kernel.directory = directory
         kernel.connection = found["connection"]
         kernel.lease, kernel.ended_by = found["lease"], found["ended_by"]
-        kernel.output = found["output"]
+        kernel.output = _bounds(found["output"])
         kernel._cwd = found["cwd"]
         kernel._reports_endpoints = found["reports_endpoints"]
         kernel._gpus = devices.Held(found["gpus"])
@@ -236,13 +236,13 @@ class HostedKernel:
         if not self.listening:
             self._watch_endpoints(on_listening)
 
-    def _prepare_connection(self, request: Message, bound: bool) -> Dict[str, Any]:
+    def _prepare_connection(self, request: Start, bound: bool) -> Dict[str, Any]:
         """The kernel's endpoints on this host; written to its connection file if it reads one.
 
         The endpoints of an earlier start of the same kernel are used again. `bound`: the kernel
         is there and listens.
         """
-        connection: Dict[str, Any] = dict(request["connection"])
+        connection: Dict[str, Any] = dict(request.connection)
         ports = ipc_ports()
         if connection["transport"] == "ipc":
             connection["ip"] = ipc_prefix(self.directory)
@@ -252,10 +252,10 @@ class HostedKernel:
         else:
             connection["ip"] = "127.0.0.1"
             if self._ports is None:
-                self._ports = PortReservation(len(CHANNELS), *request["port_range"])
+                self._ports = PortReservation(len(CHANNELS), *request.port_range)
             ports = {c + "_port": port for c, port in zip(CHANNELS, self._ports.ports)}
         connection.update(ports)
-        if not request["reports_endpoints"]:
+        if not request.reports_endpoints:
             write_connection(self.directory, connection)
         return connection
 
@@ -283,24 +283,24 @@ class HostedKernel:
             self._watch = None
         return True
 
-    def describe(self) -> Message:
+    def describe(self) -> KernelDescription:
         """What the server is told of this kernel."""
         process = self.process
-        return {
-            "kernel_id": self.kernel_id,
-            "pid": process.pid if process else None,
-            "started": process.started if process else None,
-            "way": process.way if process else "",
-            "gpus": self._gpus.names if self.running else [],
-            "cwd": self._cwd,
-            "home": os.path.expanduser("~"),
-            "connection": self.connection,
-            "listening": self.listening,
-            "exit_code": process.returncode if process else None,
-            "tail": process.tail() if process and process.returncode is not None else "",
-            "lease": self.lease,
-            "ended_by": self.ended_by,
-        }
+        return KernelDescription(
+            kernel_id=self.kernel_id,
+            pid=process.pid if process else None,
+            started=process.started if process else None,
+            way=process.way if process else "",
+            gpus=self._gpus.names if self.running else [],
+            cwd=self._cwd,
+            home=os.path.expanduser("~"),
+            connection=self.connection,
+            listening=self.listening,
+            exit_code=process.returncode if process else None,
+            tail=process.tail() if process and process.returncode is not None else "",
+            lease=self.lease,
+            ended_by=self.ended_by,
+        )
 
     def take_over(self, earlier: HostedKernel) -> None:
         """Use the ports of an earlier process of the same kernel, and its GPUs if they are free."""
@@ -328,6 +328,13 @@ def _process_of(found: record.Record, directory: str) -> KernelProcess:
     return ForeignProcess(found["pid"], found["start_time"], directory, found["kernel_id"], gone)
 
 
-def _start_error(error: OSError) -> StartError:
-    code = "host-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot-start"
-    return StartError(code, "{} ({})".format(error.strerror, error.filename))
+def _bounds(recorded: Dict[str, Any]) -> OutputBounds:
+    try:
+        return OutputBounds.read(recorded)
+    except FieldError:
+        return OutputBounds()
+
+
+def _start_error(error: OSError) -> RefusedError:
+    code = HOST_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else CANNOT_START
+    return RefusedError(code, "{} ({})".format(error.strerror, error.filename))

@@ -29,7 +29,6 @@ LARGE_BYTES = 1024 * 1024
 #: A client that has taken nothing for so long is not waited for.
 _STALLED_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
-DEFAULT_MEMORY, DEFAULT_DISK = 64 * 1024 * 1024, 256 * 1024 * 1024
 
 
 class Recorder:
@@ -68,6 +67,13 @@ class Recorder:
         if not connected and self.source is source:
             self.over = True
             self.pump()
+
+    def disconnect(self) -> None:
+        """Nothing more will be heard of the kernel: clients are told so."""
+        if self.source is not None:
+            self.source.close()
+        self.over = True
+        self.pump()
 
     async def ready(self) -> bool:
         """Whether the kernel could be subscribed to; else clients are joined to it directly."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from ...errors import (
     AgentError,
@@ -21,6 +20,8 @@ from ...hosts import transport
 from ...hosts.registry import host_registry
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
+from ...protocol.answers import Examined
+from ...protocol.messages import Examine
 from .bare_kernel import time_bare_kernel
 from .findings import Finding
 from .route import Route, read_route
@@ -163,7 +164,7 @@ class Examination:
     async def _agent(self) -> str:
         agent = (await (await host_registry()).host(self.spec).link()).agent
         forwarded = "" if self.spec.address.is_local else ", sockets are forwarded"
-        return f"Python {agent['python']} on {agent['hostname']}{forwarded}"
+        return f"Python {agent.python} on {agent.hostname}{forwarded}"
 
     async def _hook(self) -> str:
         await self._examined()
@@ -171,24 +172,24 @@ class Examination:
 
     async def _interpreter(self) -> str:
         found = await self._examined()
-        if "error" in found:
-            raise Failed(found["error"], self._advice("interpreter"))
-        self._program = found["program"]
-        seen = f"{self._program} is Python {found['version']}"
-        if found["package"] is None:
+        if found.error:
+            raise Failed(found.error, self._advice("interpreter"))
+        self._program = found.program
+        seen = f"{self._program} is Python {found.version}"
+        if found.package is None:
             raise Failed(
                 f"{seen}, without {PACKAGE}",
                 f"on the host: {self._program} -m pip install {PACKAGE}; or name an interpreter "
                 "that has it by --python (option `python`)",
             )
-        return f"{seen} with {PACKAGE} {found['package']}"
+        return f"{seen} with {PACKAGE} {found.package}"
 
-    async def _examined(self) -> dict[str, Any]:
+    async def _examined(self) -> Examined:
         """What the agent sees after the environment hook. Raises KernelStartError for a hook."""
         return (
             await (await host_registry())
             .host(self.spec)
-            .request("examine", hook=self.spec.hook, python=self.spec.python, package=PACKAGE)
+            .request(Examine(hook=self.spec.hook, python=self.spec.python, package=PACKAGE))
         )
 
     async def _kernel(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ...errors import HostError, RemoteProvisionerError, UnknownHostError, UnreachableError
 from ...hosts.host import Host
 from ...hosts.registry import host_registry
+from ...protocol.messages import GetStatus
 from ..configured import ConfiguredHost
 from .status import DOWN, MISCONFIGURED, UNUSABLE, UP, HostStatus
 
@@ -119,13 +120,13 @@ class _Observer:
             raise
         if self._began is not None:
             self._connecting, self._began = time.perf_counter() - self._began, None
-        answer = await host.request("status")
+        answer = await host.request(GetStatus())
         return replace(
             self._status,
             connecting=self._connecting,
-            agent=answer["agent"],
-            load=answer["load"],
-            kernels=answer["kernels"],
+            agent=answer.agent.fields(),
+            load=answer.load.fields(),
+            kernels=[kernel.fields() for kernel in answer.kernels],
         )
 
     def _failed(self, state: str, error: str) -> None:

@@ -26,7 +26,7 @@ _SAME = [
 
 @dataclass(frozen=True)
 class FoundKernel:
-    """`described` is what its agent says of it (Agent.op_status)."""
+    """`described` is what its agent says of it (KernelStatus)."""
 
     host: HostSpec
     described: Mapping[str, Any] = field(repr=False)

@@ -6,6 +6,7 @@ import sys
 
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
+from ...protocol.messages import GetOutput
 from ..command import MISUSED, CommandError
 from .found import FoundKernel, pick
 from .search import SearchCommand
@@ -35,5 +36,5 @@ class LogsApp(SearchCommand):
 
 async def _output(kernel: FoundKernel) -> str:
     host = (await host_registry()).host_with(kernel.host, kernel.agent)
-    answer = await host.request("output", kernel_id=kernel.kernel_id)
-    return str(answer["output"])
+    answer = await host.request(GetOutput(kernel_id=kernel.kernel_id))
+    return answer.output

@@ -10,6 +10,7 @@ from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
 from ...io_thread import close_io_thread, io_thread
 from ...placement.inventory import HostSpec
+from ...protocol.messages import GetStatus
 from ..command import Command, Text
 from ..configured import ConfiguredHost, configured_hosts
 from ..hosts.survey import Survey
@@ -63,8 +64,8 @@ async def _of_another_version(
 ) -> list[FoundKernel]:
     """The kernels of an agent that an earlier or a later version of ours has started."""
     try:
-        status = await (await host_registry()).host_with(host, directory).request("status")
+        status = await (await host_registry()).host_with(host, directory).request(GetStatus())
     except RemoteProvisionerError as error:
         failures.append(f"{host.name}: the agent in {directory}: {error.message}")
         return []
-    return [FoundKernel(host, kernel, directory) for kernel in status["kernels"]]
+    return [FoundKernel(host, kernel.fields(), directory) for kernel in status.kernels]

@@ -10,6 +10,7 @@ from traitlets import Bool
 from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
+from ...protocol.messages import Forget, GetStatus, Signal
 from ...server.records import note_end, records_parent
 from ..command import FAILED, MISUSED, Command, CommandError
 from .found import FoundKernel, pick
@@ -75,12 +76,12 @@ class StopApp(SearchCommand):
 async def _end(kernel: FoundKernel) -> None:
     """End it politely, then firmly. Raises HostError."""
     host = (await host_registry()).host_with(kernel.host, kernel.agent)
-    told = await host.request("signal", kernel_id=kernel.kernel_id, signum=signal.SIGTERM)
+    told = await host.request(Signal(kernel_id=kernel.kernel_id, signum=signal.SIGTERM))
     deadline = asyncio.get_running_loop().time() + _TERMINATE_SECONDS
-    while told["delivered"] and asyncio.get_running_loop().time() < deadline:
+    while told.delivered and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(_LOOK_SECONDS)
-        status = await host.request("status")
-        running = {k["kernel_id"] for k in status["kernels"] if k["exit_code"] is None}
+        status = await host.request(GetStatus())
+        running = {k.kernel_id for k in status.kernels if k.exit_code is None}
         if kernel.kernel_id not in running:
             break
-    await host.request("forget", kernel_id=kernel.kernel_id)
+    await host.request(Forget(kernel_id=kernel.kernel_id))

@@ -13,10 +13,10 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
-from ...agent.node_launcher import keep_alive
 from ...engines.certificate import identity
 from ...errors import AgentError, ForwardingError, UnreachableError
 from ...placement.host_address import NodeAddress
+from ...protocol.keep_alive import keep_alive
 from .base import Completed, Endpoint, Transport
 
 _SECONDS = 5.0

@@ -1,0 +1,210 @@
+"""The kernels in the care of an agent: told about, ended, and given up when nobody comes back.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Dict, List
+
+from ...protocol.answers import NO_KERNEL, TAKEN
+from ...protocol.messages import Exited, Listening, Taken
+from ..errors import RefusedError
+from ..lease import Leases, report
+from ..machine.usage import Idleness, Usage, usage_of
+from .hosted_kernel import HostedKernel
+from .takeover import take_over
+
+if TYPE_CHECKING:
+    from ..machine.load import Load
+    from ..peers import Peers
+    from ..start_queue import StartQueue
+    from ..stream_server import Streams
+
+#: What a kernel whose lease is over has to end itself in.
+_TERMINATE_SECONDS = 10.0
+_KILL_SECONDS = 0.5
+#: How often somebody calls `check_leases` anyway.
+TICK_SECONDS = 20.0
+
+
+class KernelTable:
+    """All kernels of one agent, by id."""
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        kernels: Dict[str, HostedKernel],
+        peers: Peers,
+        queue: StartQueue,
+        streams: Streams,
+        load: Load,
+    ) -> None:
+        """`directory` is that of the kernels' own."""
+        self.directory = directory
+        self.kernels = kernels
+        self.idle_since = time.monotonic()
+        self._peers = peers
+        self._queue = queue
+        self._streams = streams
+        self._load = load
+        self._leases = Leases()
+        self._idleness = Idleness()
+
+    def __iter__(self) -> Any:
+        return iter(list(self.kernels.values()))
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+    def get(self, kernel_id: str) -> HostedKernel:
+        """A kernel that has been started. Raises RefusedError."""
+        kernel = self.kernels.get(kernel_id)
+        if kernel is None or kernel.process is None:
+            raise RefusedError(NO_KERNEL, "no kernel {} here".format(kernel_id))
+        return kernel
+
+    def of(self, owner: str) -> List[HostedKernel]:
+        return [kernel for kernel in self if kernel.owner == owner]
+
+    # -- owners -----------------------------------------------------------------------------
+
+    def adopt(self, kernel: HostedKernel, owner: str, former: str) -> None:
+        """`owner` has the kernel from now on. Raises RefusedError.
+
+        One whose owner is connected is not given away, unless the server knows that `former`
+        owner: then it has its record, and the connection is one that nobody has seen break yet.
+        Of two that come with one record the second is refused.
+        """
+        if kernel.owner != owner:
+            if kernel.owner in self._peers.owners and former != kernel.owner:
+                text = "kernel {} is another server's, which is connected"
+                raise RefusedError(TAKEN, text.format(kernel.kernel_id))
+            self._peers.tell(kernel.owner, Taken(kernel_id=kernel.kernel_id))
+            self._streams.adopted(kernel)
+            kernel.owner = owner
+            self.note_owners()
+            kernel.save()
+        self._queue.leave(kernel)
+
+    def note_owners(self) -> None:
+        """Who is there renews the leases of its kernels, who is attached those of the owner."""
+        attached = self._peers.attached
+        kernels = self.kernels.values()
+        visited = {kernel.owner for kernel in kernels if kernel.kernel_id in attached}
+        owners = {kernel.owner for kernel in kernels}
+        self._leases.note(owners, self._peers.owners | visited, time.monotonic())
+
+    def owner_left(self, owner: str) -> None:
+        """That server is gone: its leases run."""
+        for kernel in self.of(owner):
+            self._queue.leave(kernel)  # nobody is there to give up what never listens
+            self._look_in(kernel.lease)
+
+    def lease_left(self, kernel: HostedKernel, now: float) -> Any:
+        """Seconds; None while its owner is there."""
+        return self._leases.left(kernel.owner, kernel.lease, now)
+
+    def check_leases(self) -> None:
+        now = time.monotonic()
+        self.note_owners()
+        for kernel in self:
+            left = self.lease_left(kernel, now)
+            if left is not None and left <= 0:
+                self._lease_over(kernel, -left)
+
+    def _look_in(self, seconds: float) -> None:
+        """Have a look sooner than the next one would come anyway."""
+        if seconds < TICK_SECONDS:
+            asyncio.get_running_loop().call_later(seconds + 0.01, self.check_leases)
+
+    def _lease_over(self, kernel: HostedKernel, seconds: float) -> None:
+        """Its lease is over since so many seconds: end it, politely first.
+
+        What became of it is kept as long again as its lease, for who comes back after all.
+        """
+        if kernel.running and kernel.process is not None:
+            if not kernel.ended_by:
+                kernel.ended_by = "its lease of {:g} s ran out".format(kernel.lease)
+                text = "kernel {} (pid {}, owner {}): {}, it is ended"
+                process = kernel.process
+                report(text.format(kernel.kernel_id, process.pid, kernel.owner, kernel.ended_by))
+                process.signal(signal.SIGTERM)
+                self._look_in(_TERMINATE_SECONDS)
+            elif seconds >= _TERMINATE_SECONDS:
+                self.end(kernel)
+        elif seconds > kernel.lease + _TERMINATE_SECONDS:
+            self.drop(kernel)
+
+    # -- what happens to them ---------------------------------------------------------------
+
+    def on_listening(self, kernel: HostedKernel) -> None:
+        self._queue.leave(kernel)
+        self._streams.record(kernel)
+        self._peers.tell(kernel.owner, Listening(kernel_id=kernel.kernel_id))
+
+    def on_child(self) -> None:
+        """A process has ended."""
+        for kernel in self:
+            if kernel.running and kernel.ended():
+                self._queue.leave(kernel)
+                exited = Exited(**kernel.describe().fields())
+                self._peers.tell(kernel.owner, exited)
+                self._load.changed()
+
+    def end(self, kernel: HostedKernel) -> None:
+        """End its process now, or its start."""
+        kernel.given_up = True
+        self._queue.leave(kernel)
+        if kernel.process is not None and kernel.process.signal(signal.SIGKILL):
+            deadline = time.monotonic() + _KILL_SECONDS  # SIGKILL takes effect in microseconds
+            while not kernel.ended() and time.monotonic() < deadline:
+                time.sleep(0.0005)
+
+    def drop(self, kernel: HostedKernel) -> None:
+        """Forget it, and its files."""
+        self._streams.drop(kernel)
+        # A later start of the same kernel uses the same files.
+        kernel.discard(files=self.kernels.get(kernel.kernel_id, kernel) is kernel)
+        if self.kernels.get(kernel.kernel_id) is kernel:
+            del self.kernels[kernel.kernel_id]
+        self.idle_since = time.monotonic()
+        self._load.changed()
+
+    def forget(self, kernel: HostedKernel) -> None:
+        """Nobody wants it any more."""
+        self.end(kernel)
+        self.drop(kernel)
+
+    def take_over(self) -> None:
+        """Look after the kernels of an agent that was killed; each has a lease from now on."""
+        for kernel in take_over(self.directory):
+            self.kernels[kernel.kernel_id] = kernel
+            if kernel.running:
+                kernel.watch(self.on_listening, self.on_child)
+            if kernel.listening:
+                self._streams.record(kernel)
+        self.note_owners()
+
+    # -- what they use ----------------------------------------------------------------------
+
+    def sample(self) -> Dict[int, Usage]:
+        """What the running kernels use, noted for how long they are idle."""
+        groups = {k.process.pid for k in self.kernels.values() if k.process and k.running}
+        usage = usage_of(groups)
+        self._idleness.update(usage, time.monotonic())
+        return usage
+
+    def idle(self, pid: int, now: float) -> Any:
+        """For how many seconds the kernel of that process is idle; None: not known."""
+        return self._idleness.seconds(pid, now)
+
+    def trim_logs(self) -> None:
+        """Keep what they print within bounds."""
+        for kernel in self:
+            if kernel.running and kernel.process is not None:
+                kernel.process.trim_log()

@@ -1,0 +1,268 @@
+"""What servers ask an agent to do: a method for each request of protocol/messages.py.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, List
+
+from ..protocol import messages
+from ..protocol.answers import (
+    BAD_REQUEST,
+    CANCELLED,
+    CANNOT_START,
+    VERSION_REFUSED,
+    AgentDescription,
+    AgentStatus,
+    Delivered,
+    Examined,
+    HostReport,
+    KernelDescription,
+    KernelStatus,
+    LoadReport,
+    Nothing,
+    Output,
+    Present,
+    Tail,
+    Welcome,
+)
+from ..protocol.conventions import AGENT_SOCKET
+from ..protocol.structure import Structure
+from ..protocol.version import VersionError, agree
+from . import examine as doctor
+from . import resource_store as resources
+from .errors import RefusedError
+from .kernels.environment_hook import Environments
+from .kernels.hosted_kernel import HostedKernel
+from .processes import descriptors
+from .server_connection import Peer
+
+if TYPE_CHECKING:
+    from .forking.warm_kernels import WarmKernels
+    from .kernels.kernel_table import KernelTable
+    from .machine.load import Load
+    from .peers import Peers
+    from .start_queue import StartQueue
+    from .stream_server import Streams
+
+
+class Operations:
+    """Each ``op_*`` method takes the peer and the request and returns the answer.
+
+    It raises RefusedError for what the server is to be told.
+    """
+
+    def __init__(
+        self,
+        identity: AgentDescription,
+        *,
+        table: KernelTable,
+        peers: Peers,
+        queue: StartQueue,
+        streams: Streams,
+        warm: WarmKernels,
+        load: Load,
+    ) -> None:
+        self._identity = identity
+        self._table = table
+        self._peers = peers
+        self._queue = queue
+        self._streams = streams
+        self._warm = warm
+        self._load = load
+        self._directory = identity.directory
+        self._resources_directory = os.path.join(self._directory, "resources")
+        self._environments = Environments(self._directory)
+        self._descriptor_limit = descriptors.raise_limit()
+        self._since = time.time()
+
+    async def answer(self, peer: Peer, request: messages.Request[Structure]) -> Structure:
+        """Do what `request` asks. Raises RefusedError."""
+        operation = getattr(self, "op_" + request.op)
+        answer: Structure = await operation(peer, request)
+        return answer
+
+    async def op_hello(self, peer: Peer, request: messages.Hello) -> Welcome:
+        try:
+            peer.version = agree(request.protocol, "this server")
+        except VersionError as error:
+            raise RefusedError(VERSION_REFUSED, str(error)) from None
+        self._peers.greet(peer, request.owner)
+        self._table.note_owners()
+        return Welcome(
+            **self._identity.fields(),
+            hostname=socket.gethostname(),
+            home=os.path.expanduser("~"),
+            kernels=[kernel.describe() for kernel in self._table.of(peer.owner)],
+            load=self.load_for(peer, self._load.snapshot()),
+        )
+
+    # -- kernels ----------------------------------------------------------------------------
+
+    async def op_start(self, peer: Peer, request: messages.Start) -> KernelDescription:
+        kernel_id = request.kernel_id
+        earlier = self._table.kernels.get(kernel_id)
+        if earlier is not None and earlier.owner != peer.owner:
+            raise RefusedError(BAD_REQUEST, "kernel {} is another server's".format(kernel_id))
+        kernel = HostedKernel(kernel_id, peer.owner, self._table.directory)
+        kernel.output = request.output
+        kernel.lease = float(request.lease)
+        if earlier is not None:  # its server starts it again: it has given up the earlier one
+            self._table.end(earlier)
+            self._streams.restarted(earlier, kernel)
+            kernel.take_over(earlier)
+            earlier.discard(files=False)
+        self._table.kernels[kernel_id] = kernel
+        peer.starts.add(kernel)
+        try:
+            # At once, and kept while it waits: who gets none may try another host.
+            await kernel.take_gpus(request.gpus, self._load.temporary)
+            await self._turn(peer, kernel)
+            await kernel.start(
+                request,
+                self._environments.after,
+                self._warm,
+                resources.path(self._resources_directory, request.resources),
+                self._table.on_listening,
+            )
+        except BaseException:
+            self._table.forget(kernel)
+            raise
+        finally:
+            peer.starts.discard(kernel)
+        if kernel.process is not None:
+            descriptors.restore_limit(kernel.process.pid, self._descriptor_limit)
+        self._load.changed()
+        return kernel.describe()
+
+    async def _turn(self, peer: Peer, kernel: HostedKernel) -> None:
+        """Wait until `kernel` may start. Raises RefusedError when it is given up before."""
+
+        def wait() -> None:
+            ahead = self._queue.waiting - 1
+            peer.tell(messages.Queued(kernel_id=kernel.kernel_id, ahead=ahead))
+
+        wanted = peer.connected and not kernel.given_up
+        if not wanted or not await self._queue.enter(peer.owner, kernel, wait):
+            raise RefusedError(CANCELLED, "the start was given up")
+
+    async def op_listening(self, peer: Peer, request: messages.ReportListening) -> Nothing:
+        kernel = self._table.kernels.get(request.kernel_id)
+        if kernel is not None and kernel.running:
+            kernel.listening = True
+            kernel.connection.update(request.connection)
+            kernel.save()
+            self._queue.leave(kernel)
+            self._streams.record(kernel)
+        return Nothing()
+
+    async def op_signal(self, peer: Peer, request: messages.Signal) -> Delivered:
+        kernel = self._table.kernels.get(request.kernel_id)
+        process = kernel.process if kernel else None
+        return Delivered(delivered=process is not None and process.signal(request.signum))
+
+    async def op_forget(self, peer: Peer, request: messages.Forget) -> Nothing:
+        kernel = self._table.kernels.get(request.kernel_id)
+        if kernel is not None:
+            self._table.forget(kernel)
+        return Nothing()
+
+    async def op_tail(self, peer: Peer, request: messages.GetTail) -> Tail:
+        kernel = self._table.kernels.get(request.kernel_id)
+        return Tail(tail=kernel.process.tail() if kernel and kernel.process else "")
+
+    async def op_announce(self, peer: Peer, request: messages.Announce) -> Nothing:
+        self._streams.announce(self._table.get(request.kernel_id), request.text)
+        return Nothing()
+
+    async def op_output(self, peer: Peer, request: messages.GetOutput) -> Output:
+        process = self._table.get(request.kernel_id).process
+        return Output(output=process.output() if process else "")
+
+    async def op_adopt(self, peer: Peer, request: messages.Adopt) -> KernelDescription:
+        kernel = self._table.get(request.kernel_id)
+        self._table.adopt(kernel, peer.owner, request.owner)
+        return kernel.describe()
+
+    async def op_attach(self, peer: Peer, request: messages.Attach) -> KernelDescription:
+        kernel = self._table.get(request.kernel_id)
+        peer.attached.add(kernel.kernel_id)
+        self._table.note_owners()
+        return kernel.describe()
+
+    # -- what kernels need ------------------------------------------------------------------
+
+    async def op_has_resources(self, peer: Peer, request: messages.HasResources) -> Present:
+        return Present(present=resources.present(self._resources_directory, request.digest))
+
+    async def op_put_resources(self, peer: Peer, request: messages.PutResources) -> Nothing:
+        try:
+            resources.unpack(self._resources_directory, request.digest, request.archive)
+        except (OSError, ValueError) as error:
+            raise RefusedError(CANNOT_START, "kernelspec files: {}".format(error)) from None
+        return Nothing()
+
+    async def op_examine(self, peer: Peer, request: messages.Examine) -> Examined:
+        environ = dict(await self._environments.after(request.hook))
+        return Examined.read(await doctor.examine(request.python, request.package, environ))
+
+    # -- the host ---------------------------------------------------------------------------
+
+    def load_for(self, peer: Peer, load: object) -> LoadReport:
+        """A report on the load, from which a server can tell how much of it is its own."""
+        report = LoadReport.read(load)
+        report.yours = sum(kernel.running for kernel in self._table.of(peer.owner))
+        return report
+
+    async def op_load(self, peer: Peer, request: messages.GetLoad) -> LoadReport:
+        return self.load_for(peer, self._load.snapshot())
+
+    async def op_status(self, peer: Peer, request: messages.GetStatus) -> HostReport:
+        now = time.monotonic()
+        connected = self._peers.owners
+        self._table.note_owners()
+        usage = self._table.sample()
+
+        def of(kernel: HostedKernel) -> KernelStatus:
+            pid = kernel.process.pid if kernel.process and kernel.running else 0
+            used = usage.get(pid)
+            status = KernelStatus(**kernel.describe().fields())
+            status.connection = {}  # there is a key in it
+            status.owner, status.owned = kernel.owner, kernel.owner in connected
+            status.memory = used.memory if used else None
+            status.idle = self._table.idle(pid, now)
+            status.lease_left = self._table.lease_left(kernel, now)
+            return status
+
+        return HostReport(
+            agent=AgentStatus(
+                **self._identity.fields(), since=self._since, others=self._other_agents()
+            ),
+            load=LoadReport.read(self._load.snapshot()),
+            kernels=[of(kernel) for kernel in self._table],
+        )
+
+    def _other_agents(self) -> List[str]:
+        """The directories of this user's agents of other versions."""
+        parent = os.path.dirname(self._directory)
+        places = [os.path.join(parent, name) for name in os.listdir(parent)]
+        return sorted(
+            p for p in places if p != self._directory and _answers(os.path.join(p, AGENT_SOCKET))
+        )
+
+    async def op_leave(self, peer: Peer, request: messages.Leave) -> Nothing:
+        for kernel in self._table.of(peer.owner):
+            if kernel.kernel_id not in request.keep:
+                self._table.forget(kernel)
+        peer.left = True
+        return Nothing()
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens on the socket `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0
