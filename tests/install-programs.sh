@@ -9,6 +9,7 @@ need() { # program package
 }
 need sshd openssh-server
 need ssh openssh-client
+need nc netcat-openbsd
 need ip iproute2
 need ss iproute2
 need nft nftables

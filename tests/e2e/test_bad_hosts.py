@@ -24,7 +24,7 @@ from remote_provisioners.errors import (
     UnknownHostError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport import Transport, connect, ssh
+from remote_provisioners.hosts.transport import Transport, connect, ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 
@@ -35,8 +35,8 @@ from ..rig import Host, Rig
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for to its end here is waited for 2 s, and 3 s for a login."""
-    monkeypatch.setattr(ssh, "CONNECT_SECONDS", 2.0)
-    monkeypatch.setattr(ssh, "LOGIN_SECONDS", 3.0)
+    monkeypatch.setattr(ssh_login, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(ssh_login, "LOGIN_SECONDS", 3.0)
 
 
 def refused(
@@ -180,7 +180,7 @@ def test_a_slow_login_works(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
 ) -> None:
     """Longer than a silent host is waited for: the host's, and that of the host before it."""
-    monkeypatch.setattr(ssh, "LOGIN_SECONDS", 15.0)
+    monkeypatch.setattr(ssh_login, "LOGIN_SECONDS", 15.0)
     be_client(own_rig, monkeypatch)
     first = own_rig.hosts[0]
     slow_login(first, 1.5)
@@ -197,7 +197,7 @@ def test_a_slow_login_works(
 
 def test_silent_behind_another_host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     be_client(own_rig, monkeypatch)
-    monkeypatch.setattr(ssh, "_PROXY_SECONDS", 3.0)
+    monkeypatch.setattr(ssh_login, "_PROXY_SECONDS", 3.0)
     names = through_the_first(own_rig)
     own_rig.hosts[1].drop()
     began = time.monotonic()
@@ -216,7 +216,7 @@ def test_host_key_unknown(rig: Rig, home: Path, install_spec: InstallSpec, start
     finally:
         known.write_text(kept)
     assert text.startswith(f"host {rig.hosts[0].target}: the host key is unknown")
-    assert "connect once by `ssh" in text
+    assert "Connect once by `ssh" in text
 
 
 @pytest.mark.parametrize("option", ["StrictHostKeyChecking no", "UserKnownHostsFile none"])

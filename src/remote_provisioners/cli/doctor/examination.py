@@ -131,7 +131,7 @@ class Examination:
         return "this machine, without SSH" if address.is_local else "readable"
 
     async def _name(self) -> str:
-        route = self._route = await asyncio.to_thread(read_route, self.spec.address)
+        route = self._route = await read_route(self.spec.address)
         alias = f"{route.host} by ~/.ssh/config" if route.host != self.spec.address.host else ""
         if route.proxy:
             # The name is the proxy's to resolve, the port the proxy's to reach.

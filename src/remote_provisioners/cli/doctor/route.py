@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import UnknownHostError, UnreachableError
-from ...hosts.transport.ssh import read_configuration
+from ...hosts.transport.ssh_configuration import read_configuration
 from ...placement.host_address import HostAddress
-
-_SSH_PORT = 22
 
 
 @dataclass(frozen=True)
@@ -54,22 +50,10 @@ class Route:
         return line
 
 
-def read_route(address: HostAddress) -> Route:
+async def read_route(address: HostAddress) -> Route:
     """Look the host up in the SSH configuration. Raises UnreachableError where that is wrong."""
-    try:
-        read = read_configuration(address)
-    except (OSError, ValueError) as error:
-        raise UnreachableError(f"the SSH configuration cannot be read: {error}") from None
-    return Route(
-        str(read.host),
-        int(read.port or _SSH_PORT),
-        str(read.username),
-        _proxy(read.tunnel, read.proxy_command),
-    )
-
-
-def _proxy(tunnel: object, command: str | Sequence[str] | None) -> str:
-    if command:
-        text = command if isinstance(command, str) else shlex.join(command)
-        return f"ProxyCommand {text}"
-    return f"ProxyJump {tunnel}" if tunnel else ""
+    read = await read_configuration(address)
+    proxy = f"ProxyCommand {read.proxy_command}" if read.proxy_command else ""
+    if read.jumps:
+        proxy = f"ProxyJump {','.join(read.jumps)}"
+    return Route(read.host, read.port, read.user, proxy)

@@ -1,0 +1,78 @@
+"""A ProxyCommand of the user's SSH configuration, and the socket that it joins to a host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import tempfile
+from typing import Any
+
+_TAIL_BYTES = 2000
+_TAIL_LINES = 5
+_END_SECONDS = 1.0
+
+
+class ProxyCommand:
+    """The command, run by the user's shell as OpenSSH does it (ssh_config(5)).
+
+    It is text of the user's own configuration. `socket` is what it reads from and writes to.
+    """
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._stderr: Any = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reaping: asyncio.Task[int] | None = None
+
+    async def start(self) -> socket.socket:
+        """Start it. Returns our end of the socket, which is the caller's. Raises OSError."""
+        ours, its = socket.socketpair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                shell,
+                "-c",
+                f"exec {self._command}",
+                stdin=its.fileno(),
+                stdout=its.fileno(),
+                stderr=self._stderr,
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            self._stderr.close()
+            raise
+        finally:
+            its.close()
+        self._reaping = asyncio.ensure_future(self._process.wait())
+        return ours
+
+    def said(self) -> str:
+        """The last lines that it has written to stderr."""
+        size = os.fstat(self._stderr.fileno()).st_size
+        last = os.pread(self._stderr.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+        return "\n".join(last.decode("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:])
+
+    async def ended(self) -> None:
+        """Return when it has ended after `end`; one that takes long is killed."""
+        process, reaping = self._process, self._reaping
+        if process is None or reaping is None:
+            return
+        await asyncio.wait([reaping], timeout=_END_SECONDS)
+        if not reaping.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await reaping
+
+    def end(self) -> None:
+        """End it and what it has started."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        if self._stderr is not None:
+            self._stderr.close()

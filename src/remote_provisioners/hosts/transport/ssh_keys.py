@@ -1,0 +1,121 @@
+"""Keys of both sides, in OpenSSH's order and by OpenSSH's rules: ours, and those of hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+from asyncssh.known_hosts import SSHKnownHosts
+
+from .ssh_configuration import SSHConfiguration
+
+_SSH_PORT = 22
+_CERTIFICATE = "-cert"
+
+#: What asyncssh wants to know of a host: keys, authorities, revoked keys, and four of X.509.
+HostKeys = tuple[Sequence[Any], ...]
+
+
+class KnownHosts:
+    """The keys of hosts in the files of a configuration. A line that cannot be read counts for
+    nothing, as with OpenSSH.
+    """
+
+    def __init__(self, configuration: SSHConfiguration) -> None:
+        """Reads files. Raises OSError for revoked keys that cannot be read, ValueError."""
+        self._configuration = configuration
+        self._known = SSHKnownHosts()
+        self.files = [path for path in configuration.known_hosts if Path(path).is_file()]
+        for path in self.files:
+            with contextlib.suppress(OSError):
+                for line in Path(path).read_text("utf-8", "replace").splitlines():
+                    with contextlib.suppress(ValueError):
+                        self._known.load(line)
+        revoked = configuration.revoked_host_keys
+        self._revoked = asyncssh.read_public_key_list(revoked) if revoked else []
+
+    def keys(self) -> HostKeys:
+        """The keys, authorities and revoked keys of the host: by its alias, else by its name and
+        port. Its address's own entries do not count (``CheckHostIP no``, OpenSSH's default).
+        """
+        configuration = self._configuration
+        if configuration.host_key_alias:
+            name, port = configuration.host_key_alias, None
+        else:
+            name = configuration.host.lower()
+            port = configuration.port if configuration.port != _SSH_PORT else None
+        keys, authorities, revoked, *x509 = self._known.match(name, "", port)
+        return (keys, authorities, [*revoked, *self._revoked], *x509)
+
+    def match(self, _host: str, _address: str, _port: int | None) -> HostKeys:
+        """As asyncssh asks."""
+        return self.keys()
+
+
+async def key_pairs(
+    configuration: SSHConfiguration, agent: asyncssh.SSHAgentClient | None
+) -> list[asyncssh.SSHKeyPair]:
+    """The keys to log in with: those of the configuration that the agent holds, the agent's
+    others (unless ``IdentitiesOnly``), then those of files. A file that is not there, that is
+    encrypted or that cannot be read is passed over.
+    """
+    held = list(await agent.get_keys()) if agent is not None else []
+    files = await asyncio.to_thread(_read_files, configuration)
+    certificates = await asyncio.to_thread(_read_certificates, configuration)
+    chosen: list[asyncssh.SSHKeyPair] = []
+    for blob, _ in files:
+        chosen += [pair for pair in held if pair.public_data == blob and pair not in chosen]
+    if not configuration.identities_only:
+        chosen += [pair for pair in held if pair not in chosen]
+    known = {pair.public_data for pair in chosen}
+    chosen += [make() for blob, make in files if make is not None and blob not in known]
+    return _certified(chosen, certificates)
+
+
+#: The public part of a key, and how to load the private one if the file has it.
+_File = tuple[bytes, Callable[[], asyncssh.SSHKeyPair] | None]
+
+
+def _read_files(configuration: SSHConfiguration) -> list[_File]:
+    return [found for path in configuration.identity_files if (found := _read_file(Path(path)))]
+
+
+def _read_file(path: Path) -> _File | None:
+    """An ``IdentityFile``: a private key, or a public one whose private part an agent holds."""
+    with contextlib.suppress(OSError, ValueError):
+        key = asyncssh.read_private_key(path)
+        return key.public_data, lambda: asyncssh.load_keypairs(key)[0]
+    for public in (path, path.with_name(path.name + ".pub")):
+        with contextlib.suppress(OSError, ValueError):
+            return asyncssh.read_public_key(public).public_data, None
+    return None
+
+
+def _read_certificates(configuration: SSHConfiguration) -> list[asyncssh.SSHCertificate]:
+    names = [path.removesuffix(".pub") for path in configuration.identity_files]
+    paths = [*configuration.certificate_files, *(f"{name}{_CERTIFICATE}.pub" for name in names)]
+    found = []
+    for path in dict.fromkeys(paths):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(asyncssh.read_certificate(path))
+    return found
+
+
+def _certified(
+    pairs: Sequence[asyncssh.SSHKeyPair], certificates: Sequence[asyncssh.SSHCertificate]
+) -> list[asyncssh.SSHKeyPair]:
+    """Each certificate, with the key that it is of, before that key alone."""
+    result = []
+    for pair in pairs:
+        for certificate in certificates:
+            if certificate.key.public_data == pair.public_data:
+                certified = copy.copy(pair)
+                certified.set_certificate(certificate)
+                result.append(certified)
+        result.append(pair)
+    return result

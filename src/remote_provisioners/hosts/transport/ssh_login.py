@@ -1,0 +1,360 @@
+"""Logging in to a host by SSH, with asyncssh.
+
+`ssh_configuration` says what the user's SSH configuration means, as OpenSSH reads it; `ssh_keys`
+has the keys. Host keys are checked whatever the configuration says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncssh
+
+from ...errors import (
+    AuthenticationError,
+    HostError,
+    HostKeyError,
+    UnknownHostError,
+    UnreachableError,
+)
+from ...placement.host_address import HostAddress, parse_address
+from .proxy_command import ProxyCommand
+from .ssh_configuration import SSHConfiguration, read_configuration
+from .ssh_keys import KnownHosts, key_pairs
+
+#: Until an SSH server has answered at all: a host that is silent for longer is gone.
+CONNECT_SECONDS = 5.0
+#: For the key exchange and the login after that: a host may be busy, a directory of users slow.
+LOGIN_SECONDS = 15.0
+#: A ProxyCommand may connect and log in somewhere itself before the host can answer.
+_PROXY_SECONDS = CONNECT_SECONDS + LOGIN_SECONDS
+_ACKNOWLEDGE_SECONDS = 0.002
+#: A host that is silent for so many of these is gone.
+KEEPALIVE_SECONDS = 5.0
+KEEPALIVE_COUNT = 3
+#: Of a user name, which a ProxyCommand may have as %r.
+_SHELL_ACTS_ON = set("$\\`;&|<>()")
+
+# In OpenSSH's words; AES first, which processors do in hardware.
+_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+
+_logger = logging.getLogger("asyncssh")
+if _logger.level == logging.NOTSET:  # it tells of each channel, in the log of somebody's program
+    _logger.setLevel(logging.WARNING)
+
+
+class _Client(asyncssh.SSHClient):
+    """Remembers why the connection was lost; has it acknowledge at once while it is new.
+
+    Linux delays an acknowledgement by 40 ms, in the hope of something to send along, and for that
+    long sshd withholds what it has to say next (Nagle's algorithm): of a login and the first
+    command after it that was half of the time.
+    """
+
+    why_closed = "closed"
+    is_new = True
+    #: The host has taken none of our keys, though it does take keys.
+    refused_keys = False
+    _made: asyncssh.SSHClientConnection | None = None
+
+    def __init__(self) -> None:
+        #: What it asks for that needs a person.
+        self.wanted: list[str] = []
+        #: What the connection goes through.
+        self.proxy: ProxyCommand | None = None
+        self._proxy_said = ""
+        self._ended_proxy: ProxyCommand | None = None
+
+    def public_key_auth_requested(self) -> None:
+        self.refused_keys = True
+
+    def kbdint_auth_requested(self) -> None:
+        self.wanted.append("keyboard-interactive")
+
+    def password_auth_requested(self) -> None:
+        self.wanted.append("password")
+
+    @property
+    def connected(self) -> bool:
+        """Something takes connections there; behind a ProxyCommand: the command has started."""
+        return self._made is not None
+
+    @property
+    def answered(self) -> bool:
+        """It has introduced itself as an SSH server."""
+        return self._made is not None and bool(self._made.get_extra_info("server_version"))
+
+    @property
+    def keys_exchanged(self) -> bool:
+        return self._made is not None and bool(self._made.get_extra_info("send_cipher"))
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._made = conn
+        found = conn.get_extra_info("socket")  # there is none behind a ProxyCommand
+        if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
+            self._acknowledge(found, time.monotonic() + LOGIN_SECONDS)
+
+    def _acknowledge(self, found: socket.socket, until: float) -> None:
+        if self.is_new and time.monotonic() < until and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # it is closed
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                loop = asyncio.get_running_loop()
+                loop.call_later(_ACKNOWLEDGE_SECONDS, self._acknowledge, found, until)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self.why_closed = reason_of(exc)
+        self.end_proxy()
+
+    def end_proxy(self) -> str:
+        """End the ProxyCommand, if there is one. Returns what it has said."""
+        proxy, self.proxy = self.proxy, None
+        if proxy is not None:
+            self._proxy_said = proxy.said()
+            proxy.end()
+            self._ended_proxy = proxy
+        return self._proxy_said
+
+    async def proxy_ended(self) -> None:
+        """Return when the ProxyCommand has ended."""
+        self.end_proxy()
+        if self._ended_proxy is not None:
+            await self._ended_proxy.ended()
+
+
+async def log_in(address: HostAddress) -> list[Login]:
+    """Connect and log in: through each login to the next, the last one is on the host.
+
+    Raises a HostError.
+    """
+    opened: list[Login] = []
+    try:
+        await _open(address, opened)
+    except BaseException:
+        for connection, _ in reversed(opened):
+            connection.abort()
+        raise
+    return opened
+
+
+async def _open(address: HostAddress, opened: list[Login], through: bool = False) -> None:
+    """Append a login to `opened`, `through` its last one or as configured.
+
+    Jump hosts are connected to here: asyncssh would check their keys its own way.
+    """
+    name = str(address)
+    try:
+        read = await read_configuration(address)
+        known = await asyncio.to_thread(KnownHosts, read)
+    except UnreachableError as error:
+        raise error.at(name) from None
+    except (OSError, ValueError) as error:
+        raise HostKeyError(
+            f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"
+            "asyncssh reads a list of public keys only",
+            host=name,
+        ) from None
+    if not through:
+        for number, hop in enumerate(read.jumps):
+            try:
+                await _open(_jump(hop), opened, through=number > 0)
+            except HostError as error:
+                raise type(error)(f"jump host {hop}: {error.message}", host=name) from None
+            through = True
+    options = {**_options(read), "known_hosts": known.match}
+    if through and opened:
+        options["tunnel"], _ = opened[-1]
+    client = _Client()
+    if read.proxy_command and not through:
+        if _SHELL_ACTS_ON & set(read.user):
+            text = f"the user name {read.user!r} cannot be a word of its ProxyCommand"
+            raise UnreachableError(text, host=name)
+        client.proxy = ProxyCommand(read.proxy_command)
+    async with _keys(read) as keys:
+        try:
+            if client.proxy is not None:
+                options["sock"] = await client.proxy.start()
+            opened.append(
+                await _log_in_once(client, read.host, options | {"client_keys": keys or None})
+            )
+        except BaseException as error:
+            proxy_said = client.end_proxy()
+            await asyncio.shield(client.proxy_ended())
+            # ValueError: what asyncssh raises for a key that it cannot read.
+            if isinstance(error, (_Late, _Refused, OSError, asyncssh.Error, ValueError)):
+                raise _translated(error, read, known, proxy_said).at(name) from None
+            raise
+
+
+def _translated(
+    error: Exception, read: SSHConfiguration, known: KnownHosts, proxy_said: str
+) -> HostError:
+    """The error of a connection in our words."""
+    if proxy_said and not isinstance(error, (_Late, _Refused, asyncssh.HostKeyNotVerifiable)):
+        return UnreachableError(f"cannot connect: its ProxyCommand said:\n{proxy_said}")
+    if isinstance(error, _Late):
+        return UnreachableError(str(error))
+    if isinstance(error, _Refused):
+        return AuthenticationError(_why_refused(error, read.name))
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return HostKeyError(_host_key_advice(read, known, reason_of(error)))
+    if isinstance(error, socket.gaierror):
+        return UnknownHostError(f"the name does not resolve ({error.strerror})")
+    if isinstance(error, ConnectionRefusedError):
+        return UnreachableError(f"port {read.port} refuses connections: is sshd running there?")
+    return UnreachableError(f"cannot connect: {reason_of(error)}")
+
+
+def _jump(hop: str) -> HostAddress:
+    """A hop of ProxyJump: [user@]host[:port] or an ssh:// address."""
+    return parse_address(hop.removeprefix("ssh://"))
+
+
+@contextlib.asynccontextmanager
+async def _keys(read: SSHConfiguration) -> AsyncIterator[list[asyncssh.SSHKeyPair]]:
+    """The keys to log in with. An SSH agent signs as long as this lasts."""
+    agent = None
+    if read.agent:
+        with contextlib.suppress(OSError, asyncssh.Error):  # as OpenSSH: there is none, then
+            agent = await asyncssh.connect_agent(read.agent)
+    try:
+        yield await key_pairs(read, agent)
+    finally:
+        if agent is not None:
+            agent.close()
+
+
+class _Refused(Exception):
+    """The host does not let us in; `client` knows what it wants."""
+
+    def __init__(self, said: str, client: _Client) -> None:
+        super().__init__(said)
+        self.client = client
+
+
+class _Late(Exception):
+    """A limit is over; the text says which, and what may be the reason."""
+
+
+#: A connection, and what has watched it from its beginning.
+Login = tuple[asyncssh.SSHClientConnection, _Client]
+
+
+async def _log_in_once(client: _Client, host: str, options: dict[str, Any]) -> Login:
+    """Connect, with a limit for each phase: asyncssh has one for all. Raises _Late.
+
+    What has arrived by the end of a limit counts, however late this loop comes to read it. The
+    second limit begins where the first one ends: asyncssh does not tell when a server answers.
+    """
+    proxied = client.proxy is not None
+    seconds = _PROXY_SECONDS if proxied else CONNECT_SECONDS
+    making = asyncio.ensure_future(asyncssh.create_connection(lambda: client, host, **options))
+    try:
+        await asyncio.wait([making], timeout=seconds)
+        if not making.done() and client.answered:
+            await asyncio.wait([making], timeout=LOGIN_SECONDS)
+        if not making.done():
+            raise _Late(_what_is_late(client, proxied))
+        return making.result()[0], client
+    except asyncssh.PermissionDenied as error:
+        raise _Refused(reason_of(error), client) from None
+    except BaseException:
+        making.cancel()
+        making.add_done_callback(_drop)
+        raise
+
+
+def _why_refused(error: _Refused, name: str) -> str:
+    client, said = error.client, str(error)
+    if client.refused_keys or not client.wanted:
+        return f"none of our keys is accepted ({said}):\nmake `ssh {name}` work without a password"
+    return (
+        f"the host wants {' or '.join(client.wanted)} besides a key or instead of one ({said}):\n"
+        'nobody is here to answer. Set connect = "openssh" and log in once, or have the host '
+        "accept a key alone"
+    )
+
+
+def _drop(making: asyncio.Task[tuple[asyncssh.SSHClientConnection, asyncssh.SSHClient]]) -> None:
+    """Nobody waits for that connection any more."""
+    if not making.cancelled() and making.exception() is None:
+        making.result()[0].abort()
+
+
+def _what_is_late(client: _Client, proxied: bool) -> str:
+    if client.keys_exchanged:
+        return (
+            f"connected, but the login was not over within {LOGIN_SECONDS:.0f} s: the host is "
+            "overloaded, or what it asks about users (PAM, LDAP, AuthorizedKeysCommand) hangs"
+        )
+    if client.answered:
+        return (
+            f"connected, but keys were not exchanged within {LOGIN_SECONDS:.0f} s: the host is "
+            "overloaded, or large packets are lost on the way (MTU)"
+        )
+    seconds = f"{_PROXY_SECONDS if proxied else CONNECT_SECONDS:.0f} s"
+    if proxied:
+        return f"no answer within {seconds} through its ProxyCommand"
+    if client.connected:
+        return (
+            f"no answer within {seconds}: connections are accepted, but no SSH server speaks: the "
+            "host hangs, or what listens at that port is not sshd"
+        )
+    return f"no answer within {seconds}: down, or a firewall drops packets"
+
+
+def _options(read: SSHConfiguration) -> dict[str, Any]:
+    """Options of asyncssh, all of them ours: it reads no file."""
+    return {
+        "config": None,
+        "port": read.port,
+        "username": read.user,
+        "host_key_alias": read.host_key_alias or None,
+        "agent_path": None,
+        "keepalive_interval": KEEPALIVE_SECONDS,
+        "keepalive_count_max": KEEPALIVE_COUNT,
+        # The limits are ours: see _log_in_once.
+        "connect_timeout": None,
+        "login_timeout": 0,
+        "send_env": None,  # nothing of the server's environment
+        "encryption_algs": _CIPHERS,
+        **read.options,
+        **read.algorithms,
+    }
+
+
+def _host_key_advice(read: SSHConfiguration, known: KnownHosts, said: str) -> str:
+    keys, authorities, *_ = known.keys()
+    where = ", ".join(known.files) or ", ".join(read.known_hosts) or "no known_hosts file"
+    if "revoked" in said:
+        return f"the host key is REVOKED ({said}).\nDo not connect; ask who runs the host"
+    if "expired" in said or "not yet valid" in said:
+        return f"{said}: the host needs a new certificate"
+    if "CA key" in said and not keys:
+        if not authorities:
+            return (
+                f"the host shows a certificate of an authority that is unknown ({said}).\n"
+                f"Add its key with @cert-authority to {where}"
+            )
+        return f"the host's certificate is of another authority than the known one ({said})"
+    if keys or authorities:
+        return (
+            f"the host key has CHANGED ({said}): somebody may be in between.\nIf the host "
+            f"was set up anew, forget the old key: ssh-keygen -R '{read.key_name}' (known: {where})"
+        )
+    return (
+        f"the host key is unknown ({said}).\nConnect once by `ssh {read.name}` and confirm "
+        f"it, or add it to {where}"
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error of asyncssh or the system says."""
+    text = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
+    return str(text) or type(error).__name__
