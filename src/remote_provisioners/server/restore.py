@@ -80,6 +80,8 @@ class Restorer:
         self._tasks: set[asyncio.Task[None]] = set()
         #: What is to be read by whoever opens the notebook of this path: its kernel has ended.
         self._notices: dict[str, str] = {}
+        #: The sessions of each kernel, also of one that has no record yet.
+        self._of_kernels: OfKernels = {}
 
     def watch(self) -> None:
         """Learn of what happens to kernels and sessions from now on."""
@@ -146,15 +148,16 @@ class Restorer:
         """By the provisioner, in the I/O thread, before a host is asked for a new kernel."""
         self._write(self._record(kernel_manager, info, doing="start"))
 
-    def _record(
-        self, kernel_manager: Any, info: Mapping[str, Any], sessions: Any = (), doing: str = ""
-    ) -> Record:
+    def _record(self, kernel_manager: Any, info: Mapping[str, Any], doing: str = "") -> Record:
+        kernel_id = info["kernel_id"]
+        earlier = self._records.get(kernel_id)
+        sessions = self._of_kernels.get(kernel_id, earlier.sessions if earlier is not None else ())
         return Record(
-            info["kernel_id"],
+            kernel_id,
             kernel_manager.kernel_name,
             self._root,
             dict(info),
-            sessions,
+            tuple(sessions),
             doing=doing,
             server=self._server,
         )
@@ -184,12 +187,10 @@ class Restorer:
         """By the provisioner when a kernel has started, again or for the first time."""
         if getattr(kernel_manager, "execution_state", "") == "dead":
             kernel_manager.execution_state, kernel_manager.reason = "starting", ""
-        kernel_id = info["kernel_id"]
-        earlier = self._records.get(kernel_id)
-        sessions = earlier.sessions if earlier is not None else ()
-        self._write(self._record(kernel_manager, info, sessions))
+        self._write(self._record(kernel_manager, info))
 
     async def _sessions_changed(self, of_kernels: OfKernels) -> None:
+        self._of_kernels = of_kernels
         for record in self._records:
             sessions = of_kernels.get(record.kernel_id, ())
             self._write(dataclasses.replace(record, sessions=tuple(sessions)))
