@@ -359,7 +359,7 @@ def watch_sessions(
     for name in ("create_session", "update_session", "delete_session"):
         method = getattr(manager, name, None)
         if method is not None:
-            setattr(manager, name, _watched(method, changed))
+            setattr(manager, name, _watched(method, changed, _may_be_pending(manager)))
     exists, new_id = manager.session_exists, manager.new_session_id
 
     async def session_exists(path: str, *args: Any, **kwargs: Any) -> bool:
@@ -370,10 +370,17 @@ def watch_sessions(
     manager.new_session_id = lambda: _session_id.get() or new_id()
 
 
-def _watched(method: Any, changed: Callable[[], Awaitable[None]]) -> Any:
+def _may_be_pending(manager: Any) -> bool:
+    """Whether the kernel of a session may start when it is made: not where more is done with it."""
+    from jupyter_server.services.sessions.sessionmanager import SessionManager  # noqa: PLC0415
+
+    return getattr(type(manager), "create_session", None) is SessionManager.create_session
+
+
+def _watched(method: Any, changed: Callable[[], Awaitable[None]], may_be_pending: bool) -> Any:
     @functools.wraps(method)
     async def watched(*args: Any, **kwargs: Any) -> Any:
-        token = _for_session.set(True)
+        token = _for_session.set(may_be_pending)
         try:
             return await ensure_async(method(*args, **kwargs))
         finally:
