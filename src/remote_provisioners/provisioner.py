@@ -27,7 +27,13 @@ from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
 from .kernels.starts import starts
 from .options.config import RemoteProvisionerConfigMixin, option_names
-from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
+from .options.launch_request import (
+    SESSION_VARIABLE,
+    LaunchRequest,
+    authorize,
+    build_request,
+    request_environment,
+)
 from .placement.inventory import HostSpec
 from .placement.policies import load_balancer
 from .placement.scheduler import scheduler
@@ -98,7 +104,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             resource_dir=spec.resource_dir,
             request_env=request_env,
             cwd=str(kwargs["cwd"]) if kwargs.get("cwd") else None,
-            session=self._session(),
+            session=self._session(request_env),
             port_range=self.port_range,
             launch_timeout=self.launch_timeout,
             warm=self.warm,
@@ -147,10 +153,13 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
     async def _under_way(self, starting: Coroutine[Any, Any, T]) -> T:
         return await starts().run(self.kernel_id, starting)
 
-    def _session(self) -> dict[str, Any]:
+    def _session(self, request_env: Mapping[str, str]) -> dict[str, Any]:
         """The part of the connection that client and kernel share: how messages are signed."""
         manager = self.parent
-        session: dict[str, Any] = {"kernel_name": getattr(manager, "kernel_name", "")}
+        session: dict[str, Any] = {
+            "kernel_name": getattr(manager, "kernel_name", ""),
+            "jupyter_session": request_env.get(SESSION_VARIABLE, ""),
+        }
         if manager is None:
             return session
         session["key"] = manager.session.key.decode("ascii")
@@ -212,7 +221,13 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         """None while the kernel starts, runs, or cannot be reached within the grace; else the
         exit code. By `KernelManager.is_alive` and the restarter, often: reads memory only.
         """
-        return self._kernel.life.poll() if self._kernel is not None else 0
+        kernel = self._kernel
+        if kernel is None:
+            return 0
+        ip = kernel.client_sockets.ip
+        if self.parent is not None and self.connection_info.get("ip") not in (None, ip):
+            self.connection_info["ip"] = self.parent.ip = ip  # clients to come find it there
+        return kernel.life.poll()
 
     async def wait(self) -> int | None:
         """The kernel's exit code (negative: the signal), once it has ended; by the manager's

@@ -67,6 +67,13 @@ def test_a_notebook_in_lab(
     here = applications.root / "papers"
     there = rig.hosts[0].home if rig.own_address else here
     assert lab.run(kernel, "print(os.getcwd())") == f"{there}\n"
+    # What jupyter_server tells a session's kernel; also one that was restarted.
+    notebook = f"{here}/one.ipynb\n"
+    assert lab.run(kernel, "print(os.environ['JPY_SESSION_NAME'])") == notebook
+    assert lab.run(kernel, "print(__session__)") == notebook
+    session_of_file = "import json; from ipykernel import get_connection_file as f; "
+    session_of_file += "print(json.load(open(f()))['jupyter_session'])"
+    assert lab.run(kernel, session_of_file) == notebook
 
     assert lab.ask("DELETE", f"/api/sessions/{session['id']}") == (204, None)
     assert lab.ask("GET", "/api/kernels") == (200, [])

@@ -6,8 +6,10 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,3 +179,83 @@ def test_ipymini_through_its_life(host: Host, ipymini: str, start: Start) -> Non
     session.client.execute("import os; os._exit(5)")
     eventually(lambda: not session.manager.is_alive())
     assert session.provisioner._kernel.life.exit_code == 5
+
+
+# -- Deno's --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deno(host: Host, install_spec: InstallSpec) -> str:
+    """The kernelspec of Deno, which ends when somebody connects and goes without a word."""
+    program = Path(sys.executable).parent / "deno"
+    if not program.exists():
+        pytest.skip("Deno is not installed (by pip: deno)")
+    argv = [str(program), "jupyter", "--kernel", "--conn", "{connection_file}"]
+    return install_spec(host.target, argv=argv, spec={"language": "typescript"})
+
+
+def test_deno_through_its_life(host: Host, deno: str, start: Start) -> None:
+    def output(session: Session, code: str) -> str:
+        """Deno's often comes after its "idle"."""
+        request = session.client.execute(code)
+        while True:
+            message = session.client.get_iopub_msg(timeout=30)
+            content = message["content"]
+            if message["parent_header"].get("msg_id") == request and {"data", "text"} & set(
+                content
+            ):
+                return str(content.get("text") or content["data"]["text/plain"])
+
+    for _ in range(3):  # it was a matter of luck, and seldom good
+        session = start(deno)
+        assert "2" in output(session, "1 + 1")
+    first = set(kernels_on(host))
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=60)
+    assert output(session, "console.log('a line')") == "a line\n"
+    assert len(first - set(kernels_on(host))) == 1
+
+
+# -- a kernel that binds stdin late or never (IHaskell) --------------------------------------
+
+STDIN_LATER = """
+import sys
+from ipykernel.kernelapp import IPKernelApp
+
+class App(IPKernelApp):
+    def _bind_socket(self, socket, port):
+        if socket is getattr(self, "stdin_socket", None):
+            return port
+        return super()._bind_socket(socket, port)
+
+    def bind_stdin(self):
+        super()._bind_socket(self.stdin_socket, self.stdin_port)
+
+App.launch_instance(sys.argv[1:])
+"""
+
+
+def test_a_kernel_that_binds_stdin_late_or_never(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    argv = ["python", "-c", STDIN_LATER, "-f", "{connection_file}"]
+    session = start(install_spec(host.target, argv=argv))
+    assert session.value("1 + 1") == 2
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=60)
+    session.run("from ipykernel.kernelapp import IPKernelApp; IPKernelApp.instance().bind_stdin()")
+    time.sleep(0.5)  # what is sent before the client has connected is lost, with a local kernel too
+    printed: list[str] = []
+
+    def hook(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    session.client.execute_interactive(
+        "print(input())",
+        timeout=30,
+        allow_stdin=True,
+        output_hook=hook,
+        stdin_hook=lambda message: session.client.input("said"),
+    )
+    assert "".join(printed) == "said\n"

@@ -42,7 +42,9 @@ def test_a_warm_kernel_becomes_the_next_one(
     ready = wait_for_one(machine, first)
     monkeypatch.setenv("KERNEL_COLOUR", "green")
     monkeypatch.setenv("KERNEL_WORKING_DIR", "/usr")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/usr/one.ipynb")
     second = start(name)
+    assert second.value("__session__") == "/usr/one.ipynb"
     assert second.value("__import__('os').getpid()") == ready
     assert second.value(WHO) == second.manager.provisioner.kernel_id
     assert second.value("__import__('os').environ['KERNEL_COLOUR']") == "green"

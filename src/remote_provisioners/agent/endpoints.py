@@ -1,26 +1,23 @@
-"""Where a kernel listens: choosing its endpoints and noticing that they are open.
+"""Where a kernel listens: choosing its endpoints.
 
 Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import json
 import os
 import random
 import socket
-import struct
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Sequence, Union
 
 from ..protocol.conventions import CHANNELS
 
+#: A kernel that listens on these is ready: some bind stdin only when they ask for input.
+_READY_CHANNELS = ("shell", "iopub", "control", "hb")
+
 #: A unix socket's path, or a TCP port of the loopback interface.
 Endpoint = Union[str, int]
-
-_IN_CREATE = 0x100
-_POLL_SECONDS = 0.01
 
 
 def ipc_prefix(directory: str) -> str:
@@ -50,6 +47,12 @@ def endpoints_of(connection: Dict[str, Any]) -> Dict[str, Endpoint]:
     if connection["transport"] == "ipc":
         return {channel: "{}-{}".format(connection["ip"], n) for channel, n in ports.items()}
     return dict(ports)
+
+
+def ready_endpoints(connection: Dict[str, Any]) -> List[Endpoint]:
+    """Where a kernel listens that has started."""
+    endpoints = endpoints_of(connection)
+    return [endpoints[channel] for channel in _READY_CHANNELS]
 
 
 class PortReservation:
@@ -117,78 +120,3 @@ class PortReservation:
         for reserved in self._sockets:
             reserved.close()
         self._sockets = []
-
-
-async def wait_until_open(endpoints: Sequence[Endpoint]) -> None:
-    """Return once each endpoint accepts connections. Cancel it when the kernel has exited."""
-    paths = [endpoint for endpoint in endpoints if isinstance(endpoint, str)]
-    if paths:
-        await _wait_until_exist(paths)
-    for endpoint in endpoints:
-        # A socket file exists a moment before its owner listens; a port has no file to watch.
-        while not _accepts(endpoint):
-            await asyncio.sleep(0.001 if isinstance(endpoint, str) else _POLL_SECONDS)
-
-
-async def _wait_until_exist(paths: Sequence[str]) -> None:
-    directories = sorted({os.path.dirname(path) for path in paths})
-    watch = _watch(directories)
-    try:
-        while not all(os.path.exists(path) for path in paths):
-            if watch is None:
-                await asyncio.sleep(_POLL_SECONDS)
-            else:
-                await _readable(watch)
-                os.read(watch, 65536)
-    finally:
-        if watch is not None:
-            os.close(watch)
-
-
-def _watch(directories: Sequence[str]) -> Optional[int]:
-    """An inotify descriptor that becomes readable when a file is created in the directories."""
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        descriptor: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, AttributeError):
-        return None  # not Linux: poll
-    if descriptor < 0:
-        return None
-    for directory in directories:
-        if libc.inotify_add_watch(descriptor, os.fsencode(directory), _IN_CREATE) < 0:
-            os.close(descriptor)
-            return None
-    return descriptor
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(descriptor, _set, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _accepts(endpoint: Endpoint) -> bool:
-    family = socket.AF_UNIX if isinstance(endpoint, str) else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # A connect that may not block at all is never done at once, not even on loopback.
-        probe.settimeout(0.05 if family == socket.AF_INET else 0)
-        if family == socket.AF_INET:
-            # Reset instead of FIN: the kernel's peer list never shows the probe as a client.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        address = endpoint if isinstance(endpoint, str) else ("127.0.0.1", endpoint)
-        try:
-            probe.connect(address)
-        except BlockingIOError:
-            return False  # the backlog is full: look again
-        except OSError:
-            return False
-        return True

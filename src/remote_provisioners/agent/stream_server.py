@@ -20,6 +20,7 @@ from ..protocol.wire import Message
 from .background import Background
 from .endpoints import endpoints_of
 from .kernels.hosted_kernel import HostedKernel
+from .listening import until_listens
 from .output.budget import Budget
 from .output.recorder import Recorder, Subscriber
 from .output.spool import Spool
@@ -38,6 +39,8 @@ class _Served:
         self.keep = keep
         self.subscriber: Optional[Subscriber] = None
         self.timer: Optional[asyncio.TimerHandle] = None
+        #: For the kernel's socket.
+        self.waiting: Optional[asyncio.Future[None]] = None
         #: Ended by us, not by the client.
         self.vanished = False
 
@@ -172,6 +175,11 @@ class Streams:
                 stream.join(served.subscriber)
             return
         endpoint = endpoints_of(kernel.connection)[channel]
+        if channel == "stdin":  # bound late by some kernels, and never by others
+            served.waiting = asyncio.ensure_future(until_listens(endpoint))
+            await asyncio.wait([served.waiting])
+            if stream.over:
+                return
         end = _GreetedEnd if request.greeted else SocketEnd
         try:
             if isinstance(endpoint, str):
@@ -201,6 +209,8 @@ class Streams:
             return
         if served.timer is not None:
             served.timer.cancel()
+        if served.waiting is not None:
+            served.waiting.cancel()
         recorder = self._recorders.get(served.kernel)
         if recorder is not None and served.subscriber in recorder.subscribers:
             recorder.detach(served.subscriber, served.vanished)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
+
+import zmq
 
 from ..errors import KernelStartError
 from ..events import HostChanged, KernelForgotten, KernelMoved, events
@@ -23,6 +27,10 @@ from .host import Host
 
 #: A host keeps our clients' streams longer than we wait for it.
 _KEEP_AFTER_GRACE_SECONDS = 60.0
+#: How often the sockets' directory is looked for.
+_LOOK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -49,6 +57,7 @@ class HostRegistry:
         self._kernels: set[RemoteKernel] = set()
         self._sockets = SocketDirectory()
         self._reports = LauncherReports(self._sockets.path)
+        self._looking = asyncio.ensure_future(self._keep_sockets())
 
     # -- hosts ------------------------------------------------------------------------------
 
@@ -94,6 +103,8 @@ class HostRegistry:
 
     async def launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
         """Start the kernel where it is, with its endpoints. Raises as RemoteKernel.launch."""
+        with contextlib.suppress(OSError, zmq.ZMQError):  # clients cannot connect: tried again
+            await self._open_sockets()
         await kernel.launch(request, self._reports)
 
     async def leave(self, kernel: RemoteKernel) -> None:
@@ -158,8 +169,28 @@ class HostRegistry:
         await asyncio.gather(*(host.close() for host in hosts), *self._parting)
         for kernel in list(self._kernels):
             self._close(kernel)
+        self._looking.cancel()
         await self._reports.close()
         self._sockets.remove()
+
+    async def _keep_sockets(self) -> None:
+        """Open the sockets of all kernels again when somebody has removed their directory."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self._open_sockets()
+            except (OSError, zmq.ZMQError) as error:
+                log.warning("the sockets of kernels cannot be opened on this machine: %s", error)
+
+    async def _open_sockets(self) -> None:
+        """Raises OSError, ZMQError."""
+        if self._sockets.is_there():
+            return
+        log.warning("%s was removed: its sockets are opened again", self._sockets.path)
+        self._sockets.renew()
+        self._reports.listen(self._sockets.path)
+        for kernel in list(self._kernels):
+            await kernel.client_sockets.move(self._sockets.path)
 
     async def _new_kernel(
         self, kernel_id: str, spec: HostSpec, grace: float, agent: str = ""
@@ -172,16 +203,18 @@ class HostRegistry:
         def open_link(factory: Any) -> Any:
             return kernel.host.open_link(factory)  # wherever it is by then
 
+        with contextlib.suppress(OSError, zmq.ZMQError):  # `listen` will say it
+            await self._open_sockets()
         client_sockets = ClientSockets(self._sockets.path, name, kernel_id, open_link, keep)
         kernel = RemoteKernel(kernel_id, spec, host, client_sockets, grace)
         self._kernels.add(kernel)
         self._count(spec, 1)
         try:
             await client_sockets.listen()
-        except OSError as error:
+        except (OSError, zmq.ZMQError) as error:
             self._close(kernel)
             raise KernelStartError(
-                f"cannot open the kernel's sockets on this machine: {error.strerror}"
+                f"cannot open the kernel's sockets on this machine: {error}"
             ) from None
         except BaseException:
             self._close(kernel)

@@ -43,6 +43,7 @@ class ClientSockets:
     ) -> None:
         #: What jupyter_client calls the ip of an ipc connection: `ip`-1 is the first socket.
         self.ip = str(directory / name)
+        self._name = name
         self.ports = ipc_ports()
         self.open_link = open_link
         self._kernel_id = kernel_id
@@ -72,6 +73,17 @@ class ClientSockets:
             await server.start_serving()
         self.show()
 
+    async def move(self, directory: Path) -> None:
+        """Open the sockets in `directory`: where they were they have been removed.
+
+        Clients that are connected stay so. Raises OSError.
+        """
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        self.ip = str(directory / self._name)
+        await self.listen()
+
     def show(self) -> None:
         """Put the sockets where clients look for them.
 
@@ -79,7 +91,7 @@ class ClientSockets:
         starts it again: what it finds are links, and the sockets behind them stay.
         """
         for channel in CHANNELS:
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(FileExistsError, FileNotFoundError):  # `move` will do it
                 os.symlink(self._hidden(channel), f"{self.ip}-{self.ports[channel + '_port']}")
 
     def replay(self) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import hmac
 import json
 import logging
+import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,20 +46,31 @@ class LauncherReports:
     """Serves every launcher of this process. Lives in the I/O thread."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = str(directory / "response")
         public, secret = zmq.curve_keypair()
         while public.startswith(b"-"):  # a launcher would take it for an option
             public, secret = zmq.curve_keypair()
         self.public_key = public.decode("ascii")
         self._expected: dict[str, ExpectedLaunch] = {}
+        self._endpoints: list[str] = []
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, 1024 * 1024)
         self._socket.curve_server = True
         self._socket.curve_secretkey = secret
-        self._socket.bind(f"ipc://{self.path}")
+        self.listen(directory)
         self._task = asyncio.ensure_future(self._serve())
+
+    def listen(self, directory: Path) -> None:
+        """Have the socket in `directory`; also when it was elsewhere, and was removed there."""
+        self.path = str(directory / "response")
+        if os.path.lexists(self.path):
+            return
+        for endpoint in self._endpoints:
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.unbind(endpoint)
+        self._endpoints = [f"ipc://{self.path}"]
+        self._socket.bind(self._endpoints[0])
 
     def expect(self, kernel_id: str) -> ExpectedLaunch:
         """Await the launcher of this kernel; it gets `connection` once that is set."""

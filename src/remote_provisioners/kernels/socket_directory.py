@@ -7,30 +7,78 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+#: With what follows, a socket's path has to fit into 107 bytes.
+_LONGEST_PARENT = 60
 
 
 class SocketDirectory:
     """A directory only we can enter, for this process's sockets; its path is short.
 
-    It is locked as long as we live: what killed processes have left is removed.
+    It is locked as long as we live: what killed processes have left is removed. Raises OSError
+    where no place for it is found.
     """
 
     def __init__(self) -> None:
-        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        parent = runtime if runtime and len(runtime) < 40 and os.access(runtime, os.W_OK) else None
-        draft = Path(tempfile.mkdtemp(prefix=".rp-", dir=parent))  # mode 0700
-        self._lock = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.path = draft.with_name(draft.name[1:])
-        draft.rename(self.path)
+        self.path, self._lock = _make(None)
         for path in self.path.parent.glob("rp-????????"):
             with contextlib.suppress(OSError):  # another's, in use, or gone already
                 _remove_abandoned(path)
 
+    def is_there(self) -> bool:
+        """Whether nobody has removed it: a logout removes XDG_RUNTIME_DIR."""
+        return self.path.is_dir()
+
+    def renew(self) -> None:
+        """Make it again, in another place if need be. Raises OSError."""
+        former = self._lock
+        self.path, self._lock = _make(self.path)
+        os.close(former)
+
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+
+def _make(former: Path | None) -> tuple[Path, int]:
+    """A new directory and the descriptor that locks it; `former`: the path to have if it can be."""
+    errors: list[OSError] = []
+    if former is not None:
+        with contextlib.suppress(OSError):
+            return _make_in(former.parent, former)
+    for parent in _parents():
+        try:
+            return _make_in(parent, None)
+        except OSError as error:
+            errors.append(error)
+    raise errors[0] if errors else FileNotFoundError("no temporary directory is short enough")
+
+
+def _make_in(parent: Path, path: Path | None) -> tuple[Path, int]:
+    draft = Path(tempfile.mkdtemp(prefix=".rp-", dir=parent))  # mode 0700
+    lock = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = path or draft.with_name(draft.name[1:])
+        draft.rename(path)
+    except BaseException:
+        os.close(lock)
+        with contextlib.suppress(OSError):
+            draft.rmdir()
+        raise
+    return path, lock
+
+
+def _parents() -> Iterator[Path]:
+    """Where it may be, the best place first."""
+    candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("TMPDIR", "")]
+    with contextlib.suppress(OSError):
+        candidates.append(tempfile.gettempdir())
+    for place in (*candidates, "/tmp", "/var/tmp", "/dev/shm", os.path.expanduser("~")):  # noqa: S108
+        if os.path.isabs(place) and len(os.fsencode(place)) <= _LONGEST_PARENT:
+            yield Path(place)
 
 
 def _remove_abandoned(path: Path) -> None:

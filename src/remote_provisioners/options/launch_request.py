@@ -18,6 +18,8 @@ from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 #: Modules whose kernels bind unix sockets when their connection file says so.
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
 _MINIMAL_PORT_RANGE = 1000
+#: By which jupyter_server tells a kernel what notebook it is of; ipykernel has it as __session__.
+SESSION_VARIABLE = "JPY_SESSION_NAME"
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ class LaunchRequest:
 
 
 def request_environment(env: Mapping[str, str], kernel_id: str) -> dict[str, str]:
-    """The KERNEL_ variables of a start request, which is all that a host gets of `env`."""
-    chosen = {name: str(value) for name, value in env.items() if name.startswith("KERNEL_")}
+    """What a host gets of `env`: the start request's KERNEL_ variables, and SESSION_VARIABLE."""
+    chosen = {
+        name: str(value)
+        for name, value in env.items()
+        if name.startswith("KERNEL_") or name == SESSION_VARIABLE
+    }
     chosen["KERNEL_ID"] = kernel_id
     return chosen
 

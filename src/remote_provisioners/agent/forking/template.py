@@ -275,6 +275,8 @@ def _pause(identity: socket.socket, seen: _Seen) -> None:
         _settle(told)
         app.session.key = told["key"].encode("ascii")
         app.kernel.shell.user_ns["_dh"][:] = [os.getcwd()]
+        if os.environ.get("JPY_SESSION_NAME"):
+            app.kernel.shell.user_ns["__session__"] = os.environ["JPY_SESSION_NAME"]
         send(identity, {"ready": True})
         identity.close()
         app.init_path()

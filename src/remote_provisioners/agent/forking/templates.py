@@ -39,7 +39,7 @@ _FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
 _MODULES = ("ipykernel_launcher", "ipykernel")
 _SCRIPT = "launch_ipykernel.py"
 #: Of one kernel, whatever the environment that it shares with others.
-_PRIVATE = re.compile("KERNEL_.*|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
+_PRIVATE = re.compile("KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
 #: Read as an interpreter starts.
 _EARLY = re.compile("PYTHON.*|LD_.*")
 _PR_SET_CHILD_SUBREAPER = 36

@@ -18,11 +18,11 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 from ...protocol.conventions import ipc_ports
 from ..endpoints import (
     connection_file,
-    endpoints_of,
     ipc_prefix,
-    wait_until_open,
+    ready_endpoints,
     write_connection,
 )
+from ..listening import until_all_listen
 from ..processes.kernel_process import Command, KernelProcess
 from .templates import Templates, receive, send
 
@@ -181,7 +181,7 @@ class WarmKernels:
             if process is None:
                 raise ChildProcessError
             kernel = WarmKernel(directory, process, ours)
-            listening = wait_until_open(list(endpoints_of(connection).values()))
+            listening = until_all_listen(ready_endpoints(connection))
             await asyncio.wait_for(listening, LOAD_SECONDS)
             return kernel
         except (OSError, asyncio.TimeoutError):

@@ -30,12 +30,13 @@ from ..endpoints import (
     connection_file,
     endpoints_of,
     ipc_prefix,
-    wait_until_open,
+    ready_endpoints,
     write_connection,
 )
 from ..errors import RefusedError
 from ..forking.templates import flags_of, has_own_interpreter, shared_part
 from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels
+from ..listening import until_all_listen
 from ..machine import gpus as devices
 from ..processes.foreign_process import ForeignProcess
 from ..processes.kernel_process import OUTPUT, Command, KernelProcess
@@ -260,7 +261,7 @@ class HostedKernel:
         return connection
 
     async def _until_listening(self, on_listening: Callable[[HostedKernel], None]) -> None:
-        await wait_until_open(list(endpoints_of(self.connection).values()))
+        await until_all_listen(ready_endpoints(self.connection))
         self.listening = True
         self.save()
         on_listening(self)

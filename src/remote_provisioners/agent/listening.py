@@ -1,0 +1,253 @@
+"""Noticing that a kernel listens, without touching its sockets.
+
+Some kernels end when somebody connects and says nothing. So the system is asked: by netlink
+(sock_diag(7)), else by /proc/net. Only where neither can tell a connection is made, and speaks
+ZMTP. Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import struct
+from typing import Iterator, Optional, Sequence
+
+from ..protocol import zmtp
+from .endpoints import Endpoint
+
+_IN_CREATE = 0x100
+_POLL_SECONDS = 0.01
+#: As often as ZeroMQ tries to connect.
+_LONGEST_POLL_SECONDS = 0.1
+#: A socket that is there for so long and that the system does not show is another namespace's.
+_UNSEEN_SECONDS = 1.0
+_GREETING_SECONDS = 2.0
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY, _NLMSG_DONE, _NLMSG_ERROR = 20, 3, 2
+_REQUEST_DUMP = 0x301
+_LISTEN = 10  # TCP_LISTEN, for unix sockets as well
+_SHOW_NAME = 1
+_HEADER = struct.Struct("=IHHII")
+#: Where a connection to 127.0.0.1 is accepted: IPv4, and IPv6 that takes it as well.
+_ADDRESSES = {
+    socket.AF_INET: (bytes(4), bytes((127, 0, 0, 1))),
+    socket.AF_INET6: (
+        bytes(16),
+        bytes(10) + b"\xff\xff" + bytes(4),
+        bytes(10) + b"\xff\xff\x7f\0\0\1",
+    ),
+}
+
+
+async def until_all_listen(endpoints: Sequence[Endpoint]) -> None:
+    """Return once each endpoint listens. Cancel it when the kernel has exited."""
+    paths = [endpoint for endpoint in endpoints if isinstance(endpoint, str)]
+    if paths:
+        await _until_all_exist(paths)
+    for endpoint in endpoints:
+        # A socket file exists a moment before its owner listens; a port has no file to watch.
+        is_path = isinstance(endpoint, str)
+        await until_listens(endpoint, 0.001 if is_path else _POLL_SECONDS, _POLL_SECONDS)
+
+
+async def until_listens(
+    endpoint: Endpoint, delay: float = _POLL_SECONDS, longest: float = _LONGEST_POLL_SECONDS
+) -> None:
+    """Return once `endpoint` listens: looked at after `delay` seconds and then less often."""
+    loop = asyncio.get_running_loop()
+    seen_since: Optional[float] = None
+    while not (found := is_listening(endpoint)):
+        if isinstance(endpoint, str) and os.path.exists(endpoint):
+            seen_since = seen_since or loop.time()
+        unseen = seen_since is not None and loop.time() - seen_since > _UNSEEN_SECONDS
+        if (found is None or unseen) and await _greets(endpoint):
+            return
+        await asyncio.sleep(delay)
+        delay = min(longest, 1.5 * delay)
+
+
+def is_listening(endpoint: Endpoint) -> Optional[bool]:
+    """Whether somebody listens there; None where the system does not say."""
+    if isinstance(endpoint, str) and not os.path.exists(endpoint):
+        return False
+    for ask in (_by_netlink, _by_proc):
+        try:
+            return ask(endpoint)
+        except (OSError, ValueError, struct.error):
+            continue
+    return None
+
+
+# -- netlink ---------------------------------------------------------------------------------
+
+
+def _by_netlink(endpoint: Endpoint) -> bool:
+    """Raises OSError."""
+    if isinstance(endpoint, str):
+        name = os.fsencode(endpoint)
+        return any(found == name for found in _unix_names())
+    return any(
+        address in _ADDRESSES[family]
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for address in _tcp_addresses(family, endpoint)
+    )
+
+
+def _unix_names() -> Iterator[bytes]:
+    """The paths of unix sockets that listen."""
+    request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 1 << _LISTEN, 0, _SHOW_NAME, 0, 0)
+    for body in _dump(request):
+        position = 16
+        while position + 4 <= len(body):
+            length, kind = struct.unpack_from("=HH", body, position)
+            if length < 4:
+                break
+            if kind == 0:  # UNIX_DIAG_NAME
+                yield body[position + 4 : position + length].rstrip(b"\0")
+            position += (length + 3) & ~3
+
+
+def _tcp_addresses(family: int, port: int) -> Iterator[bytes]:
+    """The addresses at which this port is listened on."""
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << _LISTEN)
+    request += struct.pack(">H", port) + bytes(46)
+    size = 4 if family == socket.AF_INET else 16
+    for body in _dump(request):
+        (found,) = struct.unpack_from(">H", body, 4)
+        if found == port:
+            yield body[8 : 8 + size]
+
+
+def _dump(request: bytes) -> Iterator[bytes]:
+    """The answers to a request of sock_diag. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as diag:
+        diag.settimeout(1)
+        header = (_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
+        diag.send(_HEADER.pack(*header) + request)
+        while True:
+            data, position = diag.recv(65536), 0
+            while position + _HEADER.size <= len(data):
+                length, kind, _, _, _ = _HEADER.unpack_from(data, position)
+                body = data[position + _HEADER.size : position + length]
+                if kind == _NLMSG_DONE:
+                    return
+                if kind == _NLMSG_ERROR:
+                    (number,) = struct.unpack_from("=i", body)
+                    raise OSError(-number, os.strerror(-number))
+                yield body
+                position += max(_HEADER.size, (length + 3) & ~3)
+
+
+# -- /proc/net -------------------------------------------------------------------------------
+
+
+def _by_proc(endpoint: Endpoint) -> bool:
+    """Raises OSError, ValueError."""
+    if isinstance(endpoint, str):
+        return _unix_by_proc(os.fsencode(endpoint))
+    for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
+        try:
+            with open(path) as table:
+                next(table)
+                for words in map(str.split, table):
+                    address, _, port = words[1].partition(":")
+                    here = _in_network_order(address) in _ADDRESSES[family]
+                    if here and int(port, 16) == endpoint and int(words[3], 16) == _LISTEN:
+                        return True
+        except FileNotFoundError:
+            if family == socket.AF_INET:
+                raise
+    return False
+
+
+def _unix_by_proc(name: bytes) -> bool:
+    with open("/proc/net/unix", "rb") as table:
+        next(table)
+        for line in table:
+            words = line.rstrip(b"\n").split(None, 7)
+            # Its flags have __SO_ACCEPTCON where it listens.
+            if len(words) == 8 and words[7] == name and int(words[3], 16) & 0x10000:
+                return True
+    return False
+
+
+def _in_network_order(address: str) -> bytes:
+    """An address of /proc/net: words of 32 bits, as this machine writes them."""
+    raw = bytes.fromhex(address)
+    words = struct.unpack(">{}I".format(len(raw) // 4), raw)
+    return struct.pack("={}I".format(len(words)), *words)
+
+
+# -- a connection that speaks ZMTP -------------------------------------------------------------
+
+
+async def _greets(endpoint: Endpoint) -> bool:
+    """Whether somebody there speaks ZMTP; it is greeted first, and the connection closed."""
+    try:
+        return await asyncio.wait_for(_greeted(endpoint), _GREETING_SECONDS)
+    except (OSError, EOFError, asyncio.TimeoutError):
+        return False
+
+
+async def _greeted(endpoint: Endpoint) -> bool:
+    if isinstance(endpoint, str):
+        reader, writer = await asyncio.open_unix_connection(endpoint)
+    else:
+        reader, writer = await asyncio.open_connection("127.0.0.1", endpoint)
+    try:
+        writer.write(zmtp.GREETING)
+        return await reader.readexactly(1) == b"\xff"
+    finally:
+        writer.close()
+
+
+# -- files of sockets --------------------------------------------------------------------------
+
+
+async def _until_all_exist(paths: Sequence[str]) -> None:
+    directories = sorted({os.path.dirname(path) for path in paths})
+    watch = _watch(directories)
+    try:
+        while not all(os.path.exists(path) for path in paths):
+            if watch is None:
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                await _readable(watch)
+                os.read(watch, 65536)
+    finally:
+        if watch is not None:
+            os.close(watch)
+
+
+def _watch(directories: Sequence[str]) -> Optional[int]:
+    """An inotify descriptor that becomes readable when a file is created in the directories."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, AttributeError):
+        return None  # not Linux: poll
+    if descriptor < 0:
+        return None
+    for directory in directories:
+        if libc.inotify_add_watch(descriptor, os.fsencode(directory), _IN_CREATE) < 0:
+            os.close(descriptor)
+            return None
+    return descriptor
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(descriptor, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
