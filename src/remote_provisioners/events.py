@@ -39,6 +39,10 @@ class StartProgress:
 
     kernel_id: str
     phase: Phase
+    #: "start", or "restart" of a kernel that was there.
+    kind: str = "start"
+    #: The file that the kernel is for, "" where who asked did not say.
+    notebook: str = ""
     #: As it is written in the configuration; "" while none is chosen.
     host: str = ""
     #: What a person should know: why it waits, or in whose words it waits.
@@ -76,13 +80,21 @@ class KernelMoved:
 
 
 @dataclass(frozen=True)
+class OutputDropped:
+    """A kernel has printed more than its host keeps; so many messages are lost."""
+
+    kernel: RemoteKernel
+    messages: int
+
+
+@dataclass(frozen=True)
 class KernelForgotten:
     """A kernel is none of this process's any more."""
 
     kernel: RemoteKernel
 
 
-Event = StartProgress | HostChanged | KernelChanged | KernelMoved | KernelForgotten
+Event = StartProgress | HostChanged | KernelChanged | KernelMoved | OutputDropped | KernelForgotten
 
 
 class EventFeed:

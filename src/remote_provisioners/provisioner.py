@@ -66,6 +66,10 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
         self._left: Mapping[str, Any] | None = None
         self._came_back = False
         self._announcement = ""
+        #: Where the next restart is to start the kernel, "" where it is.
+        self._destination = ""
+        #: The file that it is for, as Jupyter's servers say.
+        self._notebook = ""
         #: Whether it may run on a host that could not be told to end it, after `cleanup`.
         self.left_behind = False
         try:
@@ -89,6 +93,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             kwargs = {**left.get("launch", {}), **kwargs}  # of its start, for when it is restarted
             if not self._came_back:  # a restart brings it again
                 self._left, self._came_back = left, True
+        self._notebook = str((kwargs.get("env") or {}).get("JPY_SESSION_NAME", ""))
         request_env = request_environment(kwargs.get("env") or os.environ, self.kernel_id)
         authorize(
             request_env.get("KERNEL_USERNAME", ""),
@@ -140,7 +145,7 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
                 raise
         else:
             restarting = self._restart(kernel, request, bool(pinned))
-            await io_thread().call(self._under_way(restarting))
+            await io_thread().call(self._under_way(restarting, "restart"))
         self._waited = False
         kernel.stays = self.leave_kernels_running
         await self._announce()
@@ -150,8 +155,8 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             keeper.runs(self.parent, await self.get_provisioner_info())
         return self.connection_info
 
-    async def _under_way(self, starting: Coroutine[Any, Any, T]) -> T:
-        return await starts().run(self.kernel_id, starting)
+    async def _under_way(self, starting: Coroutine[Any, Any, T], kind: str = "start") -> T:
+        return await starts().run(self.kernel_id, starting, kind, self._notebook)
 
     def _session(self, request_env: Mapping[str, str]) -> dict[str, Any]:
         """The part of the connection that client and kernel share: how messages are signed."""
@@ -206,7 +211,26 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
             keeper.starts(self.parent, {"kernel_id": self.kernel_id, "host": spec.name, **nothing})
         return spec
 
+    async def move_to(self, name: str) -> None:
+        """Have the next restart start the kernel on this host, which is connected to now.
+
+        Raises ConfigurationError, HostError: the kernel stays as it is then.
+        """
+        spec = self.host_spec(name)
+        await io_thread().call(self._connect(spec))
+        self._destination = spec.name
+
+    @staticmethod
+    async def _connect(spec: HostSpec) -> None:
+        await (await host_registry()).host(spec).link()
+
     async def _restart(self, kernel: RemoteKernel, request: LaunchRequest, pinned: bool) -> None:
+        destination, self._destination = self._destination, ""
+        if destination and destination != kernel.spec.name:
+            kernels = await host_registry()
+            await kernels.leave(kernel)
+            await kernels.move(kernel, self._noted(self.host_spec(destination)), "", request)
+            return
         policy = None if pinned else load_balancer(self.load_balancing_algorithm)
         await (await scheduler()).restart(kernel, request, self.inventory(), self.completed, policy)
 

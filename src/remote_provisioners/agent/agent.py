@@ -16,7 +16,7 @@ from typing import Dict, Set
 
 from ..protocol.answers import AgentDescription
 from ..protocol.conventions import AGENT_SOCKET
-from ..protocol.messages import LoadChanged, Notice
+from ..protocol.messages import Dropped, LoadChanged, Notice
 from ..protocol.version import VERSION
 from ..protocol.wire import Message
 from .background import report_failure
@@ -51,6 +51,7 @@ class Agent:
         self._templates = Templates()
         self._warm = WarmKernels(kernels_directory, self._templates)
         self._streams = Streams(directory, kernels, self._notice)
+        self._streams.on_dropped = self._dropped
         self._load = Load(directory, self._running, self._tell_load)
         self._table = KernelTable(
             kernels_directory,
@@ -103,6 +104,9 @@ class Agent:
         for peer in self._peers:
             if peer.owner:
                 peer.tell(Notice(text=text))
+
+    def _dropped(self, kernel: HostedKernel, messages: int) -> None:
+        self._peers.tell(kernel.owner, Dropped(kernel_id=kernel.kernel_id, messages=messages))
 
     def _running(self) -> int:
         return sum(kernel.running for kernel in self._table)

@@ -58,6 +58,8 @@ class Streams:
         self._served: Dict[str, _Served] = {}
         self._recorders: Dict[HostedKernel, Recorder] = {}
         self._traffic = Traffic()
+        #: Called with a kernel and how many messages of its output a client will never get.
+        self.on_dropped: Callable[[HostedKernel, int], None] = lambda kernel, messages: None
         self._server: Any = None
         self._background = Background()
 
@@ -91,6 +93,7 @@ class Streams:
             bounds = kernel.output
             spool = Spool(kernel.directory, bounds.memory, bounds.disk, self._budget)
             recorder = self._recorders[kernel] = Recorder(spool)
+            recorder.on_dropped = lambda messages: self.on_dropped(kernel, messages)
         self._background.run(
             recorder.connect(kernel.connection), "recording output", recorder.disconnect
         )

@@ -10,10 +10,10 @@ from traitlets import TraitError
 
 from ..errors import ConfigurationError
 from ..options.config import RemoteProvisionerConfigMixin
+from ..options.installed_specs import installed_specs
 from ..placement.host_address import HostAddress
 from ..placement.inventory import HostSpec
 from .command import Command
-from .spec.installed import installed_specs
 
 
 @dataclass(frozen=True)

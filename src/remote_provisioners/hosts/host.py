@@ -85,6 +85,8 @@ class Host:
         self.on_change: Callable[[], None] = lambda: None
         #: What the agent has reported last, None before the first time.
         self.load: Load | None = None
+        #: Seconds that the agent took to answer a small request, the last time.
+        self.round_trip: float | None = None
         #: To be ended when the host is back.
         self._pending_kills: set[str] = set()
         #: To go on without us.
@@ -147,7 +149,11 @@ class Host:
 
     async def refresh_load(self) -> None:
         """Have the agent report now. Raises HostError."""
-        self._report(await self.request(GetLoad()))
+        link = await self.link()
+        began = time.monotonic()
+        report = await link.channel.request(GetLoad())
+        self.round_trip = time.monotonic() - began
+        self._report(report)
 
     def _report(self, report: LoadReport) -> None:
         self.load = Load(

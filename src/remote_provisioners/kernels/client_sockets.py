@@ -58,6 +58,8 @@ class ClientSockets:
         self._spares: deque[asyncio.Task[_ClientLink | None]] = deque()
         self.clients: set[LocalEnd] = set()
         self.closed = False
+        #: Bytes to the kernel and from it, of the clients that are gone.
+        self._traffic = (0, 0)
 
     async def listen(self) -> None:
         """Open the sockets. They wait until `serve`."""
@@ -203,6 +205,21 @@ class ClientSockets:
             greeted=not self.encrypted,
         )
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes to the kernel and from it, of all clients so far."""
+        there, back = self._traffic
+        for end in list(self.clients):
+            there, back = there + end.stream.outgoing.end, back + end.stream.received
+        return there, back
+
+    def left(self, end: LocalEnd) -> None:
+        """A client is gone."""
+        if end in self.clients:
+            there, back = self._traffic
+            self.clients.discard(end)
+            self._traffic = (there + end.stream.outgoing.end, back + end.stream.received)
+
     async def carry(self, end: LocalEnd) -> None:
         """Keep a client's stream on a link, one after the other, until it is over."""
         while not end.stream.over:
@@ -252,7 +269,7 @@ class LocalEnd(SocketEnd):
             self._task.cancel()
 
     def _carried(self, task: asyncio.Task[None]) -> None:
-        self._client_sockets.clients.discard(self)
+        self._client_sockets.left(self)
 
 
 class _ClientLink(Link):

@@ -19,7 +19,7 @@ from ..errors import (
     LaunchTimeoutError,
     RemoteProvisionerError,
 )
-from ..events import KernelChanged, Phase, events
+from ..events import KernelChanged, OutputDropped, Phase, events
 from ..hosts.host import Host
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
@@ -27,6 +27,7 @@ from ..protocol.answers import KernelDescription
 from ..protocol.messages import (
     Adopt,
     Attach,
+    Dropped,
     Exited,
     Forget,
     GetTail,
@@ -328,6 +329,8 @@ class RemoteKernel:
             self._timeout.suspend()
             log.info("kernel %s: waits for its turn on %s", self.kernel_id, self.spec.name)
             starts().note(self.kernel_id, Phase.QUEUED, ahead=event.ahead)
+        elif isinstance(event, Dropped):
+            events.tell(OutputDropped(self, event.messages))
         elif isinstance(event, Listening):
             self.life.listening()
         elif isinstance(event, Exited):

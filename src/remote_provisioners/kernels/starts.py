@@ -29,10 +29,16 @@ class Starts:
     def __init__(self) -> None:
         self._starts: dict[str, _Start] = {}
 
-    async def run(self, kernel_id: str, starting: Coroutine[Any, Any, T]) -> T:
+    async def run(
+        self,
+        kernel_id: str,
+        starting: Coroutine[Any, Any, T],
+        kind: str = "start",
+        notebook: str = "",
+    ) -> T:
         """Await `starting`, and tell how it goes. Raises StartCancelledError, and what it does."""
         task: asyncio.Task[Any] = asyncio.ensure_future(starting)
-        progress = StartProgress(kernel_id, Phase.PLACING)
+        progress = StartProgress(kernel_id, Phase.PLACING, kind, notebook)
         start = self._starts[kernel_id] = _Start(progress, time.monotonic(), task)
         events.tell(progress)
         try:

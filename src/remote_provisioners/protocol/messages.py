@@ -237,6 +237,14 @@ class Taken(Structure):
     kernel_id: str
 
 
+class Dropped(Structure):
+    """A kernel printed more than is kept: these messages are lost to its clients."""
+
+    event: ClassVar[str] = "dropped"
+    kernel_id: str
+    messages: int = 0
+
+
 class LoadChanged(LoadReport):
     event: ClassVar[str] = "load"
 
@@ -254,7 +262,7 @@ REQUESTS: Dict[str, Type[Request[Any]]] = {
     if issubclass(kind, Request) and kind.op
 }
 EVENTS: Dict[str, Any] = {
-    kind.event: kind for kind in (Queued, Listening, Exited, Taken, LoadChanged, Notice)
+    kind.event: kind for kind in (Queued, Listening, Exited, Taken, Dropped, LoadChanged, Notice)
 }
 
 

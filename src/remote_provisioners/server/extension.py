@@ -13,6 +13,7 @@ from typing import Any
 from .manager_hooks import take_environments
 from .records import Records, keep, records_parent
 from .restore import Restorer
+from .seen import show
 from .sessions import Sessions
 
 #: Of something that reads files and opens sockets of this machine.
@@ -26,6 +27,7 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
     sessions = Sessions(serverapp.session_manager, serverapp.log)
     restore_kernels(serverapp.kernel_manager, sessions, serverapp.root_dir, serverapp.io_loop)
     take_environments(serverapp)
+    show(serverapp)
 
 
 def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop: Any) -> Restorer:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from ...protocol import zmtp
 from ...protocol.stream import Stream
@@ -53,6 +53,8 @@ class Recorder:
         self.announced = ""
         #: Nothing will come any more: clients are told so.
         self.over = False
+        #: Called with the number of messages that a client will never get.
+        self.on_dropped: Callable[[int], None] = lambda messages: None
 
     async def connect(self, connection: Dict[str, Any]) -> None:
         """Subscribe to the kernel, which listens; again after each of its restarts.
@@ -166,6 +168,7 @@ class Recorder:
         return welcome(self._connection, topic)
 
     def gap_notices(self, gap: Gap, following: Optional[bytes]) -> List[bytes]:
+        self.on_dropped(gap.count)
         return gap_notices(self._connection, gap, following)
 
     def close(self) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from ...hosts.registry import host_registry
+from ...hosts.found_kernels import output_of
 from ...io_thread import io_thread
-from ...protocol.messages import GetOutput
 from ..command import MISUSED, CommandError
-from .found import FoundKernel, pick
+from .found import pick
 from .search import SearchCommand
 
 
@@ -29,12 +28,7 @@ class LogsApp(SearchCommand):
             raise CommandError("names no kernel (see jupyter remote kernels)", MISUSED)
         found, failures = await self.search()
         kernel = pick(found, words[0], failures)
-        sys.stdout.write(await io_thread().call(_output(kernel)))
+        output = output_of(kernel.host, kernel.agent, kernel.kernel_id)
+        sys.stdout.write(await io_thread().call(output))
         sys.stdout.flush()
         return 0
-
-
-async def _output(kernel: FoundKernel) -> str:
-    host = (await host_registry()).host_with(kernel.host, kernel.agent)
-    answer = await host.request(GetOutput(kernel_id=kernel.kernel_id))
-    return answer.output

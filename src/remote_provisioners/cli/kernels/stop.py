@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 from traitlets import Bool
 
 from ...errors import RemoteProvisionerError
-from ...hosts.registry import host_registry
+from ...hosts.found_kernels import end_kernel
 from ...io_thread import io_thread
-from ...protocol.messages import Forget, GetStatus, Signal
 from ...server.records import note_end, records_parent
 from ..command import FAILED, MISUSED, Command, CommandError
 from .found import FoundKernel, pick
 from .search import SearchCommand
-
-_TERMINATE_SECONDS = 5.0
-_LOOK_SECONDS = 0.1
 
 
 class StopApp(SearchCommand):
@@ -64,24 +59,10 @@ class StopApp(SearchCommand):
     async def _stop(self, kernel: FoundKernel) -> bool:
         name = f"{kernel.kernel_id} on {kernel.host.name}"
         try:
-            await io_thread().call(_end(kernel))
+            await io_thread().call(end_kernel(kernel.host, kernel.agent, kernel.kernel_id))
         except RemoteProvisionerError as error:
             print(f"{name}: {error.message}")
             return False
         print(f"{name}: ended")
         note_end(records_parent(), kernel.kernel_id, "`jupyter remote stop` ended it")
         return True
-
-
-async def _end(kernel: FoundKernel) -> None:
-    """End it politely, then firmly. Raises HostError."""
-    host = (await host_registry()).host_with(kernel.host, kernel.agent)
-    told = await host.request(Signal(kernel_id=kernel.kernel_id, signum=signal.SIGTERM))
-    deadline = asyncio.get_running_loop().time() + _TERMINATE_SECONDS
-    while told.delivered and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(_LOOK_SECONDS)
-        status = await host.request(GetStatus())
-        running = {k.kernel_id for k in status.kernels if k.exit_code is None}
-        if kernel.kernel_id not in running:
-            break
-    await host.request(Forget(kernel_id=kernel.kernel_id))

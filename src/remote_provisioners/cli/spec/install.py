@@ -15,8 +15,8 @@ from traitlets.config import Config
 from ...engines.yarn.provisioner import YarnProvisioner
 from ...errors import ConfigurationError
 from ...options.config import RemoteProvisionerConfigMixin, option_names
+from ...options.installed_specs import read_spec
 from ..command import Command, CommandError, Text
-from .installed import read_spec
 from .samples import (
     DEFAULT_SAMPLE,
     SparkSite,

@@ -9,9 +9,9 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
 
 from ...errors import ConfigurationError
+from ...options.installed_specs import InstalledSpec, installed_specs
 from ..command import Command
 from ..table import columns
-from .installed import InstalledSpec, installed_specs
 
 
 class SpecListApp(Command):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
 
+from ...options.installed_specs import installed_specs, read_spec
 from ..command import MISUSED, Command, CommandError
-from .installed import installed_specs, read_spec
 
 
 class SpecRemoveApp(Command):

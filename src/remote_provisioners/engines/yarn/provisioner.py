@@ -94,6 +94,9 @@ class YarnProvisioner(DistributedProvisioner):
             await asyncio.shield(kill(self._manager(environ), self._tag, environ))
             raise
 
+    async def move_to(self, name: str) -> None:
+        raise ConfigurationError(_NO_KERNEL)
+
     async def _restart(self, kernel: RemoteKernel, request: LaunchRequest, pinned: bool) -> None:
         """In another container: a driver of Spark has one session in its life."""
         if pinned:

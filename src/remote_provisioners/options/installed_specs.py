@@ -13,8 +13,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import TraitError
 from traitlets.config import Config
 
-from ...errors import ConfigurationError
-from ...options.config import RemoteProvisionerConfigMixin
+from ..errors import ConfigurationError
+from .config import RemoteProvisionerConfigMixin
 
 _PACKAGE = __name__.partition(".")[0]
 

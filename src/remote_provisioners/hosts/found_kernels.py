@@ -1,0 +1,47 @@
+"""The kernels that are on a host, whoever started them: listed, read, ended. In the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from ..placement.inventory import HostSpec
+from ..protocol.answers import KernelStatus
+from ..protocol.messages import Forget, GetOutput, GetStatus, Signal
+from .registry import host_registry
+
+_TERMINATE_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+
+
+async def kernels_on(spec: HostSpec) -> list[tuple[str, KernelStatus]]:
+    """Every kernel of this user there, as its agent describes it, with the directory of the agent
+    ("" for that of this version). Raises HostError.
+    """
+    host = (await host_registry()).host(spec)
+    status = await host.request(GetStatus())
+    found = [("", kernel) for kernel in status.kernels]
+    for directory in status.agent.others:
+        other = await (await host_registry()).host_with(spec, directory).request(GetStatus())
+        found += [(directory, kernel) for kernel in other.kernels]
+    return found
+
+
+async def output_of(spec: HostSpec, agent: str, kernel_id: str) -> str:
+    """What the process of a kernel has written. Raises HostError, KernelLostError."""
+    host = (await host_registry()).host_with(spec, agent)
+    return (await host.request(GetOutput(kernel_id=kernel_id))).output
+
+
+async def end_kernel(spec: HostSpec, agent: str, kernel_id: str) -> None:
+    """End it politely, then firmly. Raises HostError."""
+    host = (await host_registry()).host_with(spec, agent)
+    told = await host.request(Signal(kernel_id=kernel_id, signum=signal.SIGTERM))
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _TERMINATE_SECONDS
+    while told.delivered and loop.time() < deadline:
+        await asyncio.sleep(_LOOK_SECONDS)
+        status = await host.request(GetStatus())
+        if kernel_id not in {k.kernel_id for k in status.kernels if k.exit_code is None}:
+            break
+    await host.request(Forget(kernel_id=kernel_id))

@@ -1,0 +1,128 @@
+"""What happens to hosts, starts and kernels, said to whoever follows the server's events.
+
+Heard in the I/O thread, said on the server's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..events import (
+    Event,
+    HostChanged,
+    KernelChanged,
+    KernelForgotten,
+    KernelMoved,
+    OutputDropped,
+    StartProgress,
+    events,
+)
+from ..hosts.host import Host
+from ..kernels.lifecycle import State
+from ..kernels.remote_kernel import RemoteKernel
+from ..placement.host_address import HostAddress
+from .view.models import Model, host_state, start_model
+
+#: Within which changes of one host are said once.
+_GATHER_SECONDS = 0.05
+
+Say = Callable[[str, Model], None]
+
+_OF_STATES = {
+    State.STARTING: "starting",
+    State.LAUNCHED: "launched",
+    State.RUNNING: "running",
+    State.UNREACHABLE: "unreachable",
+    State.EXITED: "exited",
+    State.LOST: "lost",
+}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    state: str
+    since: float
+
+
+class Announcer:
+    """`say` is called with the name of a schema (host, kernel, start) and the event."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, say: Say) -> None:
+        self._loop = loop
+        self._say = say
+        self._hosts: dict[HostAddress, _Seen] = {}
+        self._kernels: dict[str, State] = {}
+        self._changed: set[Host] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._models: Any = None
+        self._stop: Callable[[], None] = lambda: None
+
+    def follow(self, view: Any) -> None:
+        """Begin; `view` makes the models."""
+        self._models = view
+        self._stop = events.listen(self._heard)
+
+    def since(self, address: HostAddress) -> float | None:
+        """Since when a host is in the state that it is in; None where it never changed."""
+        seen = self._hosts.get(address)
+        return seen.since if seen is not None else None
+
+    def _heard(self, event: Event) -> None:
+        if self._loop.is_closed():
+            self._stop()
+        else:
+            self._loop.call_soon_threadsafe(self._take, event)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, StartProgress):
+            self._say("start", start_model(event))
+        elif isinstance(event, HostChanged):
+            if not self._changed:
+                self._loop.call_later(_GATHER_SECONDS, self._flush)
+            self._changed.add(event.host)
+        elif isinstance(event, KernelMoved):
+            self._spawn(self._say_kernel(event.kernel, "moved", former=event.former))
+        elif isinstance(event, OutputDropped):
+            self._spawn(self._say_kernel(event.kernel, "output dropped", dropped=event.messages))
+        elif isinstance(event, KernelForgotten):
+            if self._kernels.pop(event.kernel.kernel_id, None) is not None:
+                self._spawn(self._say_kernel(event.kernel, "gone"))
+        else:
+            self._kernel_changed(event)
+
+    def _kernel_changed(self, event: KernelChanged) -> None:
+        kernel = event.kernel
+        state, before = kernel.life.state, self._kernels.get(kernel.kernel_id)
+        if state is before:
+            return
+        self._kernels[kernel.kernel_id] = state
+        back = before is State.UNREACHABLE and not kernel.life.over
+        self._spawn(self._say_kernel(kernel, "back" if back else _OF_STATES[state]))
+
+    async def _say_kernel(self, kernel: RemoteKernel, change: str, **more: Any) -> None:
+        model = await self._models.of_kernel(kernel)
+        self._say("kernel", {"change": change, **more, "kernel": model})
+
+    def _flush(self) -> None:
+        changed, self._changed = self._changed, set()
+        for host in changed:
+            state, before = host_state(host), self._hosts.get(host.address)
+            change = "load"
+            if before is None or before.state != state:
+                self._hosts[host.address] = _Seen(state, time.time())
+                was_away = before is not None and before.state in ("unreachable", "unusable")
+                change = "back" if was_away and state == "connected" else state
+            self._spawn(self._say_host(host, change))
+
+    async def _say_host(self, host: Host, change: str) -> None:
+        for model in await self._models.models_of(host):
+            self._say("host", {"change": change, "host": model})
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,1 @@
+"""``/remote-provisioners/api/v1/``: documented in ``openapi.yaml``."""

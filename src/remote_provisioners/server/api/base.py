@@ -1,0 +1,78 @@
+"""What the handlers have in common: who may ask, errors as JSON, bodies that are checked."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from ...errors import RemoteProvisionerError
+from ..view.actions import Actions
+from ..view.models import Model, error_model
+from ..view.view import View
+
+#: The resource that an authorizer is asked about.
+RESOURCE = "remote_kernels"
+VIEW, ACTIONS = "remote_provisioners_view", "remote_provisioners_actions"
+
+
+class RemoteHandler(APIHandler):
+    """Translates: a request into a call, its result or its error into JSON."""
+
+    auth_resource = RESOURCE
+
+    @property
+    def view(self) -> View:
+        found: View = self.settings[VIEW]
+        return found
+
+    @property
+    def actions(self) -> Actions:
+        found: Actions = self.settings[ACTIONS]
+        return found
+
+    def flag(self, name: str) -> bool:
+        return self.get_query_argument(name, "false") in ("true", "1")
+
+    def body(self, **kinds: type | tuple[type, ...]) -> Model:
+        """The fields of the body, which may be left out. Raises HTTPError 400."""
+        body = self.get_json_body() or {}
+        if not isinstance(body, dict):
+            raise web.HTTPError(400, "the body is no JSON object")
+        for name, value in body.items():
+            if name not in kinds:
+                raise web.HTTPError(400, f"unknown field {name!r} (known: {', '.join(kinds)})")
+            if not isinstance(value, kinds[name]) or isinstance(value, bool):
+                raise web.HTTPError(400, f"field {name!r} has a value that cannot be used")
+        return body
+
+    def answer(self, model: Any, status: int = 200) -> None:
+        self.set_status(status)
+        self.finish(json.dumps(model))
+
+
+Method = Callable[..., Awaitable[None]]
+
+
+def answers(method: Method) -> Any:
+    """For who is logged in and may do it; what cannot be done is said as JSON."""
+
+    @web.authenticated
+    @authorized
+    @functools.wraps(method)
+    async def answered(self: RemoteHandler, *args: Any) -> None:
+        try:
+            await method(self, *args)
+        except KeyError as error:
+            raise web.HTTPError(404, f"there is no {error.args[0]!r}") from None
+        except RemoteProvisionerError as error:
+            self.log.info("%s %s: %s", self.request.method, self.request.path, error)
+            said = {"message": str(error), "reason": type(error).__name__}
+            self.answer({**said, "error": error_model(error)}, error.status_code)
+
+    return answered

@@ -1,0 +1,42 @@
+"""The wiring of what can be seen: the API, the events, the metrics of one server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .announcer import Announcer
+from .api.base import ACTIONS, VIEW
+from .api.routes import routes
+from .metrics import Metrics
+from .view.actions import Actions
+from .view.configured import Configuration
+from .view.models import Model
+from .view.view import View
+
+EVENTS = "https://schema.jupyter.org/remote_provisioners"
+_SCHEMAS = Path(__file__).with_name("events")
+
+
+def show(serverapp: Any) -> None:
+    """Have the server show its hosts and kernels. By the extension, once."""
+    loop = serverapp.io_loop.asyncio_loop
+    logger = serverapp.event_logger
+    metrics = Metrics()
+
+    def say(name: str, event: Model) -> None:
+
+        logger.emit(schema_id=f"{EVENTS}/{name}/v1", data=event)
+
+    for schema in sorted(_SCHEMAS.glob("*.yaml")):
+        logger.register_event_schema(schema)
+    announcer = Announcer(loop, say)
+    configuration = Configuration(serverapp.kernel_spec_manager, serverapp.config)
+    view = View(serverapp.kernel_manager, serverapp.session_manager, configuration, announcer.since)
+    actions = Actions(
+        serverapp.kernel_manager, serverapp.contents_manager, serverapp.root_dir, view
+    )
+    serverapp.web_app.settings.update({VIEW: view, ACTIONS: actions})
+    serverapp.web_app.add_handlers(".*$", routes(serverapp.base_url))
+    announcer.follow(view)
+    metrics.follow()

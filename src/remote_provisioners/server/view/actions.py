@@ -1,0 +1,111 @@
+"""What can be done with kernels: started, cancelled, moved, stopped, read. On the server's loop."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+
+from ...errors import ConfigurationError
+from ...hosts.found_kernels import end_kernel, output_of
+from ...io_thread import io_thread
+from ...kernels.starts import starts
+from ...options.installed_specs import read_spec
+from ...protocol.messages import GetOutput
+from .models import Model
+from .view import View
+
+
+class Actions:
+    """By the methods that the REST API of Jupyter calls: what others do at these, they still do."""
+
+    def __init__(self, manager: Any, contents_manager: Any, root: str, view: View) -> None:
+        """`root`: the directory that the server serves."""
+        self._manager = manager
+        self._contents_manager = contents_manager
+        self._root = root
+        self._view = view
+
+    async def start(
+        self,
+        name: str,
+        *,
+        kernel_id: str = "",
+        path: str = "",
+        host: str = "",
+        labels: Sequence[str] = (),
+        gpus: int = 0,
+    ) -> Model:
+        """Start a kernel of a kernelspec of ours; `path`: of its notebook or directory.
+
+        Raises KeyError, and what is in :mod:`errors`.
+        """
+        directory = self._manager.kernel_spec_manager.find_kernel_specs().get(name)
+        if directory is None:
+            raise KeyError(name)
+        if read_spec(name, Path(directory)) is None:
+            raise ConfigurationError(f"the kernels of kernelspec {name!r} do not run on hosts")
+        env = dict(os.environ)
+        if host:
+            env["KERNEL_REMOTE_HOST"] = host
+        if labels:
+            env["KERNEL_HOST_LABELS"] = ",".join(labels)
+        if gpus:
+            env["KERNEL_GPUS"] = str(gpus)
+        kernel_id = kernel_id or str(uuid.uuid4())
+        if kernel_id in self._manager:
+            raise ConfigurationError(f"kernel {kernel_id} is there already")
+        if path:
+            env["JPY_SESSION_NAME"] = str(Path(self._root, path))
+        where = await ensure_async(self._contents_manager.get_kernel_path(path)) if path else ""
+        started = self._manager.start_kernel(
+            kernel_id=kernel_id,
+            kernel_name=name,
+            path=where,
+            env=env,
+        )
+        return await self._view.kernel(await ensure_async(started))
+
+    async def cancel(self, kernel_id: str) -> bool:
+        """Give up a start; False where none of that kernel is under way."""
+
+        async def cancel() -> bool:
+            return starts().cancel(kernel_id)
+
+        return await io_thread().call(cancel())
+
+    async def move(self, kernel_id: str, host: str) -> Model:
+        """Shut the kernel down and start it on another host, with its id. Its variables are lost.
+
+        Raises KeyError; HostError, before the kernel is touched, where that host cannot be used.
+        """
+        await self._view.of_this_server(kernel_id)
+        provisioner = self._manager.get_kernel(kernel_id).provisioner
+        await provisioner.move_to(host)
+        await ensure_async(self._manager.restart_kernel(kernel_id))
+        return await self._view.kernel(kernel_id)
+
+    async def stop(self, kernel_id: str, host: str = "") -> None:
+        """End a kernel of this server, or one that another server left on `host`.
+
+        Raises KeyError, HostError.
+        """
+        if not host or kernel_id in self._manager:
+            await self._view.of_this_server(kernel_id)
+            await ensure_async(self._manager.shutdown_kernel(kernel_id))
+            return
+        spec, agent = await self._view.found_on(kernel_id, host)
+        await io_thread().call(end_kernel(spec, agent, kernel_id))
+
+    async def logs(self, kernel_id: str, host: str = "") -> str:
+        """What the kernel's process has written: asks its host. Raises KeyError, HostError."""
+        if not host or kernel_id in self._manager:
+            kernel = await self._view.of_this_server(kernel_id)
+            asked = kernel.host.request(GetOutput(kernel_id=kernel_id))
+            return (await io_thread().call(asked)).output
+        spec, agent = await self._view.found_on(kernel_id, host)
+        return await io_thread().call(output_of(spec, agent, kernel_id))

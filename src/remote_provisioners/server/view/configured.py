@@ -1,0 +1,108 @@
+"""The hosts that the installed kernelspecs and the configuration name."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from traitlets import TraitError
+from traitlets.config import Config
+
+from ...errors import ConfigurationError
+from ...options.config import RemoteProvisionerConfigMixin
+from ...options.installed_specs import installed_specs
+from ...placement.inventory import HostSpec
+
+#: How old what was read may be.
+_FRESH_SECONDS = 5.0
+#: The only provisioner whose kernels may be put on a host of one's choice.
+_PLACED_BY_NAME = "distributed-provisioner"
+
+
+@dataclass(frozen=True)
+class ConfiguredHost:
+    """A host, and the kernelspecs that name it."""
+
+    spec: HostSpec
+    kernelspecs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What is configured at a moment. `problems` by kernelspec: why its hosts cannot be told."""
+
+    hosts: dict[str, ConfiguredHost] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+class Configuration:
+    """Reads it when it is asked for, at most every few seconds, never on the event loop."""
+
+    def __init__(self, kernel_spec_manager: Any, config: Config) -> None:
+        self._manager = kernel_spec_manager
+        self._config = config
+        self._read_at = float("-inf")
+        self._known = Configured()
+        self._reading: asyncio.Future[Configured] | None = None
+
+    async def read(self) -> Configured:
+        """The hosts by the names that they are written with, in their order."""
+        if time.monotonic() - self._read_at > _FRESH_SECONDS and self._reading is None:
+            self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
+        if self._reading is not None:
+            reading = self._reading
+            self._known = await asyncio.shield(reading)
+            if self._reading is reading:
+                self._reading, self._read_at = None, time.monotonic()
+        return self._known
+
+    def _read(self) -> Configured:
+        found: dict[str, HostSpec] = {}
+        named_by: dict[str, list[str]] = {}
+        problems: dict[str, str] = {}
+        for installed in installed_specs(self._manager):
+            if installed.provisioner != _PLACED_BY_NAME:
+                continue
+            try:
+                options = installed.configured(self._config)
+            except ConfigurationError as error:
+                problems[installed.name] = error.message
+                continue
+            for spec in options.inventory():
+                spec = options.completed(spec)  # noqa: PLW2901
+                earlier = found.get(spec.name)
+                found[spec.name] = spec if earlier is None else _both(earlier, spec)
+                named_by.setdefault(spec.name, []).append(installed.name)
+        if not found:
+            found = self._generally_configured()
+        hosts = {
+            name: ConfiguredHost(spec, tuple(named_by.get(name, ())))
+            for name, spec in found.items()
+        }
+        return Configured(hosts, problems)
+
+    def _generally_configured(self) -> dict[str, HostSpec]:
+        """Those of the configuration or the environment, where somebody has written any."""
+        given = self._config.get("RemoteProvisionerConfigMixin", {})
+        if "remote_hosts" not in given and "RP_REMOTE_HOSTS" not in os.environ:
+            return {}
+        try:
+            options = RemoteProvisionerConfigMixin(config=self._config)
+            return {spec.name: options.completed(spec) for spec in options.inventory()}
+        except (TraitError, ConfigurationError):
+            return {}
+
+
+def _both(one: HostSpec, other: HostSpec) -> HostSpec:
+    """A host that two kernelspecs describe: what either of them has said."""
+    return dataclasses.replace(
+        one,
+        labels=one.labels | other.labels,
+        gpus=tuple(dict.fromkeys(one.gpus + other.gpus)),
+        capacity=one.capacity if one.capacity is not None else other.capacity,
+        weight=one.weight if one.weight != 1 else other.weight,
+    )

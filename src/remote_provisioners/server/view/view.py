@@ -1,0 +1,252 @@
+"""What this server knows of hosts and kernels. Lives on the server's event loop.
+
+It reads what the process knows. Hosts are asked only by the methods that say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ...errors import ConfigurationError, HostError, RemoteProvisionerError, UnreachableError
+from ...hosts.found_kernels import kernels_on
+from ...hosts.host import Host
+from ...hosts.registry import HostRegistry, host_registry
+from ...io_thread import io_thread
+from ...kernels.remote_kernel import RemoteKernel
+from ...kernels.starts import starts
+from ...placement.host_address import HostAddress, parse_address
+from ...placement.inventory import HostSpec
+from ...protocol.messages import GetStatus
+from .configured import Configuration, ConfiguredHost
+from .models import (
+    Model,
+    error_model,
+    found_kernel_model,
+    host_model,
+    kernel_model,
+    start_model,
+)
+
+T = TypeVar("T")
+
+#: Hosts that are asked at the same time, and for how long.
+_AT_ONCE = 32
+_ANSWER_SECONDS = 6.0
+
+#: What a host tells of a kernel only when it is asked.
+_ASKED = ("memory", "idle", "lease_left")
+
+Sessions = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class View:
+    """`since`: when a host came to be in the state that it is in, as far as anybody has seen."""
+
+    def __init__(
+        self,
+        manager: Any,
+        session_manager: Any,
+        configuration: Configuration,
+        since: Callable[[HostAddress], float | None],
+    ) -> None:
+        self._manager = manager
+        self._session_manager = session_manager
+        self._configuration = configuration
+        self._since = since
+
+    # -- hosts ------------------------------------------------------------------------------
+
+    async def hosts(self) -> Model:
+        """Every host that is configured, and every other one that has a kernel of ours."""
+        configured = await self._configuration.read()
+        known = await self._registry()
+        return await asyncio.to_thread(self._hosts, configured.hosts, configured.problems, known)
+
+    def _hosts(
+        self,
+        configured: Mapping[str, ConfiguredHost],
+        problems: Mapping[str, str],
+        known: HostRegistry,
+    ) -> Model:
+        hosts = dict(known.hosts)
+        models = [
+            self._model(place, hosts.get(place.spec.address)) for place in configured.values()
+        ]
+        addresses = {place.spec.address for place in configured.values()}
+        models += [
+            self._model(ConfiguredHost(HostSpec(host.name, address), ()), host)
+            for address, host in hosts.items()
+            if address not in addresses and host.kernels
+        ]
+        return {"hosts": models, "problems": dict(problems)}
+
+    def _model(self, place: ConfiguredHost, host: Host | None) -> Model:
+        return host_model(place.spec, place.kernelspecs, host, self._since(place.spec.address))
+
+    async def host(self, name: str) -> Model:
+        """One host. Raises KeyError."""
+        place = await self._place(name)
+        return self._model(place, (await self._registry()).hosts.get(place.spec.address))
+
+    async def models_of(self, host: Host) -> list[Model]:
+        """A host under each of the names that it is configured with."""
+        configured = (await self._configuration.read()).hosts.values()
+        places = [place for place in configured if place.spec.address == host.address]
+        if not places and host.kernels:
+            places = [ConfiguredHost(HostSpec(host.name, host.address), ())]
+        return [self._model(place, host) for place in places]
+
+    async def reconnect(self, name: str) -> Model:
+        """Connect to a host now, and have it report. Raises KeyError, HostError."""
+        place = await self._place(name)
+        await io_thread().call(_within(_reach(place.spec)))
+        return await self.host(name)
+
+    async def ask_hosts(self, names: Iterable[str] | None) -> Model:
+        """Connect to these hosts, or to all, and have them report; then as :meth:`hosts`."""
+        configured = (await self._configuration.read()).hosts
+        chosen = configured.keys() if names is None else configured.keys() & set(names)
+        specs = [configured[name].spec for name in chosen]
+        await io_thread().call(_of_all(specs, _reach))
+        return await self.hosts()
+
+    async def _place(self, name: str) -> ConfiguredHost:
+        """Raises KeyError where that is none of ours."""
+        configured = (await self._configuration.read()).hosts
+        if name in configured:
+            return configured[name]
+        try:
+            address = parse_address(name)
+        except ConfigurationError:
+            raise KeyError(name) from None
+        known = (await self._registry()).hosts
+        for kernel in (await self._registry()).kernels:  # of a resource manager's node
+            if kernel.spec.name == name:
+                return ConfiguredHost(kernel.spec, ())
+        if address not in known:
+            raise KeyError(name)
+        return ConfiguredHost(HostSpec(name, address), ())
+
+    # -- kernels ----------------------------------------------------------------------------
+
+    async def kernels(self) -> Model:
+        """The kernels of this server that are on hosts, and the starts under way."""
+        sessions = await self._sessions()
+        models = [self.model_of(kernel, sessions) for kernel in (await self._registry()).kernels]
+        return {
+            "kernels": [model for model in models if model["name"]],
+            "starts": await self.starts(),
+        }
+
+    async def kernel(self, kernel_id: str, ask: bool = False) -> Model:
+        """One kernel of this server; `ask`: with memory and idle time. Raises KeyError."""
+        kernel = await self.of_this_server(kernel_id)
+        model = self.model_of(kernel, await self._sessions())
+        if ask:
+            try:
+                found = await io_thread().call(_within(kernel.host.request(GetStatus())))
+            except HostError as error:
+                model["not_asked"] = error_model(error)
+            else:
+                for described in found.kernels:
+                    if described.kernel_id == kernel_id:
+                        model |= {name: getattr(described, name) for name in _ASKED}
+        return model
+
+    async def of_kernel(self, kernel: RemoteKernel) -> Model:
+        return self.model_of(kernel, await self._sessions())
+
+    def model_of(self, kernel: RemoteKernel, sessions: Sessions) -> Model:
+        """A kernel with what the server's own manager and sessions know of it."""
+        model = kernel_model(kernel)
+        model |= {"name": "", "execution_state": "", "last_activity": None, "notebook": None}
+        if kernel.kernel_id in self._manager:
+            manager = self._manager.get_kernel(kernel.kernel_id)
+            activity = getattr(manager, "last_activity", None)
+            model["name"] = manager.kernel_name
+            model["execution_state"] = getattr(manager, "execution_state", "")
+            model["last_activity"] = activity.isoformat() if activity is not None else None
+        for session in sessions.get(kernel.kernel_id, ()):
+            model["notebook"] = {name: session.get(name) for name in ("id", "path", "name", "type")}
+        return model
+
+    async def _sessions(self) -> Sessions:
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for session in await self._session_manager.list_sessions():
+            found.setdefault((session.get("kernel") or {}).get("id", ""), []).append(session)
+        return found
+
+    async def of_this_server(self, kernel_id: str) -> RemoteKernel:
+        """Raises KeyError."""
+        for kernel in (await self._registry()).kernels:
+            if kernel.kernel_id == kernel_id and kernel_id in self._manager:
+                return kernel
+        raise KeyError(kernel_id)
+
+    async def starts(self) -> list[Model]:
+        async def under_way() -> list[Model]:
+            return [start_model(start) for start in starts().under_way]
+
+        return await io_thread().call(under_way())
+
+    async def found_kernels(self) -> Model:
+        """The kernels of other servers, and those that no server has: asks every host."""
+        configured = (await self._configuration.read()).hosts
+        specs = [place.spec for place in configured.values()]
+        answers = await io_thread().call(_of_all(specs, kernels_on))
+        ours = {kernel.kernel_id for kernel in (await self._registry()).kernels}
+        kernels, failures = [], []
+        for spec, answer in zip(specs, answers, strict=True):
+            if isinstance(answer, RemoteProvisionerError):
+                failures.append({**error_model(answer), "host": spec.name})
+                continue
+            kernels += [
+                found_kernel_model(spec, agent, kernel)
+                for agent, kernel in answer
+                if kernel.kernel_id not in ours
+            ]
+        return {"kernels": kernels, "failures": failures}
+
+    async def found_on(self, kernel_id: str, name: str) -> tuple[HostSpec, str]:
+        """The host of a kernel that is not this server's, and the directory of its agent.
+
+        Asks the host. Raises KeyError, HostError.
+        """
+        spec = (await self._place(name)).spec
+        for agent, kernel in await io_thread().call(_within(kernels_on(spec))):
+            if kernel.kernel_id == kernel_id:
+                return spec, agent
+        raise KeyError(kernel_id)
+
+    async def _registry(self) -> HostRegistry:
+        return await io_thread().call(host_registry())
+
+
+async def _reach(spec: HostSpec) -> None:
+    host = (await host_registry()).host(spec)
+    await host.refresh_load()
+
+
+async def _within(asked: Awaitable[T]) -> T:
+    try:
+        return await asyncio.wait_for(asked, _ANSWER_SECONDS)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise UnreachableError(f"no answer within {_ANSWER_SECONDS:g} s") from None
+
+
+async def _of_all(
+    specs: Sequence[HostSpec], ask: Callable[[HostSpec], Awaitable[T]]
+) -> list[T | RemoteProvisionerError]:
+    """What each host answers, or why it does not."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(spec: HostSpec) -> T | RemoteProvisionerError:
+        async with slots:
+            try:
+                return await _within(ask(spec))
+            except RemoteProvisionerError as error:
+                return error
+
+    return await asyncio.gather(*map(one, specs))
