@@ -95,8 +95,9 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
                 self._left, self._came_back = left, True
         self._notebook = str((kwargs.get("env") or {}).get("JPY_SESSION_NAME", ""))
         request_env = request_environment(kwargs.get("env") or os.environ, self.kernel_id)
+        self.username = request_env.get("KERNEL_USERNAME", "")
         authorize(
-            request_env.get("KERNEL_USERNAME", ""),
+            self.username,
             getpass.getuser(),
             self.authorized_users,
             self.unauthorized_users,
@@ -369,6 +370,8 @@ class DistributedProvisioner(RemoteProvisionerConfigMixin, KernelProvisionerBase
 
     async def _expect(self, info: Mapping[str, Any]) -> RemoteKernel:
         """Have the kernel that `info` describes, unasked: `claim` and `settle` look for it."""
+
+        self.username = info.get("launch", {}).get("env", {}).get("KERNEL_USERNAME", "")
 
         async def expect(spec: HostSpec) -> RemoteKernel:
             kernels = await host_registry()

@@ -1,11 +1,44 @@
-"""The contract suites run over every transport: this machine itself, and a host by SSH."""
+"""The contract suites run over every way in: this machine, and hosts by each of the others."""
+
+import os
+from collections.abc import Iterator
 
 import pytest
 
 from ..rig import Rig
 
+#: For the transports themselves; a host whose sshd forwards nothing differs in nothing above them.
+TRANSPORTS = ["localhost", "asyncssh", "openssh", "command", "asyncssh-no-forwarding"]
+WAYS = TRANSPORTS[:-1]
 
-@pytest.fixture(params=["localhost", "ssh"])
-def host(request: pytest.FixtureRequest, rig: Rig, home: object) -> str:
-    """A host as it is written in remote_hosts."""
-    return "localhost" if request.param == "localhost" else rig.hosts[0].target
+
+@pytest.fixture
+def host(
+    request: pytest.FixtureRequest, rig: Rig, home: object, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A host as it is written in remote_hosts; RP_CONNECT says how it is reached."""
+    if request.param == "localhost":
+        yield "localhost"
+    elif request.param == "command":
+        login = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "TMPDIR")]
+        words = ", ".join(f'"{word}"' for word in ("env", "-i", *login))
+        monkeypatch.setenv("RP_CONNECT", f"[{words}]")
+        yield "this-machine"
+    elif request.param == "openssh":
+        monkeypatch.setenv("RP_CONNECT", "openssh")
+        yield rig.hosts[0].target
+    else:
+        monkeypatch.setenv("RP_CONNECT", "asyncssh")
+        if request.param == "asyncssh":
+            yield rig.hosts[0].target
+            return
+        closed = rig.hosts[1]
+        closed.sshd_option(DisableForwarding="yes")
+        yield closed.target
+        closed.sshd_option(DisableForwarding=None)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "host" in metafunc.fixturenames:
+        on_transports = metafunc.module.__name__.endswith("test_transport")
+        metafunc.parametrize("host", TRANSPORTS if on_transports else WAYS, indirect=True)

@@ -14,7 +14,7 @@ import pytest
 
 from remote_provisioners.hosts.transport import Transport, connect
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.placement.host_address import parse_address
+from remote_provisioners.options.config import RemoteProvisionerConfigMixin
 
 T = TypeVar("T")
 
@@ -39,9 +39,13 @@ os.unlink(path)
 """
 
 
+async def connected(host: str) -> Transport:
+    return await connect(RemoteProvisionerConfigMixin().host_spec(host).address, sys.executable)
+
+
 def with_transport(host: str, use: Callable[[Transport], Awaitable[T]]) -> T:
     async def body() -> T:
-        transport = await connect(parse_address(host))
+        transport = await connected(host)
         try:
             return await asyncio.wait_for(use(transport), 20)
         finally:
@@ -172,7 +176,7 @@ def test_exposes_a_socket_of_this_machine(host: str, tmp_path: Path) -> None:
 
 def test_closing_is_noticed(host: str) -> None:
     async def body() -> None:
-        transport = await connect(parse_address(host))
+        transport = await connected(host)
         waiting = asyncio.ensure_future(transport.wait_closed())
         await asyncio.sleep(0)
         assert not waiting.done()

@@ -10,7 +10,7 @@ import pytest
 
 from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.reconnect import Dialer
-from remote_provisioners.hosts.transport import ssh
+from remote_provisioners.hosts.transport import ssh, ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 
@@ -39,7 +39,9 @@ def test_given_up_just_as_it_succeeds(
             dialer.close()
             over.set()
 
-        monkeypatch.setattr(ssh._Client, "auth_completed", lambda _: give_up(turns), raising=False)
+        monkeypatch.setattr(
+            ssh_login._Client, "auth_completed", lambda _: give_up(turns), raising=False
+        )
         connecting = asyncio.ensure_future(dialer.connect(hurry=True))
         await asyncio.wait_for(over.wait(), 20)
         with contextlib.suppress(asyncio.CancelledError):

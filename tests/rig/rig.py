@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import os
 import secrets
 import shlex
 import shutil
@@ -119,7 +120,8 @@ class Rig(abc.ABC):
     @property
     def environ(self) -> dict[str, str]:
         """What to add to the environment of a client."""
-        return {"HOME": str(self.home)}
+        path = f"{self.client.programs}{os.pathsep}{os.environ.get('PATH', '')}"
+        return {"HOME": str(self.home), "PATH": path}
 
     @property
     def ssh(self) -> list[str]:

@@ -55,6 +55,8 @@ class Reconnecting(Protocol[Connection]):
 
     address: HostAddress
     name: str
+    #: The interpreter there, which some ways in need.
+    python: str
 
     @property
     def awaited(self) -> bool:
@@ -117,7 +119,7 @@ class Reconnector(Generic[Connection]):
     async def _connect(self) -> Connection:
         self._host.on_attempt()
         try:
-            opened = await self._dialer.connect(hurry=self.hurry)
+            opened = await self._dialer.connect(hurry=self.hurry, python=self._host.python)
         except HostError as error:
             raise error.at(self._host.name) from None
         except asyncio.CancelledError:
@@ -199,14 +201,16 @@ class Dialer:
     """
 
     def __init__(self, address: HostAddress) -> None:
-        self._address = address
+        self._address, self._python = address, ""
         self._attempts: set[asyncio.Task[Transport]] = set()
 
-    async def connect(self, hurry: bool) -> Transport:
+    async def connect(self, hurry: bool, python: str = "") -> Transport:
         """The first connection that is made. Raises the HostError of the first that fails.
 
-        Attempts that are still under way then count for the next call.
+        Attempts that are still under way then count for the next call. `python`: the interpreter
+        there, which some ways in need.
         """
+        self._python = python
         self._begin()
         while True:
             wait = _NEXT_SECONDS if hurry and len(self._attempts) < _MOST else None
@@ -225,7 +229,7 @@ class Dialer:
             raise next(iter(done)).exception() or AssertionError
 
     def _begin(self) -> None:
-        self._attempts.add(asyncio.ensure_future(transport.connect(self._address)))
+        self._attempts.add(asyncio.ensure_future(transport.connect(self._address, self._python)))
 
     def close(self) -> None:
         """Give up what is under way, drop what nobody has waited for."""

@@ -7,6 +7,8 @@ Precedence: the kernelspec's ``config`` stanza, then the configuration file and 
 from __future__ import annotations
 
 import dataclasses
+import getpass
+import json
 import os
 import sys
 from typing import Any
@@ -16,8 +18,22 @@ from traitlets.config import Configurable
 
 from ..errors import ConfigurationError
 from ..placement.host_address import HostAddress, parse_address
-from ..placement.inventory import HostSpec, Inventory, check_modules, read_inventory
+from ..placement.inventory import (
+    HostSpec,
+    Inventory,
+    check_modules,
+    for_user,
+    read_inventory,
+    spec_for_user,
+)
 from ..placement.policies import load_balancer
+from ..placement.way_in import (
+    DEFAULT_RUN_AS_COMMAND,
+    WayOptions,
+    check_connect,
+    check_run_as,
+    check_run_as_command,
+)
 from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 from .launch_request import parse_port_range
 
@@ -99,6 +115,26 @@ class TextByHost(_FromEnvironment, Union):
         return s
 
 
+class Way(_FromEnvironment, Union):
+    """A word, or a command as a list of words (in the environment: a list in JSON)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__([Unicode(), List(trait=Unicode())], **kwargs)
+
+    def from_string(self, s: str) -> Any:
+        return s
+
+
+class CommandWords(_FromEnvironment, List[Any]):
+    """The words of a command (in the environment: a list in JSON)."""
+
+    def from_string(self, s: str) -> Any:
+        words = json.loads(s)
+        if not isinstance(words, list):
+            raise ValueError("must be a list of words in JSON")
+        return words
+
+
 class RemoteProvisionerConfigMixin(Configurable):
     """The options of every provisioner of this package."""
 
@@ -111,6 +147,34 @@ class RemoteProvisionerConfigMixin(Configurable):
         "weight": 2, "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...",
         "environment_hook": "...", "preload": ["numpy"]}. A path
         stands for the list in that TOML or JSON file.""",
+    ).tag(config=True)
+
+    connect = Way(
+        default_value="",
+        help="""How hosts are reached: asyncssh (within this process; the default), openssh (the
+        ssh program, with all that ~/.ssh/config means to it), or a command as a list of words
+        that runs others on the host, such as ["docker", "exec", "-i", "{host}"]. {host}, {user},
+        {port} and {username} (KERNEL_USERNAME) are replaced. A host of remote_hosts may have its
+        own.""",
+    ).tag(config=True)
+
+    run_as = Text(
+        "",
+        help="""The user of the host that kernels run as, where that is not who logs in; {username}
+        stands for the request's KERNEL_USERNAME. Empty: who logs in. A host of remote_hosts may
+        have its own.""",
+    ).tag(config=True)
+
+    run_as_command = CommandWords(
+        trait=Unicode(),
+        default_value=list(DEFAULT_RUN_AS_COMMAND),
+        help="""The words that run others as the user of `run_as`, which {user} stands for.""",
+    ).tag(config=True)
+
+    strict_host_keys = Flag(
+        False,
+        help="""Whether host keys are checked by the ssh program even where ~/.ssh/config says that
+        they need not be. asyncssh checks them always.""",
     ).tag(config=True)
 
     load_balancing_algorithm = Text(
@@ -236,9 +300,23 @@ class RemoteProvisionerConfigMixin(Configurable):
         except TraitError as error:
             raise ConfigurationError(str(error)) from None
 
+    #: Whose kernels these are, for {username}; empty: the user of this process.
+    username = ""
+
     def inventory(self) -> Inventory:
         """The hosts with their own properties. Raises ConfigurationError."""
-        return read_inventory(self.remote_hosts)
+        return for_user(read_inventory(self.remote_hosts), self._way_options(), self._username())
+
+    def _username(self) -> str:
+        return self.username or getpass.getuser()
+
+    def _way_options(self) -> WayOptions:
+        return WayOptions(
+            check_connect("connect", self.connect),
+            check_run_as("run_as", self.run_as),
+            check_run_as_command("run_as_command", self.run_as_command),
+            self.strict_host_keys,
+        )
 
     def host_spec(self, name: str) -> HostSpec:
         """The host that is written `name`, with all that is configured for it.
@@ -249,7 +327,8 @@ class RemoteProvisionerConfigMixin(Configurable):
         for spec in self.inventory():
             if spec.name == name:
                 return self.completed(spec)
-        return self.completed(HostSpec(name, parse_address(name)))
+        spec = HostSpec(name, parse_address(name))
+        return self.completed(spec_for_user(spec, self._way_options(), self._username()))
 
     def completed(self, spec: HostSpec) -> HostSpec:
         """A host of the inventory with the options that are for all hosts."""

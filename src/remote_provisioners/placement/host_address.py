@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError
+from .way_in import COMMAND, DEFAULT_WAY, WayIn
 
 FORMS = "host, user@host, user@host:port, an SSH alias, an IPv4 or [IPv6] address, localhost"
 
@@ -22,11 +23,19 @@ class HostAddress:
     host: str
     user: str = ""
     port: int = 0
+    #: One connection for each way and each user.
+    way: WayIn = DEFAULT_WAY
+
+    @property
+    def is_here(self) -> bool:
+        """Plain ``localhost`` is this machine, reached without SSH."""
+        plain = self.host == "localhost" and not self.user and not self.port
+        return plain and self.way.kind != COMMAND
 
     @property
     def is_local(self) -> bool:
-        """Plain ``localhost`` is this machine and user, reached without SSH."""
-        return self.host == "localhost" and not self.user and not self.port
+        """It is this machine and this user."""
+        return self.is_here and not self.way.run_as
 
     def __str__(self) -> str:
         user = f"{self.user}@" if self.user else ""
@@ -48,7 +57,7 @@ def parse_address(text: str) -> HostAddress:
     """Read a host as a person writes it. Raises ConfigurationError."""
     port: str | None
     user, at, rest = text.strip().rpartition("@")
-    if at and not _USER.fullmatch(user):
+    if at and not _USER.fullmatch(user.replace("{username}", "u")):
         raise _unreadable(text, f"{user!r} is no user name")
     if rest.startswith("["):
         host, bracket, rest = rest[1:].partition("]")

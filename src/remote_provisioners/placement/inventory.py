@@ -6,6 +6,7 @@ or JSON file (``[[hosts]]``), which is named in its place.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .host_address import HostAddress, parse_address
+from .way_in import Connect, WayOptions, check_connect, check_run_as, user_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,6 +44,8 @@ class HostSpec:
     labels: frozenset[str] = frozenset()
     #: The devices that kernels may be given, as CUDA_VISIBLE_DEVICES names them.
     gpus: tuple[str, ...] = ()
+    connect: Connect = ""
+    run_as: str = ""
 
 
 Inventory = tuple[HostSpec, ...]
@@ -80,6 +84,42 @@ def _read(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
     if not entries:
         raise ConfigurationError("remote_hosts is empty: name a host, or localhost")
     return tuple(entries.values())
+
+
+def for_user(inventory: Inventory, options: WayOptions, username: str) -> Inventory:
+    """The hosts, each with the way in that a user's kernels take. Raises ConfigurationError.
+
+    The same for the same arguments: turns are those of one inventory.
+    """
+    key = id(inventory), options, username
+    known = _for_users.pop(key, None)
+    if known is None or known[0] is not inventory:
+        known = inventory, tuple(spec_for_user(spec, options, username) for spec in inventory)
+    _for_users[key] = known
+    if len(_for_users) > _MOST_USERS:
+        del _for_users[next(iter(_for_users))]
+    return known[1]
+
+
+#: By what they were made of, the first of which they hold.
+_for_users: dict[tuple[int, WayOptions, str], tuple[Inventory, Inventory]] = {}
+_MOST_USERS = 256
+
+
+def spec_for_user(spec: HostSpec, options: WayOptions, username: str) -> HostSpec:
+    """The host with the way in that a user's kernels take. Raises ConfigurationError."""
+    address = spec.address
+    try:
+        user = address.user
+        if "{username}" in user:
+            user = user.replace("{username}", user_name(username))
+        values = {"host": address.host, "user": user, "username": username}
+        if address.port:
+            values["port"] = str(address.port)
+        way = options.way_in(spec.connect, spec.run_as, values)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"host {spec.name}: {error.message}") from None
+    return dataclasses.replace(spec, address=dataclasses.replace(address, user=user, way=way))
 
 
 def is_path(text: str) -> bool:
@@ -187,7 +227,17 @@ def _text(host: str, name: str, value: Any) -> str:
     return value
 
 
+def _connect(host: str, name: str, value: Any) -> Connect:
+    return check_connect(f"host {host}: {name}", value)
+
+
+def _run_as(host: str, name: str, value: Any) -> str:
+    return check_run_as(f"host {host}: {name}", value)
+
+
 _CHECKS = {
+    "connect": _connect,
+    "run_as": _run_as,
     "weight": _weight,
     "capacity": _capacity,
     "labels": _labels,

@@ -1,22 +1,37 @@
-"""How a host is reached: one interface; by SSH, on this machine, by a launcher on a node."""
+"""How a host is reached: one interface, and a module for each way in."""
+
+from __future__ import annotations
 
 from ...placement.host_address import HostAddress, NodeAddress
+from ...placement.way_in import COMMAND, OPENSSH
 from .base import Completed, Endpoint, Transport
 from .local import LocalTransport
 
 
-async def connect(address: HostAddress) -> Transport:
-    """Reach a host. Raises HostError: what is wrong, and what to do."""
+async def connect(address: HostAddress, python: str = "") -> Transport:
+    """Reach a host. Raises HostError: what is wrong, and what to do.
+
+    `python`: the interpreter there, which a pipe needs.
+    """
     if address.is_local:
         return LocalTransport()
     if isinstance(address, NodeAddress):
         from .node import connect_node  # noqa: PLC0415
 
         return await connect_node(address)
+    python = python or "python3"
+    if address.is_here or address.way.kind == COMMAND:
+        from .command import connect_by_command  # noqa: PLC0415
+
+        return await connect_by_command(address, python)
+    if address.way.kind == OPENSSH:
+        from .openssh import connect_by_openssh  # noqa: PLC0415
+
+        return await connect_by_openssh(address, python)
     # Takes 0.2 s, of the I/O thread: jupyter_client imports us on its application's event loop.
     from .ssh import connect_ssh  # noqa: PLC0415
 
-    return await connect_ssh(address)
+    return await connect_ssh(address, python)
 
 
 __all__ = ["Completed", "Endpoint", "Transport", "connect"]

@@ -1,31 +1,49 @@
-"""A host by SSH, with asyncssh: streams, commands and listeners over one connection."""
+"""A host by SSH, within this process: asyncssh.
+
+sshd forwards what goes to sockets there. Where it does not, one channel carries everything.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import asyncssh
 
-from ...errors import ForwardingError, UnreachableError, forwarding_advice
+from ...errors import (
+    ForwardingError,
+    HostError,
+    UnreachableError,
+    forwarding_advice,
+)
 from ...placement.host_address import HostAddress
 from .base import Completed, Endpoint, Transport
+from .command import login_python
+from .pipe import PipeTransport
+from .pipe_errors import why_not_opened
+from .pipe_start import NotOpened
 from .ssh_login import Login, log_in, reason_of
+from .ssh_pipe import open_pipe
 
+log = logging.getLogger(__name__)
 
-async def connect_ssh(address: HostAddress) -> SSHTransport:
-    """Connect and log in, through jump hosts where configured. Raises a HostError."""
-    return SSHTransport(await log_in(address))
+#: Hosts whose sshd has refused to forward: they are not asked again.
+_WITHOUT_FORWARDING: set[HostAddress] = set()
 
 
 class SSHTransport(Transport):
     """One SSH connection, and those to the jump hosts that it goes through."""
 
-    def __init__(self, logins: Sequence[Login]) -> None:
+    def __init__(self, logins: Sequence[Login], address: HostAddress, python: str) -> None:
         """`logins`: through each to the next; the last one is on the host."""
+        self._address, self._python = address, python
+        #: What goes over it instead of forwards: where sshd refuses those, or for another user.
+        self._pipe: PipeTransport | None = None
+        self._opening_pipe = asyncio.Lock()
         # Not asked of the connections: they forget them when they are closed.
         self._clients = [client for _, client in logins]
         *self._jumps, self._connection = [connection for connection, _ in logins]
@@ -33,6 +51,8 @@ class SSHTransport(Transport):
         self._exposing = asyncio.Lock()
 
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+        if self._pipe is not None:
+            return await self._pipe.run(argv, stdin)
         # sshd hands a command to the login shell: each word is quoted, and none is a user's.
         command = " ".join(shlex.quote(word) for word in argv)
         try:
@@ -56,6 +76,83 @@ class SSHTransport(Transport):
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
     ) -> asyncio.Protocol:
+        if self._pipe is not None:
+            return await self._pipe.open(endpoint, protocol_factory)
+        try:
+            return await self._forward(endpoint, protocol_factory)
+        except (ConnectionRefusedError, ForwardingError) as error:
+            if not isinstance(error, ForwardingError) and not isinstance(endpoint, str):
+                raise
+            return await self._open_by_pipe(endpoint, protocol_factory, error)
+
+    async def _open_by_pipe(
+        self,
+        endpoint: Endpoint,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        refused: Exception,
+    ) -> asyncio.Protocol:
+        """Where that works the forward was `refused` by sshd, and nothing will be forwarded.
+
+        OpenSSH gives no reason of its own for a unix socket that it may not forward to.
+        """
+        try:
+            pipe = await self.open_pipe()
+        except HostError as error:
+            log.warning("host %s: no pipe either: %s", self._address, error.message)
+            raise refused from None
+        if isinstance(refused, ForwardingError):
+            self._use(pipe, refused)
+            return await pipe.open(endpoint, protocol_factory)
+        try:
+            protocol = await pipe.open(endpoint, protocol_factory)
+        except ConnectionRefusedError:
+            if self._pipe is not pipe:
+                pipe.abort()
+            raise refused from None
+        self._use(pipe, refused)
+        return protocol
+
+    async def open_pipe(self) -> PipeTransport:
+        """A pipe over a channel of this connection. Raises HostError."""
+        way = self._address.way
+        python = login_python(self._python, way)
+        async with self._opening_pipe:
+            if self._pipe is not None:
+                return self._pipe
+            try:
+                return await open_pipe(self._connection, way.become, python)
+            except NotOpened as failed:
+                raise why_not_opened(failed, way, python) from None
+            except (OSError, asyncssh.Error) as error:
+                raise UnreachableError(f"cannot run a command: {reason_of(error)}") from None
+
+    def _use(self, pipe: PipeTransport, refused: Exception | None = None) -> None:
+        """All goes over the pipe from now on; it says so once for each host."""
+        if self._pipe is None:
+            self._pipe = pipe
+            pipe.call_when_closed(self._pipe_lost)
+            if refused is not None and self._address not in _WITHOUT_FORWARDING:
+                _WITHOUT_FORWARDING.add(self._address)
+                log.warning(
+                    "host %s: sshd forwards nothing (%s): one channel carries everything",
+                    self._address,
+                    refused,
+                )
+        elif pipe is not self._pipe:
+            pipe.abort()
+
+    def _pipe_lost(self, reason: str) -> None:
+        self._clients[-1].why_closed = reason
+        self._connection.abort()
+
+    async def prepare(self) -> None:
+        """Have the pipe that this host needs, as is known from before. Raises HostError."""
+        if self._address.way.run_as or self._address in _WITHOUT_FORWARDING:
+            self._use(await self.open_pipe())
+
+    async def _forward(
+        self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Protocol:
         protocol = protocol_factory()
 
         def session() -> Any:
@@ -75,9 +172,16 @@ class SSHTransport(Transport):
         return protocol
 
     async def expose(self, local_path: str, host_path: str) -> str:
+        if self._pipe is not None:
+            return await self._pipe.expose(local_path, host_path)
         async with self._exposing:  # of two that ask at once sshd would refuse the second
-            if host_path not in self._listeners:
-                await self._listen_there(host_path, local_path)
+            if host_path not in self._listeners and self._pipe is None:
+                try:
+                    await self._listen_there(host_path, local_path)
+                except ForwardingError as error:
+                    self._use(await self.open_pipe(), error)
+        if self._pipe is not None:
+            return await self._pipe.expose(local_path, host_path)
         return host_path
 
     async def _listen_there(self, host_path: str, local_path: str) -> None:
@@ -95,6 +199,8 @@ class SSHTransport(Transport):
         return self._clients[-1].why_closed
 
     async def close(self) -> None:
+        if self._pipe is not None:
+            await self._pipe.close()
         for connection in (self._connection, *reversed(self._jumps)):
             connection.close()
             await connection.wait_closed()
@@ -102,6 +208,8 @@ class SSHTransport(Transport):
             await client.proxy_ended()
 
     def abort(self) -> None:
+        if self._pipe is not None:
+            self._pipe.abort()
         for connection in (self._connection, *reversed(self._jumps)):
             connection.abort()
 
@@ -121,3 +229,17 @@ class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         self._protocol.data_received(data)
+
+
+async def connect_ssh(address: HostAddress, python: str = "python3") -> SSHTransport:
+    """Connect and log in, through jump hosts where configured. Raises a HostError."""
+    transport = SSHTransport(await log_in(address), address, python)
+    try:
+        await transport.prepare()
+    except HostError as error:
+        transport.abort()
+        raise error.at(str(address)) from None
+    except BaseException:
+        transport.abort()
+        raise
+    return transport

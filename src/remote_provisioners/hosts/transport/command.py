@@ -1,0 +1,79 @@
+"""A host by a command of this machine that runs others there: docker, kubectl, sudo and the like.
+
+What follows its words may be read by a shell or not: it is the same to both (pipe_start.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from ...errors import AgentError, UnreachableError
+from ...placement.host_address import HostAddress
+from ...placement.way_in import WayIn
+from .pipe import PipeTransport
+from .pipe_errors import why_not_opened
+from .pipe_start import Introduction, NotOpened, PipeStart
+from .process import ProcessCarrier
+
+#: A command may log in somewhere, or wake a machine.
+COMMAND_SECONDS = 20.0
+_PLAIN = re.compile(r"[A-Za-z0-9_./+@%:,=-]+")
+
+
+async def connect_by_command(address: HostAddress, python: str) -> PipeTransport:
+    """Run the command, and Python by it. Raises HostError."""
+    way, name = address.way, str(address)
+    if not _PLAIN.fullmatch(pipe_python(python)):
+        raise AgentError(
+            f"the interpreter {python!r} has characters that a shell may read.\n"
+            "Give it a plain path (a link) and name that by the option `python`.",
+            host=name,
+        )
+    introduction = Introduction(pipe_python(python))
+    argv = [*way.command, *way.become, *introduction.argv]
+    try:
+        return await open_process(argv, introduction, COMMAND_SECONDS)
+    except FileNotFoundError:
+        raise UnreachableError(
+            f"there is no program {argv[0]!r} on this machine ({way}).\n"
+            "Install it, or name another way in by the option `connect`.",
+            host=name,
+        ) from None
+    except OSError as error:
+        raise UnreachableError(f"cannot run {argv[0]!r}: {error.strerror}", host=name) from None
+    except NotOpened as failed:
+        raise why_not_opened(failed, way, python).at(name) from None
+
+
+def pipe_python(python: str) -> str:
+    """The interpreter for the pipe's end: in no directory that depends on who is asked where."""
+    return "python3" if python.startswith("~/") else python
+
+
+def login_python(python: str, way: WayIn) -> str:
+    """The same where a login begins in the home directory of who logs in."""
+    if python.startswith("~/") and not way.run_as:
+        return "." + python[1:]
+    return pipe_python(python)
+
+
+async def open_process(
+    argv: Sequence[str], introduction: Introduction, seconds: float
+) -> PipeTransport:
+    """Start a process of this machine that becomes a pipe. Raises OSError, NotOpened, AgentError.
+
+    Given up, nothing of it is left.
+    """
+    start = PipeStart(introduction)
+    carrier = ProcessCarrier(argv, start)
+    try:
+        await asyncio.wait([start.opened], timeout=seconds)
+    except BaseException:
+        start.give_up()
+        carrier.abort()
+        raise
+    if not start.opened.done():
+        start.fail(f"no answer within {seconds:.0f} s")
+    return start.opened.result()

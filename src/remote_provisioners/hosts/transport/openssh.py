@@ -1,0 +1,218 @@
+"""A host by OpenSSH's own client: the ssh program, one process and one connection for a host.
+
+All that ~/.ssh/config says holds, as in a terminal. Nothing is asked: a question would be one that
+nobody sees. What the program says by `-v` tells how far it has come, and why it went no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+
+from ...errors import (
+    AuthenticationError,
+    HostError,
+    HostKeyError,
+    UnknownHostError,
+    UnreachableError,
+)
+from ...placement.host_address import HostAddress
+from ...placement.way_in import WayIn
+from .command import login_python
+from .pipe import PipeTransport
+from .pipe_errors import last_line, why_not_opened
+from .pipe_start import Introduction, NotOpened, PipeStart
+from .process import ProcessCarrier
+
+PROGRAM = "ssh"
+#: Until a host has answered at all, and for the login after that; as by asyncssh.
+CONNECT_SECONDS = 5.0
+LOGIN_SECONDS = 15.0
+
+_OPTIONS = {
+    "BatchMode": "yes",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "3",
+    # Of a configuration that is meant for a terminal: those would end this connection, or hold it.
+    "ClearAllForwardings": "yes",
+    "RemoteCommand": "none",
+    "PermitLocalCommand": "no",
+}
+_ANSWERED = re.compile(r"^debug1: (Remote protocol version|mux_client_request_session)", re.M)
+_PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
+_CONNECTED = re.compile(r"^debug1: (Connection established|fd \d+ clearing O_NONBLOCK)", re.M)
+_KEYS_EXCHANGED = re.compile(r"^debug1: SSH2_MSG_NEWKEYS received", re.M)
+_LOGGED_IN = re.compile(r"^(Authenticated to |debug1: mux_client_request_session)", re.M)
+#: What `-v` adds to what the program says without it.
+_VERBOSE = re.compile(
+    r"^(debug\d: |OpenSSH_|Authenticated |Transferred: |Bytes per second: |Warning: Permanently)"
+)
+
+_HOST_KEY = re.compile(
+    r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY"
+    r"|No \S+ host key is known for"
+)
+_DENIED = re.compile(r"^(?:(\S+): )?Permission denied \(([^)]*)\)", re.M)
+_NO_NAME = re.compile(r"Could not resolve hostname (\S+): (.*)")
+_REFUSED = re.compile(r"connect to host (\S+) port (\d+): Connection refused")
+_CONFIGURATION = re.compile(
+    r"^.*(?:Bad owner or permissions on|[Bb]ad configuration option|terminating, \d+ bad"
+    r"|Can't open user config|keyword .* extra arguments|unsupported option).*$",
+    re.M,
+)
+
+
+def ssh_command(address: HostAddress) -> list[str]:
+    """The program's words, up to the host: a command's follow."""
+    options = dict(_OPTIONS)
+    if address.way.strict_host_keys:
+        options["StrictHostKeyChecking"] = "yes"
+    words = [PROGRAM, "-T", "-v"]
+    for name, value in options.items():
+        words += ["-o", f"{name}={value}"]
+    if address.user:
+        words += ["-l", address.user]
+    if address.port:
+        words += ["-p", str(address.port)]
+    return [*words, "--", address.host]
+
+
+async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport:
+    """Connect, log in and run Python there. Raises HostError."""
+    name, way = str(address), address.way
+    introduction = Introduction(login_python(python, way))
+    # A login shell reads them. The last word is made for that.
+    quoted = [shlex.quote(word) for word in (*way.become, *introduction.argv[:-1])]
+    argv = [*ssh_command(address), *quoted, introduction.argv[-1]]
+    start = PipeStart(introduction, own_words)
+    try:
+        carrier = ProcessCarrier(argv, start)
+    except OSError as error:
+        raise UnreachableError(
+            f"cannot run the program {PROGRAM!r} ({error.strerror}).\n"
+            'Install OpenSSH\'s client, or set `connect = "asyncssh"`.',
+            host=name,
+        ) from None
+    try:
+        await _within_limits(start)
+    except BaseException:
+        start.give_up()
+        carrier.abort()
+        raise
+    try:
+        return start.opened.result()
+    except NotOpened as failed:
+        raise _why(failed, start.stderr, address, python).at(name) from None
+    except HostError as error:
+        raise error.at(name) from None
+
+
+async def _within_limits(start: PipeStart) -> None:
+    """Wait until it has opened or failed; each phase has its own limit."""
+    seconds = CONNECT_SECONDS
+    await asyncio.wait([start.opened], timeout=seconds)
+    silent = not start.opened.done() and not _ANSWERED.search(start.stderr)
+    if silent and _PROXIED.search(start.stderr):  # it may connect and log in somewhere itself
+        seconds += LOGIN_SECONDS
+        await asyncio.wait([start.opened], timeout=LOGIN_SECONDS)
+    if not start.opened.done() and _ANSWERED.search(start.stderr):
+        await asyncio.wait([start.opened], timeout=LOGIN_SECONDS)
+    if not start.opened.done():
+        start.fail(_what_is_late(start.stderr, seconds))
+
+
+def _what_is_late(verbose: str, seconds: float) -> str:
+    if _LOGGED_IN.search(verbose):
+        return (
+            f"logged in, but no command ran within {LOGIN_SECONDS:.0f} s: the start-up files of "
+            "the login shell wait for something, or the host is overloaded"
+        )
+    if _KEYS_EXCHANGED.search(verbose):
+        return (
+            f"connected, but the login was not over within {LOGIN_SECONDS:.0f} s: the host is "
+            "overloaded, or what it asks about users (PAM, LDAP, AuthorizedKeysCommand) hangs"
+        )
+    if _ANSWERED.search(verbose):
+        return (
+            f"connected, but keys were not exchanged within {LOGIN_SECONDS:.0f} s: the host is "
+            "overloaded, or large packets are lost on the way (MTU)"
+        )
+    if _PROXIED.search(verbose):
+        return f"no answer within {seconds:.0f} s through its ProxyCommand or ProxyJump"
+    if _CONNECTED.search(verbose):
+        return (
+            f"no answer within {seconds:.0f} s: connections are accepted, but no SSH server "
+            "speaks: the host hangs, or what listens at that port is not sshd"
+        )
+    return f"no answer within {seconds:.0f} s: down, or a firewall drops packets"
+
+
+def _why(failed: NotOpened, verbose: str, address: HostAddress, python: str) -> HostError:
+    """The error, from the program's words."""
+    if failed.returncode not in (255, None) or _LOGGED_IN.search(verbose):
+        return why_not_opened(failed, address.way, python)
+    if failed.returncode is None:
+        return UnreachableError(failed.why)
+    return explain(verbose, address)
+
+
+def explain(verbose: str, address: HostAddress) -> HostError:
+    """Why the program came to no login, from what it said by `-v`. Pure."""
+    listed = f"[{address.host}]:{address.port}" if address.port else address.host
+    if found := _HOST_KEY.search(verbose):
+        return HostKeyError(_host_key(verbose, listed, address.way))
+    if found := _DENIED.search(verbose):
+        return AuthenticationError(_denied(verbose, found, address))
+    if "Too many authentication failures" in verbose:
+        return AuthenticationError(
+            "the host stopped after too many keys (MaxAuthTries).\n"
+            f"Name the right one by IdentityFile and IdentitiesOnly for {address.host}."
+        )
+    if found := _CONFIGURATION.search(verbose):
+        return UnreachableError(f"the SSH configuration: {found.group().strip()}")
+    if found := _NO_NAME.search(verbose):
+        return UnknownHostError(f"the name {found.group(1)} does not resolve ({found.group(2)})")
+    if found := _REFUSED.search(verbose):
+        return UnreachableError(
+            f"port {found.group(2)} refuses connections: is sshd running there?"
+        )
+    return UnreachableError(f"cannot connect: {last_line(own_words(verbose))}")
+
+
+def _host_key(verbose: str, listed: str, way: WayIn) -> str:
+    if "REVOKED HOST KEY" in verbose:
+        return (
+            f"the host key of {listed} is revoked: it was stolen or replaced.\n"
+            "Ask whoever runs the host."
+        )
+    if "HAS CHANGED" in verbose:
+        return (
+            "the host key has CHANGED: somebody may be in between.\n"
+            f"If the host was set up anew, forget the old key: ssh-keygen -R '{listed}'"
+        )
+    return f"the host key is unknown: connect once by `ssh {listed}` and confirm it"
+
+
+def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> str:
+    who, methods = found.group(1) or "", found.group(2)
+    at = f" at {who}" if who else ""
+    if "with partial success" in verbose:
+        return (
+            f"our key is accepted{at}, but the host wants more: {methods}.\n"
+            f"Log in once by `jupyter remote login {address}`."
+        )
+    if "publickey" not in methods and "gssapi-with-mic" not in methods:
+        return (
+            f"the host takes no key{at}, only: {methods}.\n"
+            f"Log in once by `jupyter remote login {address}`."
+        )
+    return (
+        f"none of our keys is accepted{at} (methods: {methods}):\n"
+        f"make `ssh {address}` work without a password"
+    )
+
+
+def own_words(verbose: str) -> str:
+    """What the program would have said without `-v`."""
+    return "\n".join(line for line in verbose.splitlines() if not _VERBOSE.match(line))

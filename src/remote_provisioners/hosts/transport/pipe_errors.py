@@ -1,0 +1,58 @@
+"""Why a command on a host did not become the end of a pipe: its words, as our errors. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ...errors import AgentError, AuthenticationError, HostError, UnreachableError
+from ...placement.way_in import WayIn
+from .pipe_start import NotOpened
+
+_NO_PROGRAM = re.compile(r"not found|no such file or directory|executable file", re.IGNORECASE)
+_SUDO = re.compile(r"^sudo: .*|.*is not allowed to execute.*|.*not in the sudoers file.*", re.M)
+
+
+def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
+    """The error of a command that was started on the host, or was to be."""
+    said = failed.stderr or failed.stdout
+    if way.run_as:
+        error = _of_run_as(said, way, failed)
+        if error is not None:
+            return error
+    if "SyntaxError" in said:
+        return AgentError(
+            f"{python!r} is too old: the agent needs Python 3.8 or later.\n"
+            "Name another one by the option `python`."
+        )
+    if failed.returncode in (126, 127) and _NO_PROGRAM.search(said):
+        return AgentError(
+            f"no Python: {python!r} is not there ({last_line(said)}).\n"
+            "Name one that is 3.8 or later by the option `python`."
+        )
+    if failed.returncode is None:
+        text = f"{way}: {failed.why}"
+        shown = f"; it said: {last_line(said)}" if said else ""
+        return UnreachableError(f"{text}{shown}.\nRun it in a terminal: does it reach the host?")
+    ended = f"exit code {failed.returncode}"
+    if failed.returncode < 0:
+        ended = f"signal {-failed.returncode}"
+    return UnreachableError(f"{way} ended before Python ran ({ended}): {last_line(said)}")
+
+
+def _of_run_as(said: str, way: WayIn, failed: NotOpened) -> HostError | None:
+    """Why kernels cannot run as that user. It is never the service account instead."""
+    found = _SUDO.search(said)
+    program = way.become[0]
+    if found is None and not (failed.returncode == 127 and program in said):
+        return None
+    line = found.group().strip() if found else last_line(said)
+    return AuthenticationError(
+        f"cannot run as {way.run_as} ({line}).\n"
+        f"Let the account that logs in do it without a password: see `run_as` in ways-in.md."
+    )
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][-300:] if lines else "it said nothing"

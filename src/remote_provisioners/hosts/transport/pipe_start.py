@@ -1,0 +1,201 @@
+"""How the host's end of a pipe is started: the command, and what is sent to it.
+
+The command is one that every shell, and no shell at all, takes for the same: a way in may hand its
+words to a login shell (ssh), or to nobody (docker exec). It makes Python print a number that is
+not in its text. Only an interpreter does that, so what follows on its stdin goes to no other
+program. What a login prints before that number is skipped.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import functools
+import importlib.resources
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...errors import AgentError
+from .pipe import Carrier, PipeTransport
+
+_PACKAGE = "remote_provisioners"
+_THERE = "remote_provisioners_pipe"
+#: Each needs those before it only.
+_MODULES = ("protocol.multiplex", "agent.pipe_end")
+#: A login that has printed this much before Python speaks will not come to an end.
+NOISE_BYTES = 1024 * 1024
+_STDERR_BYTES = 64 * 1024
+
+# Python reads a formatted string, whatever happens to the outer quotes: f"'{...}'" or f'{...}'.
+# So there may be no quote in it, nor a character that a shell reads between double quotes.
+_SYS = "__import__(bytes((115,121,115)).decode())"
+_COMMAND = (
+    "f\"'{{print({first}*{second},{sys}.version_info[:2],flush=True)}}"
+    "{{exec({sys}.stdin.buffer.read({size}))}}'\""
+)
+_OLDEST = (3, 8)
+_LOAD = """\
+import sys
+def load(name, source):
+    module = type(sys)(name)
+    module.__package__ = name if source is None else name.rpartition(".")[0]
+    if source is None:
+        module.__path__ = []
+    sys.modules[name] = module
+    if source is not None:
+        exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+"""
+
+
+class Introduction:
+    """The command, and what it prints up to the line by which Python introduces itself."""
+
+    def __init__(self, python: str) -> None:
+        first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))
+        self._token = b"%d (" % (first * second)
+        size = len(pipe_program())
+        text = _COMMAND.format(first=first, second=second, sys=_SYS, size=size)
+        #: The words to run on the host.
+        self.argv = [python, "-I", "-S", "-c", text]
+        #: Of the interpreter there, once it has introduced itself.
+        self.version: tuple[int, int] | None = None
+        self._seen = b""
+        self._noise = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """What comes after the introduction. Raises ValueError when it will not come."""
+        self._seen += data
+        _, found, after = self._seen.partition(self._token)
+        line, newline, rest = after.partition(b"\n")
+        if newline:
+            self.version = ast.literal_eval("(" + line.decode("ascii"))
+            return rest
+        self._noise += len(data)
+        if self._noise > NOISE_BYTES:
+            raise ValueError("it prints without end")
+        if not found:
+            self._seen = self._seen[-4096:]
+        return b""
+
+    @property
+    def said(self) -> str:
+        """What it printed last."""
+        return self._seen[-1000:].decode("utf-8", "replace").strip()
+
+
+@dataclass(eq=False)
+class NotOpened(Exception):
+    """A process that did not become the end of a pipe: what it said, and how it ended."""
+
+    why: str
+    stdout: str
+    stderr: str
+    #: None while it runs, negative for a signal.
+    returncode: int | None
+
+
+class PipeStart:
+    """A process from its start on: until Python introduces itself, then as what carries a pipe.
+
+    Carriers report here.
+    """
+
+    def __init__(
+        self, introduction: Introduction, own_words: Callable[[str], str] = lambda text: text
+    ) -> None:
+        """`own_words`: of what it writes to stderr, what a person is to read."""
+        self._introduction, self._own_words = introduction, own_words
+        self._carrier: Carrier
+        self._pipe: PipeTransport | None = None
+        self._stderr = b""
+        #: Raises NotOpened, AgentError.
+        self.opened: asyncio.Future[PipeTransport] = asyncio.get_running_loop().create_future()
+
+    def begin(self, carrier: Carrier) -> None:
+        """The process runs."""
+        self._carrier = carrier
+
+    def data_received(self, data: bytes) -> None:
+        """It has written to stdout."""
+        if self._pipe is not None:
+            self._pipe.data_received(data)
+            return
+        if self.opened.done():
+            return
+        try:
+            rest = self._introduction.feed(data)
+        except ValueError as error:
+            self.fail(str(error))
+            return
+        version = self._introduction.version
+        if version is None:
+            return
+        if version < _OLDEST:
+            python = self._introduction.argv[0]
+            said = f"{python!r} is Python {version[0]}.{version[1]}, the agent needs 3.8 or later"
+            self._refuse(AgentError(said + ".\nName another one by the option `python`."))
+            return
+        self._pipe = PipeTransport(self._carrier)
+        self._carrier.write(pipe_program())
+        self.opened.set_result(self._pipe)
+        if rest:
+            self._pipe.data_received(rest)
+
+    def errors_received(self, data: bytes) -> None:
+        """It has written to stderr."""
+        self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
+
+    def pause_writing(self) -> None:
+        """It does not read as fast as we write."""
+        if self._pipe is not None:
+            self._pipe.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self._pipe is not None:
+            self._pipe.resume_writing()
+
+    def ended(self, returncode: int | None) -> None:
+        """It has ended."""
+        if self._pipe is not None:
+            last = self._own_words(self.stderr).splitlines()[-1:] or [
+                f"the process has ended ({returncode})"
+            ]
+            self._pipe.carrier_lost(last[0])
+        else:
+            self.fail("it has ended", returncode)
+
+    def fail(self, why: str, returncode: int | None = None) -> None:
+        """It will not become the end of a pipe."""
+        self._refuse(
+            NotOpened(why, self._introduction.said, self._own_words(self.stderr), returncode)
+        )
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        self.opened.cancel()
+
+    @property
+    def stderr(self) -> str:
+        """The end of what it has written to stderr."""
+        return self._stderr.decode("utf-8", "replace").strip()
+
+    def _refuse(self, error: Exception) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(error)
+            self._carrier.abort()
+
+
+@functools.cache
+def pipe_program() -> bytes:
+    """The text that makes an interpreter the host's end of a pipe."""
+    package = importlib.resources.files(_PACKAGE)
+    lines = [_LOAD]
+    for name in (_THERE, *(f"{_THERE}.{part}" for part in ("protocol", "agent"))):
+        lines.append(f"load({name!r}, None)\n")
+    for name in _MODULES:
+        source = package.joinpath(*f"{name}.py".replace(".", "/", 1).split("/")).read_text("utf-8")
+        lines.append(f"load({_THERE + '.' + name!r}, {source!a})\n")
+    lines.append(f"sys.modules[{_THERE + '.' + _MODULES[-1]!r}].main()\n")
+    return "".join(lines).encode("ascii")

@@ -1,0 +1,166 @@
+"""A process of this machine that carries a pipe: its stdin, stdout and stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Sequence
+
+from .pipe_start import PipeStart
+
+_READ_BYTES = 256 * 1024
+#: How much fits in on the way: each turn of reading costs the same, however little it brings.
+_PIPE_BYTES = 256 * 1024
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, which Python names since 3.10 on Linux
+_EXIT_SECONDS = 2.0
+_LOOK_SECONDS = 0.01
+_KILLED_SECONDS = 0.2
+
+
+class ProcessCarrier:
+    """Started when it is made. Reports to a PipeStart."""
+
+    def __init__(self, argv: Sequence[str], start: PipeStart) -> None:
+        """Raises OSError.
+
+        In a session of its own: it can ask nobody at the terminal, and a Ctrl-C there is not for
+        it.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._start = start
+        self._process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        assert stdin is not None
+        assert stdout is not None
+        assert stderr is not None
+        self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
+        for file in (stdin, stdout, stderr):
+            os.set_blocking(file.fileno(), False)
+        with contextlib.suppress(OSError):  # there is a limit for all pipes of a user
+            fcntl.fcntl(stdout.fileno(), _SET_PIPE_SIZE, _PIPE_BYTES)
+        self._unwritten: deque[memoryview] = deque()
+        self._closing = self._ended = False
+        self._until: float | None = None
+        start.begin(self)
+        self._loop.add_reader(stdout.fileno(), self._read)
+        self._loop.add_reader(stderr.fileno(), self._read_errors)
+
+    # -- Carrier ----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._closing or self._ended:
+            return
+        waited = bool(self._unwritten)
+        self._unwritten.append(memoryview(data))
+        if not waited:
+            self._write()
+            if self._unwritten and not self._ended:
+                self._loop.add_writer(self._stdin.fileno(), self._write_more)
+                self._start.pause_writing()
+
+    def close(self) -> None:
+        self._closing = True
+        if not self._unwritten:
+            self._close_stdin()
+
+    def abort(self) -> None:
+        if not self._ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILLED_SECONDS)
+            self._finish()
+
+    # -- its descriptors --------------------------------------------------------------------
+
+    def _write(self) -> None:
+        while self._unwritten:
+            piece = self._unwritten[0]
+            try:
+                size = os.write(self._stdin.fileno(), piece)
+            except BlockingIOError:
+                return
+            except OSError:  # nobody reads: stdout will say that it is over
+                self._unwritten.clear()
+                return
+            if size < len(piece):
+                self._unwritten[0] = piece[size:]
+                return
+            self._unwritten.popleft()
+
+    def _write_more(self) -> None:
+        self._write()
+        if not self._unwritten:
+            self._loop.remove_writer(self._stdin.fileno())
+            if self._closing:
+                self._close_stdin()
+            else:
+                self._start.resume_writing()
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._stdout.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._start.data_received(data)
+        else:
+            self._loop.remove_reader(self._stdout.fileno())
+            self._close_stdin()
+            self._await_exit()
+
+    def _read_errors(self) -> None:
+        try:
+            data = os.read(self._stderr.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._start.errors_received(data)
+        else:
+            self._loop.remove_reader(self._stderr.fileno())
+
+    def _close_stdin(self) -> None:
+        if not self._stdin.closed:
+            self._loop.remove_writer(self._stdin.fileno())
+            self._stdin.close()
+
+    # -- its end ----------------------------------------------------------------------------
+
+    def _await_exit(self) -> None:
+        """It has closed stdout, and is about to end."""
+        if self._ended:
+            return
+        if self._until is None:
+            self._until = self._loop.time() + _EXIT_SECONDS
+        if self._process.poll() is not None:
+            self._read_errors()
+            self._finish()
+        elif self._loop.time() > self._until:
+            self.abort()
+        else:
+            self._loop.call_later(_LOOK_SECONDS, self._await_exit)
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._close_stdin()
+        for file in (self._stdout, self._stderr):
+            self._loop.remove_reader(file.fileno())
+            file.close()
+        self._unwritten.clear()
+        self._start.ended(self._process.returncode)

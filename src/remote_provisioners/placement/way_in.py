@@ -1,0 +1,145 @@
+"""How a host is reached, and as whom: `connect` and `run_as` as they are configured. Pure.
+
+``{host}``, ``{user}``, ``{port}`` and ``{username}`` are replaced within a word; a word stays one
+word, whatever is put in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ConfigurationError
+
+ASYNCSSH, OPENSSH, COMMAND = "asyncssh", "openssh", "command"
+WAYS_TEXT = "asyncssh, openssh, or a command as a list of words"
+#: How another user's agent is started over a service account's connection.
+DEFAULT_RUN_AS_COMMAND = ("sudo", "-n", "-u", "{user}", "-H", "--")
+
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_COMMAND_PLACES = frozenset({"host", "user", "port", "username"})
+#: As useradd of the distributions has it, and with capitals, which directories of users know.
+_USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
+
+
+@dataclass(frozen=True)
+class WayIn:
+    """How to reach a host. `kind`: ASYNCSSH, OPENSSH or COMMAND."""
+
+    kind: str = ASYNCSSH
+    #: The words of a command, complete.
+    command: tuple[str, ...] = ()
+    #: The user whose agent it is, where that is not who logs in.
+    run_as: str = ""
+    #: The words that make the words after them run as that user.
+    become: tuple[str, ...] = ()
+    #: Check the host's key whatever ~/.ssh/config says.
+    strict_host_keys: bool = False
+
+    def __str__(self) -> str:
+        """As errors name it."""
+        way = f"`{' '.join(self.command)}`" if self.kind == COMMAND else self.kind
+        return f"{way} as {self.run_as}" if self.run_as else way
+
+
+DEFAULT_WAY = WayIn()
+Connect = str | tuple[str, ...]
+
+
+def check_connect(place: str, value: Any) -> Connect:
+    """A way in as it is written: a word, a list of words, or a list in JSON.
+
+    Raises ConfigurationError that begins with `place`.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ConfigurationError(f"{place}: {value!r} is no list of words in JSON") from None
+    if value in ("", ASYNCSSH, OPENSSH):
+        return str(value)
+    return check_words(place, value, _COMMAND_PLACES)
+
+
+def check_words(place: str, value: Any, places: frozenset[str]) -> tuple[str, ...]:
+    """The words of a command. Raises ConfigurationError."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ConfigurationError(f"{place} is {value!r}, must be {WAYS_TEXT}")
+    for word in value:
+        if not isinstance(word, str) or not word or "\0" in word or "\n" in word:
+            raise ConfigurationError(f"{place}: {word!r} is no word of a command")
+        for name in _PLACE.findall(word):
+            if name not in places:
+                known = ", ".join(f"{{{place}}}" for place in sorted(places))
+                raise ConfigurationError(f"{place}: unknown {{{name}}} (known: {known})")
+    if value[0].startswith(("-", "{")):
+        raise ConfigurationError(f"{place}: {value[0]!r} is no program")
+    return tuple(value)
+
+
+def check_run_as(place: str, value: Any) -> str:
+    """A user to run as: a name, or ``{username}``. Raises ConfigurationError."""
+    if value == "" or (isinstance(value, str) and value == "{username}"):
+        return str(value)
+    if not isinstance(value, str) or not _USER_NAME.fullmatch(value):
+        raise ConfigurationError(f"{place}: {value!r} is no user's name, nor {{username}}")
+    return value
+
+
+def check_run_as_command(place: str, value: Any) -> tuple[str, ...]:
+    """The words that make others run as a user. Raises ConfigurationError."""
+    words = check_words(place, value, frozenset({"user"}))
+    if not any("{user}" in word for word in words):
+        raise ConfigurationError(f"{place}: no word of it has {{user}}")
+    return words
+
+
+def user_name(text: str) -> str:
+    """The name of a request's user, fit to be a word of a command. Raises ConfigurationError."""
+    if not _USER_NAME.fullmatch(text):
+        raise ConfigurationError(
+            f"KERNEL_USERNAME is {text!r}: no name that a user of a host can have"
+        )
+    return text
+
+
+def fill(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """The words with the values in their places. Raises ConfigurationError.
+
+    A value that is missing is not left out: the word would mean something else.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        found = values.get(name, "")
+        if not found:
+            raise ConfigurationError(f"nothing is known to put for {{{name}}} in {list(words)}")
+        if found.startswith("-"):
+            raise ConfigurationError(f"{found!r} for {{{name}}} would be taken for an option")
+        return found
+
+    return tuple(_PLACE.sub(value, word) for word in words)
+
+
+@dataclass(frozen=True)
+class WayOptions:
+    """What is configured for all hosts that have nothing of their own."""
+
+    connect: Connect = ""
+    run_as: str = ""
+    run_as_command: tuple[str, ...] = DEFAULT_RUN_AS_COMMAND
+    strict_host_keys: bool = False
+
+    def way_in(self, connect: Connect, run_as: str, values: Mapping[str, str]) -> WayIn:
+        """The way into one host. `values`: of the places in words. Raises ConfigurationError."""
+        connect = connect or self.connect or ASYNCSSH
+        run_as = run_as or self.run_as
+        become: tuple[str, ...] = ()
+        if run_as:
+            run_as = user_name(values["username"]) if run_as == "{username}" else run_as
+            become = fill(self.run_as_command, {"user": run_as})
+        kind, command = (connect, ()) if isinstance(connect, str) else (COMMAND, connect)
+        return WayIn(kind, fill(command, values), run_as, become, self.strict_host_keys)
