@@ -26,6 +26,8 @@ _THERE = "remote_provisioners_agent"
 #: The packages that travel. Sent as text, and no part of the archive: how the agent is started.
 _PACKAGES = ("agent", "protocol")
 _START = "agent/find_or_start.py"
+#: A pipe's, sent by itself (transport/pipe_start.py): a change there is no other agent.
+_PIPE = ("agent/pipe_end.py", "protocol/multiplex.py")
 # asyncio does without TLS, which would be a tenth of the agent's start.
 _MAIN = f"""import sys
 sys.modules["ssl"] = None
@@ -51,6 +53,8 @@ def _archive() -> tuple[bytes, bytes, str]:
     for name in _PACKAGES:
         sources.update(_sources(package / name, name))
     bootstrap = sources.pop(_START)
+    for path in _PIPE:
+        del sources[path]
     digest = hashlib.sha256(bootstrap + _MAIN.encode())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
