@@ -17,7 +17,6 @@ from remote_provisioners.errors import (
     AgentError,
     AuthenticationError,
     ConfigurationError,
-    ForwardingError,
     HostKeyError,
     KernelStartError,
     RemoteProvisionerError,
