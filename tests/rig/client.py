@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from .command import program
 from .sshd import generate_key
 
 COMMON = """\
@@ -20,10 +19,9 @@ Host *
 
 
 class Client:
-    """OpenSSH's programs take HOME from the password database: they need ``-F config``.
+    """OpenSSH's programs take HOME from the password database: give them ``-F config``.
 
-    The ``ssh`` in ``programs`` gives it to itself. asyncssh takes HOME from the environment.  All
-    paths in the files are absolute, so both work.
+    asyncssh takes it from the environment.  All paths in the files are absolute, so both work.
     """
 
     def __init__(self, home: Path) -> None:
@@ -33,11 +31,6 @@ class Client:
         self.config = self._ssh / "config"
         self.known_hosts = self._ssh / "known_hosts"
         self.public_key = generate_key(self._ssh / "id_ed25519")
-        self.programs = home / "bin"
-        self.programs.mkdir()
-        ssh = self.programs / "ssh"
-        ssh.write_text(f'#!/bin/sh\nexec {program("ssh")} -F {self.config} "$@"\n')
-        ssh.chmod(0o755)
         self._aliases: dict[str, str] = {}
         self._keys: dict[str, str] = {}
 

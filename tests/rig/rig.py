@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
 import secrets
 import shlex
 import shutil
@@ -120,8 +119,7 @@ class Rig(abc.ABC):
     @property
     def environ(self) -> dict[str, str]:
         """What to add to the environment of a client."""
-        path = f"{self.client.programs}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {"HOME": str(self.home), "PATH": path}
+        return {"HOME": str(self.home)}
 
     @property
     def ssh(self) -> list[str]:

@@ -24,6 +24,7 @@ from .pipe import PipeTransport
 from .pipe_errors import last_line, why_not_opened
 from .pipe_start import Introduction, NotOpened, PipeStart
 from .process import ProcessCarrier
+from .ssh_configuration import configuration_files
 
 PROGRAM = "ssh"
 #: Until a host has answered at all, and for the login after that; as by asyncssh.
@@ -68,7 +69,7 @@ def ssh_command(address: HostAddress) -> list[str]:
     options = dict(_OPTIONS)
     if address.way.strict_host_keys:
         options["StrictHostKeyChecking"] = "yes"
-    words = [PROGRAM, "-T", "-v"]
+    words = [PROGRAM, *configuration_files(), "-T", "-v"]
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
     if address.user:

@@ -80,7 +80,7 @@ async def read_configuration(address: HostAddress) -> SSHConfiguration:
         return await asyncio.to_thread(read_by_asyncssh, address)
     words = ["-p", str(address.port)] if address.port else []
     words += ["-l", address.user] if address.user else []
-    said = await _ask([program, *_files(), "-G", *words, "--", address.host])
+    said = await _ask([program, *configuration_files(), "-G", *words, "--", address.host])
     default = await _ask([program, "-F", "none", "-G", "--", "localhost"])
     return interpret(address.host, said, default)
 
@@ -113,8 +113,9 @@ async def _ask(argv: Sequence[str]) -> dict[str, list[str]]:
     return values
 
 
-def _files() -> list[str]:
-    """OpenSSH takes the home directory from the user database: follow $HOME where it differs."""
+def configuration_files() -> list[str]:
+    """Words for the ssh program. It takes the home directory from the user database: we follow
+    $HOME where that differs."""
     mine = Path(_USER_FILE).expanduser()
     if str(mine) == _home_of_openssh() + _USER_FILE[1:]:
         return []
