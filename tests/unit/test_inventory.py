@@ -79,7 +79,7 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         ({"gpus": -1}, "gpus is -1, must be a number of devices"),
         ({"gpus": "all"}, "gpus is 'all'"),
         ({"python": 3}, "python is 3, must be a text"),
-        ({"hook": "x"}, "unknown property 'hook' .known: capacity, environment_hook, gpus"),
+        ({"hook": "x"}, "unknown property 'hook' .known: capacity, connect, environment_hook"),
     ],
 )
 def test_bad_properties_name_the_host(changes: dict[str, Any], says: str) -> None:
