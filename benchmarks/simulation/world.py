@@ -36,7 +36,7 @@ class World:
         ]
         return read_inventory(listed)
 
-    async def connect(self, address: HostAddress) -> Transport:
+    async def connect(self, address: HostAddress, python: str = "") -> Transport:
         """In place of `remote_provisioners.hosts.transport.connect`. Raises UnreachableError."""
         self.attempts[address.host] += 1
         if address.host in self.unreachable:
