@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
-from remote_provisioners.options.config import RemoteProvisionerConfigMixin, option_names
+from remote_provisioners.options.config import (
+    CommonOptions,
+    RemoteProvisionerConfigMixin,
+    option_names,
+)
 
 PAGE = Path(__file__).with_name("options.md")
 
@@ -54,8 +58,9 @@ stand in a stanza or in a configuration file. Where and why to set options:
 YARN = """\
 # Options of yarn-provisioner
 
-Besides those above, for kernelspecs of [YARN's cluster mode](spark.md#yarn-cluster-mode). In a
-configuration file: `c.YarnProvisioner.OPTION`.
+For kernelspecs of [YARN's cluster mode](spark.md#yarn-cluster-mode). In a configuration file:
+`c.YarnProvisioner.OPTION`. Of the options above it has those that have nothing to do with a list of
+hosts: {common}.
 """
 
 TAIL = """\
@@ -75,14 +80,18 @@ def page() -> str:
     traits = RemoteProvisionerConfigMixin.class_traits()
     sections = [_section(name, traits[name]) for name in _all()]
     own = YarnProvisioner.class_own_traits(config=True)
-    sections += [YARN, *(_section(name, trait) for name, trait in own.items())]
+    common = ", ".join(f"`{name}`" for name in _all() if name in vars(CommonOptions))
+    sections += [
+        YARN.format(common=common),
+        *(_section(name, trait) for name, trait in own.items()),
+    ]
     rows = "".join(f"| `{name}` | {text} |\n" for name, text in REQUEST_VARIABLES.items())
     return "\n".join([HEAD, *sections, TAIL + rows])
 
 
 def _all() -> list[str]:
     """Every option in the order of its declaration."""
-    order = list(vars(RemoteProvisionerConfigMixin))
+    order = [*vars(RemoteProvisionerConfigMixin), *vars(CommonOptions)]
     return sorted(option_names(), key=order.index)
 
 

@@ -57,12 +57,12 @@ async def _median(
         try:
             _report(scheduler, inventory)
             _open_circuits(world, registry, inventory[:troubles])
-            table, balancer = scheduler._table(inventory), load_balancer(policy)
+            table, balancer = scheduler.table(inventory), load_balancer(policy)
             request = starts.request(environ)
             samples = []
             for turn in range(_REPEATS):
                 began = time.perf_counter()
-                await scheduler._choose(table, balancer, turn, request, {})
+                await scheduler.choose(table, balancer, turn, request, {})
                 samples.append((time.perf_counter() - began) * 1000)
             return statistics.median(samples)
         finally:
@@ -74,7 +74,7 @@ async def _nothing(scheduler: Scheduler, specs: Sequence[HostSpec]) -> None:
 
 
 def _report(scheduler: Scheduler, inventory: Inventory) -> None:
-    table, chance = scheduler._table(inventory), random.Random(0)
+    table, chance = scheduler.table(inventory), random.Random(0)
     for spec in inventory:
         load = Load(8, chance.random() * 8, 2**36, 2**35, others=chance.randrange(3))
         table.update(spec.name, chance.randrange(12), load)

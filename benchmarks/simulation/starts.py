@@ -6,11 +6,13 @@ import asyncio
 import secrets
 import time
 import uuid
+from dataclasses import dataclass
 
+from remote_provisioners.io_thread import here
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
 from remote_provisioners.options.launch_request import LaunchRequest, build_request
+from remote_provisioners.placement.host_placer import HostPlacer
 from remote_provisioners.placement.inventory import HostSpec, Inventory
-from remote_provisioners.placement.policies import load_balancer
 from remote_provisioners.placement.scheduler import Scheduler
 
 #: How long a kernel may be unreachable; nothing is here.
@@ -41,8 +43,12 @@ async def start(
     scheduler: Scheduler, inventory: Inventory, policy: str, asked: LaunchRequest | None = None
 ) -> RemoteKernel:
     """One start; returns when the kernel listens."""
-    balancer = load_balancer(policy)
-    return await scheduler.start(asked or request(), inventory, _complete, balancer, _GRACE_SECONDS)
+
+    async def find() -> Scheduler:
+        return scheduler
+
+    placer = HostPlacer(_Options(inventory, policy), io=here, find_scheduler=find)
+    return await placer.start(asked or request(), lambda where: None)
 
 
 async def start_many(
@@ -68,5 +74,20 @@ async def start_many(
     return started
 
 
-def _complete(spec: HostSpec) -> HostSpec:
-    return spec
+@dataclass(frozen=True)
+class _Options:
+    """What a provisioner's options say of hosts."""
+
+    hosts: Inventory
+    load_balancing_algorithm: str
+    network_grace: float = _GRACE_SECONDS
+
+    def inventory(self) -> Inventory:
+        return self.hosts
+
+    def host_spec(self, name: str) -> HostSpec:
+        (spec,) = (spec for spec in self.hosts if spec.name == name)
+        return spec
+
+    def completed(self, spec: HostSpec) -> HostSpec:
+        return spec

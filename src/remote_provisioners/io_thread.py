@@ -19,6 +19,12 @@ Owned = TypeVar("Owned", bound="Closable")
 _CLOSE_SECONDS = 10.0
 
 
+class Call(Protocol):
+    """A way to run a coroutine where hosts and kernels live, and to await it here."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]: ...
+
+
 class Closable(Protocol):
     """What the thread may own."""
 
@@ -87,6 +93,16 @@ def io_thread() -> IOThread:
         if _current is None or _current[0] != os.getpid():
             _current = (os.getpid(), IOThread())
         return _current[1]
+
+
+async def here(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` where the caller is: in the I/O thread already, or without one."""
+    return await coroutine
+
+
+async def in_io_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` in this process's I/O thread, await it here."""
+    return await io_thread().call(coroutine)
 
 
 def close_io_thread() -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from remote_provisioners.engines.certificate import _made, _read, identity
-from remote_provisioners.engines.submission import ContainerReports, _write_launcher
+from remote_provisioners.engines.launcher import launcher_source
+from remote_provisioners.engines.node_reports import NodeReports
 from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.agent_channel import AgentChannel
 from remote_provisioners.hosts.transport import Transport, connect
@@ -34,11 +35,11 @@ async def launcher(
     directory: Path, said: str = "", fingerprint: str = ""
 ) -> AsyncIterator[tuple[subprocess.Popen[str], asyncio.Future[dict[str, object]], str]]:
     """A launcher, what it will report, and the secret that it should say (it says `said`)."""
-    reports, secret = ContainerReports(), secrets.token_urlsafe(16)
+    reports, secret = NodeReports(), secrets.token_urlsafe(16)
     address = await reports.address("127.0.0.1", "")
     report = reports.expect(secret)
     file = directory / "launcher.py"
-    _write_launcher(file, said or secret)
+    file.write_text(launcher_source(said or secret))
     words = ["--kernel-id", "k", "--response-address", address, "--unknown", "x"]
     process = subprocess.Popen(
         [sys.executable, file, *words, "--public-key", fingerprint or identity().fingerprint],

@@ -19,6 +19,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 
+from remote_provisioners.contract import RemoteProvisioner
 from remote_provisioners.placement.policies import load_balancers
 from remote_provisioners.provisioner import DistributedProvisioner
 
@@ -93,9 +94,9 @@ class _Stepped:
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Measures what of our contract's methods runs on the loop of its caller."""
     found = Steps()
-    for name, function in list(vars(DistributedProvisioner).items()):
+    for name, function in list(vars(RemoteProvisioner).items()):
         if inspect.iscoroutinefunction(function) and not name.startswith("_"):
-            monkeypatch.setattr(DistributedProvisioner, name, found.timed(name, function))
+            monkeypatch.setattr(RemoteProvisioner, name, found.timed(name, function))
     constructor = found.constructing(DistributedProvisioner.__init__)
     monkeypatch.setattr(DistributedProvisioner, "__init__", constructor)
     return found

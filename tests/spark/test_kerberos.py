@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from remote_provisioners.cli.spec.samples import SparkSite
-from remote_provisioners.engines.submission import _kill_by_client
+from remote_provisioners.engines.yarn.engine import kill_by_client
 from remote_provisioners.engines.yarn.resource_manager import Application, ResourceManager
 from remote_provisioners.engines.yarn.spnego import Negotiation
 from remote_provisioners.errors import AuthenticationError, UnreachableError
@@ -142,7 +142,7 @@ def test_who_may_kill(secure_yarn: SecureYarn) -> None:
         java = {"JAVA_HOME": cluster.java_home(), "JAVA_TOOL_OPTIONS": secure_yarn.java}
         conf = {"HADOOP_CONF_DIR": secure_yarn.configuration, "RP_PROXY_USER": "bob"}
         spark = {"SPARK_HOME": cluster.spark_home()}
-        await _kill_by_client(second.id, {**os.environ, **java, **conf, **spark})
+        await kill_by_client(second.id, {**os.environ, **java, **conf, **spark})
         await _until(for_bob, "of-bob-2", "KILLED")
 
     asyncio.run(life())

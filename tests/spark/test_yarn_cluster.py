@@ -16,7 +16,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.cli.spec.samples import SparkSite
-from remote_provisioners.engines.submission import kill
+from remote_provisioners.engines.yarn.engine import YarnEngine
 from remote_provisioners.engines.yarn.resource_manager import ResourceManager
 from remote_provisioners.errors import (
     ConfigurationError,
@@ -95,7 +95,8 @@ def test_no_container_is_free(
             await asyncio.sleep(0.1)
         provisioner = manager.provisioner
         env = provisioner._environment(provisioner._request)
-        await kill(Refusing([yarn.endpoint], env), provisioner._tag, env)
+        tag = provisioner._placer._submission.launch.tag
+        await YarnEngine(Refusing([yarn.endpoint], env), env).cancel(tag)
         with pytest.raises(KernelStartError, match="is killed: "):
             await starting
 
@@ -153,7 +154,7 @@ def test_the_launcher_is_killed(name: str, start: Start, yarn: Yarn, spark_rig: 
     session.manager.shutdown_kernel(now=True)
 
 
-def test_another_process_takes_charge(name: str, start: Start) -> None:
+def test_another_process_adopts(name: str, start: Start) -> None:
     session = start(name)
     session.run("here = 42")
     info = asyncio.run(session.provisioner.get_provisioner_info())

@@ -75,7 +75,9 @@ class Interleavings(RuleBasedStateMachine):
         process, life = self.world.process, server.life
         known = process is not None and process.owner == server.name
         if life is not None and not life.over and life.state is not State.STARTING:
-            if not known:
+            if life.state is State.UNADOPTED:
+                pass  # it is asked for: `both_adopt`
+            elif not known:
                 life.lost("nothing is left of it")
             elif process.exit_code is not None:
                 life.exited(process.exit_code)
@@ -196,19 +198,29 @@ class Interleavings(RuleBasedStateMachine):
             self.world.servers["gone"] = Server("gone", linked=False)
 
     @precondition(lambda self: self.world.process is not None)
+    @rule(name=NAMES)
+    def prepare_adoption(self, name: str) -> None:
+        """A server reads the record of a kernel, whether or not its host can be reached."""
+        server, process = self.world.servers[name], self.world.process
+        if server.life is None and process.owner == "gone" and process.alive:
+            server.life = Lifecycle.left(process.owner, self.world.now)
+            server.number = process.number
+
     @rule(order=st.permutations(["a", "b"]))
     def both_adopt(self, order: list[str]) -> None:
-        """Who is first becomes the owner; the second is refused."""
-        process = self.world.process
+        """The first becomes the owner; the second is refused."""
         for name in order:
-            server = self.world.servers[name]
-            free = process.owner == "gone"
-            if server.linked and server.life is None and free and process.alive:
-                process.owner = name
-                server.life, server.number = Lifecycle(), process.number
-                server.life.launched()
-                if process.listening:
-                    server.life.listening()
+            server, process = self.world.servers[name], self.world.process
+            life = server.life
+            if not server.linked or life is None or life.state is not State.UNADOPTED:
+                continue
+            if process is None or process.owner != "gone" or not process.listening:
+                life.lost("another server has it, or nothing is left of it")
+                continue
+            process.owner = name
+            life.adopted()
+            if process.exit_code is not None:
+                life.exited(process.exit_code)
 
     @rule(seconds=st.sampled_from([1.0, GRACE, LEASE]))
     def time_passes(self, seconds: float) -> None:
@@ -238,7 +250,10 @@ class Interleavings(RuleBasedStateMachine):
         believers = [
             server.name
             for server in self.world.servers.values()
-            if server.life is not None and not server.life.over and server.number == process.number
+            if server.life is not None
+            and not server.life.over
+            and server.life.state is not State.UNADOPTED
+            and server.number == process.number
         ]
         assert set(believers) <= {process.owner}
 
@@ -264,9 +279,21 @@ class Interleavings(RuleBasedStateMachine):
                 assert process.alive
                 assert process.listening
             if not life.over:  # a failure of the network is not a death, and never passed over
-                assert (life.state is State.UNREACHABLE) == (not server.linked)
-            if life.state is State.UNREACHABLE:
+                unreachable = life.state is State.UNREACHABLE
+                assert unreachable == (not server.linked) or life.state is State.UNADOPTED
+            if life.unreachable:
                 assert life.grace_left(self.world.now, GRACE) is not None
+
+    @invariant()
+    def who_owns_has_adopted(self) -> None:
+        """A kernel is served by its owner only, and adoption is over with the first word of it."""
+        for server in self.world.servers.values():
+            life, process = server.life, self.world.process
+            if life is not None and life.state is State.UNADOPTED:
+                assert life.adoption_pending
+                assert process is None or process.owner != server.name
+            if life is not None and life.serving:
+                assert not life.adoption_pending
 
     @invariant()
     def an_end_is_final(self) -> None:

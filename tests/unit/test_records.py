@@ -85,13 +85,13 @@ def test_a_killed_servers_records_are_taken_once(parent: Path, opened: Opened) -
     write_and_die(parent, "k1", "k2")
     write_and_die(parent, "k3")
     one, two = opened(), opened()
-    assert sorted(found.kernel_id for found in one.claim("/here")) == ["k1", "k2", "k3"]
-    assert two.claim("/here") == []
-    assert one.claim("/here") == []  # its own are no predecessor's
+    assert sorted(found.kernel_id for found in one.adopt("/here")) == ["k1", "k2", "k3"]
+    assert two.adopt("/here") == []
+    assert one.adopt("/here") == []  # its own are no predecessor's
     assert len(files(parent)) == 3
     one.remove("k1")
     one.close()
-    found = two.claim("/here")
+    found = two.adopt("/here")
     assert sorted(found, key=lambda found: found.kernel_id) == [record("k2"), record("k3")]
     for kernel_id in ("k2", "k3"):
         two.remove(kernel_id)
@@ -109,7 +109,7 @@ from tests.unit.test_records import LOG
 from remote_provisioners.server.records import Records
 records = Records(Path(sys.argv[1]), LOG)
 sys.stdin.readline()
-print(*[found.kernel_id for found in records.claim("/here")], flush=True)
+print(*[found.kernel_id for found in records.adopt("/here")], flush=True)
 sys.stdin.read()
 """
     takers = [
@@ -135,9 +135,9 @@ sys.stdin.read()
 def test_another_directorys_kernels_stay(parent: Path, opened: Opened) -> None:
     write_and_die(parent, "k1")
     other = opened()
-    assert other.claim("/elsewhere") == []
+    assert other.adopt("/elsewhere") == []
     other.close()
-    assert [found.kernel_id for found in opened().claim("/here")] == ["k1"]
+    assert [found.kernel_id for found in opened().adopt("/here")] == ["k1"]
 
 
 def test_modes_and_changes(parent: Path, opened: Opened) -> None:
@@ -230,7 +230,7 @@ def test_a_bad_record_is_named_and_the_good_ones_are_taken(
     (bad,) = (path for path in files(parent) if json.loads(path.read_text())["kernel_id"] == "k1")
     spoil(bad)
     records = opened()
-    assert [found.kernel_id for found in records.claim("/here")] == ["k2"]
+    assert [found.kernel_id for found in records.adopt("/here")] == ["k2"]
     (line,) = caplog.messages
     assert line.startswith(f"record of kernels {bad}: not used: {BAD[spoil]}")
     assert "secret" not in line
@@ -245,7 +245,7 @@ def test_a_directory_that_others_can_enter(
     write_and_die(parent, "k2")
     bad = parent if which == "of all" else files(parent)[0].parent
     bad.chmod(0o755)
-    found = opened().claim("/here")
+    found = opened().adopt("/here")
     assert len(found) == (0 if which == "of all" else 1)
     (line,) = caplog.messages
     assert line.startswith(f"record of kernels {bad}: not used: can be used by others (mode 0755)")
@@ -253,7 +253,7 @@ def test_a_directory_that_others_can_enter(
 
 def test_a_server_that_lives_keeps_its_own(parent: Path, opened: Opened) -> None:
     opened().write(record())
-    assert opened().claim("/here") == []
+    assert opened().adopt("/here") == []
     assert len(files(parent)) == 1
 
 
@@ -261,10 +261,10 @@ def test_half_written_drafts_are_removed(parent: Path, opened: Opened) -> None:
     write_and_die(parent, "k1")
     (path,) = files(parent)
     path.with_suffix(".draft").write_text("{")
-    assert len(opened().claim("/here")) == 1
+    assert len(opened().adopt("/here")) == 1
     assert not list(parent.glob("*/*.draft"))
 
 
 def test_nothing_there(parent: Path, opened: Opened) -> None:
-    assert opened().claim("/here") == []
+    assert opened().adopt("/here") == []
     assert not parent.exists()

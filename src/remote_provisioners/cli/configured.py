@@ -54,6 +54,8 @@ def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
         except ConfigurationError as error:
             found.append(_unusable("(its hosts cannot be told)", error, (spec.name,)))
             continue
+        if not isinstance(options, RemoteProvisionerConfigMixin):
+            continue  # its kernels are on the nodes of an engine
         hosts = [options.completed(host) for host in options.inventory()]
         found += [ConfiguredHost(host, (spec.name,)) for host in hosts]
     return found

@@ -93,11 +93,11 @@ class HostRegistry:
 
         `agent`: the directory of the agent to start it by, where that is not ours to start.
         """
-        kernel = await self._new_kernel(request.kernel_id, spec, grace, agent)
+        kernel = await self.new_kernel(request.kernel_id, spec, grace, agent)
         try:
             await self.launch(kernel, request)
         except BaseException:
-            self._close(kernel)
+            self.close_kernel(kernel)
             raise
         return kernel
 
@@ -108,51 +108,49 @@ class HostRegistry:
         await kernel.launch(request, self._reports)
 
     async def leave(self, kernel: RemoteKernel) -> None:
-        """Let go of what is left of the kernel where it was: it will `move`."""
+        """End what is left of the kernel where it was: it will `move`."""
         await kernel.discard()
         kernel.host.forget(kernel)
         self._part(kernel.host)
+        kernel.wait_for_place()
 
-    async def move(
-        self, kernel: RemoteKernel, spec: HostSpec, agent: str, request: LaunchRequest
-    ) -> None:
-        """Start a kernel that has left elsewhere, by that agent, with its endpoints."""
+    def move(self, kernel: RemoteKernel, spec: HostSpec, agent: str = "") -> None:
+        """Have the next launch on that host, by that agent, with its endpoints here."""
         former = kernel.spec
         kernel.move(spec, self.host_with(spec, agent))
         self._count(former, -1)
         self._count(spec, 1)
         events.tell(KernelMoved(kernel, former.name))
-        await self.launch(kernel, request)
 
-    async def expect(
+    async def prepare_adoption(
         self, kernel_id: str, spec: HostSpec, info: Mapping[str, Any], grace: float
     ) -> RemoteKernel:
         """A kernel that an earlier process left running, with its endpoints open here already.
 
-        `info`: its `host_connection`, `pid`, `owner` and `agent`. RemoteKernel.claim and settle
-        look for it.
+        `info`: its `host_connection`, `pid`, `owner` and `agent`. RemoteKernel.adopt and
+        adopt_when_reachable look for it.
         """
-        kernel = await self._new_kernel(kernel_id, spec, grace, info.get("agent", ""))
-        kernel.expect(info["host_connection"], info.get("pid"), info.get("owner", ""))
+        kernel = await self.new_kernel(kernel_id, spec, grace, info.get("agent", ""))
+        kernel.prepare_adoption(info["host_connection"], info.get("pid"), info.get("owner", ""))
         return kernel
 
-    async def look_at(
+    async def prepare_attachment(
         self, kernel_id: str, spec: HostSpec, agent: str, grace: float
     ) -> RemoteKernel:
-        """A kernel that stays another process's; RemoteKernel.claim and settle look for it."""
-        kernel = await self._new_kernel(kernel_id, spec, grace, agent)
-        kernel.look_at()
+        """A kernel that stays another process's; RemoteKernel.adopt looks for it."""
+        kernel = await self.new_kernel(kernel_id, spec, grace, agent)
+        kernel.prepare_attachment()
         return kernel
 
     def let_go(self, kernel: RemoteKernel) -> None:
-        """The kernel goes on, without us: whoever has its record may come for it."""
+        """The kernel goes on, without us: whoever has its record may adopt it."""
         kernel.host.leave_running(kernel)
-        self._close(kernel)
+        self.close_kernel(kernel)
 
     async def end(self, kernel: RemoteKernel) -> None:
         """The kernel is no longer wanted: end it if it runs, remove all that was its."""
         await kernel.discard()
-        self._close(kernel)
+        self.close_kernel(kernel)
 
     def has_pending_kill(self, kernel_id: str) -> bool:
         """Whether a process of that kernel may run somewhere and could not be ended yet."""
@@ -168,7 +166,7 @@ class HostRegistry:
         hosts = [*self.hosts.values(), *self._former.values()]
         await asyncio.gather(*(host.close() for host in hosts), *self._parting)
         for kernel in list(self._kernels):
-            self._close(kernel)
+            self.close_kernel(kernel)
         self._looking.cancel()
         await self._reports.close()
         self._sockets.remove()
@@ -192,7 +190,7 @@ class HostRegistry:
         for kernel in list(self._kernels):
             await kernel.client_sockets.move(self._sockets.path)
 
-    async def _new_kernel(
+    async def new_kernel(
         self, kernel_id: str, spec: HostSpec, grace: float, agent: str = ""
     ) -> RemoteKernel:
         """A kernel that is counted on its host, with its endpoints open."""
@@ -212,16 +210,17 @@ class HostRegistry:
         try:
             await client_sockets.listen()
         except (OSError, zmq.ZMQError) as error:
-            self._close(kernel)
+            self.close_kernel(kernel)
             raise KernelStartError(
                 f"cannot open the kernel's sockets on this machine: {error}"
             ) from None
         except BaseException:
-            self._close(kernel)
+            self.close_kernel(kernel)
             raise
         return kernel
 
-    def _close(self, kernel: RemoteKernel) -> None:
+    def close_kernel(self, kernel: RemoteKernel) -> None:
+        """The kernel is none of this process's any more. It is not ended."""
         if kernel in self._kernels:
             self._kernels.discard(kernel)
             events.tell(KernelForgotten(kernel))

@@ -13,8 +13,11 @@ import contextlib
 import os
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
+
+from jupyter_client.connect import KernelConnectionInfo
 
 from ..errors import RemoteProvisionerError
 from ..protocol import zmtp
@@ -96,9 +99,26 @@ class ClientSockets:
             with contextlib.suppress(FileExistsError, FileNotFoundError):  # `move` will do it
                 os.symlink(self._hidden(channel), f"{self.ip}-{self.ports[channel + '_port']}")
 
+    def connection(self, there: Mapping[str, Any]) -> KernelConnectionInfo:
+        """What a client needs: these endpoints, and the key of the connection on the host."""
+        info: dict[str, Any] = {"transport": "ipc", "ip": self.ip, **self.ports}
+        for name in ("signature_scheme", "curve_publickey", "curve_secretkey"):
+            if name in there:
+                info[name] = there[name]
+        info["key"] = there["key"].encode("ascii")
+        return cast(KernelConnectionInfo, info)
+
     def replay(self) -> None:
         """The next iopub client to connect is the notebook: it gets the output that nobody had."""
         self._replay = True
+
+    async def replay_to_second(self) -> None:
+        """`replay`, but one client of iopub comes first and gets nothing of that."""
+        for _ in range(100):
+            if self.has_client("iopub"):
+                break
+            await asyncio.sleep(0.01)
+        self.replay()
 
     def has_client(self, channel: str) -> bool:
         """Whether somebody is connected to this channel."""

@@ -2,10 +2,17 @@
 
 ::
 
-    STARTING --launched--> LAUNCHED --listening--> RUNNING <--reconnected-- UNREACHABLE
-                               |                      |  \\--disconnected-------^  |
-                               +------- exited -------+------------ exited --------+--> EXITED
-                                                      lost (grace over, agent gone) --> LOST
+    STARTING --launched--> LAUNCHED --listening--> RUNNING --disconnected--> UNREACHABLE
+                                                      ^ \\---- reconnected ------/
+                                                      |
+    UNADOPTED ---------------- adopted ---------------+
+
+    any of them --exited (the agent confirms the code)-----------------------> EXITED
+    any of them --lost (grace over, agent gone, taken by another server)-----> LOST
+
+A kernel that another process has started begins UNADOPTED: the agent has yet to name this process
+its owner. It is unreachable until then, within the grace. A kernel that this process only attaches
+to keeps its owner: each lost connection makes it UNADOPTED again.
 
 EXITED has an exit code that the agent confirmed; LOST has a reason why none can be known.
 """
@@ -24,6 +31,7 @@ class State(enum.Enum):
     LAUNCHED = "launched"
     RUNNING = "running"
     UNREACHABLE = "unreachable"
+    UNADOPTED = "unadopted"
     EXITED = "exited"
     LOST = "lost"
 
@@ -40,7 +48,35 @@ class Lifecycle:
     #: Why it ended, or the last lines that it printed.
     reason: str = ""
     unreachable_since: float | None = None
+    #: Whether the kernel on the host is another process's, as far as the agent has told. It stays
+    #: so if the life is lost meanwhile.
+    adoption_pending: bool = False
+    #: Who had the kernel before, as its record says; "" where this process has started it.
+    former_owner: str = ""
+    #: Whether this process only uses the kernel: its server stays its owner.
+    attached: bool = False
     _listening: bool = False
+
+    @classmethod
+    def left(cls, former_owner: str, now: float) -> Lifecycle:
+        """Of a kernel that another process has left: to be adopted."""
+        return cls(
+            State.UNADOPTED,
+            unreachable_since=now,
+            adoption_pending=True,
+            former_owner=former_owner,
+        )
+
+    @classmethod
+    def of_another(cls, now: float) -> Lifecycle:
+        """Of a kernel that stays another process's: to be attached to."""
+        return cls(State.UNADOPTED, unreachable_since=now, adoption_pending=True, attached=True)
+
+    def restarted(self) -> Lifecycle:
+        """The next life. What is on the host may be another process's still."""
+        if not self.adoption_pending:
+            return Lifecycle()
+        return Lifecycle(adoption_pending=True, former_owner=self.former_owner)
 
     @property
     def over(self) -> bool:
@@ -50,6 +86,11 @@ class Lifecycle:
     def serving(self) -> bool:
         """Whether its endpoints are open and the host can be reached."""
         return self.state is State.RUNNING
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether nobody can speak with it, although it may live."""
+        return self.state in (State.UNREACHABLE, State.UNADOPTED)
 
     def launched(self) -> None:
         """The process runs."""
@@ -65,14 +106,25 @@ class Lifecycle:
     def disconnected(self, now: float) -> None:
         """The host cannot be reached: a failure of the network is not a death."""
         if self.state in (State.LAUNCHED, State.RUNNING):
-            self.state = State.UNREACHABLE
+            self.state = State.UNADOPTED if self.attached else State.UNREACHABLE
+            self.adoption_pending = self.attached
             self.unreachable_since = now
 
     def reconnected(self) -> None:
-        """The host is back and its agent knows the kernel."""
+        """The host is back and its agent knows the kernel as ours."""
         if self.state is State.UNREACHABLE:
             self.state = State.RUNNING if self._listening else State.LAUNCHED
             self.unreachable_since = None
+
+    def adopted(self) -> None:
+        """The agent has named this process the owner of the kernel, or lets it attach."""
+        if self.state is State.UNADOPTED:
+            self.state, self.unreachable_since = State.RUNNING, None
+            self.adoption_pending, self._listening = False, True
+
+    def replaced(self) -> None:
+        """What another process had left on the host has been ended, to make room for a restart."""
+        self.adoption_pending = False
 
     def exited(self, code: int, reason: str = "") -> None:
         """The agent confirmed the end of the process."""

@@ -8,17 +8,11 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 
-from ..errors import (
-    HostError,
-    KernelLostError,
-    KernelStartError,
-    LaunchTimeoutError,
-    RemoteProvisionerError,
-)
+from ..errors import HostError, KernelLostError, RemoteProvisionerError
 from ..events import KernelChanged, OutputDropped, Phase, events
 from ..hosts.host import Host
 from ..options.launch_request import LaunchRequest
@@ -31,24 +25,24 @@ from ..protocol.messages import (
     Exited,
     Forget,
     GetTail,
-    GpuRequest,
     Listening,
-    OutputBounds,
     Queued,
     ReportListening,
-    Request,
     Signal,
-    Start,
     Taken,
 )
 from .client_sockets import ClientSockets
+from .failure import ended_early, too_late
 from .launcher_reports import SECRET_VARIABLE, LauncherReports
 from .lifecycle import LOST_EXIT_CODE, Lifecycle, State
 from .pausable_timeout import PausableTimeout, TimeoutExceeded
 from .resource_upload import ResourceArchive
+from .start_message import start_message
 from .starts import starts
 
 log = logging.getLogger(__name__)
+
+_TAIL_SECONDS = 1.0
 
 
 class RemoteKernel:
@@ -86,11 +80,6 @@ class RemoteKernel:
         #: Whether it is to go on when this process ends on purpose.
         self.stays = False
         self.grace = grace
-        #: What the agent is asked for a kernel that another process started, until it is ours:
-        #: Adopt or Attach. Attached ones are asked for after each reconnection.
-        self._claim: Request[KernelDescription] | None = None
-        self._attached = False
-        self._keeping: asyncio.Task[None] | None = None
         #: The host may have heard of it, whether or not it has answered.
         self._asked = False
         self._changed = asyncio.Event()
@@ -98,8 +87,23 @@ class RemoteKernel:
         self._timeout = PausableTimeout(0)
 
     def move(self, spec: HostSpec, host: Host) -> None:
-        """Be started on another host from now on."""
+        """Have the next start on another host."""
         self.spec, self.host = spec, host
+        self.pid, self._asked = None, False
+
+    def wait_for_place(self) -> None:
+        """Begin the next life before its host is known."""
+        self.life = Lifecycle()
+        self._note_change()
+
+    def give_up(self, reason: str) -> None:
+        """There will be no place for it; or its host will not say how it is."""
+        self._end(lambda: self.life.lost(reason))
+        self._note_change()
+
+    def stay(self, stays: bool) -> None:
+        """Whether to go on when this process ends on purpose."""
+        self.stays = stays
 
     @property
     def may_run(self) -> bool:
@@ -114,14 +118,15 @@ class RemoteKernel:
         Raises HostError when the host is to blame, KernelStartError with the exit code and the
         last lines when the kernel is, LaunchTimeoutError. Nothing is left running then.
         """
-        self.life = Lifecycle()
+        self.life = self.life.restarted()
         self.client_sockets.drop_orders()
         self.host.remember(self)
         self._timeout = PausableTimeout(request.timeout)
         try:
             await self._timeout.run(self._launch(request, response))
         except TimeoutExceeded:
-            raise await self._timed_out(request.timeout) from None
+            tail = await self._last_lines()
+            raise too_late(self.life, request.timeout, tail, self.spec.name) from None
         except RemoteProvisionerError as error:
             raise error if error.host else error.at(self.spec.name) from None
         finally:
@@ -136,43 +141,27 @@ class RemoteKernel:
         starts().note(self.kernel_id, phase, host=name)
         link = await self.host.link()
         starts().note(self.kernel_id, Phase.LAUNCHING, host=name)
-        if self._claim is not None:  # what is there is another server's, and would be in the way
+        if self.life.adoption_pending:  # what another server has left would be in the way
             await link.channel.request(Forget(kernel_id=self.kernel_id))
-            self._claim = None
+            self.life.replaced()
         resources = ""
         if request.resource_dir is not None:
             resources = await ResourceArchive(request.resource_dir).put(link.channel)
-        substitutions = {
-            "kernel_id": self.kernel_id,
-            "port_range": "{}..{}".format(*request.port_range),
-        }
+        substitutions: dict[str, str] = {}
         expected, secret = None, {}
         if request.reports_endpoints:
             expected = response.expect(self.kernel_id)
             address = "ipc://" + await self.host.expose(response.path)
-            substitutions |= {"response_address": address, "public_key": response.public_key}
+            substitutions = {"response_address": address, "public_key": response.public_key}
             secret = {SECRET_VARIABLE: expected.secret}
         self._asked = True
         self.client_sockets.prepare()  # which begins when the request is on its way
-        start = Start(
-            gpus=GpuRequest(count=request.requirements.gpus, devices=self.spec.gpus),
-            kernel_id=self.kernel_id,
-            argv=request.argv,
+        start = start_message(
+            request,
+            self.spec,
             substitutions=substitutions,
-            env=request.env,
-            request_env={**request.request_env, **secret},
-            cwd=request.cwd,
-            hook=self.spec.hook,
-            python=self.spec.python,
-            connection={"transport": request.transport, **request.session},
-            port_range=request.port_range,
-            lease=request.lease,
+            secret=secret,
             resources=resources,
-            resources_from=str(request.resource_dir or ""),
-            reports_endpoints=request.reports_endpoints,
-            preload=list(self.spec.preload),
-            warm=request.warm,
-            output=OutputBounds(memory=request.output[0], disk=request.output[1]),
         )
         started = await link.channel.request(start)
         self._timeout.resume()
@@ -193,127 +182,100 @@ class RemoteKernel:
             self._changed.clear()
             await self._changed.wait()
         if self.life.over:
-            raise self._ended_early()
+            raise ended_early(self.life, self.spec.name)
         self.client_sockets.encrypted = "curve_publickey" in self.connection
         self.client_sockets.serve()
 
-    def _ended_early(self) -> RemoteProvisionerError:
-        host = self.spec.name
-        if self.life.state is State.LOST:
-            return HostError(f"lost while the kernel started: {self.life.reason}", host=host)
-        printed = f"; it printed:\n{self.life.reason}" if self.life.reason else " and no output"
-        return KernelStartError(
-            f"the kernel ended at once with exit code {self.life.exit_code}{printed}", host=host
-        )
-
-    async def _timed_out(self, seconds: float) -> LaunchTimeoutError:
-        tail = ""
-        if self.life.state is State.STARTING:
-            what = "the host did not start the kernel"
-        else:
-            what = "the kernel did not open its ports"
+    async def _last_lines(self) -> str:
+        """What the kernel has printed last, "" where the host does not say."""
+        if self.life.state is not State.STARTING:
             with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
                 asked = self.host.request(GetTail(kernel_id=self.kernel_id))
-                tail = (await asyncio.wait_for(asked, 1)).tail
-        printed = f"; it printed:\n{tail}" if tail else "; it printed nothing"
-        return LaunchTimeoutError(
-            f"{what} within {seconds:g} s (launch_timeout) and was ended{printed}",
-            host=self.spec.name,
-        )
+                return (await asyncio.wait_for(asked, _TAIL_SECONDS)).tail
+        return ""
 
     def client_connection(self) -> KernelConnectionInfo:
         """What a client here needs to speak to it: endpoints of this machine, and the key."""
-        info: dict[str, Any] = {
-            "transport": "ipc",
-            "ip": self.client_sockets.ip,
-            **self.client_sockets.ports,
-        }
-        for name in ("signature_scheme", "curve_publickey", "curve_secretkey"):
-            if name in self.connection:
-                info[name] = self.connection[name]
-        info["key"] = self.connection["key"].encode("ascii")
-        return cast(KernelConnectionInfo, info)
+        return self.client_sockets.connection(self.connection)
 
-    # -- to come back -----------------------------------------------------------------------
+    # -- kernels that another process has started ---------------------------------------------
 
-    def expect(self, connection: Mapping[str, Any], pid: int | None, owner: str) -> None:
-        """Be a kernel that another process has started, as its record says; without asking.
+    def prepare_adoption(self, connection: Mapping[str, Any], pid: int | None, owner: str) -> None:
+        """Be a kernel that `owner` has left, as its record says; nobody is asked yet.
 
-        It counts as unreachable, within its grace, until `claim` or `settle` has found it.
+        It counts as unreachable, within its grace, until `adopt` or `adopt_when_reachable`
+        has found it.
         """
         self.connection, self.pid = dict(connection), pid
-        self._claim = Adopt(kernel_id=self.kernel_id, owner=owner)
+        self._begin_unadopted(Lifecycle.left(owner, time.monotonic()))
+
+    def prepare_attachment(self) -> None:
+        """Be a kernel that another process has started and keeps; nobody is asked yet."""
+        self._begin_unadopted(Lifecycle.of_another(time.monotonic()))
+
+    def _begin_unadopted(self, life: Lifecycle) -> None:
+        self.life = life
         self.host.remember(self)
-        self.life.launched()
-        self.life.listening()
-        self.on_disconnected()
+        self.client_sockets.disconnected()
+        self._start_grace_timer()
+        self._note_change()
 
-    def look_at(self) -> None:
-        """Be a kernel that another process has started, and stays in charge of."""
-        self._attached = True
-        self._claim = Attach(kernel_id=self.kernel_id)
-        self.host.remember(self)
-        self.life.launched()
-        self.on_disconnected()
-
-    def keep_attached(self) -> None:
-        """Look for it again after each reconnection, from now on."""
-        self._keeping = asyncio.ensure_future(self._keep_attached())
-
-    async def _keep_attached(self) -> None:
-        with contextlib.suppress(KernelLostError):
-            while not self.life.over:
-                await self.settle()
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def claim(self) -> None:
-        """Have the agent make us its owner, and serve it.
+    async def adopt(self) -> None:
+        """Have the agent make us its owner, or let us attach; serve its clients.
 
         Raises HostError, KernelLostError when it is not there, KernelTakenError. It may have
         ended meanwhile: its life tells.
         """
-        if self._claim is None:
+        if not self.life.adoption_pending:
             return
         try:
-            found = await self.host.request(self._claim)
+            found = await self._ask_for_it()
         except KernelLostError as error:
-            why = error.message
-            self._end(lambda: self.life.lost(why))
-            self._note_change()
+            self.give_up(error.message)
             raise error.at(self.spec.name) from None
         if self.life.over:
             return  # the grace was over, or it was given up, while we asked
-        self._claim = None
         known = self.connection
         self._describe(found)
         self.connection.update(known)  # as a launcher reported it
-        self.life.listening()
-        self.on_reconnected(found)
+        self.life.adopted()
+        self._resume(found)
+        self._note_change()
 
-    @property
-    def unclaimed(self) -> bool:
-        """Whether it is another server's still, as far as its host has told."""
-        return self._claim is not None
+    async def _ask_for_it(self) -> KernelDescription:
+        if self.life.attached:
+            return await self.host.request(Attach(kernel_id=self.kernel_id))
+        owner = self.life.former_owner
+        return await self.host.request(Adopt(kernel_id=self.kernel_id, owner=owner))
 
-    @property
-    def owner(self) -> str:
-        """What names its server to the agent: us, or who left it, until it is ours."""
-        former = self._claim.owner if isinstance(self._claim, Adopt) else None
-        return str(former or self.host.owner)
-
-    async def settle(self) -> None:
-        """`claim`, as often as it takes; returns when it is ours or its life is over.
+    async def adopt_when_reachable(self) -> None:
+        """`adopt`, as often as it takes; returns when it is adopted or its life is over.
 
         Raises KernelLostError.
         """
-        while self._claim is not None and not self.life.over:
+        while self.life.adoption_pending and not self.life.over:
             self._changed.clear()
-            try:
-                await self.claim()
-            except HostError as error:
-                log.warning("kernel %s: waits for its host: %s", self.kernel_id, error)
-                await self._changed.wait()  # the host is back, or the grace is over
+            if self.life.state is State.UNADOPTED:  # else somebody restarts it
+                try:
+                    await self.adopt()
+                    continue
+                except HostError as error:
+                    log.warning("kernel %s: waits for its host: %s", self.kernel_id, error)
+            await self._changed.wait()  # the host is back, or the grace is over
+
+    async def stay_attached(self) -> None:
+        """Attach again after each reconnection; returns when its life is over."""
+        with contextlib.suppress(KernelLostError):
+            while not self.life.over:
+                await self.adopt_when_reachable()
+                self._changed.clear()
+                await self._changed.wait()
+
+    @property
+    def owner(self) -> str:
+        """What names its server to the agent: us, or who left it, until we have adopted it."""
+        former = self.life.former_owner if self.life.adoption_pending else ""
+        return former or self.host.owner
 
     def _describe(self, described: KernelDescription) -> None:
         self.pid, self.connection = described.pid, dict(described.connection)
@@ -336,58 +298,56 @@ class RemoteKernel:
         elif isinstance(event, Exited):
             code = LOST_EXIT_CODE if event.exit_code is None else event.exit_code
             self._end(lambda: self.life.exited(code, event.reason))
-        elif isinstance(event, Taken) and not self._attached:
+        elif isinstance(event, Taken) and not self.life.attached:
             self._end(lambda: self.life.lost("another server has taken it over"))
         self._note_change()
 
     def on_disconnected(self) -> None:
         """The connection to the host is lost; the kernel goes on."""
-        if self._attached:
-            self._claim = Attach(kernel_id=self.kernel_id)
         self.client_sockets.disconnected()
         self.life.disconnected(time.monotonic())
-        left = self.life.grace_left(time.monotonic(), self.grace)
-        self._stop_grace_timer()
-        if left is not None:
-            loop = asyncio.get_running_loop()
-            self._grace_timer = loop.call_later(left, self._grace_over)
-        elif self.life.state is State.STARTING:
+        self._start_grace_timer()
+        if self.life.state is State.STARTING:
             self._end(lambda: self.life.lost("the connection was lost"))
         self._note_change()
 
     def on_reconnected(self, described: KernelDescription | None) -> None:
         """The host is back; `described` is what its agent knows of this kernel, if anything."""
-        if self.life.state is State.LOST and described is not None and not self._attached:
+        if self.life.state is State.LOST and described is not None and not self.life.attached:
             # Its users were told that it is dead: nobody will come back for it.
             log.warning("kernel %s on %s: lives, and is ended", self.kernel_id, self.spec.name)
             self.host.tell(Forget(kernel_id=self.kernel_id))
         if self.life.state is State.STARTING or self.life.over:
             return
-        if self._claim is not None:
-            pass  # `settle` asks for it
+        if self.life.state is State.UNADOPTED:
+            pass  # `adopt_when_reachable` asks for it
         elif described is None:
             reason = "nothing is left of it there: the host was rebooted, or its files removed"
             self._end(lambda: self.life.lost(reason))
-        elif described.exit_code is not None:
+        else:
+            self._resume(described)
+        self._note_change()
+
+    def _resume(self, described: KernelDescription) -> None:
+        """Serve clients again, or tell them of the end that the agent describes."""
+        if described.exit_code is not None:
             code = described.exit_code
             self._end(lambda: self.life.exited(code, described.reason))
             self.client_sockets.reachable()
-        else:
-            self.life.reconnected()
-            if described.listening:
-                self.life.listening()
-            self._stop_grace_timer()
-            if self.life.serving:
-                self.client_sockets.serve()
-        self._note_change()
+            return
+        self.life.reconnected()
+        if described.listening:
+            self.life.listening()
+        self._stop_grace_timer()
+        if self.life.serving:
+            self.client_sockets.serve()
 
     def _note_change(self) -> None:
         self._changed.set()
         events.tell(KernelChanged(self))
 
     def _grace_over(self) -> None:
-        self._end(lambda: self.life.lost(f"the host was unreachable for {self.grace:g} s"))
-        self._note_change()
+        self.give_up(f"the host was unreachable for {self.grace:g} s")
 
     def _end(self, transition: Any) -> None:
         transition()
@@ -398,6 +358,12 @@ class RemoteKernel:
             log.warning(
                 "kernel %s on %s: lost: %s", self.kernel_id, self.spec.name, self.life.reason
             )
+
+    def _start_grace_timer(self) -> None:
+        self._stop_grace_timer()
+        left = self.life.grace_left(time.monotonic(), self.grace)
+        if left is not None:
+            self._grace_timer = asyncio.get_running_loop().call_later(left, self._grace_over)
 
     def _stop_grace_timer(self) -> None:
         if self._grace_timer is not None:
@@ -423,8 +389,7 @@ class RemoteKernel:
         try:
             await self.signal(signal.SIGKILL)
         except HostError:
-            self._end(lambda: self.life.lost("given up while its host could not be reached"))
-            self._note_change()
+            self.give_up("given up while its host could not be reached")
             await self.host.end(self)
 
     async def discard(self) -> None:

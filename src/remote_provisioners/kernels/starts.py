@@ -1,16 +1,19 @@
-"""The starts that are under way: how far each is, and a way to give one up. In the I/O thread."""
+"""The starts that are under way: how far each is, and a way to give one up.
+
+In the I/O thread, but for `run`, which is awaited where the start is asked for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ..errors import StartCancelledError
 from ..events import Phase, StartProgress, events
-from ..io_thread import io_thread
+from ..io_thread import Call, here, in_io_thread, io_thread
 
 T = TypeVar("T")
 
@@ -19,7 +22,7 @@ T = TypeVar("T")
 class _Start:
     progress: StartProgress
     began: float
-    task: asyncio.Task[Any]
+    cancel: Callable[[], object]
     cancelled: bool = False
 
 
@@ -35,25 +38,34 @@ class Starts:
         starting: Coroutine[Any, Any, T],
         kind: str = "start",
         notebook: str = "",
+        io: Call = here,
     ) -> T:
-        """Await `starting`, and tell how it goes. Raises StartCancelledError, and what it does."""
-        task: asyncio.Task[Any] = asyncio.ensure_future(starting)
+        """Await `starting`, and tell by `io` how it goes.
+
+        Raises StartCancelledError, and what `starting` raises.
+        """
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[T] = asyncio.ensure_future(starting)
         progress = StartProgress(kernel_id, Phase.PLACING, kind, notebook)
-        start = self._starts[kernel_id] = _Start(progress, time.monotonic(), task)
-        events.tell(progress)
+        start = _Start(progress, time.monotonic(), lambda: loop.call_soon_threadsafe(task.cancel))
         try:
+            await io(self._begin(start))
             result: T = await task
         except asyncio.CancelledError:
-            self._over(start, Phase.CANCELLED)
+            task.cancel()
+            await io(self._over(start, Phase.CANCELLED))
             if start.cancelled:
                 raise StartCancelledError("the start was cancelled by its user") from None
-            task.cancel()
             raise
         except BaseException as error:
-            self._over(start, Phase.FAILED, error)
+            await io(self._over(start, Phase.FAILED, error))
             raise
-        self._over(start, Phase.READY)
+        await io(self._over(start, Phase.READY))
         return result
+
+    async def _begin(self, start: _Start) -> None:
+        self._starts[start.progress.kernel_id] = start
+        events.tell(start.progress)
 
     def note(self, kernel_id: str, phase: Phase, **known: Any) -> None:
         """The start of this kernel has come to a phase. `known`: fields of StartProgress."""
@@ -71,7 +83,7 @@ class Starts:
         if start is None:
             return False
         start.cancelled = True
-        start.task.cancel()
+        start.cancel()
         return True
 
     @property
@@ -86,7 +98,7 @@ class Starts:
         start.progress = replace(progress, seconds=time.monotonic() - start.began)
         events.tell(start.progress)
 
-    def _over(self, start: _Start, phase: Phase, error: BaseException | None = None) -> None:
+    async def _over(self, start: _Start, phase: Phase, error: BaseException | None = None) -> None:
         kernel_id = start.progress.kernel_id
         if self._starts.get(kernel_id) is start:
             del self._starts[kernel_id]
@@ -99,3 +111,19 @@ class Starts:
 def starts() -> Starts:
     """This process's. To be called in the I/O thread."""
     return io_thread().own(Starts)
+
+
+async def run_start(
+    kernel_id: str, starting: Coroutine[Any, Any, T], kind: str, notebook: str
+) -> T:
+    """Await `starting` on this loop: told as it goes, and cancelled if somebody asks for that."""
+
+    async def of_this_process() -> Starts:
+        return starts()
+
+    try:
+        known = await in_io_thread(of_this_process())
+    except BaseException:
+        starting.close()
+        raise
+    return await known.run(kernel_id, starting, kind, notebook, in_io_thread)

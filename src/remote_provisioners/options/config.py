@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from traitlets import Bool, Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
-from traitlets.config import Configurable
+from traitlets.config import Config, Configurable
 
 from ..errors import ConfigurationError
 from ..placement.host_address import HostAddress, parse_address
@@ -135,55 +135,11 @@ class CommandWords(_FromEnvironment, List[Any]):
         return words
 
 
-class RemoteProvisionerConfigMixin(Configurable):
+class CommonOptions(Configurable):
     """The options of every provisioner of this package."""
 
-    remote_hosts = Names(
-        trait=Union([Unicode(), Dict()]),
-        default_value=["localhost"],
-        help="""The hosts that kernels are started on: host, user@host, user@host:port, an alias
-        of ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
-        comma-separated text. An entry may be a table with properties: {"host": "gpu1",
-        "weight": 2, "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...",
-        "environment_hook": "...", "preload": ["numpy"]}. A path
-        stands for the list in that TOML or JSON file.""",
-    ).tag(config=True)
-
-    connect = Way(
-        default_value="",
-        help="""How hosts are reached: asyncssh (within this process; the default), openssh (the
-        ssh program, with all that ~/.ssh/config means to it), or a command as a list of words
-        that runs others on the host, such as ["docker", "exec", "-i", "{host}"]. {host}, {user},
-        {port} and {username} (KERNEL_USERNAME) are replaced. A host of remote_hosts may have its
-        own.""",
-    ).tag(config=True)
-
-    run_as = Text(
-        "",
-        help="""The user of the host that kernels run as, where that is not who logs in; {username}
-        stands for the request's KERNEL_USERNAME. Empty: who logs in. A host of remote_hosts may
-        have its own.""",
-    ).tag(config=True)
-
-    run_as_command = CommandWords(
-        trait=Unicode(),
-        default_value=list(DEFAULT_RUN_AS_COMMAND),
-        help="""The words that run others as the user of `run_as`, which {user} stands for.""",
-    ).tag(config=True)
-
-    strict_host_keys = Flag(
-        False,
-        help="""Whether host keys are checked by the ssh program even where ~/.ssh/config says that
-        they need not be. asyncssh checks them always.""",
-    ).tag(config=True)
-
-    load_balancing_algorithm = Text(
-        "round-robin",
-        help="""How the host of a kernel is chosen: round-robin (each in turn), least-connection
-        (the one with the fewest kernels of this server), least-load (by what the hosts report:
-        kernels of everybody, load, memory), fill (the first that has room), or what another
-        package has installed. A start request's KERNEL_REMOTE_HOST by-passes it.""",
-    ).tag(config=True)
+    #: Whose kernels these are (KERNEL_USERNAME); empty: the user of this process.
+    username = ""
 
     authorized_users = NameSet(
         trait=Unicode(),
@@ -242,6 +198,101 @@ class RemoteProvisionerConfigMixin(Configurable):
         ended, as Jupyter does. One that is shut down by itself is always ended.""",
     ).tag(config=True)
 
+    @property
+    def output_bounds(self) -> tuple[int, int]:
+        """Bytes of output in memory, on disk."""
+        return int(self.output_memory * 1024**2), int(self.output_disk * 1024**2)
+
+    def check_options(self) -> None:
+        """Refuse every value that cannot be used, wherever it was given.
+
+        Raises ConfigurationError. (traitlets' own validators pass by the defaults, and the
+        environment is one of those.)
+        """
+        try:
+            self._check_options()
+        except TraitError as error:
+            raise ConfigurationError(str(error)) from None
+
+    def _check_options(self) -> None:
+        parse_port_range(self.port_range)
+        for name in ("launch_timeout", "network_grace", "lease"):
+            seconds = getattr(self, name)
+            if not 0 < seconds < float("inf"):
+                raise ConfigurationError(
+                    f"{name} is {seconds!r}, must be a positive number of seconds"
+                )
+        for name in ("output_memory", "output_disk"):
+            mebibytes = getattr(self, name)
+            if not 0 <= mebibytes < float("inf"):
+                raise ConfigurationError(f"{name} is {mebibytes!r}, must be a number of MiB")
+        for name in self.class_trait_names(config=True):
+            getattr(self, name)
+
+    def _load_config(self, cfg: Any, section_names: Any = None, traits: Any = None) -> None:
+        """One section of a configuration file has the options of all provisioners.
+
+        A provisioner without a list of hosts takes from it what it has.
+        """
+        section = RemoteProvisionerConfigMixin.__name__
+        if section not in self.section_names() and section in cfg:
+            known = {n: v for n, v in cfg[section].items() if self.has_trait(n)}
+            own = Config({CommonOptions.__name__: known})
+            own.merge(cfg)
+            cfg = own
+        super()._load_config(cfg, section_names, traits)
+
+
+class RemoteProvisionerConfigMixin(CommonOptions):
+    """The options of provisioners that have a list of hosts, and the name of the section of all."""
+
+    remote_hosts = Names(
+        trait=Union([Unicode(), Dict()]),
+        default_value=["localhost"],
+        help="""The hosts that kernels are started on: host, user@host, user@host:port, an alias
+        of ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
+        comma-separated text. An entry may be a table with properties: {"host": "gpu1",
+        "weight": 2, "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...",
+        "environment_hook": "...", "preload": ["numpy"]}. A path
+        stands for the list in that TOML or JSON file.""",
+    ).tag(config=True)
+
+    connect = Way(
+        default_value="",
+        help="""How hosts are reached: asyncssh (within this process; the default), openssh (the
+        ssh program, with all that ~/.ssh/config means to it), or a command as a list of words
+        that runs others on the host, such as ["docker", "exec", "-i", "{host}"]. {host}, {user},
+        {port} and {username} (KERNEL_USERNAME) are replaced. A host of remote_hosts may have its
+        own.""",
+    ).tag(config=True)
+
+    run_as = Text(
+        "",
+        help="""The user of the host that kernels run as, where that is not who logs in; {username}
+        stands for the request's KERNEL_USERNAME. Empty: who logs in. A host of remote_hosts may
+        have its own.""",
+    ).tag(config=True)
+
+    run_as_command = CommandWords(
+        trait=Unicode(),
+        default_value=list(DEFAULT_RUN_AS_COMMAND),
+        help="""The words that run others as the user of `run_as`, which {user} stands for.""",
+    ).tag(config=True)
+
+    strict_host_keys = Flag(
+        False,
+        help="""Whether host keys are checked by the ssh program even where ~/.ssh/config says that
+        they need not be. asyncssh checks them always.""",
+    ).tag(config=True)
+
+    load_balancing_algorithm = Text(
+        "round-robin",
+        help="""How the host of a kernel is chosen: round-robin (each in turn), least-connection
+        (the one with the fewest kernels of this server), least-load (by what the hosts report:
+        kernels of everybody, load, memory), fill (the first that has room), or what another
+        package has installed. A start request's KERNEL_REMOTE_HOST by-passes it.""",
+    ).tag(config=True)
+
     python = TextByHost(
         default_value="",
         help="""The interpreter on the hosts that `python` in a kernelspec's argv stands for and
@@ -272,36 +323,13 @@ class RemoteProvisionerConfigMixin(Configurable):
         made ready when no kernel has been started for two seconds.""",
     ).tag(config=True)
 
-    def check_options(self) -> None:
-        """Refuse every value that cannot be used, wherever it was given.
-
-        Raises ConfigurationError. (traitlets' own validators pass by the defaults, and the
-        environment is one of those.)
-        """
-        try:
-            load_balancer(self.load_balancing_algorithm)
-            parse_port_range(self.port_range)
-            self.inventory()
-            for name in ("launch_timeout", "network_grace", "lease"):
-                seconds = getattr(self, name)
-                if not 0 < seconds < float("inf"):
-                    raise ConfigurationError(
-                        f"{name} is {seconds!r}, must be a positive number of seconds"
-                    )
-            for name in ("output_memory", "output_disk"):
-                mebibytes = getattr(self, name)
-                if not 0 <= mebibytes < float("inf"):
-                    raise ConfigurationError(f"{name} is {mebibytes!r}, must be a number of MiB")
-            for name in option_names():
-                getattr(self, name)
-            check_modules("preload", self.preload)
-            if self.warm < 0:
-                raise ConfigurationError(f"warm is {self.warm}, must be a number of kernels")
-        except TraitError as error:
-            raise ConfigurationError(str(error)) from None
-
-    #: Whose kernels these are, for {username}; empty: the user of this process.
-    username = ""
+    def _check_options(self) -> None:
+        load_balancer(self.load_balancing_algorithm)
+        self.inventory()
+        super()._check_options()
+        check_modules("preload", self.preload)
+        if self.warm < 0:
+            raise ConfigurationError(f"warm is {self.warm}, must be a number of kernels")
 
     def inventory(self) -> Inventory:
         """The hosts with their own properties. Raises ConfigurationError."""

@@ -14,7 +14,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from ..errors import ConfigurationError
-from .config import RemoteProvisionerConfigMixin
+from .config import CommonOptions
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -29,14 +29,14 @@ class InstalledSpec:
     provisioner: str
     options: Mapping[str, Any]
 
-    def configured(self, config: Config) -> RemoteProvisionerConfigMixin:
+    def configured(self, config: Config) -> CommonOptions:
         """Every option of its kernels: the stanza, over `config`, over the environment.
 
         Raises ConfigurationError, as the start of a kernel would.
         """
         (entry,) = (e for e in _provisioners() if e.name == self.provisioner)
         try:
-            provisioner: RemoteProvisionerConfigMixin = entry.load()(config=config, **self.options)
+            provisioner: CommonOptions = entry.load()(config=config, **self.options)
             provisioner.check_options()
         except (TraitError, TypeError) as error:
             raise ConfigurationError(str(error)) from None

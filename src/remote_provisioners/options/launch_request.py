@@ -44,6 +44,11 @@ class LaunchRequest:
     resource_dir: Path | None
     reports_endpoints: bool
 
+    @property
+    def pinned_host(self) -> str:
+        """The host that the request names, "" where it names none."""
+        return self.request_env.get("KERNEL_REMOTE_HOST", "").strip()
+
 
 def request_environment(env: Mapping[str, str], kernel_id: str) -> dict[str, str]:
     """What a host gets of `env`: the start request's KERNEL_ variables, and SESSION_VARIABLE."""

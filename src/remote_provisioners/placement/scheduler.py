@@ -19,7 +19,6 @@ from ..events import Phase
 from ..hosts.host import Host
 from ..hosts.registry import HostRegistry, host_registry
 from ..io_thread import io_thread
-from ..kernels.remote_kernel import RemoteKernel
 from ..kernels.starts import starts
 from ..options.launch_request import LaunchRequest
 from .host_address import HostAddress
@@ -58,91 +57,16 @@ class Scheduler:
             if table.refreshing is not None:
                 table.refreshing.cancel()
 
-    # -- starts -----------------------------------------------------------------------------
-
-    async def start(
-        self,
-        request: LaunchRequest,
-        inventory: Inventory,
-        complete: Callable[[HostSpec], HostSpec],
-        policy: LoadBalancer,
-        grace: float,
-    ) -> RemoteKernel:
-        """Start a kernel on the host that `policy` chooses, or on the next if that one cannot.
-
-        Raises NoRoomError; the HostError of the only host, or NoHostError with those of all;
-        KernelStartError, for which no other host is tried.
-        """
-
-        async def begin(spec: HostSpec) -> RemoteKernel:
-            return await self.registry.start_on(complete(spec), request, grace)
-
-        return await self._place(request, inventory, policy, {}, begin)
-
-    async def restart(
-        self,
-        kernel: RemoteKernel,
-        request: LaunchRequest,
-        inventory: Inventory,
-        complete: Callable[[HostSpec], HostSpec],
-        policy: LoadBalancer | None,
-    ) -> None:
-        """Start the kernel again, on its host, with its endpoints.
-
-        A host that is away is waited for until the grace is over. Then the kernel goes to another
-        one, by `policy`, and keeps its endpoints here; it stays where there is no policy.
-        """
-        host = kernel.host
-        await host.until_back(kernel.grace)
-        try:
-            await self.registry.launch(kernel, request)
-            return
-        except HostError as error:
-            if policy is None or host.connected:
-                raise
-            log.warning("kernel %s: moves: %s", kernel.kernel_id, error)
-            tried = {kernel.spec.name: error}
-
-        async def begin(spec: HostSpec) -> RemoteKernel:
-            await self.registry.move(kernel, complete(spec), "", request)
-            return kernel
-
-        await self._place(request, inventory, policy, tried, begin)
-
-    async def _place(
-        self,
-        request: LaunchRequest,
-        inventory: Inventory,
-        policy: LoadBalancer,
-        tried: dict[str, HostError],
-        begin: Callable[[HostSpec], Awaitable[RemoteKernel]],
-    ) -> RemoteKernel:
-        """`begin` on one host after the other, those of `tried` left out, until one starts it."""
-        table = self._table(inventory)
-        turn = table.turn()
-        while True:
-            row = await self._choose(table, policy, turn, request, tried)
-            try:
-                return await begin(table.specs[row.host])
-            except HostError as error:
-                log.warning("kernel %s: not on %s: %s", request.kernel_id, row.host, error.message)
-                tried[row.host] = error
-                said = f"not on {row.host}: {error.message}"
-                starts().note(request.kernel_id, Phase.PLACING, host="", text=said)
-                host = self.registry.host(table.specs[row.host])
-                if isinstance(error, AgentError) and host.connected:  # of no use: its disk is full
-                    host.open_circuit(error)
-
     # -- choosing ---------------------------------------------------------------------------
 
-    async def _choose(
+    async def choose(
         self,
         table: HostTable,
         policy: LoadBalancer,
         turn: int,
         request: LaunchRequest,
         tried: Mapping[str, HostError],
-    ) -> HostRow:
+    ) -> HostSpec:
         """The host to try next. Raises NoRoomError, HostError when there is none."""
         rows = self._candidates(table, request, tried)
         if policy.needs_load:
@@ -151,7 +75,7 @@ class Scheduler:
         chosen = policy.choose(rows, turn)
         for row in rows:
             if row.host == chosen:
-                return row
+                return table.specs[row.host]
         raise ConfigurationError(
             f"load balancing by {type(policy).__name__} returned {chosen!r}, "
             "which is not a candidate"
@@ -231,7 +155,7 @@ class Scheduler:
 
     # -- tables -----------------------------------------------------------------------------
 
-    def _table(self, inventory: Inventory) -> HostTable:
+    def table(self, inventory: Inventory) -> HostTable:
         table = self._tables.pop(id(inventory), None)
         if table is None:
             table = HostTable(inventory)
@@ -262,6 +186,49 @@ class Scheduler:
         host = self.registry.hosts.get(spec.address)
         load = host.load if host is not None else None
         table.update(spec.name, self.registry.counts[spec.name], load)
+
+
+class HostSearch:
+    """The hosts for one start, one after the other; and why each earlier one failed."""
+
+    def __init__(
+        self,
+        find: Callable[[], Awaitable[Scheduler]],
+        request: LaunchRequest,
+        inventory: Inventory,
+        policy: LoadBalancer,
+        tried: Mapping[str, HostError],
+    ) -> None:
+        self._find = find
+        self._request = request
+        self._inventory = inventory
+        self._policy = policy
+        self._tried = dict(tried)
+        self._scheduler: Scheduler | None = None
+        self._turn = 0
+
+    async def next(self) -> HostSpec:
+        """The host to try next.
+
+        Raises NoRoomError; the HostError of the only host, or NoHostError with those of all.
+        """
+        if self._scheduler is None:
+            self._scheduler = await self._find()
+            self._turn = self._scheduler.table(self._inventory).turn()
+        table = self._scheduler.table(self._inventory)
+        return await self._scheduler.choose(
+            table, self._policy, self._turn, self._request, self._tried
+        )
+
+    def failed(self, spec: HostSpec, host: Host, error: HostError) -> None:
+        """That host is to blame for a failure: it is not returned again."""
+        kernel_id = self._request.kernel_id
+        log.warning("kernel %s: not on %s: %s", kernel_id, spec.name, error.message)
+        self._tried[spec.name] = error
+        said = f"not on {spec.name}: {error.message}"
+        starts().note(kernel_id, Phase.PLACING, host="", text=said)
+        if isinstance(error, AgentError) and host.connected:  # of no use: its disk is full
+            host.open_circuit(error)
 
 
 def _no_candidate(

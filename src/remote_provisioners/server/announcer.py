@@ -37,6 +37,7 @@ _OF_STATES = {
     State.LAUNCHED: "launched",
     State.RUNNING: "running",
     State.UNREACHABLE: "unreachable",
+    State.UNADOPTED: "unreachable",
     State.EXITED: "exited",
     State.LOST: "lost",
 }
@@ -100,7 +101,7 @@ class Announcer:
         if state is before:
             return
         self._kernels[kernel.kernel_id] = state
-        back = before is State.UNREACHABLE and not kernel.life.over
+        back = before in (State.UNREACHABLE, State.UNADOPTED) and not kernel.life.over
         self._spawn(self._say_kernel(kernel, "back" if back else _OF_STATES[state]))
 
     async def _say_kernel(self, kernel: RemoteKernel, change: str, **more: Any) -> None:

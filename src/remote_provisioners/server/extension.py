@@ -39,9 +39,9 @@ def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        io_loop.run_sync(restorer.expect_all, timeout=_SECONDS)
+        io_loop.run_sync(restorer.restore_all, timeout=_SECONDS)
     else:  # initialized by a program that runs the loop already
-        restorer.spawn(restorer.expect_all())
+        restorer.spawn(restorer.restore_all())
     return restorer
 
 

@@ -124,7 +124,7 @@ class Records:
     def __init__(self, parent: Path, log: logging.Logger) -> None:
         self.parent = parent
         self._log = log
-        #: Records that `claim` has left: no server has these kernels, and we are not to have them.
+        #: Records that `adopt` has left: no server has these kernels, and we are not to have them.
         self.of_others: list[Record] = []
         self._directory: Path | None = None
         self._lock: int | None = None
@@ -193,7 +193,7 @@ class Records:
 
     # -- those of servers that are gone -------------------------------------------------------
 
-    def claim(self, root: str, server: str = "") -> list[Record]:
+    def adopt(self, root: str, server: str = "") -> list[Record]:
         """Take the records of ended servers of this directory, or of this name.
 
         What cannot be used stays where it is, with a line in the log that says why; so does what
@@ -208,25 +208,25 @@ class Records:
         except (OSError, BadRecord) as error:
             self._refused(self.parent, error)
             return []
-        claimed: list[Record] = []
+        adopted: list[Record] = []
         for path in [self.parent / name for name in names if not name.endswith(_NEW)]:
             try:
-                claimed += self._claim_directory(path, root, server)
+                adopted += self._adopt_directory(path, root, server)
             except (OSError, BadRecord) as error:
                 self._refused(path, error)
-        return claimed
+        return adopted
 
     def _refused(self, path: Path, error: Exception) -> None:
         why = error.strerror if isinstance(error, OSError) else str(error)
         self._log.error("record of kernels %s: not used: %s", path, why)
 
-    def _claim_directory(self, directory: Path, root: str, server: str) -> list[Record]:
+    def _adopt_directory(self, directory: Path, root: str, server: str) -> list[Record]:
         if directory == self._directory:
             return []
         _check(directory, os.lstat(directory), stat.S_ISDIR)
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT
         lock = os.open(directory / "lock", flags, 0o600)
-        claimed = []
+        adopted = []
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,7 +244,7 @@ class Records:
                         continue
                     os.rename(path, self._own() / (record.file + _RECORD))
                     self._written[record.kernel_id] = record
-                    claimed.append(record)
+                    adopted.append(record)
                 except FileNotFoundError:
                     continue  # another server was faster
                 except (OSError, BadRecord) as error:
@@ -252,7 +252,7 @@ class Records:
             _remove_if_empty(directory)
         finally:
             os.close(lock)
-        return claimed
+        return adopted
 
 
 def records_parent() -> Path:

@@ -24,6 +24,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
 from ..errors import KernelLostError, KernelTakenError
+from .finish import finish as finish_kernel
 from .manager_hooks import (
     add_running,
     ask_whether_idle,
@@ -215,7 +216,7 @@ class Restorer:
             return False
         self._notices[path] = kernel.reason
         provisioner = kernel.provisioner
-        if getattr(provisioner, "unclaimed", False):  # it may live: it keeps its record
+        if getattr(provisioner, "adoption_pending", False):  # it may live: it keeps its record
             await detach(self._manager, kernel_id, kernel)
         else:
             await self._manager.shutdown_kernel(kernel_id, now=True)
@@ -233,16 +234,16 @@ class Restorer:
 
     # -- the next process -------------------------------------------------------------------
 
-    async def expect_all(self) -> None:
+    async def restore_all(self) -> None:
         """Bring back what servers of this directory left; their hosts are asked afterwards."""
-        for record in self._records.claim(self._root, self._server):
+        for record in self._records.adopt(self._root, self._server):
             try:
                 if record.ended:
                     self._ended(record, record.ended)
                 elif record.doing in ("start", "stop"):
                     self._finish(record)
                 else:
-                    await self._expect(record)
+                    await self._restore(record)
             except Exception as error:  # of whatever manager is configured; the others go on
                 cannot_be_added(self._manager, record.kernel_id)
                 self._log.error(
@@ -261,7 +262,7 @@ class Restorer:
                 origin,
             )
 
-    async def _expect(self, record: Record) -> None:
+    async def _restore(self, record: Record) -> None:
         kernel_id, manager = record.kernel_id, self._manager
         if kernel_id in manager:
             return
@@ -272,7 +273,7 @@ class Restorer:
         await kernel.provisioner.replay_output()
         if self._sessions is not None:
             await self._sessions.restore(kernel_id, record.kernel_name, record.sessions)
-        self.spawn(self._settle(kernel_id, kernel, record))
+        self.spawn(self._adopt(kernel_id, kernel, record))
 
     def _finish(self, record: Record) -> None:
         """Have a kernel ended whose stop, or whose start, was under way. Raises BadRecord."""
@@ -282,7 +283,7 @@ class Restorer:
         seconds = _STOP_SECONDS if record.doing == "stop" else 0.0
 
         async def finish() -> None:
-            await provisioner.finish(record.info, seconds)
+            await finish_kernel(provisioner, record.info, seconds)
             if not provisioner.left_behind:
                 self._records.remove(record.kernel_id)
                 self._log.info("kernel %s: ended, as its server was about to", record.kernel_id)
@@ -299,12 +300,12 @@ class Restorer:
             raise BadRecord(f"its kernelspec {name!r} is not one of remote-provisioners any more")
         return spec
 
-    async def _settle(self, kernel_id: str, kernel: Any, record: Record) -> None:
-        """Find the kernel on its host, as soon as that can be reached."""
+    async def _adopt(self, kernel_id: str, kernel: Any, record: Record) -> None:
+        """Adopt the kernel as soon as its host can be reached."""
         provisioner = kernel.provisioner
         lost = ""
         try:
-            await provisioner.settle()
+            await provisioner.adopt_when_reachable()
         except KernelTakenError as error:
             self._log.error("kernel %s: not brought back: %s", kernel_id, error)
             await detach(self._manager, kernel_id, kernel)
@@ -315,7 +316,7 @@ class Restorer:
             return  # it was shut down meanwhile
         code = await provisioner.poll()
         info = await provisioner.get_provisioner_info()
-        if not lost and provisioner.unclaimed:  # who comes next may find it: its record stays
+        if not lost and provisioner.adoption_pending:  # its record stays for the next server
             show_dead(kernel, f"The kernel could not be found again: {provisioner.reason}")
             self._log.warning("kernel %s: %s; %s", kernel_id, kernel.reason, _COMMAND)
             return

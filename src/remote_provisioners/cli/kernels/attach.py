@@ -44,6 +44,7 @@ class AttachApp(SearchCommand):
         if not chosen.running:
             raise CommandError(f"kernel {chosen.kernel_id} does not run: {chosen.state}")
         kernel = await io_thread().call(_attach(chosen))
+        staying = asyncio.ensure_future(io_thread().call(kernel.stay_attached()))
         stop = asyncio.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -52,6 +53,7 @@ class AttachApp(SearchCommand):
             while not stop.is_set() and not kernel.life.over:
                 with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                     await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+        staying.cancel()
         if kernel.life.over:
             raise CommandError(f"kernel {kernel.kernel_id} ended: {kernel.life.reason}", FAILED)
         return 0
@@ -59,10 +61,11 @@ class AttachApp(SearchCommand):
 
 async def _attach(found: FoundKernel) -> RemoteKernel:
     """Raises HostError, KernelLostError."""
-    hosts = await host_registry()
-    kernel = await hosts.look_at(found.kernel_id, found.host, found.agent, _GRACE_SECONDS)
-    await kernel.claim()
-    kernel.keep_attached()
+    registry = await host_registry()
+    kernel = await registry.prepare_attachment(
+        found.kernel_id, found.host, found.agent, _GRACE_SECONDS
+    )
+    await kernel.adopt()
     return kernel
 
 

@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from ...engines.yarn.provisioner import YarnProvisioner
 from ...errors import ConfigurationError
-from ...options.config import RemoteProvisionerConfigMixin, option_names
+from ...options.config import CommonOptions, RemoteProvisionerConfigMixin, option_names
 from ...options.installed_specs import read_spec
 from ..command import Command, CommandError, Text
 from .samples import (
@@ -27,7 +27,7 @@ from .samples import (
 )
 
 #: The options of provisioners, by the class that declares them.
-_OPTIONS: dict[type[RemoteProvisionerConfigMixin], list[str]] = {
+_OPTIONS: dict[type[CommonOptions], list[str]] = {
     RemoteProvisionerConfigMixin: option_names(),
     YarnProvisioner: sorted(YarnProvisioner.class_own_traits(config=True)),
 }
@@ -155,6 +155,8 @@ class SpecInstallApp(Command):
                 raise CommandError(f"unknown option {name!r} (known: {known})")
             if declared is YarnProvisioner and not by_yarn:
                 raise CommandError(f"{flag}: kernels of {sample.name} are not placed by YARN")
+            if by_yarn and not YarnProvisioner.class_traits().get(name):
+                raise CommandError(f"{flag}: YARN chooses the nodes of {sample.name}")
             try:
                 value = getattr(declared(config=Config({declared.__name__: {name: text}})), name)
             except (TraitError, ValueError, ConfigurationError) as error:

@@ -9,6 +9,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
 
 from ...errors import ConfigurationError
+from ...options.config import RemoteProvisionerConfigMixin
 from ...options.installed_specs import InstalledSpec, installed_specs
 from ..command import Command
 from ..table import columns
@@ -55,6 +56,8 @@ class SpecListApp(Command):
             options = spec.configured(self.config)
         except ConfigurationError as error:
             return {**described, "error": str(error)}
+        if not isinstance(options, RemoteProvisionerConfigMixin):  # an engine chooses the node
+            return {**described, "remote_hosts": [], "load_balancing_algorithm": ""}
         return {
             **described,
             "remote_hosts": list(options.remote_hosts),
@@ -66,5 +69,6 @@ def _row(spec: dict[str, Any]) -> tuple[str, ...]:
     if "error" in spec:
         hosts, algorithm = f"cannot be used: {spec['error']}", "-"
     else:
-        hosts, algorithm = ",".join(spec["remote_hosts"]), spec["load_balancing_algorithm"]
+        hosts = ",".join(spec["remote_hosts"]) or "-"
+        algorithm = spec["load_balancing_algorithm"] or "-"
     return spec["name"], spec["display_name"], hosts, algorithm, spec["directory"]

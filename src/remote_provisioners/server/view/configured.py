@@ -19,8 +19,6 @@ from ...placement.inventory import HostSpec
 
 #: How old what was read may be.
 _FRESH_SECONDS = 5.0
-#: The only provisioner whose kernels may be put on a host of one's choice.
-_PLACED_BY_NAME = "distributed-provisioner"
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,13 @@ class Configuration:
         named_by: dict[str, list[str]] = {}
         problems: dict[str, str] = {}
         for installed in installed_specs(self._manager):
-            if installed.provisioner != _PLACED_BY_NAME:
-                continue
             try:
                 options = installed.configured(self._config)
             except ConfigurationError as error:
                 problems[installed.name] = error.message
                 continue
+            if not isinstance(options, RemoteProvisionerConfigMixin):
+                continue  # its kernels are on the nodes of an engine
             for spec in options.inventory():
                 spec = options.completed(spec)  # noqa: PLW2901
                 earlier = found.get(spec.name)

@@ -80,13 +80,13 @@ def kernel_model(kernel: RemoteKernel) -> Model:
     """A kernel of this server, as far as its provisioner knows it."""
     life, now = kernel.life, time.monotonic()
     away = None
-    if life.state is State.UNREACHABLE and life.unreachable_since is not None:
+    if life.unreachable and life.unreachable_since is not None:
         away = now - life.unreachable_since
     code = life.exit_code if life.state is State.EXITED else None
     return {
         "id": kernel.kernel_id,
         "host": kernel.spec.name,
-        "state": life.state.value,
+        "state": "unreachable" if life.unreachable else life.state.value,
         "unreachable_for": away,
         "grace_left": life.grace_left(now, kernel.grace) if away is not None else None,
         "exit_code": code,

@@ -1,0 +1,393 @@
+"""jupyter_client's contract over the network, whoever chooses where kernels run. Without I/O.
+
+Every method is called by a KernelManager, on its event loop (the blocking manager's runs only
+during the call); what has to do with a host is done in the I/O thread and awaited here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from traitlets import TraitError
+
+from .errors import ConfigurationError, HostError
+from .hosts.registry import host_registry
+from .io_thread import in_io_thread
+from .kernels.announcement import announce
+from .kernels.lifecycle import State
+from .kernels.remote_kernel import RemoteKernel
+from .kernels.remote_path import absolute
+from .kernels.starts import run_start
+from .options.config import CommonOptions
+from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
+from .options.session import session_of
+from .placement.placer import Placer
+from .server.records import keeper_of
+
+#: Within which a kernel that is asked to has usually ended.
+_PROMPT_END_SECONDS = 0.5
+#: Of a shutdown whose message cannot reach the kernel.
+_UNREACHABLE_WAIT_SECONDS = 0.2
+
+
+class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[metaclass]
+    """A provisioner is its options and a placer; what it does with a kernel is the same for all.
+
+    A subclass declares options and has `_make_placer`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Raises ConfigurationError for an option that does not exist or cannot be used."""
+        unknown = sorted(set(kwargs) - set(self.class_trait_names()) - {"parent", "config"})
+        if unknown:
+            raise ConfigurationError(
+                f"unknown option {', '.join(unknown)} in the kernelspec's kernel_provisioner "
+                f"config (known: {', '.join(sorted(self.class_trait_names(config=True)))})"
+            )
+        self._kernel: RemoteKernel | None = None
+        self._request: LaunchRequest | None = None
+        self._waited = False
+        #: What `get_provisioner_info` of another process said of the kernel that is to be adopted.
+        self._left: Mapping[str, Any] | None = None
+        self._came_back = False
+        self._announcement = ""
+        #: The file that it is for, as Jupyter's servers say.
+        self._notebook = ""
+        #: Whether it may run on a host that could not be told to end it, after `cleanup`.
+        self.left_behind = False
+        try:
+            super().__init__(**kwargs)
+        except TraitError as error:
+            raise ConfigurationError(str(error)) from None
+        self.check_options()
+        self._placer = self._make_placer()
+
+    def _make_placer(self) -> Placer:
+        raise NotImplementedError
+
+    def _kept_warm(self) -> int:
+        """How many kernels like it its host is to keep ready."""
+        return 0
+
+    # -- start ------------------------------------------------------------------------------
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Build and check the request; by `KernelManager` before `launch_kernel`.
+
+        `env` of the start request is taken for its KERNEL_ variables only (the process's own
+        environment where no request came with one). With `provisioner_info`, as
+        `get_provisioner_info` gave it to an earlier process, the first `launch_kernel` adopts
+        that kernel. Raises ConfigurationError, UnauthorizedError.
+        """
+        left = kwargs.pop("provisioner_info", None)
+        if left is not None:
+            kwargs = {**left.get("launch", {}), **kwargs}  # of its start, for when it is restarted
+            if not self._came_back:  # a restart brings it again
+                self._left, self._came_back = left, True
+        self._notebook = str((kwargs.get("env") or {}).get("JPY_SESSION_NAME", ""))
+        request_env = request_environment(kwargs.get("env") or os.environ, self.kernel_id)
+        self.username = request_env.get("KERNEL_USERNAME", "")
+        authorize(
+            self.username,
+            getpass.getuser(),
+            self.authorized_users,
+            self.unauthorized_users,
+        )
+        spec = self.kernel_spec
+        self._request = build_request(
+            kernel_id=self.kernel_id,
+            argv=[*spec.argv, *kwargs.get("extra_arguments", [])],
+            spec_env=spec.env,
+            resource_dir=spec.resource_dir,
+            request_env=request_env,
+            cwd=str(kwargs["cwd"]) if kwargs.get("cwd") else None,
+            session=session_of(self.parent, request_env),
+            port_range=self.port_range,
+            launch_timeout=self.launch_timeout,
+            warm=self._kept_warm(),
+            output=self.output_bounds,
+            lease=self.lease,
+        )
+        return {**kwargs, "cmd": list(self._request.argv)}
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start the kernel, or start it again where it was; by `KernelManager`.
+
+        A restart waits for a host that is away until the grace is over, and moves then, unless
+        the request names the host.
+
+        Returns once it listens, with endpoints on this machine that stay the same through
+        restarts. Raises the errors of :mod:`.errors`; nothing is left running then.
+        """
+        request = self._request
+        assert request is not None
+        kernel = self._kernel
+        keeper = keeper_of(self.parent)
+        left, self._left = self._left, None
+        if kernel is None and left is not None:
+            return await self._adopt_left(left, wait=keeper is None)
+        if kernel is None:
+            kernel = await self._start(request)
+        else:
+            restarting = self._placer.restart(kernel, request, self._record)
+            await run_start(self.kernel_id, restarting, "restart", self._notebook)
+        self._waited = False
+        kernel.stay(self.leave_kernels_running)
+        await self._announce()
+        self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid)
+        self.connection_info = kernel.client_connection()
+        if keeper is not None:
+            keeper.runs(self.parent, await self.get_provisioner_info())
+        return self.connection_info
+
+    async def _start(self, request: LaunchRequest) -> RemoteKernel:
+        async def start() -> RemoteKernel:
+            self._kernel = await self._placer.start(request, self._record)
+            return self._kernel
+
+        try:
+            return await run_start(self.kernel_id, start(), "start", self._notebook)
+        except BaseException:
+            await self.cleanup()  # of a start that was cancelled just as it succeeded
+            keeper = keeper_of(self.parent)
+            if keeper is not None and not await in_io_thread(self._has_pending_kill()):
+                keeper.failed(self.kernel_id)
+            raise
+
+    async def move_to(self, name: str) -> None:
+        """Have the next restart start the kernel on this host, which is connected to now.
+
+        Raises ConfigurationError, HostError: the kernel stays as it is then.
+        """
+        await self._placer.prepare_move(name)
+
+    def _record(self, where: Mapping[str, Any]) -> None:
+        """A host is about to be asked for the kernel: the next server has to know of it."""
+        keeper = keeper_of(self.parent)
+        if keeper is not None:
+            nothing: dict[str, Any] = {"host_connection": {}, "connection_info": {}}
+            keeper.starts(self.parent, {"kernel_id": self.kernel_id, **nothing, **where})
+
+    async def _adopt_left(self, left: Mapping[str, Any], wait: bool) -> KernelConnectionInfo:
+        """Adopt a kernel that was left running; without `wait`, `adopt_when_reachable` does."""
+        kernel = await self.prepare_adoption(left)
+        if wait:
+            await self.adopt()
+        kernel.stay(self.leave_kernels_running)
+        self.connection_info = kernel.client_connection()
+        return self.connection_info
+
+    # -- life -------------------------------------------------------------------------------
+
+    @property
+    def has_process(self) -> bool:
+        """True from `launch_kernel` until `wait` has returned the exit code."""
+        return self._kernel is not None and not self._waited
+
+    async def poll(self) -> int | None:
+        """None while the kernel starts, runs, or cannot be reached within the grace; else the
+        exit code. By `KernelManager.is_alive` and the restarter, often: reads memory only.
+        """
+        kernel = self._kernel
+        if kernel is None:
+            return 0
+        ip = kernel.client_sockets.ip
+        if self.parent is not None and self.connection_info.get("ip") not in (None, ip):
+            self.connection_info["ip"] = self.parent.ip = ip  # clients to come find it there
+        return kernel.life.poll()
+
+    async def wait(self) -> int | None:
+        """The kernel's exit code (negative: the signal), once it has ended; by the manager's
+        `finish_shutdown` and `kill_kernel`.
+        """
+        kernel = self._kernel
+        if kernel is None:
+            return 0
+        code = await in_io_thread(kernel.wait())
+        self._waited = True
+        return code
+
+    async def send_signal(self, signum: int) -> None:
+        """Signal the process group of the kernel; by `KernelManager.signal_kernel`.
+
+        Raises HostError while the host cannot be reached, except where the manager interrupts
+        a kernel that it shuts down: `kill` will see to it.
+        """
+        if self._kernel is None:
+            return
+        try:
+            await in_io_thread(self._kernel.signal(signum))
+        except HostError as error:
+            if not getattr(self.parent, "shutting_down", False):
+                raise
+            self.log.warning("kernel %s: signal %d not sent: %s", self.kernel_id, signum, error)
+
+    async def terminate(self, restart: bool = False) -> None:
+        """SIGTERM to the process group; by the manager when a shutdown takes too long."""
+        await self.send_signal(signal.SIGTERM)
+
+    async def kill(self, restart: bool = False) -> None:
+        """SIGKILL to the process group; by the manager, which then waits.
+
+        Where the host cannot be reached the kernel is given up, and ended when the host is back.
+        """
+        if self._kernel is not None:
+            await in_io_thread(self._kernel.kill())
+            if self._kernel.life.state is State.LOST:
+                await self._placer.abandon(self._request)
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """The manager has sent its shutdown message; return when the kernel has ended.
+
+        For a moment only: a kernel that takes longer is awaited by the manager, which would
+        look at one that ends at once only every 100 ms.
+        """
+        kernel = self._kernel
+        if kernel is not None and not kernel.life.unreachable:
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                ended = in_io_thread(kernel.wait())
+                await asyncio.wait_for(ended, _PROMPT_END_SECONDS)
+
+    def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
+        """As the manager would, but no waiting for a kernel that cannot have been told."""
+        kernel = self._kernel
+        unreachable = kernel is not None and kernel.life.unreachable
+        return min(recommended, _UNREACHABLE_WAIT_SECONDS) if unreachable else recommended
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Leave nothing behind, here and there; by `KernelManager` after the end of a kernel.
+
+        With `restart` everything stays for the next `launch_kernel`.
+        """
+        kernel = self._kernel
+        if kernel is None:
+            return
+        if restart:
+            kernel.client_sockets.show()  # the manager has just removed what it takes for ipc files
+            return
+        self._kernel = None
+        await in_io_thread(self._end(kernel))
+        self.left_behind = await in_io_thread(self._has_pending_kill())
+        if kernel.life.state is not State.EXITED:
+            await self._placer.abandon(self._request)
+
+    @staticmethod
+    async def _end(kernel: RemoteKernel) -> None:
+        await (await host_registry()).end(kernel)
+
+    async def _has_pending_kill(self) -> bool:
+        return (await host_registry()).has_pending_kill(self.kernel_id)
+
+    # -- adoption ---------------------------------------------------------------------------
+
+    async def get_provisioner_info(self) -> dict[str, Any]:
+        """What another process needs to adopt the kernel: where it is, its connection.
+
+        Holds the session key: keep it as secret as a connection file.
+        """
+        info = await super().get_provisioner_info()
+        kernel = self._kernel
+        if kernel is not None:
+            info["connection_info"] = {**self.connection_info, "key": kernel.connection["key"]}
+            info["host"] = kernel.spec.name
+            info["pid"] = kernel.pid
+            info["host_connection"] = kernel.connection
+            info["owner"] = kernel.owner
+            info["agent"] = kernel.host.directory
+            info.update(self._placer.describe())
+            request = self._request
+            if request is not None:
+                info["launch"] = {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}
+        return info
+
+    async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
+        """Adopt the kernel that `get_provisioner_info` of another process described.
+
+        `connection_info` has endpoints of this process afterwards. Raises KernelLostError when
+        the host does not know the kernel, HostError.
+        """
+        await super().load_provisioner_info(provisioner_info)
+        if "host" not in provisioner_info:
+            return
+        self.connection_info = (await self.prepare_adoption(provisioner_info)).client_connection()
+        await self.adopt()
+
+    async def prepare_adoption(self, info: Mapping[str, Any]) -> RemoteKernel:
+        """Have the kernel that `info` describes. Its host is not asked before `adopt`."""
+        self.username = info.get("launch", {}).get("env", {}).get("KERNEL_USERNAME", "")
+        self._kernel = await self._placer.prepare_adoption(self.kernel_id, info)
+        self._waited = False
+        return self._kernel
+
+    async def adopt(self) -> None:
+        """Become the kernel's owner; let go of it if that raises KernelLostError, HostError."""
+        kernel = self._kernel
+        assert kernel is not None
+        try:
+            await in_io_thread(kernel.adopt())
+        except BaseException:
+            await self.let_go()
+            raise
+
+    async def adopt_when_reachable(self) -> None:
+        """Become the owner of the kernel once its host can be reached, or give it up.
+
+        Raises KernelLostError. What became of it is in `poll` and `reason`.
+        """
+        if self._kernel is not None:
+            await in_io_thread(self._kernel.adopt_when_reachable())
+
+    @property
+    def adoption_pending(self) -> bool:
+        """Whether the kernel is another process's still, as far as its host has told."""
+        return self._kernel is not None and self._kernel.life.adoption_pending
+
+    @property
+    def reason(self) -> str:
+        """Why the kernel ended, or what its start waits for; "" while it runs."""
+        return self._placer.reason(self._kernel)
+
+    @property
+    def place(self) -> str:
+        """The host it is on, "" when there is no kernel."""
+        return self._kernel.spec.name if self._kernel is not None else ""
+
+    async def replay_output(self) -> None:
+        """Have the next client of the kernel's output get what nobody has heard yet."""
+        if self._kernel is not None:  # the manager's own, which sees what the kernel does, is first
+            await in_io_thread(self._kernel.client_sockets.replay_to_second())
+
+    async def announce(self, text: str) -> None:
+        """Show a text in the next cell that the kernel runs; as soon as it has started."""
+        self._announcement = text
+        await self._announce()
+
+    async def _announce(self) -> None:
+        if self._kernel is not None and self._announcement:
+            text, self._announcement = self._announcement, ""
+            await in_io_thread(announce(self._kernel, text))
+
+    async def let_go(self) -> None:
+        """Leave the kernel running, for another process to adopt."""
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            await in_io_thread(self._let_go(kernel))
+
+    @staticmethod
+    async def _let_go(kernel: RemoteKernel) -> None:
+        (await host_registry()).let_go(kernel)
+
+    def resolve_path(self, path: str) -> str | None:
+        """`path` of the kernel's file system made absolute; whether it exists is not asked."""
+        kernel = self._kernel
+        if kernel is None or not kernel.cwd:
+            return None
+        return absolute(path, kernel.cwd, kernel.home)

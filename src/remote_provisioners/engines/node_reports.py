@@ -1,0 +1,108 @@
+"""Where launchers on nodes report that they run, for engines whose nodes can connect to us."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import HostError
+from ..io_thread import io_thread
+from ..placement.host_address import HostAddress, NodeAddress
+from .base import Node
+from .certificate import identity
+
+log = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class DialledNode(Node):
+    """A node whose launcher listens on a port, and lets in who proves to know the secret."""
+
+    port: int
+    secret: str = field(repr=False)
+
+    @property
+    def address(self) -> HostAddress:
+        return NodeAddress(self.host, port=self.port, secret=self.secret)
+
+
+class NodeReports:
+    """Where launchers report: TLS, and each has to say the secret of its launch."""
+
+    def __init__(self) -> None:
+        self._awaited: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._servers: dict[str, asyncio.Server] = {}
+        self._opening = asyncio.Lock()
+
+    async def address(self, wanted: str, towards: str) -> str:
+        """HOST:PORT for launchers: `wanted` (host or host:port), else the one that leads to a URL.
+
+        Raises HostError.
+        """
+        host, _, port = wanted.partition(":")
+        key = wanted or towards
+        async with self._opening:
+            if key not in self._servers:
+                host = host or _own_address(towards)
+                self._servers[key] = await asyncio.start_server(
+                    self._serve, host, int(port or 0), ssl=identity().context
+                )
+        bound = self._servers[key].sockets[0].getsockname()
+        return f"{bound[0]}:{bound[1]}"
+
+    def expect(self, secret: str) -> asyncio.Future[dict[str, Any]]:
+        """The report of the launcher with this secret."""
+        future = self._awaited[secret] = asyncio.get_running_loop().create_future()
+        return future
+
+    def forget(self, secret: str) -> None:
+        """The launcher with this secret is not awaited any more."""
+        self._awaited.pop(secret, None)
+
+    async def close(self) -> None:
+        for server in self._servers.values():
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            line = await asyncio.wait_for(reader.readline(), _REPORT_SECONDS)
+            writer.write(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
+            await writer.drain()
+        except (OSError, ValueError, TypeError, KeyError, asyncio.TimeoutError) as error:
+            log.warning("a launcher's report cannot be read: %r", error)
+        finally:
+            writer.close()
+
+    def _answer(self, report: dict[str, Any]) -> dict[str, Any]:
+        given = str(report["secret"]).encode()
+        for secret, future in self._awaited.items():
+            if hmac.compare_digest(given, secret.encode()) and not future.done():
+                future.set_result(report)
+                return {"ok": True}
+        log.warning("a launcher reported with a wrong secret; refused")
+        return {"error": "not a launcher that is awaited"}
+
+
+def _own_address(url: str) -> str:
+    """The address of this machine that leads to the host of `url`. Raises HostError."""
+    host = urlsplit(url).hostname or ""
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise HostError(f"no way to {host}: {error}") from None
+
+
+async def node_reports() -> NodeReports:
+    """This process's. Call it in the I/O thread, which closes it when it ends."""
+    return io_thread().own(NodeReports)

@@ -1,0 +1,166 @@
+"""Kernels on the nodes of an engine: submitted, recorded, started by the agent that arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ..errors import ConfigurationError, HostError, RemoteProvisionerError
+from ..hosts.registry import host_registry
+from ..io_thread import in_io_thread
+from ..kernels.lifecycle import State
+from ..kernels.remote_kernel import RemoteKernel
+from ..options.launch_request import LaunchRequest
+from ..placement.inventory import HostSpec
+from ..placement.placer import Placer, Recorder, StartAttempt
+from .base import Engine, Node
+from .submission import Submission
+
+log = logging.getLogger(__name__)
+
+
+class EngineOptions(Protocol):
+    """What an EnginePlacer reads at each start."""
+
+    network_grace: Any
+
+    def engine(self, request: LaunchRequest) -> Engine:
+        """The engine, as this request reaches it. Raises ConfigurationError."""
+
+
+class EnginePlacer(Placer):
+    """Places the kernels of one provisioner by an engine. Lives on the application's event loop.
+
+    A restarted kernel gets another node: an engine's job is one life of a kernel.
+    """
+
+    def __init__(self, options: EngineOptions, engine_type: type[Engine]) -> None:
+        self._options = options
+        self._type = engine_type
+        #: What a record has the fields under.
+        self._key = engine_type.name.lower()
+        self._submission: Submission | None = None
+        self._node: Node | None = None
+        #: Of the last submission, which may be another process's.
+        self._tag = ""
+        self._id = ""
+
+    async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
+        self._refuse_pinned(request)
+        attempt: StartAttempt | None = None
+
+        async def reserve(attempt: StartAttempt, node: Node) -> RemoteKernel:
+            return await attempt.reserve(await host_registry(), _spec(node), node.directory)
+
+        async def undo() -> None:
+            if attempt is not None:
+                await attempt.abandon()
+            if self._node is not None:  # else the submission has cancelled itself
+                await self._cancel(request, self._tag)
+
+        try:
+            inside, node = await self._submit(request)
+            attempt = StartAttempt(inside, self._options.network_grace)
+            kernel = await in_io_thread(reserve(attempt, node))
+            record({"host": node.host, "agent": node.directory, **self.describe()})
+            error = await in_io_thread(attempt.launch())
+            if error is not None:
+                raise error
+            return kernel
+        except BaseException:
+            await asyncio.shield(in_io_thread(undo()))
+            raise
+
+    async def restart(self, kernel: RemoteKernel, request: LaunchRequest, record: Recorder) -> None:
+        self._refuse_pinned(request)
+
+        async def leave() -> None:
+            await (await host_registry()).leave(kernel)
+
+        async def give_up(reason: str) -> None:
+            kernel.give_up(reason)
+
+        async def launch(inside: LaunchRequest, node: Node) -> None:
+            registry = await host_registry()
+            registry.move(kernel, _spec(node), node.directory)
+            await registry.launch(kernel, inside)
+
+        await in_io_thread(leave())
+        try:
+            inside, node = await self._submit(request)
+        except BaseException as error:
+            await asyncio.shield(in_io_thread(give_up(str(error))))
+            raise
+        await in_io_thread(launch(inside, node))
+
+    async def prepare_move(self, name: str) -> None:
+        raise ConfigurationError(_chooses(self._type))
+
+    async def prepare_adoption(self, kernel_id: str, info: Mapping[str, Any]) -> RemoteKernel:
+        left = dict(info.get(self._key) or {})
+        if not left:
+            raise HostError(f"no node of {self._type.name} is known for the kernel")
+        self._tag, self._id = left.pop("tag"), left.pop("application_id", "")
+        node = self._node = self._type.node_type(**left)
+        grace = self._options.network_grace
+
+        async def prepare() -> RemoteKernel:
+            registry = await host_registry()
+            return await registry.prepare_adoption(kernel_id, _spec(node), info, grace)
+
+        return await in_io_thread(prepare())
+
+    async def abandon(self, request: LaunchRequest | None) -> None:
+        """Have the engine end what it runs for the kernel."""
+        if request is not None and self._tag:
+            await in_io_thread(self._cancel(request, self._tag))
+
+    async def _cancel(self, request: LaunchRequest, tag: str) -> None:
+        """In the I/O thread."""
+        try:
+            await self._options.engine(request).cancel(tag)
+        except RemoteProvisionerError as error:
+            name, kernel_id = self._type.name, request.kernel_id
+            log.warning("kernel %s: %s did not end its job: %s", kernel_id, name, error)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Holds the secret of the launcher, if there is one."""
+        if self._node is None:
+            return {}
+        return {self._key: {**vars(self._node), "tag": self._tag, "application_id": self._id}}
+
+    def reason(self, kernel: RemoteKernel | None) -> str:
+        waits = self._submission.text if self._submission is not None else ""
+        said = super().reason(kernel)
+        if kernel is not None and kernel.life.state is State.LOST and self._id:
+            said = f"{said}; it was {self._id} of {self._type.name}"
+        return waits or said
+
+    async def _submit(self, request: LaunchRequest) -> tuple[LaunchRequest, Node]:
+        """A node, and what its agent is asked to start."""
+        self._node = None
+
+        async def submit() -> tuple[LaunchRequest, Node]:
+            engine = self._options.engine(request)
+            submission = self._submission = Submission(engine, request)
+            self._tag = submission.launch.tag
+            node, seconds = await submission.run()
+            self._node, self._id = node, submission.id
+            return replace(engine.kernel_request(request, node), timeout=seconds), node
+
+        return await in_io_thread(submit())
+
+    def _refuse_pinned(self, request: LaunchRequest) -> None:
+        if request.pinned_host:
+            raise ConfigurationError(_chooses(self._type))
+
+
+def _chooses(engine: type[Engine]) -> str:
+    return f"{engine.name} chooses the node of a kernel: no host can be asked for"
+
+
+def _spec(node: Node) -> HostSpec:
+    return HostSpec(node.host, node.address, python=node.python)

@@ -1,0 +1,19 @@
+"""A text for the next cell that a kernel runs."""
+
+from __future__ import annotations
+
+import logging
+
+from ..errors import RemoteProvisionerError
+from ..protocol.messages import Announce
+from .remote_kernel import RemoteKernel
+
+log = logging.getLogger(__name__)
+
+
+async def announce(kernel: RemoteKernel, text: str) -> None:
+    """Have the agent show `text`; a failure is logged. In the I/O thread."""
+    try:
+        await kernel.host.request(Announce(kernel_id=kernel.kernel_id, text=text))
+    except RemoteProvisionerError as error:
+        log.warning("kernel %s: not told that %s: %s", kernel.kernel_id, text, error)

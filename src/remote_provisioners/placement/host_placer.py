@@ -1,0 +1,167 @@
+"""Kernels on the hosts of a list: the first that works, of those that the policy chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from ..errors import HostError
+from ..hosts.registry import host_registry
+from ..io_thread import Call, in_io_thread
+from ..kernels.remote_kernel import RemoteKernel
+from ..options.launch_request import LaunchRequest
+from .inventory import HostSpec, Inventory
+from .placer import Placer, Recorder, StartAttempt
+from .policies import load_balancer
+from .scheduler import HostSearch, Scheduler, scheduler
+
+log = logging.getLogger(__name__)
+
+
+class HostOptions(Protocol):
+    """The options that a HostPlacer reads at each start."""
+
+    load_balancing_algorithm: Any
+    network_grace: Any
+
+    def inventory(self) -> Inventory:
+        """The hosts."""
+
+    def host_spec(self, name: str) -> HostSpec:
+        """The host that is written `name`, which need not be of the list."""
+
+    def completed(self, spec: HostSpec) -> HostSpec:
+        """A host of the list with the options that are for all hosts."""
+
+
+class HostPlacer(Placer):
+    """Places the kernels of one provisioner on hosts. Lives on the application's event loop."""
+
+    def __init__(
+        self,
+        options: HostOptions,
+        io: Call = in_io_thread,
+        find_scheduler: Callable[[], Awaitable[Scheduler]] = scheduler,
+    ) -> None:
+        self._options = options
+        self._io = io
+        self._find_scheduler = find_scheduler
+        #: Where the next restart is to start the kernel, "" where it is.
+        self._destination = ""
+
+    async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
+        """On the host that the request names and no other, else on one of the list."""
+        attempt = StartAttempt(request, self._options.network_grace)
+        try:
+            if request.pinned_host:
+                return await self._launch_on(request.pinned_host, attempt, record)
+            return await self._launch_on_one(attempt, self._search(request, {}), record)
+        except BaseException:
+            await asyncio.shield(self._io(attempt.abandon()))
+            raise
+
+    async def restart(self, kernel: RemoteKernel, request: LaunchRequest, record: Recorder) -> None:
+        """On its host. A host that is away is waited for until the grace is over.
+
+        Then the kernel moves to another host, unless the request names the host. After
+        `prepare_move` it moves at once.
+        """
+        destination, self._destination = self._destination, ""
+        if destination and destination != kernel.spec.name:
+            await self._move(kernel, destination, request, record)
+            return
+        error = await self._io(self._restart_in_place(kernel, request))
+        if error is not None:
+            attempt = StartAttempt(request, kernel.grace, kernel)
+            search = self._search(request, {kernel.spec.name: error})
+            await self._launch_on_one(attempt, search, _no_record)
+
+    async def prepare_move(self, name: str) -> None:
+        spec = self._options.host_spec(name)
+
+        async def connect() -> None:
+            await (await self._find_scheduler()).registry.host(spec).link()
+
+        await self._io(connect())
+        self._destination = spec.name
+
+    async def prepare_adoption(self, kernel_id: str, info: Mapping[str, Any]) -> RemoteKernel:
+        spec, grace = self._options.host_spec(info["host"]), self._options.network_grace
+
+        async def prepare() -> RemoteKernel:
+            return await (await host_registry()).prepare_adoption(kernel_id, spec, info, grace)
+
+        return await self._io(prepare())
+
+    async def abandon(self, request: LaunchRequest | None) -> None:
+        """Nothing: the kernel is ended as soon as its host can be reached."""
+
+    # -- one start --------------------------------------------------------------------------
+
+    async def _launch_on_one(
+        self, attempt: StartAttempt, search: HostSearch, record: Recorder
+    ) -> RemoteKernel:
+        """Choose a host, record it, launch; and again for as long as the host is to blame."""
+        error: HostError | None = None
+        while True:
+            kernel = await self._io(self._choose(attempt, search, error))
+            record({"host": kernel.spec.name})
+            error = await self._io(attempt.launch())
+            if error is None:
+                return kernel
+
+    async def _choose(
+        self, attempt: StartAttempt, search: HostSearch, error: HostError | None
+    ) -> RemoteKernel:
+        """In the I/O thread. There is no await between choosing a host and counting it as taken."""
+        if error is not None and attempt.kernel is not None:
+            search.failed(attempt.kernel.spec, attempt.kernel.host, error)
+        registry = (await self._find_scheduler()).registry
+        return await attempt.reserve(registry, self._options.completed(await search.next()))
+
+    async def _move(
+        self, kernel: RemoteKernel, name: str, request: LaunchRequest, record: Recorder
+    ) -> None:
+        async def leave() -> None:
+            await (await self._find_scheduler()).registry.leave(kernel)
+
+        await self._io(leave())
+        await self._launch_on(name, StartAttempt(request, kernel.grace, kernel), record)
+
+    async def _launch_on(self, name: str, attempt: StartAttempt, record: Recorder) -> RemoteKernel:
+        spec = self._options.host_spec(name)
+
+        async def reserve() -> RemoteKernel:
+            return await attempt.reserve((await self._find_scheduler()).registry, spec)
+
+        kernel = await self._io(reserve())
+        record({"host": kernel.spec.name})
+        error = await self._io(attempt.launch())
+        if error is not None:
+            raise error
+        return kernel
+
+    def _search(self, request: LaunchRequest, tried: Mapping[str, HostError]) -> HostSearch:
+        policy = load_balancer(self._options.load_balancing_algorithm)
+        return HostSearch(self._find_scheduler, request, self._options.inventory(), policy, tried)
+
+    async def _restart_in_place(
+        self, kernel: RemoteKernel, request: LaunchRequest
+    ) -> HostError | None:
+        """In the I/O thread. Returns the error for which the kernel has to move."""
+        registry, host = (await self._find_scheduler()).registry, kernel.host
+        await host.until_back(kernel.grace)
+        try:
+            await registry.launch(kernel, request)
+        except HostError as error:
+            if request.pinned_host or host.connected:
+                raise
+            log.warning("kernel %s: moves: %s", kernel.kernel_id, error)
+            return error
+        return None
+
+
+def _no_record(where: Mapping[str, Any]) -> None:
+    """A kernel that is restarted has its record already."""

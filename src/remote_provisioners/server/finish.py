@@ -1,0 +1,25 @@
+"""The end of a kernel that an earlier server was about to end, or to start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import KernelLostError
+
+
+async def finish(provisioner: Any, info: Mapping[str, Any], seconds: float) -> None:
+    """End the kernel that `info` describes as soon as its host can be reached.
+
+    It has so many seconds to end by itself. `provisioner.left_behind` if the host could not be
+    reached within the grace.
+    """
+    await provisioner.prepare_adoption(info)
+    try:
+        with contextlib.suppress(KernelLostError, asyncio.TimeoutError, TimeoutError):
+            await provisioner.adopt_when_reachable()
+            await asyncio.wait_for(provisioner.wait(), seconds)
+    finally:
+        await provisioner.cleanup()
