@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import shutil
 import socket
 import subprocess
@@ -123,7 +122,7 @@ def test_a_host_that_works(doctor: Doctor) -> None:
     seen = {check["check"]: check["seen"] for check in host["checks"]}
     version = ".".join(map(str, sys.version_info[:3]))
     assert seen["name"] == "127.0.0.1 by ~/.ssh/config"
-    assert "SSH-2.0-AsyncSSH" in seen["port"]
+    assert seen["port"].endswith(" answers")
     assert f"Python {version}" in seen["agent"]
     assert re.search(f"Python {version} with ipykernel [0-9.]+$", seen["interpreter"])
     match = re.fullmatch(r"first reply after (\d+) ms, round trip ([0-9.]+) ms", seen["kernel"])
@@ -201,9 +200,10 @@ def test_a_port_that_is_something_else(doctor: Doctor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def greet() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall(b"220 mail.example.org\r\n")
+            for _ in range(2):  # ours that would log in, and one that looks
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(b"220 mail.example.org\r\n")
 
         thread = threading.Thread(target=greet)
         thread.start()
@@ -223,7 +223,7 @@ def test_hosts_that_say_nothing_are_awaited_at_once(doctor: Doctor) -> None:
 
         def take() -> None:
             taken.extend((one.accept()[0], two.accept()[0]))
-            together.append(not select.select(taken[:1], [], [], 0)[0])  # it is not closed yet
+            together.append(taken[0].recv(1) != b"")  # it is not closed yet
 
         thread = threading.Thread(target=take)
         thread.start()

@@ -140,6 +140,7 @@ class Host:
         """Return when it is connected again, or away for longer than the `grace`."""
         if self.away_since is not None:
             left = self.away_since + grace - time.monotonic()
+            self._reconnector.hasten()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._back.wait(), max(left, 0))
 

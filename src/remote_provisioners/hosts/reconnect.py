@@ -10,9 +10,15 @@ import time
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from ..errors import HostError, KernelLostError, RemoteProvisionerError
+from ..errors import (
+    AuthenticationError,
+    HostError,
+    HostKeyError,
+    KernelLostError,
+    RemoteProvisionerError,
+)
 from ..placement.host_address import HostAddress
-from . import transport
+from . import keys, transport
 from .transport import Transport
 
 log = logging.getLogger(__name__)
@@ -25,6 +31,9 @@ _MOST = 5
 _FIRST_PAUSE_SECONDS = 0.25
 _AWAITED_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
+#: After a login that was refused: servers shut out who tries that again and again.
+_REFUSED_PAUSE_SECONDS = 60.0
+_LONGEST_REFUSED_PAUSE_SECONDS = 900.0
 #: A host that takes longer to fail is unresponsive: no start waits for it again.
 _UNRESPONSIVE_SECONDS = 1.0
 _LAST_ATTEMPT_SECONDS = 3.0
@@ -39,12 +48,17 @@ class OpenCircuit:
     failures: int
     #: Seconds since the epoch.
     since: float
+    #: The last so many attempts were refused.
+    refusals: int = 0
 
     def pause(self, awaited: bool) -> float:
         """Seconds until the next attempt. They grow, and are not the same for every server.
 
         `awaited`: kernels are on the host, and their users want them back.
         """
+        if self.refusals:
+            growing = _REFUSED_PAUSE_SECONDS * 2.0 ** min(self.refusals - 1, 16)
+            return min(growing, _LONGEST_REFUSED_PAUSE_SECONDS) * random.uniform(1, 1.25)  # noqa: S311
         growing = _FIRST_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 16)
         most = _AWAITED_PAUSE_SECONDS if awaited else _LONGEST_PAUSE_SECONDS
         return min(growing, most) * random.uniform(0.75, 1.25)  # noqa: S311
@@ -101,6 +115,7 @@ class Reconnector(Generic[Connection]):
         self._completing = False
         self._retrier: asyncio.Task[None] | None = None
         self._closed = False
+        self._asked = asyncio.Event()
 
     @property
     def connecting(self) -> bool:
@@ -151,11 +166,15 @@ class Reconnector(Generic[Connection]):
     def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
         """Have starts go elsewhere for a while; the pauses between attempts grow."""
         earlier = self.circuit
+        refused = is_refusal(error)
+        refusals = (earlier.refusals if earlier else 0) + 1 if refused else 0
         self.circuit = OpenCircuit(
             error,
-            unresponsive,
+            # To ask again may help: somebody has just mended it.
+            unresponsive and not refused,
             failures=earlier.failures + 1 if earlier else 1,
             since=earlier.since if earlier else time.time(),
+            refusals=refusals,
         )
         self._host.on_change()
         if self._retrier is None and not self._closed:
@@ -169,10 +188,28 @@ class Reconnector(Generic[Connection]):
             self.circuit = None
             self._host.on_change()
 
+    def hasten(self) -> None:
+        """Somebody waits for the host: try again at once, whatever the pause."""
+        self._asked.set()
+
+    async def _pause(self, circuit: OpenCircuit) -> None:
+        """Until the next attempt: shorter where somebody waits, or the user's keys change."""
+        seconds = circuit.pause(self._host.awaited)
+        over = [asyncio.ensure_future(asyncio.sleep(seconds))]
+        if circuit.refusals:
+            over.append(asyncio.ensure_future(keys.until_changed(seconds)))
+            over.append(asyncio.ensure_future(self._asked.wait()))  # type: ignore[arg-type]
+        self._asked.clear()
+        try:
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in over:
+                task.cancel()
+
     async def _retry(self) -> None:
         try:
             while self.circuit is not None:
-                await asyncio.sleep(self.circuit.pause(self._host.awaited))
+                await self._pause(self.circuit)
                 if self._host.connected:  # its circuit was opened for want of room
                     self.close_circuit()
                     return
@@ -191,6 +228,11 @@ class Reconnector(Generic[Connection]):
             if task is not None:
                 task.cancel()
         self._dialer.close()
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the host has been reached and we are not let in, or do not trust it."""
+    return isinstance(error, (AuthenticationError, HostKeyError))
 
 
 class Dialer:
@@ -226,7 +268,10 @@ class Dialer:
                 self.close()
                 return made[0].result()
             self._attempts -= done
-            raise next(iter(done)).exception() or AssertionError
+            error = next(iter(done)).exception() or AssertionError()
+            if is_refusal(error):  # the others would be refused as well
+                self.close()
+            raise error
 
     def _begin(self) -> None:
         self._attempts.add(asyncio.ensure_future(transport.connect(self._address, self._python)))

@@ -45,11 +45,16 @@ class Environments:
         if task is None:
             task = asyncio.ensure_future(environment_after(hook, self._base, self._directory))
             self._tasks[hook] = task
+            task.add_done_callback(lambda task: self._done(hook, task))
         try:
             return session_free(await asyncio.shield(task))
-        except HookError as error:
-            self._tasks.pop(hook, None)
+        except (HookError, OSError) as error:  # OSError: no room, no more descriptors
             raise RefusedError(HOOK_FAILED, str(error)) from None
+
+    def _done(self, hook: str, task: asyncio.Task[Dict[str, str]]) -> None:
+        """Only what it gave is kept, never how it failed."""
+        if (task.cancelled() or task.exception() is not None) and self._tasks.get(hook) is task:
+            del self._tasks[hook]
 
 
 class HookError(Exception):

@@ -17,6 +17,7 @@ from ...errors import (
     UnreachableError,
 )
 from ...hosts import transport
+from ...hosts.reconnect import is_refusal
 from ...hosts.registry import host_registry
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
@@ -68,7 +69,8 @@ class Examination:
         self.spec = spec
         self._timeout = timeout
         self._route: Route | None = None
-        self._refused: AuthenticationError | None = None
+        #: What the one login has met with.
+        self._met: RemoteProvisionerError | None = None
         self._program = ""
 
     async def run(self) -> list[Finding]:
@@ -143,21 +145,34 @@ class Examination:
         assert self._route is not None
         if self._route.proxy:
             return None
-        return f"{self._route.port} answers: {await self._route.greeting()}"
+        await self._log_in()
+        if self._met is not None and not is_refusal(self._met):
+            return f"{self._route.port} answers: {await self._route.greeting()}"
+        return f"{self._route.port} answers"
 
-    async def _host_key(self) -> str:
-        """Log in, once: the host's key is checked on the way to it."""
+    async def _log_in(self) -> None:
+        """Log in, once: a server shuts out who connects and goes without that.
+
+        The port is looked at by itself only where nobody can log in.
+        """
         try:
             opened = await transport.connect(self.spec.address)
-        except AuthenticationError as error:
-            self._refused = error
+        except RemoteProvisionerError as error:
+            self._met = error
         else:
             await opened.close()
+
+    async def _host_key(self) -> str:
+        assert self._route is not None
+        if self._route.proxy:
+            await self._log_in()
+        if self._met is not None and not isinstance(self._met, AuthenticationError):
+            raise self._met
         return "the known one"
 
     async def _login(self) -> str:
-        if self._refused is not None:
-            raise self._refused
+        if self._met is not None:
+            raise self._met
         assert self._route is not None
         return f"as {self._route.user}"
 

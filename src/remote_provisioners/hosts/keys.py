@@ -1,0 +1,66 @@
+"""Noticing that the user's means to log in have changed: files, and the keys in the SSH agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+_POLL_SECONDS = 2.0
+_AGENT_SECONDS = 2.0
+#: SSH_AGENTC_REQUEST_IDENTITIES (draft-miller-ssh-agent).
+_REQUEST_IDENTITIES = struct.pack(">IB", 1, 11)
+
+
+async def until_changed(timeout: float) -> None:
+    """Return once they are not what they were, or after `timeout` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    before = await _state()
+    while loop.time() < deadline:
+        await asyncio.sleep(min(_POLL_SECONDS, max(0.0, deadline - loop.time())))
+        if await _state() != before:
+            return
+
+
+async def _state() -> tuple[object, ...]:
+    loop = asyncio.get_running_loop()
+    return (*await loop.run_in_executor(None, _files), await _agents_keys())  # home may be NFS
+
+
+def _files() -> tuple[object, ...]:
+    """What tells that a file in ~/.ssh, or the Kerberos ticket, is not the one that it was."""
+    ticket = os.environ.get("KRB5CCNAME") or f"/tmp/krb5cc_{os.getuid()}"  # noqa: S108
+    paths = [Path(ticket.removeprefix("FILE:"))]
+    with contextlib.suppress(OSError, RuntimeError):
+        paths += sorted(Path("~/.ssh").expanduser().iterdir())
+    found: list[object] = []
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            status = path.stat()
+            found.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+async def _agents_keys() -> str:
+    """A digest of what the SSH agent offers, "" where there is none."""
+    path = os.environ.get("SSH_AUTH_SOCK", "")
+    if not path:
+        return ""
+    try:
+        return await asyncio.wait_for(_ask_agent(path), _AGENT_SECONDS)
+    except (OSError, EOFError, asyncio.TimeoutError):
+        return ""
+
+
+async def _ask_agent(path: str) -> str:
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(_REQUEST_IDENTITIES)
+        (length,) = struct.unpack(">I", await reader.readexactly(4))
+        return hashlib.sha256(await reader.readexactly(min(length, 1 << 20))).hexdigest()
+    finally:
+        writer.close()

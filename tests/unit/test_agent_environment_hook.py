@@ -1,0 +1,50 @@
+"""The environment hook: what it gave is kept, how it failed is not."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from remote_provisioners.agent.errors import RefusedError
+from remote_provisioners.agent.kernels.environment_hook import Environments
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+def test_a_hook_that_failed_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    async def body() -> None:
+        environments = Environments(str(tmp_path))
+        hook = f"echo x >> {tmp_path}/runs; export HOOKED=1"
+        with monkeypatch.context() as fault:
+
+            def fails(*_: object, **__: object) -> None:
+                raise OSError(number, os.strerror(number))
+
+            fault.setattr(tempfile, "mkstemp", fails)
+            for _ in range(2):
+                with pytest.raises(RefusedError, match=os.strerror(number)) as raised:
+                    await environments.after(hook)
+                assert raised.value.code == "hook-failed"
+        found = await asyncio.gather(*(environments.after(hook) for _ in range(3)))
+        assert [environ["HOOKED"] for environ in found] == ["1"] * 3
+        assert (tmp_path / "runs").read_text() == "x\n"
+
+    asyncio.run(body())
+
+
+def test_who_gives_up_leaves_the_hook_to_the_others(tmp_path: Path) -> None:
+    async def body() -> None:
+        environments = Environments(str(tmp_path))
+        one = asyncio.ensure_future(environments.after("sleep 0.2; export HOOKED=1"))
+        await asyncio.sleep(0.05)
+        two = asyncio.ensure_future(environments.after("sleep 0.2; export HOOKED=1"))
+        one.cancel()
+        assert (await two)["HOOKED"] == "1"
+
+    asyncio.run(body())
