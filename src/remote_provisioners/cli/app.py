@@ -46,6 +46,10 @@ class RemoteApp(Command):
             f"{_CLI}.kernels.logs.LogsApp",
             "Print what a kernel's process has written.",
         ),
+        "dashboard": (
+            f"{_CLI}.dashboard.app.DashboardApp",
+            "Show hosts and kernels in a browser.",
+        ),
         "demo": (
             f"{_CLI}.demo.app.DemoApp",
             "Start kernels on three throwaway SSH hosts on this machine.",

@@ -57,6 +57,7 @@ class Announcer:
         self._say = say
         self._hosts: dict[HostAddress, _Seen] = {}
         self._kernels: dict[str, State] = {}
+        self._notebooks: dict[str, Model | None] = {}
         self._changed: set[Host] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._models: Any = None
@@ -71,6 +72,14 @@ class Announcer:
         """Since when a host is in the state that it is in; None where it never changed."""
         seen = self._hosts.get(address)
         return seen.since if seen is not None else None
+
+    async def sessions_changed(self) -> None:
+        """A kernel may have another notebook, or one that has another name."""
+        for model in await self._models.of_kernels():
+            notebook = model["notebook"]
+            if notebook != self._notebooks.get(model["id"]):
+                self._notebooks[model["id"]] = notebook
+                self._say("kernel", {"change": "session", "kernel": model})
 
     def _heard(self, event: Event) -> None:
         if self._loop.is_closed():
@@ -90,6 +99,7 @@ class Announcer:
         elif isinstance(event, OutputDropped):
             self._spawn(self._say_kernel(event.kernel, "output dropped", dropped=event.messages))
         elif isinstance(event, KernelForgotten):
+            self._notebooks.pop(event.kernel.kernel_id, None)
             if self._kernels.pop(event.kernel.kernel_id, None) is not None:
                 self._spawn(self._say_kernel(event.kernel, "gone"))
         else:

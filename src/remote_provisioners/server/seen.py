@@ -8,7 +8,9 @@ from typing import Any
 from .announcer import Announcer
 from .api.base import ACTIONS, VIEW
 from .api.routes import routes
+from .manager_hooks import watch_sessions
 from .metrics import Metrics
+from .page.handlers import routes as page_routes
 from .view.actions import Actions
 from .view.configured import Configuration
 from .view.models import Model
@@ -16,6 +18,10 @@ from .view.view import View
 
 EVENTS = "https://schema.jupyter.org/remote_provisioners"
 _SCHEMAS = Path(__file__).with_name("events")
+
+
+async def _same_session(path: str) -> bool:
+    return False  # whether a new one is made instead is not decided here
 
 
 def show(serverapp: Any) -> None:
@@ -37,6 +43,9 @@ def show(serverapp: Any) -> None:
         serverapp.kernel_manager, serverapp.contents_manager, serverapp.root_dir, view
     )
     serverapp.web_app.settings.update({VIEW: view, ACTIONS: actions})
-    serverapp.web_app.add_handlers(".*$", routes(serverapp.base_url))
+    asks = getattr(serverapp, "asks_hosts", False)
+    handlers = [*routes(serverapp.base_url), *page_routes(serverapp.base_url, asks)]
+    serverapp.web_app.add_handlers(".*$", handlers)
     announcer.follow(view)
+    watch_sessions(serverapp.session_manager, announcer.sessions_changed, _same_session)
     metrics.follow()

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from jupyter_core.utils import ensure_async
+
 from ...errors import ConfigurationError, HostError, RemoteProvisionerError, UnreachableError
 from ...hosts.found_kernels import kernels_on
 from ...hosts.host import Host
@@ -136,7 +138,7 @@ class View:
         sessions = await self._sessions()
         models = [self.model_of(kernel, sessions) for kernel in (await self._registry()).kernels]
         return {
-            "kernels": [model for model in models if model["name"]],
+            "kernels": [model for model in models if model["id"] in self._manager],
             "starts": await self.starts(),
         }
 
@@ -155,13 +157,19 @@ class View:
                         model |= {name: getattr(described, name) for name in _ASKED}
         return model
 
+    async def of_kernels(self) -> list[Model]:
+        """Those of this server that its manager has."""
+        found: list[Model] = (await self.kernels())["kernels"]
+        return found
+
     async def of_kernel(self, kernel: RemoteKernel) -> Model:
         return self.model_of(kernel, await self._sessions())
 
     def model_of(self, kernel: RemoteKernel, sessions: Sessions) -> Model:
         """A kernel with what the server's own manager and sessions know of it."""
         model = kernel_model(kernel)
-        model |= {"name": "", "execution_state": "", "last_activity": None, "notebook": None}
+        name = kernel.connection.get("kernel_name", "")  # before the manager has it
+        model |= {"name": name, "execution_state": "", "last_activity": None, "notebook": None}
         if kernel.kernel_id in self._manager:
             manager = self._manager.get_kernel(kernel.kernel_id)
             activity = getattr(manager, "last_activity", None)
@@ -174,7 +182,7 @@ class View:
 
     async def _sessions(self) -> Sessions:
         found: dict[str, list[Mapping[str, Any]]] = {}
-        for session in await self._session_manager.list_sessions():
+        for session in await ensure_async(self._session_manager.list_sessions()):
             found.setdefault((session.get("kernel") or {}).get("id", ""), []).append(session)
         return found
 

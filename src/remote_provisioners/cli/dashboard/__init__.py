@@ -1,0 +1,1 @@
+"""`jupyter remote dashboard`: the configured hosts and their kernels in a browser."""

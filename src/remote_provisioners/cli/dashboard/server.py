@@ -1,0 +1,47 @@
+"""A server of the page and what it asks for, and of nothing else: no files, no terminals."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from jupyter_server.serverapp import ServerApp
+from jupyter_server.utils import url_path_join
+
+from ...server.api.routes import ROOT
+from ...server.seen import show
+
+
+class DashboardServer(ServerApp):
+    """Authentication, events and the hosts."""
+
+    # The services that the page needs; the others are a Jupyter server's.
+    default_services = ("auth", "events", "security")  # type: ignore[assignment]
+    #: The page has the hosts asked when it is opened: no kernel connects this process to them.
+    asks_hosts = True
+
+    def find_server_extensions(self) -> None:
+        """None but what is shown here."""
+
+    def init_server_extensions(self) -> None:
+        self.jpserver_extensions = {}
+        super().init_server_extensions()
+
+    def load_server_extensions(self) -> None:
+        show(self)
+
+    def _log_level_default(self) -> int:
+        return logging.WARNING
+
+
+def run_dashboard(ip: str, port: int, browser: bool) -> None:
+    """Serve until Ctrl-C; prints the address of the page."""
+    options: dict[str, Any] = {"ip": ip, "port": port, "open_browser": browser}
+    # It runs no code of who asks: to be root is no danger that is to be warned of.
+    server = DashboardServer.instance(
+        allow_root=True, default_url=f"/{ROOT}/", log_level=logging.WARNING, **options
+    )
+    server.initialize([])
+    page = url_path_join(server.connection_url, ROOT, "/")
+    print(f"Remote hosts: {page}?token={server.identity_provider.token}", flush=True)
+    server.start()

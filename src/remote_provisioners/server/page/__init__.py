@@ -1,0 +1,1 @@
+"""``/remote-provisioners/``: hosts and kernels as a page, where there is no JupyterLab."""

@@ -1,0 +1,48 @@
+"""JupyterLab in a browser, used by mouse and keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page
+
+from .applications import TOKEN, Server
+
+EXTENSIONS = Path(__file__).parents[2] / "ui" / "labextensions"
+OPTIONS = (
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.news_url=None",
+    f"--LabApp.extra_labextensions_path={EXTENSIONS}",
+)
+SECONDS = 1000
+
+
+class Lab:
+    """A page of JupyterLab, used by mouse and keyboard."""
+
+    def __init__(self, browser: Browser, server: Server, pictures: Path) -> None:
+        self.page: Page = browser.new_page(viewport={"width": 1280, "height": 900})
+        self.page.set_default_timeout(30 * SECONDS)
+        self.server = server
+        self._pictures = pictures
+        self.said: list[str] = []
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+
+    def open(self, path: str = "") -> None:
+        self.page.goto(f"http://{self.server.address}/lab{path}?token={TOKEN}")
+        self.page.locator("#jp-main-dock-panel").wait_for(timeout=90 * SECONDS)
+
+    def picture(self, name: str) -> None:
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=str(self._pictures / f"{name}.png"))
+
+    def show_hosts(self) -> None:
+        self.page.locator('li[data-id="rp-remote-hosts"]').click()
+        self.page.locator(".rp-Panel").wait_for()
+
+    def host_row(self, name: str) -> Locator:
+        return self.page.locator(f'.rp-Row[data-key="host {name}"]')
+
+    @property
+    def toolbar(self) -> Locator:
+        return self.page.locator(".rp-Toolbar")

@@ -1,0 +1,102 @@
+"""The page without JupyterLab, in a real browser: of a Jupyter server, and of the dashboard."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from ..conftest import InstallSpec
+from ..rig import Rig
+from .applications import TOKEN, Applications, eventually
+from .lab import SECONDS
+from .openapi import DocumentedApi
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.usefixtures("home")
+def test_the_page_of_a_server_shows_its_hosts_and_kernels(
+    rig: Rig,
+    tmp_path: Path,
+    install_spec: InstallSpec,
+    browser: Browser,
+    pictures: Path,
+) -> None:
+    one, two = (host.target for host in rig.hosts)
+    install_spec([one, two])
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        api = DocumentedApi(server)
+        page = browser.new_page(viewport={"width": 420, "height": 800}, color_scheme="dark")
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"http://{server.address}/remote-provisioners/?token={TOKEN}")
+        expect(page.locator(".rp-Summary")).to_contain_text("2 hosts", timeout=30 * SECONDS)
+        expect(page.locator(f'[data-key="host {one}"]')).to_contain_text("not connected")
+        started = api.ask("POST", "/kernels", {"name": "remote", "host": two}, 201)
+        # By the server's events: nobody has touched the page.
+        kernel = page.locator(".rp-Row-kernel")
+        expect(kernel).to_contain_text("running", timeout=10 * SECONDS)
+        expect(kernel).to_contain_text("remote")
+        session = {"path": "a.ipynb", "name": "", "type": "notebook"}
+        server.ask("POST", "/api/sessions", {**session, "kernel": {"id": started["id"]}})
+        expect(kernel).to_contain_text("a.ipynb", timeout=10 * SECONDS)
+        expect(page.locator(f'[data-key="host {two}"]')).to_contain_text("connected")
+        page.get_by_role("button", name=f"Connect to {one} now").click()
+        expect(page.locator(f'[data-key="host {one}"]')).to_contain_text(
+            "1 ms", timeout=20 * SECONDS
+        )
+        pictures.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(pictures / "page-dark.png"))
+        kernel.hover()
+        kernel.get_by_role("button", name=re.compile("^Shut down")).click()
+        page.get_by_role("dialog").get_by_role("button", name="Shut down").click()
+        expect(kernel).to_have_count(0, timeout=20 * SECONDS)
+        eventually(lambda: api.ask("GET", "/kernels")["kernels"] == [])
+        assert started["host"] == two
+        assert errors == []
+
+
+@pytest.mark.usefixtures("home")
+def test_the_dashboard_shows_kernels_without_a_server_of_theirs(
+    rig: Rig,
+    tmp_path: Path,
+    install_spec: InstallSpec,
+    browser: Browser,
+    pictures: Path,
+) -> None:
+    one, two = (host.target for host in rig.hosts)
+    install_spec([one, two])
+    with Applications(tmp_path) as applications:
+        applications.configure("jupyter_server", leave_kernels_running=True)
+        server = applications.server("server")
+        body = {"name": "remote", "host": one}
+        left = DocumentedApi(server).ask("POST", "/kernels", body, 201)["id"]
+        server.end()
+        dashboard = applications.jupyter("remote", "dashboard", "--no-browser", "--port=0")
+        url = dashboard.expect(r"http://\S+").group()
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(url.partition("?")[0] + "api/v1/hosts", timeout=30)
+        page = browser.new_page(viewport={"width": 900, "height": 600})
+        page.goto(url)
+        kernel = page.locator(".rp-Row-kernel")
+        expect(kernel).to_contain_text("without a server", timeout=30 * SECONDS)
+        expect(kernel).to_contain_text(left[:8])
+        pictures.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(pictures / "dashboard.png"))
+        kernel.hover()
+        kernel.get_by_role("button", name=re.compile("^Shut down")).click()
+        page.get_by_role("dialog").get_by_role("button", name="Shut down").click()
+        expect(kernel).to_have_count(0, timeout=30 * SECONDS)
+        for path in ("/api/contents", "/api/kernels", "/api/terminals", "/tree", "/lab"):
+            base, _, token = url.partition("/remote-provisioners/")
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{base}{path}{token}", timeout=30)
+            with refused.value:
+                assert refused.value.code == 404, path
+        dashboard.end()

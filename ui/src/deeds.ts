@@ -1,0 +1,114 @@
+/** What can be done with kernels and hosts in JupyterLab, asked for wherever they are shown. */
+
+import type { JupyterFrontEnd } from '@jupyterlab/application';
+import { Clipboard, Notification } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { IError, IHost, IKernel, IStart } from './api';
+import type { Fleet } from './fleet';
+import type { IActions } from './panel';
+import { asError, showError, showLogs, sure } from './say';
+import { askWhere } from './where';
+import { kernelTitle } from './words';
+
+export class Deeds implements IActions {
+  constructor(
+    private readonly app: JupyterFrontEnd,
+    private readonly fleet: Fleet,
+    private readonly trans: TranslationBundle
+  ) {}
+
+  openNotebook(path: string): void {
+    void this.app.commands.execute('docmanager:open', { path });
+  }
+
+  showLogs(kernel: { id: string; host: string }, title: string): void {
+    void this.attempt(async () => {
+      const text = await this.fleet.api.logs(kernel.id, kernel.host);
+      void showLogs(text, title, this.trans);
+    });
+  }
+
+  stop(kernel: IKernel): void {
+    void this.attempt(async () => {
+      const title = kernelTitle(kernel);
+      const text = this.trans.__('It runs on %1. Its variables are lost.', kernel.host);
+      if (await sure(this.trans.__('Shut down %1?', title), text, this.trans.__('Shut Down'))) {
+        await this.fleet.api.stop(kernel.id, kernel.host);
+      }
+    });
+  }
+
+  move(kernel: IKernel): void {
+    void this.attempt(async () => {
+      const names = this.fleet
+        .hostsOf(kernel.name)
+        .map(host => host.name)
+        .filter(name => name !== kernel.host);
+      const title = kernelTitle(kernel);
+      if (!names.length) {
+        const message = this.trans.__('Its kernelspec names no other host than %1.', kernel.host);
+        throw new Error(message);
+      }
+      const host = await askWhere(this.fleet, this.trans, {
+        title: this.trans.__('Restart %1 elsewhere: its variables are lost', title),
+        action: this.trans.__('Restart There'),
+        names,
+        anywhere: false,
+        warn: true
+      });
+      if (host) {
+        await this.waitFor(
+          this.fleet.api.move(kernel.id, host),
+          this.trans.__('%1 restarts on %2', title, host),
+          this.trans.__('%1 runs on %2', title, host)
+        );
+      }
+    });
+  }
+
+  cancel(start: IStart): void {
+    void this.attempt(() => this.fleet.api.cancel(start.kernel_id));
+  }
+
+  showError(error: IError): void {
+    void showError(error, this.trans);
+  }
+
+  reconnect(host: IHost): void {
+    void this.attempt(() => this.fleet.api.reconnect(host.name));
+  }
+
+  async ask(): Promise<void> {
+    await this.attempt(() => this.fleet.refresh(true));
+  }
+
+  copyAttachLine(kernel: { id: string; host: string }): void {
+    Clipboard.copyToSystem(`jupyter remote attach ${kernel.id} --host=${kernel.host}`);
+    Notification.success(this.trans.__('Copied: run it in a terminal, it opens a way to the kernel.'), {
+      autoClose: 4000
+    });
+  }
+
+  /** Do it; an error is shown. */
+  async attempt(action: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await action();
+      return true;
+    } catch (reason) {
+      void showError(asError(reason), this.trans);
+      return false;
+    }
+  }
+
+  private async waitFor(what: Promise<unknown>, pending: string, done: string): Promise<void> {
+    const id = Notification.emit(pending, 'in-progress', { autoClose: false });
+    try {
+      await what;
+      Notification.update({ id, message: done, type: 'success', autoClose: 4000 });
+    } catch (reason) {
+      Notification.dismiss(id);
+      throw reason;
+    }
+  }
+}

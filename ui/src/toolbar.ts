@@ -1,0 +1,135 @@
+/** In a notebook's toolbar: where its kernel runs and how it is; a click says more. */
+
+import type { ISessionContext } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
+
+import type { IKernel, IStart } from './api';
+import type { Deeds } from './deeds';
+import { Details } from './details';
+import { dot, element } from './dom';
+import type { Change, Fleet } from './fleet';
+import {
+  kernelTone,
+  kernelWords,
+  startTone,
+  startWords,
+  type Tone
+} from './words';
+
+const TICK_MILLISECONDS = 1000;
+
+export class HostItem extends Widget {
+  private readonly button: HTMLButtonElement;
+  private readonly stop: () => void;
+  private readonly timer: number;
+  private details: Details | null = null;
+
+  constructor(
+    private readonly context: ISessionContext,
+    private readonly fleet: Fleet,
+    private readonly deeds: Deeds,
+    private readonly trans: TranslationBundle
+  ) {
+    super();
+    this.button = element('button', { type: 'button', class: 'rp-Toolbar' });
+    this.button.setAttribute('aria-haspopup', 'dialog');
+    this.button.addEventListener('click', () => this.open());
+    this.node.append(this.button);
+    this.addClass('rp-ToolbarItem');
+    this.stop = fleet.listen(change => this.changed(change));
+    context.kernelChanged.connect(this.draw, this);
+    context.statusChanged.connect(this.draw, this);
+    this.timer = window.setInterval(() => {
+      if (this.isVisible && !document.hidden) {
+        this.draw();
+      }
+    }, TICK_MILLISECONDS);
+    this.draw();
+  }
+
+  dispose(): void {
+    if (!this.isDisposed) {
+      this.stop();
+      window.clearInterval(this.timer);
+      this.details?.close();
+      this.context.kernelChanged.disconnect(this.draw, this);
+      this.context.statusChanged.disconnect(this.draw, this);
+      super.dispose();
+    }
+  }
+
+  /** The kernel of the notebook, if it is on a host. */
+  get kernel(): IKernel | null {
+    const id = this.context.session?.kernel?.id;
+    return (id && this.fleet.kernels.get(id)) || null;
+  }
+
+  /** A start for the notebook that is under way, or has failed and nothing came after it. */
+  get start(): IStart | null {
+    const id = this.context.session?.kernel?.id;
+    const path = this.context.path;
+    for (const start of [...this.fleet.starts.values()].reverse()) {
+      const ours = start.kernel_id === id || (path && start.notebook.endsWith(`/${path}`));
+      if (ours && !(start.error && this.kernel?.state === 'running')) {
+        return start;
+      }
+    }
+    return null;
+  }
+
+  private changed(change: Change): void {
+    const id = this.context.session?.kernel?.id;
+    if (change.kind !== 'kernel' || change.kernel.id === id) {
+      this.draw();
+    }
+    this.details?.refresh(this.kernel, this.start);
+  }
+
+  private draw(): void {
+    const { kernel, start } = this;
+    const said = this.said(kernel, start);
+    this.setHidden(said === null);
+    if (said === null) {
+      return;
+    }
+    const [tone, host, words] = said;
+    const text = [host, words].filter(Boolean).join(' · ');
+    if (this.button.dataset.said === `${tone} ${text}`) {
+      return;
+    }
+    this.button.dataset.said = `${tone} ${text}`;
+    this.button.dataset.tone = tone;
+    this.button.title = this.trans.__('Kernel on %1. Click for details', text);
+    this.button.setAttribute('aria-label', this.trans.__('Remote kernel: %1', text));
+    this.button.replaceChildren(
+      dot(tone),
+      element('span', { class: 'rp-Toolbar-text' }, text)
+    );
+  }
+
+  private said(kernel: IKernel | null, start: IStart | null): [Tone, string, string] | null {
+    if (start) {
+      return [startTone(start), '', startWords(start, this.trans)];
+    }
+    if (!kernel) {
+      return null;
+    }
+    // A kernel that runs says how it is in the circle beside this: its host is what is new.
+    const words =
+      kernel.state === 'running' ? '' : kernelWords(kernel, this.fleet.age(kernel), this.trans);
+    return [kernelTone(kernel), kernel.host, words];
+  }
+
+  private open(): void {
+    if (this.details) {
+      this.details.close();
+      return;
+    }
+    this.details = new Details(this.button, this.fleet, this.deeds, this.trans, () => {
+      this.details = null;
+    });
+    this.details.refresh(this.kernel, this.start);
+    this.details.ask();
+  }
+}

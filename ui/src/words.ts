@@ -1,0 +1,147 @@
+/** How states, sizes and times are said. */
+
+import type { IError, IHost, IKernel, IStart } from './api.js';
+
+/** What a translation bundle of JupyterLab can do, as far as it is used here. */
+export interface ITranslate {
+  __(text: string, ...values: any[]): string;
+  _n(one: string, many: string, count: number, ...values: any[]): string;
+}
+
+/** Says the text as it is written. */
+export const plain: ITranslate = {
+  __: (text, ...values) => text.replace(/%(\d)/g, (_, n) => String(values[Number(n) - 1] ?? '')),
+  _n: (one, many, count, ...values) =>
+    plain.__(count === 1 ? one : many, count, ...values)
+};
+
+/** The colour of a dot: good, working, trouble, bad, none. */
+export type Tone = 'good' | 'working' | 'trouble' | 'bad' | 'none';
+
+export function bytes(count: number): string {
+  const gib = count / 1024 ** 3;
+  if (gib >= 1) {
+    return `${gib >= 100 ? gib.toFixed(0) : gib.toFixed(1)} GiB`;
+  }
+  return `${(count / 1024 ** 2).toFixed(0)} MiB`;
+}
+
+export function duration(seconds: number): string {
+  if (seconds < 90) {
+    return `${Math.max(0, Math.round(seconds))} s`;
+  }
+  if (seconds < 5400) {
+    return `${Math.round(seconds / 60)} min`;
+  }
+  if (seconds < 36 * 3600) {
+    return `${(seconds / 3600).toFixed(1)} h`;
+  }
+  return `${(seconds / 86400).toFixed(1)} d`;
+}
+
+export function hostTone(host: IHost): Tone {
+  switch (host.state) {
+    case 'connected':
+      return 'good';
+    case 'connecting':
+      return 'working';
+    case 'unreachable':
+      return 'trouble';
+    case 'unusable':
+      return 'bad';
+    default:
+      return 'none';
+  }
+}
+
+export function hostWords(host: IHost, trans: ITranslate): string {
+  const seconds = host.since === null ? null : Date.now() / 1000 - host.since;
+  switch (host.state) {
+    case 'connected':
+      return trans.__('connected');
+    case 'connecting':
+      return trans.__('connecting');
+    case 'unreachable':
+      return seconds === null
+        ? trans.__('unreachable')
+        : trans.__('unreachable for %1', duration(seconds));
+    case 'unusable':
+      return trans.__('cannot be used');
+    default:
+      return trans.__('not connected');
+  }
+}
+
+export function kernelTone(kernel: IKernel): Tone {
+  switch (kernel.state) {
+    case 'running':
+      return 'good';
+    case 'unreachable':
+      return 'trouble';
+    case 'exited':
+    case 'lost':
+      return 'bad';
+    default:
+      return 'working';
+  }
+}
+
+/** `age`: seconds since the model was heard. */
+export function kernelWords(kernel: IKernel, age: number, trans: ITranslate): string {
+  switch (kernel.state) {
+    case 'running':
+      if (kernel.owner === 'no server') {
+        return trans.__('without a server');
+      }
+      if (kernel.owner === 'another server') {
+        return trans.__('of another server');
+      }
+      return kernel.execution_state === 'busy' ? trans.__('busy') : trans.__('running');
+    case 'unreachable':
+      return trans.__('unreachable for %1', duration((kernel.unreachable_for ?? 0) + age));
+    case 'exited':
+      if (kernel.signal) {
+        return trans.__('ended by %1', kernel.signal);
+      }
+      return trans.__('ended with exit code %1', kernel.exit_code ?? '?');
+    case 'lost':
+      return trans.__('lost: %1', kernel.reason);
+    default:
+      return trans.__('starting');
+  }
+}
+
+export function startTone(start: IStart): Tone {
+  return start.error ? 'bad' : 'working';
+}
+
+export function startWords(start: IStart, trans: ITranslate): string {
+  switch (start.phase) {
+    case 'placing':
+      return start.text || trans.__('choosing a host');
+    case 'connecting':
+      return trans.__('connecting to %1', start.host);
+    case 'queued':
+      return start.ahead === null
+        ? trans.__('queued on %1', start.host)
+        : trans.__('queued on %1, %2 before it', start.host, start.ahead);
+    case 'waiting':
+      return start.text || trans.__('waiting for resources');
+    case 'launching':
+      return trans.__('starting on %1', start.host);
+    case 'failed':
+      return trans.__('did not start');
+    default:
+      return start.phase;
+  }
+}
+
+/** An error in one line. */
+export function errorWords(error: IError): string {
+  return error.host ? `${error.host}: ${error.message}` : error.message;
+}
+
+/** The name that a person knows a kernel by. */
+export function kernelTitle(kernel: IKernel): string {
+  return kernel.notebook?.path || kernel.name || kernel.id.slice(0, 8);
+}
