@@ -47,9 +47,9 @@ def forked(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     return _ours(OURS, setting, hosts, ["python", *IPYKERNEL])
 
 
-def execd(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
+def spawned(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     """The same through a program that is no Python, which cannot be forked."""
-    return _ours("exec'd", setting, hosts, ["env", setting.kernel_python, *IPYKERNEL])
+    return _ours("spawned", setting, hosts, ["env", setting.kernel_python, *IPYKERNEL])
 
 
 def warm(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
@@ -91,7 +91,7 @@ def _ours(
 MAKERS: dict[str, Callable[[Setting, tuple[Host, ...]], Subject]] = {
     LOCAL: local,
     OURS: forked,
-    "exec'd": execd,
+    "spawned": spawned,
     "warm": warm,
     "gateway_provisioners": gateway_provisioners,
     "sshpyk": sshpyk,

@@ -64,29 +64,29 @@ def goals(outcomes: Outcomes, late: Late) -> Iterator[Goal]:
     peer = outcomes.get(GATEWAY, Outcome())
     yield limit("start", "start <= 0.25 x local", 0.25)
     yield limit("start", f"start <= 0.1 x {GATEWAY}", 0.1, peer)
-    yield limit("host_start", "first start, host never met <= 1.5 x local", 1.5)
+    yield limit("host_start", "first start on a new host <= 1.5 x local", 1.5)
     delay = max(late, default=0)
     trips = round_trips(measures["start"], ours, late.get(delay, {}).get(OURS), delay)
-    text = f"start {delay} ms away: at most 3 round trips more"
+    text = f"start {delay} ms away: at most 3 more round trips"
     yield Goal(text, None if trips is None else trips <= 3, f"{trips or 0:.1f}")
-    yield limit("memory_pss", "proportional memory, an idle kernel of eight <= 0.5 x local", 0.5)
+    yield limit("memory_pss", "proportional memory of an idle kernel, of eight <= 0.5 x local", 0.5)
     yield limit("shutdown", "graceful shutdown <= 1 x local", 1)
     yield limit("restart", "restart <= 1 x local", 1)
     yield limit("death", "death noticed <= 1 x local", 1)
-    yield limit("burst", "30 at once <= 0.35 x local", 0.35)
+    yield limit("burst", "30 starts at once <= 0.35 x local", 0.35)
     yield added("round_trip", "round trip <= local + 1 ms", 1)
     yield limit("output", "output >= 0.5 x local", 0.5)
     yield added("fairness", "round trip beside a printing kernel <= local's + 5 ms", 5)
-    text = "hosts on another core, the application's loop late, p99, <= 5 ms:"
+    text = "hosts on another core, delay of the application's event loop, p99 <= 5 ms:"
     yield at_most("apart_starts_p99", f"{text} 6 starts at once", 5)
     yield at_most("apart_output_p99", f"{text} heavy output", 5)
-    one, quiet = "one TCP connection a host", "nothing but sshd listens beyond loopback"
+    one, quiet = "one TCP connection per host", "nothing but sshd listens beyond loopback"
     if ours.facts is None:
         yield from (Goal(one, None), Goal(quiet, None))
     else:
         count, listeners = ours.facts.connections, ours.facts.listeners
         yield Goal(one, count == 1, str(count))
-        yield Goal(quiet, not listeners, _ports(listeners) or "nothing does")
+        yield Goal(quiet, not listeners, _ports(listeners) or "nothing else listens")
 
 
 def round_trips(measure: Measure, near: Outcome, far: Outcome | None, delay: int) -> float | None:
@@ -104,18 +104,21 @@ def render(outcomes: Outcomes, late: Late, machine: Mapping[str, str]) -> str:
         if _was_tried(measure, outcomes.values()):
             cells = [_cell(measure, outcome, base) for outcome in outcomes.values()]
             lines.append(_row([measure.title, *cells]))
-    lines += ["", "`local` in absolute figures, medians unless said; the others as ratios to it."]
-    lines += ["More than 1 is slower, except in the line of MB/s, where it is faster. Where all"]
-    lines += ["figures have a unit, they are absolute. `forked`, `exec'd` and `warm` are ours."]
+    lines += [
+        "",
+        "Medians unless noted. `local` is in absolute figures, the others are ratios to it.",
+    ]
+    lines += ["More than 1 is slower; for MB/s it is faster. Rows in which every figure has a"]
+    lines += ["unit are absolute. `forked`, `spawned` and `warm` are this package."]
     lines += _late_table(outcomes, late)
-    lines += ["", "Seen on the host, with one kernel and after its end:", ""]
+    lines += ["", "On the host, with one kernel and after it ended:", ""]
     for name, outcome in outcomes.items():
         if outcome.facts is not None:
             count, listeners = outcome.facts.connections, outcome.facts.listeners
             beyond = _ports(listeners) or "nothing"
             lines.append(
                 f"- `{name}`: {count} TCP connection{'s' * (count != 1)} to the host; "
-                f"listening beyond loopback, sshd apart: {beyond}{_outlived(outcome)}"
+                f"listening beyond loopback except sshd: {beyond}{_outlived(outcome)}"
                 f"{_template(outcome)}"
             )
     lines += ["", f"Goals of `{OURS}`:", ""]
@@ -149,8 +152,11 @@ def _late_table(outcomes: Outcomes, late: Late) -> Iterator[str]:
             trips = round_trips(measure, each[0], each[-1], delays[-1])
             cells.append(text + (f" ({trips:.1f})" if trips is not None else ""))
         yield _row([measure.title, *cells])
-    yield from ("", f"In brackets how many round trips it has: by what {delays[-1]} ms add.")
-    yield f"`{GATEWAY}` is not measured so: its channels are outside of its SSH connections."
+    yield from (
+        "",
+        f"In brackets: the number of round trips, calculated from what {delays[-1]} ms add.",
+    )
+    yield f"`{GATEWAY}` is not measured here: its channels do not use its SSH connections."
 
 
 def _was_tried(measure: Measure, outcomes: Iterable[Outcome]) -> bool:
@@ -216,7 +222,7 @@ def _outlived(outcome: Outcome) -> str:
         return ""
     seconds = median(outcome.outlived)
     text = f"more than {seconds:g}" if seconds >= OUTLIVED_LIMIT else f"{seconds:.2f}"
-    return f"; the kernel ran on for {text} s after shutdown_kernel() had returned"
+    return f"; the kernel kept running for {text} s after shutdown_kernel() returned"
 
 
 def _template(outcome: Outcome) -> str:

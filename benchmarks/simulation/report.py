@@ -31,7 +31,7 @@ def render(results: Results) -> str:
         _placements(results.placements),
         _forwards(results.forwards),
         ["Goals:", "", *_goals(results)],
-        ["What grows with what:", "", *_growth(results)],
+        ["How resources grow:", "", *_growth(results)],
         ["Measured with:", "", *(f"- {what}: {is_}" for what, is_ in results.machine.items())],
     ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
@@ -40,22 +40,25 @@ def render(results: Results) -> str:
 def _scales(scales: Sequence[Found]) -> list[str]:
     columns = [f"{s.hosts:,} / {s.kernels:,}{'' if s.sockets else ' ²'}" for s in scales]
     lines: list[tuple[str, list[str]]] = [
-        ("starts a second, round-robin", [f"{s.starts_a_second:,.0f}" for s in scales]),
-        ("CPU a start, ms", [_ms(s.start_cpu_seconds) for s in scales]),
+        ("starts per second, round-robin", [f"{s.starts_a_second:,.0f}" for s in scales]),
+        ("CPU per start, ms", [_ms(s.start_cpu_seconds) for s in scales]),
         (
-            "starts a second, least-load, one at a time",
+            "starts per second, least-load, one at a time",
             [f"{s.least_load_starts_a_second:,.0f}" for s in scales],
         ),
-        ("CPU a start, least-load, ms", [_ms(s.least_load_cpu_seconds) for s in scales]),
-        ("hosts connected a second, without SSH", [f"{s.connects_a_second:,.0f}" for s in scales]),
+        ("CPU per start, least-load, ms", [_ms(s.least_load_cpu_seconds) for s in scales]),
+        (
+            "hosts connected per second, without SSH",
+            [f"{s.connects_a_second:,.0f}" for s in scales],
+        ),
         ("memory of the process, MB", [f"{s.total_bytes / 1e6:.0f}" for s in scales]),
-        ("- of it before the first host, MB", [f"{s.base_bytes / 1e6:.0f}" for s in scales]),
-        ("- a host, KB ¹", [_kb(s.host_bytes) if s.hosts > 1 else "-" for s in scales]),
-        ("- a kernel, KB ¹", [_kb(s.kernel_bytes) for s in scales]),
+        ("- of this, before the first host, MB", [f"{s.base_bytes / 1e6:.0f}" for s in scales]),
+        ("- per host, KB ¹", [_kb(s.host_bytes) if s.hosts > 1 else "-" for s in scales]),
+        ("- per kernel, KB ¹", [_kb(s.kernel_bytes) for s in scales]),
         ("descriptors", [f"{s.descriptors:,}" for s in scales]),
         ("CPU at idle, % of a core", [f"{s.idle_cpu:.2%}" for s in scales]),
         ("CPU while all agents report, % of a core", [f"{s.report_cpu:.2%}" for s in scales]),
-        ("- reports a second", [f"{s.reports_a_second:.0f}" for s in scales]),
+        ("- reports per second", [f"{s.reports_a_second:.0f}" for s in scales]),
         ("time to close, s", [f"{s.close_seconds:.2f}" for s in scales]),
     ]
     return [
@@ -63,8 +66,8 @@ def _scales(scales: Sequence[Found]) -> list[str]:
         _row(["---"] + ["---:"] * len(columns)),
         *(_row([title, *cells]) for title, cells in lines),
         "",
-        "¹ what the simulated agents keep is in it, under 3 KB a host and 0.5 KB a kernel; what",
-        "SSH keeps is not. CPU is the server's alone, and SSH's keepalives are not in it.",
+        "¹ includes what the simulated agents keep, under 3 KB per host and 0.5 KB per kernel, and",
+        "excludes what SSH keeps. CPU is the server's, without SSH's keepalives.",
         *_footnotes(scales),
     ]
 
@@ -85,15 +88,15 @@ def _placements(placements: Placements) -> list[str]:
     most = columns[-2]
     titles = [f"{name} host{'s' * (name != '1')}" for name in columns[:-1]]
     return [
-        _row(["one placement, ms", *titles, f"{most}, motley"]),
+        _row(["one placement, ms", *titles, f"{most}, mixed"]),
         _row(["---"] + ["---:"] * len(columns)),
         *(
             _row([policy, *(f"{times[column]:.3f}" for column in columns)])
             for policy, times in placements.items()
         ),
         "",
-        "Medians of table, candidates and policy; asking hosts for their load is not in it.",
-        "Motley: four weights, a label to be matched, a tenth of the hosts unusable.",
+        "Medians of table, candidates and policy, without asking hosts for their load.",
+        "Mixed: four weights, a required label, and a tenth of the hosts unusable.",
     ]
 
 
@@ -118,9 +121,9 @@ def _forwards(forwards: Mapping[str, Mapping[str, Cost]]) -> list[str]:
             )
     lines += [
         "",
-        "A forward is what a kernel's five sockets cost, without a client; a client is one that is",
-        "connected to all five, its own end and SSH's channels not counted.",
-        "¹ by the growth of Slab in /proc/meminfo: sockets, inodes, directory entries.",
+        "A forward is what a kernel's five sockets cost without a client. A client is connected to",
+        "all five; its own end and SSH's channels are not counted.",
+        "¹ measured as the growth of Slab in /proc/meminfo: sockets, inodes, directory entries.",
     ]
     return lines
 
@@ -137,7 +140,7 @@ def _goals(results: Results) -> Iterator[str]:
         if found.kernels == IDLE_GOAL_KERNELS and found.sockets:
             yield _goal(
                 f"{found.kernels:,} kernels on {found.hosts:,} hosts at idle < {IDLE_GOAL:.0%} of "
-                "a core, SSH's keepalives apart",
+                "a core, without SSH's keepalives",
                 found.idle_cpu < IDLE_GOAL,
                 f"{found.idle_cpu:.2%}",
             )
@@ -153,10 +156,10 @@ def _growth(results: Results) -> Iterator[str]:
     yield _row(
         [
             "memory",
-            f"{_kb(largest.host_bytes)} KB and SSH's",
-            f"{_kb(largest.kernel_bytes)} KB, {_kb(forward.bytes)} of them its sockets'",
-            f"{_kb(client.bytes)} KB and SSH's",
-            "none that stays",
+            f"{_kb(largest.host_bytes)} KB, plus SSH's",
+            f"{_kb(largest.kernel_bytes)} KB, {_kb(forward.bytes)} of this its sockets'",
+            f"{_kb(client.bytes)} KB, plus SSH's",
+            "none permanently",
         ]
     )
     yield _row(
@@ -165,7 +168,7 @@ def _growth(results: Results) -> Iterator[str]:
             "SSH's connection",
             f"{_kb(forward.kernel_bytes)} KB",
             f"{_kb(client.kernel_bytes)} KB, both ends",
-            "none that stays",
+            "none permanently",
         ]
     )
     yield _row(
@@ -173,7 +176,7 @@ def _growth(results: Results) -> Iterator[str]:
             "descriptors",
             "1 (SSH)",
             f"{forward.descriptors:.0f}",
-            f"{client.descriptors:.0f}, and as many for its own ends",
+            f"{client.descriptors:.0f}, plus as many for its own ends",
             "none",
         ]
     )
@@ -183,9 +186,9 @@ def _growth(results: Results) -> Iterator[str]:
     yield _row(
         [
             "CPU",
-            f"{_ms(each)} ms a report, at most one every 20 s beside its starts; SSH's keepalives",
+            f"{_ms(each)} ms per report, at most one every 20 s besides starts; SSH's keepalives",
             "none at idle",
-            "what passes",
+            "what it transfers",
             f"{_ms(largest.start_cpu_seconds)} ms; by least-load "
             f"{_ms(largest.least_load_cpu_seconds)} ms on {largest.hosts:,} hosts",
         ]
