@@ -8,7 +8,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from remote_provisioners.io_thread import here
+from remote_provisioners.io_thread import Call, here
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
 from remote_provisioners.options.launch_request import LaunchRequest, build_request
 from remote_provisioners.placement.host_placer import HostPlacer
@@ -43,12 +43,19 @@ async def start(
     scheduler: Scheduler, inventory: Inventory, policy: str, asked: LaunchRequest | None = None
 ) -> RemoteKernel:
     """One start; returns when the kernel listens."""
+    placer = placer_on(scheduler, inventory, policy)
+    return await placer.start(asked or request(), lambda where: None)
+
+
+def placer_on(
+    scheduler: Scheduler, inventory: Inventory, policy: str, io: Call = here
+) -> HostPlacer:
+    """What a provisioner has, with another scheduler and another way to it."""
 
     async def find() -> Scheduler:
         return scheduler
 
-    placer = HostPlacer(_Options(inventory, policy), io=here, find_scheduler=find)
-    return await placer.start(asked or request(), lambda where: None)
+    return HostPlacer(_Options(inventory, policy), io, find)
 
 
 async def start_many(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from remote_provisioners.cli.spec.samples import SparkSite, samples, write_sample
+from remote_provisioners.cli.spec.samples import SparkSite, provisioner_of, samples, write_sample
 
 from ..rig import Host
 from . import cluster
@@ -35,7 +35,9 @@ def write(
 ) -> str:
     """Below `data`, a directory of JUPYTER_PATH, for kernels on `host`; returns its name."""
     directory = data / "kernels" / sample.lower()
-    config = {"remote_hosts": [host.target], "python": sys.executable, "launch_timeout": 90.0}
+    config: dict[str, Any] = {"launch_timeout": 90.0}
+    if provisioner_of(samples()[sample]) == "distributed-provisioner":  # YARN chooses the node
+        config |= {"remote_hosts": [host.target], "python": sys.executable}
     write_sample(samples()[sample], directory, "", config, site)
     file = directory / "kernel.json"
     content = json.loads(file.read_text())

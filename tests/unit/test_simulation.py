@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import pytest
 
-from benchmarks.simulation.starts import request, start, start_many
+from benchmarks.simulation.starts import placer_on, request, start, start_many
 from benchmarks.simulation.world import World
 from remote_provisioners.errors import HostError, NoHostError, NoRoomError, UnreachableError
 from remote_provisioners.hosts import reconnect
@@ -21,6 +22,7 @@ HOSTS, KERNELS = 20, 100
 LISTENING_SECONDS = 0.002
 POLICIES = ["least-load", "round-robin"]
 
+T = TypeVar("T")
 Scenario = Callable[[World, Scheduler], Coroutine[None, None, None]]
 
 
@@ -205,6 +207,32 @@ def test_starts_that_are_cancelled_are_counted_no_more(policy: str) -> None:
             await until(lambda: not any(agent.kernels for agent in world.agents.values()))
 
     simulate(scenario, World(HOSTS, cores=3, listening_seconds=5))
+
+
+@pytest.mark.parametrize("step", ["chosen", "launched"])
+def test_a_start_that_is_cancelled_between_its_steps_leaves_nothing(step: str) -> None:
+    """What the I/O thread has just done, and who asked for it is not there to hear of."""
+    steps: list[str] = []
+
+    async def cancelled_after(coroutine: Coroutine[Any, Any, T]) -> T:
+        result = await coroutine
+        steps.append(coroutine.__name__)
+        if len(steps) == ["chosen", "launched"].index(step) + 1:
+            raise asyncio.CancelledError
+        return result
+
+    async def scenario(world: World, scheduler: Scheduler) -> None:
+        placer = placer_on(scheduler, world.inventory(), "round-robin", cancelled_after)
+        recorded: list[object] = []
+        with pytest.raises(asyncio.CancelledError):
+            await placer.start(request(), recorded.append)
+        assert steps[-1] == "abandon"
+        assert len(recorded) == (step == "launched")
+        assert not scheduler.registry.counts
+        assert not scheduler.registry.kernels
+        assert not any(agent.kernels for agent in world.agents.values())
+
+    simulate(scenario, World(2, listening_seconds=LISTENING_SECONDS))
 
 
 def test_a_start_that_takes_too_long_is_counted_no_more() -> None:

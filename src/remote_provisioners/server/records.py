@@ -336,7 +336,7 @@ class Keeper(Protocol):
     """Keeps records for an application. Called by provisioners, on the application's loop."""
 
     def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """A host is about to be asked for a new kernel. In the I/O thread."""
+        """A host is about to be asked for a new kernel."""
 
     def failed(self, kernel_id: str) -> None:
         """It did not start, and nothing is left of it."""

@@ -2,8 +2,7 @@
 
 A kernel that was left running is in the kernel manager before anybody asks for it, with its id,
 its sessions and open endpoints: it counts as busy and cannot be reached, until its host has been
-asked. One that has ended meanwhile is shown as dead, with the reason, until its user restarts it
-or shuts it down.
+asked. One that has ended meanwhile is removed; the next kernel of its notebook says why it ended.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ class Restorer:
     # -- records ----------------------------------------------------------------------------
 
     def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """By the provisioner, in the I/O thread, before a host is asked for a new kernel."""
+        """By the provisioner before a host is asked for a new kernel."""
         self._write(self._record(kernel_manager, info, doing="start"))
 
     def _record(self, kernel_manager: Any, info: Mapping[str, Any], doing: str = "") -> Record:

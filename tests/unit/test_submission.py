@@ -1,0 +1,173 @@
+"""A submission to an engine that is none: what every engine can rely on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from benchmarks.simulation.starts import request
+from remote_provisioners.engines.base import Engine, Launch, Node, Progress
+from remote_provisioners.engines.submission import Submission
+from remote_provisioners.errors import (
+    HostError,
+    KernelStartError,
+    LaunchTimeoutError,
+    UnreachableError,
+)
+from remote_provisioners.placement.host_address import HostAddress
+
+
+@dataclass(frozen=True)
+class PipedNode(Node):
+    """One that this machine cannot connect to."""
+
+    @property
+    def address(self) -> HostAddress:
+        return HostAddress(self.host)
+
+
+NODE = PipedNode("node", "/tmp/agent", "python3", "/home/user")
+
+
+class NeverArrives(Engine):
+    """It waits for room. What it submits with is there until somebody cancels."""
+
+    name = "Queue"
+    node_type = PipedNode
+
+    def __init__(self) -> None:
+        self.submitter: asyncio.Task[None] | None = None
+        self.arrival: asyncio.Future[Node] = asyncio.get_running_loop().create_future()
+        self.cancelled: list[str] = []
+        self.followed = 0
+
+    async def check(self) -> None:
+        pass
+
+    async def submit(self, launch: Launch) -> asyncio.Future[Node]:
+        self.submitter = asyncio.ensure_future(asyncio.sleep(3600))
+        return self.arrival
+
+    async def follow(self, tag: str) -> Progress | None:
+        self.followed += 1
+        return Progress("job 7", "waits for room") if self.followed > 1 else None
+
+    async def cancel(self, tag: str) -> None:
+        self.cancelled.append(tag)
+        if self.submitter is not None:
+            self.submitter.cancel()
+
+    async def diagnose(self, tag: str) -> str:
+        return "no account"
+
+
+class Arrives(NeverArrives):
+    async def follow(self, tag: str) -> Progress | None:
+        if self.followed == 2 and not self.arrival.done():
+            self.arrival.set_result(NODE)
+        return await super().follow(tag)
+
+
+class Refuses(NeverArrives):
+    async def follow(self, tag: str) -> Progress | None:
+        return Progress("job 7", over=True)
+
+
+class Busy(Arrives):
+    """It does not answer the first time that it is asked."""
+
+    async def follow(self, tag: str) -> Progress | None:
+        if not self.followed:
+            self.followed = 1
+            raise UnreachableError("busy")
+        return await super().follow(tag)
+
+
+class Away(NeverArrives):
+    async def check(self) -> None:
+        raise UnreachableError("it does not answer")
+
+
+def submission(engine: Engine, seconds: float = 20) -> Submission:
+    return Submission(engine, request(seconds=seconds))
+
+
+@pytest.mark.parametrize("kind", [Arrives, Busy])
+def test_the_node_that_arrives(kind: type[NeverArrives]) -> None:
+    """What submits is still there, as a pipe to the node would be."""
+
+    async def body() -> None:
+        engine = kind()
+        submitted = submission(engine)
+        node, seconds = await submitted.run()
+        assert node is NODE
+        assert 0 < seconds < 20
+        assert (submitted.id, submitted.text) == ("job 7", "")
+        assert engine.cancelled == []
+        assert engine.submitter is not None
+        assert not engine.submitter.done()
+        engine.submitter.cancel()
+
+    asyncio.run(body())
+
+
+def test_why_it_is_over_is_the_engines_word() -> None:
+    async def body() -> None:
+        engine = Refuses()
+        submitted = submission(engine)
+        with pytest.raises(KernelStartError, match="no account"):
+            await submitted.run()
+        assert engine.cancelled == [submitted.launch.tag]
+        assert engine.arrival.cancelled()
+
+    asyncio.run(body())
+
+
+def test_who_waits_too_long_is_told_what_for() -> None:
+    async def body() -> None:
+        engine = NeverArrives()
+        submitted = submission(engine, seconds=0.8)
+        with pytest.raises(LaunchTimeoutError, match=r"Queue .* within 0\.8 s .*waits for room"):
+            await submitted.run()
+        assert engine.cancelled == [submitted.launch.tag]
+        assert engine.arrival.cancelled()
+
+    asyncio.run(body())
+
+
+def test_who_gives_up_leaves_nothing() -> None:
+    async def body() -> None:
+        engine = NeverArrives()
+        submitted = submission(engine)
+        running = asyncio.ensure_future(submitted.run())
+        while not submitted.text:
+            await asyncio.sleep(0.01)
+        assert submitted.text == "waits for room"
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert engine.cancelled == [submitted.launch.tag]
+        assert engine.arrival.cancelled()
+
+    asyncio.run(body())
+
+
+def test_nothing_is_submitted_to_an_engine_that_is_away() -> None:
+    async def body() -> None:
+        engine = Away()
+        with pytest.raises(HostError, match="it does not answer"):
+            await submission(engine).run()
+        assert engine.submitter is None
+        assert engine.cancelled == []
+
+    asyncio.run(body())
+
+
+def test_a_secret_is_not_in_what_is_printed() -> None:
+    async def body() -> None:
+        launch = submission(Away()).launch
+        assert launch.secret not in repr(launch)
+
+    asyncio.run(body())
