@@ -333,9 +333,9 @@ class Host:
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(known.get(kernel.kernel_id))
         # A kernel that we were to adopt is not among the known: it is another server's still.
-        unwanted = (known.keys() - self._left_running) | self._pending_kills
+        to_end = (known.keys() - self._left_running) | self._pending_kills
         self._pending_kills.clear()
-        for kernel_id in unwanted - self.kernels.keys():
+        for kernel_id in to_end - self.kernels.keys():
             self.tell(Forget(kernel_id=kernel_id))
         self.on_change()
 

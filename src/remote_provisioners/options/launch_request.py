@@ -99,7 +99,7 @@ def build_request(
         warm=warm,
         output=output,
         lease=lease,
-        requirements=_wish(request_env),
+        requirements=_requirements(request_env),
         resource_dir=Path(resource_dir) if resource_dir and travels else None,
         reports_endpoints=reports,
     )
@@ -151,7 +151,7 @@ def _launch_timeout(request_env: Mapping[str, str], default: float) -> float:
     return seconds
 
 
-def _wish(request_env: Mapping[str, str]) -> Requirements:
+def _requirements(request_env: Mapping[str, str]) -> Requirements:
     labels = request_env.get("KERNEL_HOST_LABELS", "").split(",")
     text = request_env.get("KERNEL_GPUS", "").strip() or "0"
     if not (text.isascii() and text.isdigit()):

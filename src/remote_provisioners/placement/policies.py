@@ -177,7 +177,7 @@ def load_balancer(name: str) -> LoadBalancer:
 def candidates(table: Sequence[HostRow], requirements: Requirements) -> list[HostRow]:
     """The hosts that a kernel may go to.
 
-    Raises NoRoomError: nobody has what is wished for, or how full each one is that has.
+    Raises NoRoomError: no host meets the requirements, or all that do are full.
     """
     fitting = (
         [row for row in table if requirements.fits(row)]
