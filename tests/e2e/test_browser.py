@@ -101,7 +101,7 @@ def write_notebook(path: Path, *cells: str) -> None:
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("ends", ["after", "meanwhile"])
+@pytest.mark.parametrize("ends", [pytest.param("after", marks=pytest.mark.long), "meanwhile"])
 def test_an_open_notebook_outlives_its_server(
     rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser, ends: str
 ) -> None:

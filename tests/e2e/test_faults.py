@@ -365,7 +365,7 @@ def test_disk_full(hosts: list[Host], install_spec: InstallSpec) -> None:
         hosts[0].small_tmp("50%")
 
 
-@pytest.mark.parametrize("days", [10, -10])
+@pytest.mark.parametrize("days", [10, pytest.param(-10, marks=pytest.mark.long)])
 def test_clock_jumps(
     hosts: list[Host], install_spec: InstallSpec, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
@@ -392,7 +392,7 @@ exec {python} "$@"
 """
 
 
-@pytest.mark.parametrize("days", [10, -10])
+@pytest.mark.parametrize("days", [pytest.param(10, marks=pytest.mark.long), -10])
 def test_clock_of_the_host_jumps(hosts: list[Host], install_spec: InstallSpec, days: int) -> None:
     """Hosts here share this machine's clock: their agent is told another time, not its kernels."""
     if shutil.which("faketime") is None:

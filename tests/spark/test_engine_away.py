@@ -83,6 +83,7 @@ def waited_for(
 
 
 @pytest.mark.spark
+@pytest.mark.long
 def test_no_master(
     standalone_site: SparkSite,
     driver_host: Host,
@@ -131,6 +132,7 @@ def test_no_resource_manager(
 
 
 @pytest.mark.yarn
+@pytest.mark.long
 def test_no_container_is_free(
     yarn_site: SparkSite,
     yarn: Yarn,
