@@ -164,7 +164,7 @@ def test_big_messages_are_cut_in_the_middle(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:
     session = start(install_spec(host.target))
-    size = 8_000_000
+    size = 20_000_000
     for _ in range(2):
         with meanwhile(lambda: sessions_killed(host, 0.1)):
             session.client.execute(f"text = {'x' * size!r}; print(len(text))")
