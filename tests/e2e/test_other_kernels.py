@@ -6,8 +6,8 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import time
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
