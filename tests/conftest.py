@@ -40,7 +40,7 @@ settings.load_profile("short")
 IPYKERNEL = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 SETTLE_SECONDS = 10.0
 #: For one test with its fixtures; those of the engines start clusters.
-TIMEOUT_SECONDS, ENGINES_TIMEOUT_SECONDS = 180.0, 600.0
+TIMEOUT_SECONDS, ENGINES_TIMEOUT_SECONDS = 300.0, 600.0
 #: Where the tests of engines are.
 ENGINES = "tests/spark/"
 #: A cell to be interrupted once it has printed. Not by one long sleep: a signal that comes between

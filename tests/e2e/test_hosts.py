@@ -214,10 +214,15 @@ def test_an_exit_while_away_is_reported_with_its_code(
     be_client(own_rig, monkeypatch)
     host = own_rig.hosts[0]
     session = start(install_spec(host.target))
-    session.client.execute("import os, time; time.sleep(1); os._exit(5)")
-    time.sleep(0.3)
+    pid = session.value("__import__('os').getpid()")
+    session.client.execute(
+        "import os, time\nopen('/tmp/on', 'w').close()\n"
+        "while not os.path.exists('/tmp/go'): time.sleep(0.01)\nos._exit(5)"
+    )
+    eventually(lambda: "on" in host.files("/tmp"))
     host.stop_sshd(sessions=True)
-    time.sleep(1.5)
+    host.run(["touch", "/tmp/go"])
+    eventually(lambda: pid not in [process.pid for process in host.processes()])
     assert session.manager.is_alive()
     host.start_sshd()
     eventually(lambda: not session.manager.is_alive(), 20)

@@ -319,12 +319,20 @@ def test_output_beyond_memory_is_on_disk_and_beyond_that_a_marker_says_so(
     code = (
         "print('begin', flush=True)\nimport time; time.sleep(1)\n"
         "for number in range(300): print(f'{number:05}' + 'x' * 9994, flush=True)\n"
+        "open('/tmp/printed', 'w').close()\n"
     )
     files: list[str] = []
 
+    def kept() -> str:
+        """The sizes of what is on disk."""
+        return host.run(["find", "/tmp", "-name", "output-*", "-printf", "%s "])
+
     def look() -> None:
-        time.sleep(4)
+        eventually(lambda: "printed" in host.files("/tmp"), 30)
+        while (before := kept()) != (time.sleep(0.3) or kept()):
+            print("still arriving:", before)
         files.extend(file for file in host.files("/tmp") if "/output-" in file)
+        host.run(["rm", "/tmp/printed"])
 
     kernel = adopt(name, code, look)
     client = kernel.client(replay=True)
