@@ -68,6 +68,10 @@ class AuthenticationError(HostError):
     """The host accepts none of our keys or tickets, or cannot show who it is."""
 
 
+class RunAsError(AuthenticationError):
+    """Who logs in may not run kernels as the user that they are for."""
+
+
 class ForwardingError(HostError):
     """The host's sshd does not allow the forwarding of unix sockets or ports."""
 

@@ -29,6 +29,10 @@ class RemoteApp(Command):
             f"{_CLI}.doctor.app.DoctorApp",
             "Examine hosts step by step, up to a kernel that answers.",
         ),
+        "login": (
+            f"{_CLI}.login.app.LoginApp",
+            "Log in to a host that asks for more than a key.",
+        ),
         "hosts": (
             f"{_CLI}.hosts.app.HostsApp",
             "List hosts: which are up, how busy they are.",

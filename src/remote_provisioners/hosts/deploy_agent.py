@@ -107,8 +107,9 @@ async def find_or_start_agent(transport: Transport, python: str, host: str) -> s
     command = [python, "-I", "-S", "-c", _COMMAND.format(len(bootstrap))]
     done = await transport.run(command, bootstrap + header + archive)
     for line in done.stdout.decode("utf-8", "replace").splitlines():
-        if line.startswith(MARKER):
-            answer = ast.literal_eval(line[len(MARKER) :])
+        _, found, text = line.partition(MARKER)  # a login may print no newline
+        if found:
+            answer = ast.literal_eval(text)
             if "error" in answer:
                 raise AgentError(f"cannot start the agent: {answer['error']}", host=host)
             return str(answer["socket"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 from collections.abc import Awaitable, Callable
 
 from ...errors import (
@@ -13,14 +14,17 @@ from ...errors import (
     ForwardingError,
     HostKeyError,
     RemoteProvisionerError,
+    RunAsError,
     UnknownHostError,
     UnreachableError,
 )
 from ...hosts import transport
 from ...hosts.reconnect import is_refusal
 from ...hosts.registry import host_registry
+from ...hosts.transport.openssh_master import has_master
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
+from ...placement.way_in import COMMAND, DEFAULT_WAY, OPENSSH
 from ...protocol.answers import Examined
 from ...protocol.messages import Examine
 from .bare_kernel import time_bare_kernel
@@ -36,6 +40,7 @@ _CHECKS: dict[type[RemoteProvisionerError], str] = {
     UnreachableError: "ssh",
     HostKeyError: "host key",
     AuthenticationError: "login",
+    RunAsError: "run as",
     ForwardingError: "forwarding",
     AgentError: "agent",
 }
@@ -46,6 +51,7 @@ _ADVICE = {
     "port": "is sshd running there, on this port (HOST:PORT, or Port in ~/.ssh/config), and does "
     "a firewall let us through?",
     "ssh": "see what `{ssh} -v` says",
+    "way in": "try it in a terminal: {way} true",
     "agent": "put that right on the host, or name another interpreter (3.8 or later) by --python",
     "hook": "try it on the host: {hook}; it must end with exit code 0",
     "interpreter": "name one that is there by --python (option `python`)",
@@ -76,10 +82,7 @@ class Examination:
     async def run(self) -> list[Finding]:
         """All checks, up to the first that fails. Nothing is left on the host."""
         findings: list[Finding] = []
-        local = ("agent", "hook", "interpreter", "kernel")
         for check, step in self._steps():
-            if self.spec.address.is_local and check not in ("address", *local):
-                continue
             finding = await self._find(check, step)
             if finding is not None:
                 findings.append(finding)
@@ -87,18 +90,33 @@ class Examination:
                 break
         return findings
 
-    def _steps(self) -> tuple[tuple[str, Callable[[], Awaitable[str | None]]], ...]:
-        return (
-            ("address", self._address),
+    def _steps(self) -> list[tuple[str, Callable[[], Awaitable[str | None]]]]:
+        by_ssh: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
             ("name", self._name),
             ("port", self._port),
             ("host key", self._host_key),
             ("login", self._login),
+        ]
+        by_command: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
+            ("program", self._way_program),
+            ("way in", self._way_in),
+        ]
+        address = self.spec.address
+        way = by_command if self._by_command else [] if address.is_local else by_ssh
+        return [
+            ("address", self._address),
+            *way,
+            ("run as", self._run_as),
             ("agent", self._agent),
             ("hook", self._hook),
             ("interpreter", self._interpreter),
             ("kernel", self._kernel),
-        )
+        ]
+
+    @property
+    def _by_command(self) -> bool:
+        address = self.spec.address
+        return address.way.kind == COMMAND or (address.is_here and not address.is_local)
 
     async def _find(self, check: str, step: Callable[[], Awaitable[str | None]]) -> Finding | None:
         """What `step` sees; None where it does not apply."""
@@ -112,6 +130,7 @@ class Examination:
         except RemoteProvisionerError as error:
             if check not in ("port", "hook", "kernel"):
                 check = _CHECKS.get(type(error), check)
+                check = "way in" if check == "ssh" and self._by_command else check
             advice = "" if "option `python`" in error.message else self._advice(check)
             return Finding(check, False, error.message, advice)
         return None if seen is None else Finding(check, True, seen)
@@ -124,13 +143,35 @@ class Examination:
             ssh=shlex.join(ssh),
             hook=shlex.join(["bash", "-c", self.spec.hook]),
             python=self._program or "python",
+            way=shlex.join((*address.way.command, *address.way.become)),
         )
 
     # -- the checks, in order ---------------------------------------------------------------
 
     async def _address(self) -> str:
-        address = parse_address(self.spec.name)
-        return "this machine, without SSH" if address.is_local else "readable"
+        parse_address(self.spec.name)
+        address = self.spec.address
+        if address.is_here:
+            return "this machine, without SSH"
+        return "readable" if address.way == DEFAULT_WAY else f"readable, by {address.way}"
+
+    async def _way_program(self) -> str:
+        way = self.spec.address.way
+        program = (*way.command, *way.become)[0]
+        found = shutil.which(program)
+        if found is None:
+            raise Failed(f"there is no program {program!r} on this machine", "install it")
+        return found
+
+    async def _way_in(self) -> str:
+        """Have Python introduce itself there."""
+        opened = await transport.connect(self.spec.address, self.spec.python)
+        await opened.close()
+        return "Python answers"
+
+    async def _run_as(self) -> str | None:
+        """It was checked on the way; a failure is named after this check."""
+        return self.spec.address.way.run_as or None
 
     async def _name(self) -> str:
         route = self._route = await read_route(self.spec.address)
@@ -146,6 +187,9 @@ class Examination:
         if self._route.proxy:
             return None
         await self._log_in()
+        address = self.spec.address
+        if address.way.kind == OPENSSH and await has_master(address):
+            return "logged in already: a master connection is there"
         if self._met is not None and not is_refusal(self._met):
             return f"{self._route.port} answers: {await self._route.greeting()}"
         return f"{self._route.port} answers"
@@ -156,7 +200,7 @@ class Examination:
         The port is looked at by itself only where nobody can log in.
         """
         try:
-            opened = await transport.connect(self.spec.address)
+            opened = await transport.connect(self.spec.address, self.spec.python)
         except RemoteProvisionerError as error:
             self._met = error
         else:
@@ -178,7 +222,8 @@ class Examination:
 
     async def _agent(self) -> str:
         agent = (await (await host_registry()).host(self.spec).link()).agent
-        forwarded = "" if self.spec.address.is_local else ", sockets are forwarded"
+        carried = self._by_command or self.spec.address.way.kind == OPENSSH
+        forwarded = "" if self.spec.address.is_local or carried else ", sockets are forwarded"
         return f"Python {agent.python} on {agent.hostname}{forwarded}"
 
     async def _hook(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+from dataclasses import replace
 
 from ...errors import (
     AuthenticationError,
@@ -18,7 +19,8 @@ from ...errors import (
     UnreachableError,
 )
 from ...placement.host_address import HostAddress
-from ...placement.way_in import WayIn
+from ...placement.way_in import DEFAULT_WAY, WayIn
+from . import openssh_master
 from .command import login_python
 from .pipe import PipeTransport
 from .pipe_errors import last_line, why_not_opened
@@ -45,6 +47,7 @@ _PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit Proxy
 _CONNECTED = re.compile(r"^debug1: (Connection established|fd \d+ clearing O_NONBLOCK)", re.M)
 _KEYS_EXCHANGED = re.compile(r"^debug1: SSH2_MSG_NEWKEYS received", re.M)
 _LOGGED_IN = re.compile(r"^(Authenticated to |debug1: mux_client_request_session)", re.M)
+_KEY_METHODS = {"publickey", "gssapi-with-mic", "hostbased"}
 #: What `-v` adds to what the program says without it.
 _VERBOSE = re.compile(
     r"^(debug\d: |OpenSSH_|Authenticated |Transferred: |Bytes per second: |Warning: Permanently)"
@@ -72,16 +75,13 @@ def ssh_command(address: HostAddress) -> list[str]:
     words = [PROGRAM, *configuration_files(), "-T", "-v"]
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
-    if address.user:
-        words += ["-l", address.user]
-    if address.port:
-        words += ["-p", str(address.port)]
-    return [*words, "--", address.host]
+    return [*words, *openssh_master.words(address)]
 
 
 async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport:
     """Connect, log in and run Python there. Raises HostError."""
     name, way = str(address), address.way
+    await openssh_master.refuse_without_login(address)
     introduction = Introduction(login_python(python, way))
     # A login shell reads them. The last word is made for that.
     quoted = [shlex.quote(word) for word in (*way.become, *introduction.argv[:-1])]
@@ -164,7 +164,7 @@ def explain(verbose: str, address: HostAddress) -> HostError:
     if found := _HOST_KEY.search(verbose):
         return HostKeyError(_host_key(verbose, listed, address.way))
     if found := _DENIED.search(verbose):
-        return AuthenticationError(_denied(verbose, found, address))
+        return _denied(verbose, found, address)
     if "Too many authentication failures" in verbose:
         return AuthenticationError(
             "the host stopped after too many keys (MaxAuthTries).\n"
@@ -182,7 +182,7 @@ def explain(verbose: str, address: HostAddress) -> HostError:
 
 
 def _host_key(verbose: str, listed: str, way: WayIn) -> str:
-    if "REVOKED HOST KEY" in verbose:
+    if "REVOKED HOST KEY" in verbose or "revoked by file" in verbose:
         return (
             f"the host key of {listed} is revoked: it was stolen or replaced.\n"
             "Ask whoever runs the host."
@@ -195,23 +195,23 @@ def _host_key(verbose: str, listed: str, way: WayIn) -> str:
     return f"the host key is unknown: connect once by `ssh {listed}` and confirm it"
 
 
-def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> str:
+def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> AuthenticationError:
     who, methods = found.group(1) or "", found.group(2)
     at = f" at {who}" if who else ""
+    log_in = f"Log in by `jupyter remote login {replace(address, way=DEFAULT_WAY)}` (again)."
     if "with partial success" in verbose:
-        return (
-            f"our key is accepted{at}, but the host wants more: {methods}.\n"
-            f"Log in once by `jupyter remote login {address}`."
+        error = AuthenticationError(
+            f"our key is accepted{at}, but the host wants more: {methods}.\n{log_in}"
         )
-    if "publickey" not in methods and "gssapi-with-mic" not in methods:
-        return (
-            f"the host takes no key{at}, only: {methods}.\n"
-            f"Log in once by `jupyter remote login {address}`."
+    elif not _KEY_METHODS & set(methods.split(",")):
+        error = AuthenticationError(f"the host takes no key{at}, only: {methods}.\n{log_in}")
+    else:
+        return AuthenticationError(
+            f"none of our keys is accepted{at} (methods: {methods}):\n"
+            f"make `ssh {address}` work without a password"
         )
-    return (
-        f"none of our keys is accepted{at} (methods: {methods}):\n"
-        f"make `ssh {address}` work without a password"
-    )
+    openssh_master.login_wanted(address, error)
+    return error
 
 
 def own_words(verbose: str) -> str:

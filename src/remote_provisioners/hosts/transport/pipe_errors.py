@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-from ...errors import AgentError, AuthenticationError, HostError, UnreachableError
+from ...errors import AgentError, HostError, RunAsError, UnreachableError
 from ...placement.way_in import WayIn
 from .pipe_start import NotOpened
 
+#: Characters of a line that are shown.
+_SHOWN = 150
 _NO_PROGRAM = re.compile(r"not found|no such file or directory|executable file", re.IGNORECASE)
 _SUDO = re.compile(r"^sudo: .*|.*is not allowed to execute.*|.*not in the sudoers file.*", re.M)
 
@@ -31,8 +33,8 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
         )
     if failed.returncode is None:
         text = f"{way}: {failed.why}"
-        shown = f"; it said: {last_line(said)}" if said else ""
-        return UnreachableError(f"{text}{shown}.\nRun it in a terminal: does it reach the host?")
+        shown = f"It said: {last_line(said)}\n" if said else ""
+        return UnreachableError(f"{text}.\n{shown}Run it in a terminal: does it reach the host?")
     ended = f"exit code {failed.returncode}"
     if failed.returncode < 0:
         ended = f"signal {-failed.returncode}"
@@ -46,7 +48,7 @@ def _of_run_as(said: str, way: WayIn, failed: NotOpened) -> HostError | None:
     if found is None and not (failed.returncode == 127 and program in said):
         return None
     line = found.group().strip() if found else last_line(said)
-    return AuthenticationError(
+    return RunAsError(
         f"cannot run as {way.run_as} ({line}).\n"
         f"Let the account that logs in do it without a password: see `run_as` in ways-in.md."
     )
@@ -55,4 +57,4 @@ def _of_run_as(said: str, way: WayIn, failed: NotOpened) -> HostError | None:
 def last_line(text: str) -> str:
     """The last line that says something."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][-300:] if lines else "it said nothing"
+    return lines[-1][:_SHOWN] if lines else "it said nothing"

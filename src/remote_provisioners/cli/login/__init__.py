@@ -1,0 +1,1 @@
+"""``jupyter remote login``."""

@@ -1,0 +1,70 @@
+"""OpenSSH's master connection of a host: logged in to once, shared by all that follow.
+
+For hosts that want more than a key (ControlMaster in ssh_config(5)).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+
+from ...errors import AuthenticationError
+from ...placement.host_address import HostAddress
+from .ssh_configuration import configuration_files
+
+_CHECK_SECONDS = 5.0
+#: A host that wants a login is tried without one so often: each try is a failed login there, and
+#: some lock an account for a few of those.
+_TRY_SECONDS = 60.0
+
+#: When each host has last said that it wants a login, and the error.
+_wanted: dict[HostAddress, tuple[float, AuthenticationError]] = {}
+
+
+def words(address: HostAddress) -> list[str]:
+    """How the ssh program is told of an address: the end of its command line."""
+    user = ["-l", address.user] if address.user else []
+    port = ["-p", str(address.port)] if address.port else []
+    return [*user, *port, "--", address.host]
+
+
+def check_command(address: HostAddress) -> list[str]:
+    """The command that succeeds as long as there is a master connection."""
+    return ["ssh", *configuration_files(), "-O", "check", *words(address)]
+
+
+async def has_master(address: HostAddress) -> bool:
+    """Whether there is a master connection."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *check_command(address),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:
+        return False
+    try:
+        return await asyncio.wait_for(process.wait(), _CHECK_SECONDS) == 0
+    except asyncio.TimeoutError:
+        return False
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def login_wanted(address: HostAddress, error: AuthenticationError) -> None:
+    """The host wants a login by its user."""
+    _wanted[address] = time.monotonic(), error
+
+
+async def refuse_without_login(address: HostAddress) -> None:
+    """Raise the host's last error where it wanted a login and there is none still."""
+    if address not in _wanted:
+        return
+    since, error = _wanted[address]
+    if time.monotonic() - since < _TRY_SECONDS and not await has_master(address):
+        raise error
+    _wanted.pop(address, None)

@@ -1,0 +1,491 @@
+"""Each way into a host, by its real parts; and what each says that cannot be used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remote_provisioners.errors import (
+    AgentError,
+    AuthenticationError,
+    ConfigurationError,
+    HostKeyError,
+    RemoteProvisionerError,
+    RunAsError,
+    UnknownHostError,
+    UnreachableError,
+)
+from remote_provisioners.hosts.transport import command, openssh
+from remote_provisioners.io_thread import close_io_thread
+
+from ..conftest import InstallSpec, Session, Start, be_client, eventually
+from ..rig import Host, Rig
+
+
+def refused(
+    start: Start,
+    name: str,
+    error: type[RemoteProvisionerError],
+    seconds: float = 4.5,
+    **kwargs: object,
+) -> str:
+    """What is said where a kernel cannot be started, in time and in readable lines."""
+    began = time.monotonic()
+    with pytest.raises(error) as raised:
+        start(name, **kwargs)
+    assert type(raised.value) is error
+    assert time.monotonic() - began < seconds
+    assert all(len(line) <= 160 for line in str(raised.value).splitlines())
+    return str(raised.value)
+
+
+# -- OpenSSH's own client --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_openssh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RP_CONNECT", "openssh")
+    monkeypatch.setattr(openssh, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(openssh, "LOGIN_SECONDS", 3.0)
+
+
+@pytest.mark.usefixtures("by_openssh", "home")
+class TestOpenSSHRefuses:
+    def test_an_unknown_name(self, rig: Rig, install_spec: InstallSpec, start: Start) -> None:
+        text = refused(start, install_spec("no-such-host.invalid"), UnknownHostError)
+        assert text.startswith("host no-such-host.invalid: the name no-such-host.invalid does not")
+
+    def test_a_refused_port(self, rig: Rig, install_spec: InstallSpec, start: Start) -> None:
+        text = refused(start, install_spec("127.0.0.1:1"), UnreachableError)
+        assert text == "host 127.0.0.1:1: port 1 refuses connections: is sshd running there?"
+
+    def test_an_unknown_key(self, rig: Rig, install_spec: InstallSpec, start: Start) -> None:
+        known = rig.client.known_hosts
+        kept = known.read_text()
+        known.write_text("")
+        try:
+            text = refused(start, install_spec(rig.hosts[0].target), HostKeyError)
+        finally:
+            known.write_text(kept)
+        assert f"the host key is unknown: connect once by `ssh {rig.hosts[0].target}`" in text
+
+    def test_a_changed_key(self, rig: Rig, install_spec: InstallSpec, start: Start) -> None:
+        known = rig.client.known_hosts
+        kept = known.read_text()
+        first, second = rig.hosts[:2]
+        known.write_text(kept.replace(first.host_key, second.host_key))
+        try:
+            text = refused(start, install_spec(first.target), HostKeyError)
+        finally:
+            known.write_text(kept)
+        assert "the host key has CHANGED" in text
+
+    def test_a_revoked_key(
+        self, rig: Rig, install_spec: InstallSpec, start: Start, tmp_path: Path
+    ) -> None:
+        host = rig.hosts[0]
+        revoked = tmp_path / "revoked"
+        revoked.write_text(host.host_key + "\n")
+        with configured(rig, f"RevokedHostKeys {revoked}"):
+            text = refused(start, install_spec(host.target), HostKeyError)
+        assert "is revoked" in text
+
+    def test_a_user_that_is_not_checked_by_her_configuration(
+        self, rig: Rig, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """StrictHostKeyChecking no is hers to say; the operator may insist."""
+        host = rig.hosts[0]
+        lines = "StrictHostKeyChecking no\n    UserKnownHostsFile /dev/null"
+        with configured(rig, lines):
+            assert start(install_spec(host.target)).value("1") == 1
+            text = refused(
+                start, install_spec(host.target, name="strict", strict_host_keys=True), HostKeyError
+            )
+        assert "the host key is unknown" in text
+
+    def test_no_key(self, rig: Rig, install_spec: InstallSpec, start: Start) -> None:
+        host = rig.hosts[0]
+        host.refuse_keys()
+        try:
+            text = refused(start, install_spec(host.target), AuthenticationError)
+        finally:
+            host.accept_keys()
+        assert "none of our keys is accepted" in text
+        assert "(methods: publickey)" in text
+
+    def test_a_configuration_that_cannot_be_read(
+        self, rig: Rig, install_spec: InstallSpec, start: Start
+    ) -> None:
+        with configured(rig, "NoSuchOption yes"):
+            text = refused(start, install_spec(rig.hosts[0].target), UnreachableError)
+        assert "the SSH configuration: " in text
+        assert "nosuchoption" in text.lower()
+
+    def test_no_python(self, rig: Rig, install_spec: InstallSpec, start: Start) -> None:
+        name = install_spec(rig.hosts[0].target, python="/no/such/python")
+        text = refused(start, name, AgentError)
+        assert "no Python: '/no/such/python' is not there" in text
+
+    def test_no_ssh_program(
+        self, rig: Rig, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(openssh, "PROGRAM", "no-such-ssh")
+        text = refused(start, install_spec(rig.hosts[0].target), UnreachableError)
+        assert "cannot run the program 'no-such-ssh'" in text
+
+
+@contextlib.contextmanager
+def configured(rig: Rig, lines: str) -> Iterator[None]:
+    """More of ~/.ssh/config, which comes first."""
+    config = rig.client.config
+    kept = config.read_text()
+    config.write_text(f"Host *\n    {lines}\n\n{kept}")
+    try:
+        yield
+    finally:
+        config.write_text(kept)
+
+
+@pytest.mark.usefixtures("by_openssh")
+def test_a_silent_host(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.drop()
+    text = refused(start, install_spec(host.target), UnreachableError)
+    assert "no answer within 2 s: down, or a firewall drops packets" in text
+    host.heal()
+
+
+@pytest.mark.usefixtures("by_openssh", "home")
+def test_one_connection_a_host(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
+    host = rig.hosts[0]
+    name = install_spec(host.target)
+    sessions = [start(name) for _ in range(3)]
+    assert [session.value("6 * 7") for session in sessions] == [42] * 3
+    assert host.tcp_connections() == 1
+
+
+# -- a second factor -------------------------------------------------------------------------------
+
+CHECK_CODE = """#!/bin/sh
+code=$(tr -d '\\0')
+[ "$code" = 271828 ]
+"""
+PAM = """auth required pam_exec.so quiet expose_authtok {check}
+auth required pam_permit.so
+account required pam_permit.so
+session required pam_permit.so
+"""
+
+
+@pytest.fixture
+def second_factor(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A host that asks for a code besides the key, and a client whose logins are shared."""
+    be_client(own_rig, monkeypatch)
+    monkeypatch.setenv("RP_CONNECT", "openssh")
+    host = own_rig.hosts[0]
+    # Where sshd's own modules look; this host's alone.
+    host.write("/run/check-code", CHECK_CODE, 0o755)
+    host.write("/run/pam-sshd", PAM.format(check="/run/check-code"))
+    host.run(["mount", "--bind", "/run/pam-sshd", "/etc/pam.d/sshd"])
+    host.sshd_option(
+        UsePAM="yes",
+        KbdInteractiveAuthentication="yes",
+        PermitRootLogin="yes",
+        AuthenticationMethods="publickey,keyboard-interactive",
+    )
+    path = own_rig.client.config.parent / "m-%C"
+    config = own_rig.client.config
+    config.write_text(
+        f"Host *\n    ControlMaster auto\n    ControlPath {path}\n    ControlPersist 1h\n\n"
+        + config.read_text().replace("BatchMode yes", "")
+    )
+    yield host
+    close_io_thread()  # it says good-bye to the agent, over that connection
+    log_out(own_rig, host)
+
+
+def log_in(host: Host, code: str) -> tuple[int, str]:
+    """`jupyter remote login`, in a terminal where somebody answers; its exit code, its words."""
+    words = f"{sys.executable} -m remote_provisioners.cli.app login {host.target}"
+    with subprocess.Popen(
+        ["script", "-qec", words, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as terminal:
+        assert terminal.stdin is not None
+        assert terminal.stdout is not None
+        said = b""
+        answered = 0
+        while piece := os.read(terminal.stdout.fileno(), 4096):
+            said += piece
+            if said.count(b"Password: ") > answered:  # what is typed before that is thrown away
+                answered += 1
+                terminal.stdin.write(code.encode() + b"\n")
+                terminal.stdin.flush()
+        return terminal.wait(20), said.decode()
+
+
+def log_out(rig: Rig, host: Host) -> None:
+    subprocess.run(
+        [*rig.ssh, "-O", "exit", host.target], capture_output=True, timeout=10, check=False
+    )
+
+
+def test_a_second_factor(
+    own_rig: Rig,
+    second_factor: Host,
+    install_spec: InstallSpec,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = second_factor
+    name = install_spec(host.target)
+    text = refused(start, name, AuthenticationError)
+    assert "but the host wants more: keyboard-interactive" in text
+    assert f"jupyter remote login {host.target}" in text
+
+    status, said = log_in(host, "1")
+    assert status == 1, said
+    status, said = log_in(host, "271828")
+    assert status == 0, said
+    assert f"logged in to {host.target}: it lasts until" in said
+    assert "1 hour after the last kernel" in said
+
+    session = eventually(lambda: started(start, name), 10)
+    assert session.value("6 * 7") == 42
+    session.run("kept = 1")
+    failed = host.log().count("Failed")
+    log_out(own_rig, host)
+    eventually(lambda: session.provisioner._kernel.life.state.name == "UNREACHABLE")
+    time.sleep(2.5)  # attempts are made, and no login is tried: accounts are locked for less
+    assert host.log().count("Failed") == failed
+    assert host.log().count("Postponed") <= 3
+    listed = subprocess.run(
+        [sys.executable, "-m", "remote_provisioners.cli.app", "hosts", host.target],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "jupyter remote login" in listed.stdout, listed
+    assert log_in(host, "271828")[0] == 0
+    eventually(lambda: session.provisioner._kernel.life.state.name == "RUNNING", 15)
+    assert session.value("kept") == 1
+
+
+def started(start: Start, name: str) -> Session | None:
+    with contextlib.suppress(AuthenticationError):
+        return start(name)
+    return None
+
+
+def test_login_without_a_shared_connection(rig: Rig, home: Path) -> None:
+    status, said = log_in(rig.hosts[0], "")
+    assert status == 1
+    assert "has no ControlPath" in said
+    assert "ControlMaster auto" in said
+
+
+# -- another user ----------------------------------------------------------------------------------
+
+SUDOERS = """Defaults !requiretty
+alice ALL=(bob, carol) NOPASSWD: ALL
+"""
+
+
+@pytest.fixture
+def site(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A host that alice, a service account, logs in to; she may become bob and carol."""
+    if shutil.which("sudo") is None:
+        pytest.skip("needs sudo")
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    for number, name in enumerate(("bob", "carol", "dave"), 20100):
+        home = f"/run/home-{name}"
+        host.run(["sh", "-c", f"echo '{name}:x:{number}:{number}::{home}:/bin/bash' >>/etc/passwd"])
+        host.run(["sh", "-c", f"echo '{name}:x:{number}:' >>/etc/group"])
+        host.run(["sh", "-c", f"echo '{name}:*:20000::::::' >>/etc/shadow"])
+        host.run(["install", "-d", "-m", "700", "-o", str(number), "-g", str(number), home])
+    host.write("/run/sudoers", SUDOERS, 0o440)
+    host.run(["mount", "--bind", "/run/sudoers", "/etc/sudoers"])
+    monkeypatch.setenv("RP_RUN_AS", "{username}")
+    return host
+
+
+@pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
+def test_each_user_has_kernels_of_her_own(
+    connect: str, site: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    name = install_spec(f"alice@{site.target}", connect=connect)
+    bob = start(name, env={"KERNEL_USERNAME": "bob"})
+    carol = start(name, env={"KERNEL_USERNAME": "carol"})
+    who = "[__import__('getpass').getuser(), __import__('os').getcwd(), __import__('os').getuid()]"
+    assert bob.value(who) == ["bob", "/run/home-bob", 20100]
+    assert carol.value(who) == ["carol", "/run/home-carol", 20101]
+    # Carol looks for all that is bob's: his agent's directory, sockets, files.
+    carol.run("import os, signal, socket, glob")
+    assert carol.value("os.path.isdir('/tmp/remote-provisioners-20100')")
+    look = "[p for d in ('/tmp/remote-provisioners-20100',) for p in glob.glob(d + '/*/*')]"
+    assert carol.value(look) == []
+    assert "PermissionError" in carol.run("os.listdir('/tmp/remote-provisioners-20100')")
+    directory = bob.provisioner._kernel.host.directory
+    reach = f"s = socket.socket(socket.AF_UNIX); s.connect('{directory}/agent.sock')"
+    assert "PermissionError" in carol.run(reach)
+    pid = bob.provisioner._kernel.pid
+    assert "PermissionError" in carol.run(f"os.kill({pid}, signal.SIGKILL)")
+    assert "PermissionError" in carol.run(f"open('/proc/{pid}/environ').read()")
+    assert bob.value("6 * 7") == 42
+    assert {p.user for p in site.processes() if "agent.pyz" in " ".join(p.argv)} == {
+        "20100",
+        "20101",
+    }
+
+
+@pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
+def test_never_as_the_service_account(
+    connect: str, site: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    name = install_spec(f"alice@{site.target}", connect=connect)
+    text = refused(start, name, RunAsError, env={"KERNEL_USERNAME": "dave"})
+    assert "cannot run as dave" in text
+    text = refused(start, name, RunAsError, env={"KERNEL_USERNAME": "nobody-here"})
+    assert "cannot run as nobody-here" in text
+    for hostile in ("-u", "bob carol", "$(id)", "../bob", "#0"):
+        text = refused(start, name, ConfigurationError, env={"KERNEL_USERNAME": hostile})
+        assert "no name that a user of a host can have" in text
+    assert not [p for p in site.processes() if "agent.pyz" in " ".join(p.argv)]
+
+
+def test_a_login_for_each_user(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    name = install_spec("{username}@" + host.target, unauthorized_users=["nobody"])
+    who = "__import__('getpass').getuser()"
+    assert start(name, env={"KERNEL_USERNAME": "alice"}).value(who) == "alice"
+    assert start(name, env={"KERNEL_USERNAME": "root"}).value(who) == "root"
+    assert host.tcp_connections() == 2
+
+
+# -- login shells ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
+@pytest.mark.parametrize("shell", ["zsh", "tcsh", "fish", "busybox", "exec zsh", "noisy"])
+def test_a_login_shell(
+    shell: str,
+    connect: str,
+    own_rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    install_spec: InstallSpec,
+    start: Start,
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.sshd_option(DisableForwarding="yes")  # so that asyncssh's way is a pipe too
+    program = shutil.which(shell.rpartition(" ")[2])
+    if shell == "noisy":
+        host.write(f"{host.home}/.bashrc", "echo Welcome; printf 'no newline'; echo err >&2\n")
+    elif program is None:
+        pytest.skip(f"needs {shell}")
+    elif shell == "exec zsh":
+        host.write(f"{host.home}/.bashrc", f'exec {program} -c "$BASH_EXECUTION_STRING"\n')
+    else:
+        path = "/run/shell/sh" if shell == "busybox" else program
+        if shell == "busybox":  # which it is by its name
+            host.run(["mkdir", "/run/shell"])
+            host.run(["ln", "-s", program, path])
+        edit = f"s|^\\(root:.*\\):[^:]*$|\\1:{path}|"
+        # The file is a mount of its own, and cannot be replaced.
+        host.run(["sh", "-c", f"sed '{edit}' /etc/passwd >/run/p; cat /run/p >/etc/passwd"])
+    assert start(install_spec(host.target, connect=connect)).value("6 * 7") == 42
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "COMMAND_SECONDS", 2.0)
+
+
+BAD_COMMANDS = {
+    "not there": (["no-such-program", "exec"], UnreachableError, "there is no program 'no-such-"),
+    "ends at once": (
+        ["sh", "-c", "echo container box is not running >&2; exit 1", "x"],
+        UnreachableError,
+        "(exit code 1): container box is not running",
+    ),
+    "prints for ever": (["sh", "-c", "exec yes", "x"], UnreachableError, "it prints without end"),
+    "never prints": (["sh", "-c", "exec sleep 100", "x"], UnreachableError, "no answer within 2 s"),
+    "reads and echoes": (["sh", "-c", 'echo "$@"; cat', "x"], UnreachableError, "no answer with"),
+    "no Python": (["env", "PATH=/nowhere"], AgentError, "no Python: 'python3' is not there"),
+    "an old Python": (
+        ["sh", "-c", "printf 'SyntaxError: invalid syntax\\n' >&2; exit 1", "x"],
+        AgentError,
+        "is too old: the agent needs Python 3.8 or later",
+    ),
+}
+
+
+@pytest.mark.usefixtures("short_command")
+@pytest.mark.parametrize("case", BAD_COMMANDS)
+def test_a_bad_command(case: str, install_spec: InstallSpec, start: Start) -> None:
+    words, error, text = BAD_COMMANDS[case]
+    name = install_spec("box", connect=words, python="python3")
+    said = refused(start, name, error, 3.0)
+    assert said.startswith("host box: ")
+    assert text in said
+
+
+def test_the_words_of_a_command(
+    install_spec: InstallSpec, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is one word, and a request's value is never an option."""
+    seen = tmp_path / "seen"
+    script = tmp_path / "way"
+    script.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$1" "$2" >{seen}\nshift 2\nexec env -i HOME="$HOME" '
+        f'PATH="$PATH" TMPDIR="$TMPDIR" "$@"\n'
+    )
+    script.chmod(0o755)
+    name = install_spec("box", connect=[str(script), "{host} of {username}", "-n={username}"])
+    session = start(name, env={"KERNEL_USERNAME": "dr o'neil; $(id)"})
+    assert session.value("6 * 7") == 42
+    assert seen.read_text() == "box of dr o'neil; $(id)\n-n=dr o'neil; $(id)\n"
+    text = refused(start, name, ConfigurationError, env={"KERNEL_USERNAME": "-rm"})
+    assert "would be taken for an option" in text
+
+
+def test_a_command_that_stops(
+    install_spec: InstallSpec, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel is unreachable, not dead; it is back when the command works again."""
+    stop = tmp_path / "stopped"
+    script = tmp_path / "way"
+    script.write_text(
+        f"#!/bin/sh\n[ -e {stop} ] && {{ echo the box is stopped >&2; exit 1; }}\n"
+        f"echo $$ >{tmp_path}/pid\n"
+        f'exec env -i HOME="$HOME" PATH="$PATH" TMPDIR="$TMPDIR" "$@"\n'
+    )
+    script.chmod(0o755)
+    session = start(install_spec("box", connect=[str(script)]))
+    session.run("kept = 1")
+    stop.touch()
+    os.kill(int((tmp_path / "pid").read_text()), 9)
+    eventually(lambda: session.provisioner._kernel.life.state.name == "UNREACHABLE")
+    circuit = eventually(lambda: session.provisioner._kernel.host.circuit)
+    assert "the box is stopped" in str(circuit.error)
+    stop.unlink()
+    eventually(lambda: session.provisioner._kernel.life.state.name == "RUNNING", 15)
+    assert session.value("kept") == 1
