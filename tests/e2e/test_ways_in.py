@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -489,3 +490,58 @@ def test_a_command_that_stops(
     stop.unlink()
     eventually(lambda: session.provisioner._kernel.life.state.name == "RUNNING", 15)
     assert session.value("kept") == 1
+
+
+# -- the doctor ------------------------------------------------------------------------------------
+
+
+def examine(host: str, seconds: float = 60) -> list[dict[str, object]]:
+    """The doctor's findings of one host."""
+    words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", host, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)
+    (seen,) = json.loads(done.stdout)["hosts"] if done.stdout else [pytest.fail(done.stderr)]
+    return list(seen["checks"])
+
+
+def names(findings: list[dict[str, object]]) -> list[object]:
+    return [finding["check"] for finding in findings]
+
+
+AFTER = ["agent", "hook", "interpreter", "kernel"]
+
+
+def test_the_doctor_of_openssh(
+    rig: Rig, home: Path, monkeypatch: pytest.MonkeyPatch, by_openssh: None
+) -> None:
+    monkeypatch.setenv("RP_PYTHON", sys.executable)
+    host = rig.hosts[0]
+    assert names(examine(host.target)) == ["address", "name", "port", "host key", "login", *AFTER]
+    host.refuse_keys()
+    try:
+        last = examine(host.target)[-1]
+    finally:
+        host.accept_keys()
+    assert (last["check"], last["ok"]) == ("login", False)
+
+
+def test_the_doctor_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RP_PYTHON", sys.executable)
+    words = ["env", "-i", f"HOME={os.environ['HOME']}", f"PATH={os.environ['PATH']}"]
+    monkeypatch.setenv("RP_CONNECT", json.dumps([*words, f"TMPDIR={os.environ['TMPDIR']}"]))
+    assert names(examine("box")) == ["address", "program", "way in", *AFTER]
+    monkeypatch.setenv("RP_CONNECT", '["no-such-program"]')
+    last = examine("box")[-1]
+    assert (last["check"], last["ok"]) == ("program", False)
+    monkeypatch.setenv("RP_CONNECT", '["false"]')
+    last = examine("box")[-1]
+    assert (last["check"], last["ok"]) == ("way in", False)
+
+
+def test_the_doctor_of_another_user(site: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RP_PYTHON", sys.executable)
+    monkeypatch.setenv("RP_RUN_AS", "bob")
+    seen = examine(f"alice@{site.target}")
+    assert names(seen) == ["address", "name", "port", "host key", "login", "run as", *AFTER]
+    monkeypatch.setenv("RP_RUN_AS", "dave")
+    last = examine(f"alice@{site.target}")[-1]
+    assert (last["check"], last["ok"]) == ("run as", False)
