@@ -80,21 +80,24 @@ class EnginePlacer(Placer):
         async def leave() -> None:
             await (await host_registry()).leave(kernel)
 
-        async def give_up(reason: str) -> None:
-            kernel.give_up(reason)
-
         async def launch(inside: LaunchRequest, node: Node) -> None:
             registry = await host_registry()
             registry.move(kernel, _spec(node), node.directory)
             await registry.launch(kernel, inside)
 
+        async def undo(reason: str) -> None:
+            if not kernel.life.over:
+                kernel.give_up(reason)
+            if self._node is not None:  # else the submission has cancelled itself
+                await self._cancel(request, self._tag)
+
         await in_io_thread(leave())
         try:
             inside, node = await self._submit(request)
+            await in_io_thread(launch(inside, node))
         except BaseException as error:
-            await asyncio.shield(in_io_thread(give_up(str(error))))
+            await asyncio.shield(in_io_thread(undo(str(error))))
             raise
-        await in_io_thread(launch(inside, node))
 
     async def prepare_move(self, name: str) -> None:
         raise ConfigurationError(_chooses(self._type))
@@ -103,7 +106,9 @@ class EnginePlacer(Placer):
         left = dict(info.get(self._key) or {})
         if not left:
             raise HostError(f"no node of {self._type.name} is known for the kernel")
-        self._tag, self._id = left.pop("tag"), left.pop("application_id", "")
+        self._tag = left.pop("tag")
+        self._id = left.pop("application_id", "")  # as earlier versions call it
+        self._id = left.pop("id", self._id)
         node = self._node = self._type.node_type(**left)
         grace = self._options.network_grace
 
@@ -130,7 +135,7 @@ class EnginePlacer(Placer):
         """Holds the secret of the launcher, if there is one."""
         if self._node is None:
             return {}
-        return {self._key: {**vars(self._node), "tag": self._tag, "application_id": self._id}}
+        return {self._key: {**vars(self._node), "tag": self._tag, "id": self._id}}
 
     def reason(self, kernel: RemoteKernel | None) -> str:
         waits = self._submission.text if self._submission is not None else ""
