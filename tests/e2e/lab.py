@@ -25,6 +25,9 @@ class Lab:
         self.page.set_default_timeout(30 * SECONDS)
         self.server = server
         self._pictures = pictures
+        # What a busy machine's browser could not load in time is said until somebody closes it.
+        theme = self.page.locator(".jp-Dialog", has_text="Error Loading Theme")
+        self.page.add_locator_handler(theme, lambda dialog: dialog.locator("button").last.click())
         self.said: list[str] = []
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
 
@@ -45,4 +48,18 @@ class Lab:
 
     @property
     def toolbar(self) -> Locator:
-        return self.page.locator(".rp-Toolbar")
+        return self.page.locator(".rp-Toolbar:visible")
+
+    @property
+    def details(self) -> Locator:
+        return self.page.locator(".rp-Details")
+
+    def dismiss_dialogs(self) -> None:
+        """Close what JupyterLab says of its own."""
+        self.page.wait_for_timeout(500)
+        for _ in range(5):
+            button = self.page.locator(".jp-Dialog .jp-Dialog-footer button").last
+            if not button.is_visible():
+                return
+            button.click()
+            self.page.wait_for_timeout(200)

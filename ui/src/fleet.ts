@@ -23,7 +23,7 @@ const NOTHING = {
 
 export type Change =
   | { kind: 'host'; change: string; host: IHost; before: IHost | undefined }
-  | { kind: 'kernel'; change: string; kernel: IKernel; former?: string; dropped?: number }
+  | { kind: 'kernel'; change: string; kernel: IKernel; before?: IKernel; former?: string; dropped?: number }
   | { kind: 'start'; start: IStart }
   | { kind: 'all' };
 
@@ -115,10 +115,10 @@ export class Fleet {
 
   private takeKernel(event: any): void {
     const kernel: IKernel = event.kernel;
+    const before = this.kernels.get(kernel.id);
     if (event.change === 'gone') {
       this.kernels.delete(kernel.id);
     } else {
-      const before = this.kernels.get(kernel.id);
       // Until its session is made, or while it is being moved, less is known than before.
       kernel.notebook = kernel.notebook ?? before?.notebook ?? null;
       kernel.name = kernel.name || before?.name || '';
@@ -126,7 +126,7 @@ export class Fleet {
     }
     this.heard.set(kernel, Date.now());
     const { change, former, dropped } = event;
-    this.tell({ kind: 'kernel', change, kernel, former, dropped });
+    this.tell({ kind: 'kernel', change, kernel, before, former, dropped });
   }
 
   private takeStart(event: any): void {

@@ -3,7 +3,7 @@
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { IError, IHost, IKernel, IStart } from './api';
+import type { IError, IHost, IStart } from './api';
 import type { Change, Fleet } from './fleet';
 import { showError } from './say';
 import { errorWords, kernelTitle } from './words';
@@ -35,7 +35,7 @@ export class Notices {
     if (change.kind === 'host') {
       this.host(change.change, change.host);
     } else if (change.kind === 'kernel') {
-      this.kernel(change.change, change.kernel, change.former, change.dropped);
+      this.kernel(change);
     } else if (change.kind === 'start') {
       this.start(change.start);
     }
@@ -58,13 +58,16 @@ export class Notices {
     }
   }
 
-  private kernel(change: string, kernel: IKernel, former?: string, dropped?: number): void {
+  private kernel(heard: Change & { kind: 'kernel' }): void {
+    const { change, kernel, before, former, dropped } = heard;
     const title = kernelTitle(kernel);
     const key = `kernel ${kernel.id}`;
-    if (change === 'lost') {
+    // One that never ran has not started, which its start says.
+    const ran = before?.state === 'running' || before?.state === 'unreachable';
+    if (change === 'lost' && ran) {
       const said = this.trans.__('%1 on %2 is lost: %3', title, kernel.host, kernel.reason);
       this.show(key, said, 'error', false);
-    } else if (change === 'exited' && kernel.exit_code !== 0) {
+    } else if (change === 'exited' && ran && kernel.exit_code !== 0) {
       const how = kernel.signal
         ? this.trans.__('by %1', kernel.signal)
         : this.trans.__('with exit code %1', kernel.exit_code);

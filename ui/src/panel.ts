@@ -272,7 +272,8 @@ export class Panel {
   private draw(): void {
     const from = this.list.scrollTop - SPARE_PIXELS;
     const to = this.list.scrollTop + this.list.clientHeight + SPARE_PIXELS;
-    let index = first(this.tops, from - HEIGHTS.host);
+    const start = first(this.tops, from - HEIGHTS.host);
+    let index = start;
     const kept = new Set<string>();
     const focused = this.canvas.contains(document.activeElement);
     const action = (document.activeElement as HTMLElement | null)?.dataset?.action;
@@ -297,6 +298,15 @@ export class Panel {
         drawn.element.remove();
         this.drawn.delete(key);
       }
+    }
+    // In the document in their order: it is that in which they are read and walked.
+    let place = 0;
+    for (const row of this.rows.slice(start, index)) {
+      const drawn = this.drawn.get(row.key)!.element;
+      if (this.canvas.children[place] !== drawn) {
+        this.canvas.insertBefore(drawn, this.canvas.children[place] ?? null);
+      }
+      place++;
     }
     this.focusable();
     if (focused && !this.canvas.contains(document.activeElement)) {
@@ -384,10 +394,14 @@ export class Panel {
       toggle,
       dot(hostTone(host)),
       element('span', { class: 'rp-Name', title: host.name }, host.name),
-      element('span', { class: 'rp-State' }, hostWords(host, trans)),
-      this.hostAction(host)
+      element('span', { class: 'rp-State' }, hostWords(host, trans))
     );
-    made.append(head, this.bars(host), this.facts(host));
+    const facts = this.facts(host);
+    const action = this.hostAction(host);
+    if (action) {
+      facts.append(action);
+    }
+    made.append(head, this.bars(host), facts);
   }
 
   private hostAction(host: IHost): HTMLElement | null {

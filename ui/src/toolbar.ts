@@ -100,7 +100,7 @@ export class HostItem extends Widget {
     }
     this.button.dataset.said = `${tone} ${text}`;
     this.button.dataset.tone = tone;
-    this.button.title = this.trans.__('Kernel on %1. Click for details', text);
+    this.button.title = this.trans.__('%1: click for details', text);
     this.button.setAttribute('aria-label', this.trans.__('Remote kernel: %1', text));
     this.button.replaceChildren(
       dot(tone),
