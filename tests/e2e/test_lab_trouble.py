@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from playwright.sync_api import Browser, expect
 
 from ..conftest import InstallSpec, be_client
 from ..rig import Rig
-from .applications import Applications
-from .lab import OPTIONS, SECONDS, Lab
+from .applications import TOKEN, Applications
+from .lab import EXTENSIONS, OPTIONS, SECONDS, Lab
 from .openapi import DocumentedApi
 
 pytestmark = pytest.mark.browser
@@ -126,3 +127,22 @@ def test_a_host_that_cannot_be_reached_is_said_and_its_return_too(
         lab.picture("back")
         off.power_on()  # the rig looks for what was left there
         assert lab.said == []
+
+
+@pytest.mark.usefixtures("home")
+def test_notebook_7_shows_the_host_too(
+    rig: Rig, tmp_path: Path, install_spec: InstallSpec, browser: Browser, pictures: Path
+) -> None:
+    host = rig.hosts[0].target
+    install_spec([host])
+    with Applications(tmp_path) as applications:
+        write_notebook(applications.root / "one.ipynb", "remote")
+        # It takes them from where they are installed only.
+        shutil.copytree(EXTENSIONS, tmp_path / "jupyter" / "labextensions")
+        server = applications.server("notebook")
+        lab = Lab(browser, server, pictures)
+        lab.page.goto(f"http://{server.address}/notebooks/one.ipynb?token={TOKEN}")
+        expect(lab.toolbar).to_have_text(host, timeout=60 * SECONDS)
+        lab.toolbar.click()
+        expect(lab.details).to_contain_text("Directory")
+        lab.picture("notebook7")
