@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from typing import Any
@@ -21,8 +22,9 @@ from remote_provisioners.errors import (
 )
 from remote_provisioners.hosts.transport import ssh_login
 
-from ..conftest import InstallSpec, Start, be_client, eventually
+from ..conftest import InstallSpec, Session, Start, be_client, eventually
 from ..rig import Host, Rig
+from .applications import kernels_on
 
 
 @pytest.fixture
@@ -82,6 +84,58 @@ def test_a_silent_host_is_waited_for_once(
     hosts[0].heal()
     hosts[0].link_up()
     eventually(lambda: start(name).host == a, 40)
+
+
+@pytest.mark.parametrize("connection_is_lost", [False, True])
+def test_a_connected_host_falls_silent(
+    hosts: list[Host],
+    install_spec: InstallSpec,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    connection_is_lost: bool,
+) -> None:
+    """It costs one start 2 s. What it was asked to start is ended when it can be reached."""
+    if connection_is_lost:
+        monkeypatch.setattr(ssh_login, "KEEPALIVE_SECONDS", 1.5)
+    a, b, c = targets(hosts)
+    name = install_spec([a, b, c])
+    sessions = [start(name) for _ in range(3)]
+    assert [session.host for session in sessions] == [a, b, c]
+    hosts[0].drop()
+    seconds, ids = [], []
+    for _ in range(6):
+        began = time.monotonic()
+        session = start(name)
+        seconds.append(time.monotonic() - began)
+        assert session.host in (b, c)
+        ids.append(session.value("__import__('os').environ['KERNEL_ID']"))
+    print("seconds of each start:", seconds)
+    assert 2 <= max(seconds) < 4
+    assert sum(seconds) < 6
+    assert len(set(ids)) == 6
+    hosts[0].heal()
+    assert sessions[0].value("1") == 1  # its own kernel has noticed nothing
+    last: list[Session] = []
+    eventually(lambda: last.append(start(name)) or last[-1].host == a, 30)
+    ours = [session.value("__import__('os').getpid()") for session in (sessions[0], last[-1])]
+    eventually(lambda: set(ours) == set(kernels_on(hosts[0])))
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_the_only_host_falls_silent(
+    hosts: list[Host], install_spec: InstallSpec, start: Start, pinned: bool
+) -> None:
+    """There is no other one: it is waited for."""
+    a, b, _ = targets(hosts)
+    name = install_spec([a, b] if pinned else a)
+    start(name)
+    hosts[0].drop()
+    heals = threading.Timer(4, hosts[0].heal)
+    heals.start()
+    try:
+        assert start(name, **({"env": {"KERNEL_REMOTE_HOST": a}} if pinned else {})).host == a
+    finally:
+        heals.join()
 
 
 def test_a_pinned_kernel_never_moves(

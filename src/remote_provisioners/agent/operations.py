@@ -105,6 +105,7 @@ class Operations:
 
     async def op_start(self, peer: Peer, request: messages.Start) -> KernelDescription:
         kernel_id = request.kernel_id
+        peer.tell(messages.Accepted(kernel_id=kernel_id))
         earlier = self._table.kernels.get(kernel_id)
         if earlier is not None and earlier.owner != peer.owner:
             raise RefusedError(BAD_REQUEST, "kernel {} is another server's".format(kernel_id))

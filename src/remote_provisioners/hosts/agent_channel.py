@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import (
@@ -37,6 +38,10 @@ _HOST_ERRORS: dict[str, type[HostError]] = {
 _LOST_ERRORS = {answers.NO_KERNEL: KernelLostError, answers.TAKEN: KernelTakenError}
 
 
+class SilentError(UnreachableError):
+    """The connection is there, and nothing comes over it."""
+
+
 class AgentChannel(asyncio.Protocol):
     """One server process's connection to one agent. Lives in the I/O thread."""
 
@@ -49,6 +54,8 @@ class AgentChannel(asyncio.Protocol):
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._transport: Any = None
+        #: When the host was last heard of, over this channel or over another of its connection.
+        self.heard = time.monotonic()
 
     async def request(self, request: Request[A]) -> A:
         """Ask, and return the answer.
@@ -75,6 +82,28 @@ class AgentChannel(asyncio.Protocol):
         finally:
             self._waiting.pop(number, None)
 
+    async def unless_silent(
+        self, asked: Coroutine[Any, Any, A], accepted: asyncio.Event, patience: float
+    ) -> A:
+        """What `asked` gives. Raises SilentError where nothing is heard for `patience` seconds,
+        before the answer and before it is `accepted`.
+        """
+        task = asyncio.ensure_future(asked)
+        accepting = asyncio.ensure_future(accepted.wait())
+        since = time.monotonic()
+        try:
+            while not task.done() and not accepting.done():
+                left = max(since, self.heard) + patience - time.monotonic()
+                if left <= 0:
+                    text = f"it is connected, and has said nothing for {patience:.0f} s"
+                    raise SilentError(text, host=self._host)
+                both = (task, accepting)
+                await asyncio.wait(both, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            return await task
+        finally:
+            task.cancel()
+            accepting.cancel()
+
     def close(self) -> None:
         """Close the connection; the agent keeps what it holds."""
         if self._transport is not None:
@@ -86,6 +115,7 @@ class AgentChannel(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
         try:
             for message in self._decoder.feed(data):
                 self._dispatch(message)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -27,7 +27,7 @@ from ..protocol.conventions import AGENT_SOCKET, STREAM_SOCKET
 from ..protocol.messages import Forget, GetLoad, Hello, Leave, LoadChanged, Notice, Request
 from ..protocol.structure import Structure
 from ..protocol.version import VERSION, VersionError, agree
-from .agent_channel import AgentChannel
+from .agent_channel import AgentChannel, SilentError
 from .deploy_agent import agent_version, find_or_start_agent
 from .reconnect import OpenCircuit, Reconnector
 from .transport import Transport
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 A = TypeVar("A", bound=Structure)
 
 _FORGET_SECONDS = 5.0
+_PATIENCE_SECONDS = 2.0
 
 
 class Resident(Protocol):
@@ -65,7 +66,14 @@ class HostConnection:
     transport: Transport
     channel: AgentChannel
     agent: Welcome
+    #: Seconds that its answer to hello has taken.
+    round_trip: float = 0.0
     token: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a word after which the host counts as silent."""
+        return max(_PATIENCE_SECONDS, 3 * self.round_trip)
 
 
 class Host:
@@ -194,9 +202,46 @@ class Host:
         """
         if self._link is None:
             raise UnreachableError("not connected", host=self.name)
-        agent = self._link.agent
+        channel, agent = self._link.channel, self._link.agent
         path = f"{agent.directory}/{STREAM_SOCKET}"
-        return await self._link.transport.open(path, lambda: protocol_factory(agent.pid))
+
+        def made() -> asyncio.Protocol:
+            protocol = protocol_factory(agent.pid)
+            received = protocol.data_received
+
+            def data_received(data: bytes) -> None:
+                channel.heard = time.monotonic()
+                received(data)
+
+            protocol.data_received = data_received  # type: ignore[method-assign]
+            return protocol
+
+        return await self._link.transport.open(path, made)
+
+    async def unless_silent(
+        self, asked: Coroutine[Any, Any, A], accepted: asyncio.Event | None = None
+    ) -> A:
+        """What `asked` of the agent gives. Raises UnreachableError, and opens the circuit, when
+        nothing is heard of the host before the answer, or before it is `accepted`.
+        """
+        if self._link is None:
+            return await asked
+        channel, patience = self._link.channel, self._link.patience
+        try:
+            return await channel.unless_silent(asked, accepted or asyncio.Event(), patience)
+        except SilentError as error:
+            self.open_circuit(error, unresponsive=True)
+            raise
+
+    async def answers(self) -> bool:
+        """Whether the agent that we are connected to says something. By the reconnector."""
+        link = self._link
+        if link is None:
+            return False
+        with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
+            await asyncio.wait_for(link.channel.request(GetLoad()), link.patience)
+            return True
+        return False
 
     async def expose(self, local_path: str) -> str:
         """Make a socket of this machine reachable there. Raises HostError."""
@@ -235,12 +280,29 @@ class Host:
         try:
             if self._link is not None:
                 asked = self._link.channel.request(Forget(kernel_id=kernel.kernel_id))
+                if self.circuit is not None and self.circuit.unresponsive:
+                    self._forget_later(kernel, asked)
+                    return
                 await asyncio.wait_for(asked, _FORGET_SECONDS)
                 return
         except (RemoteProvisionerError, asyncio.TimeoutError):
             pass
         if kernel.may_run:
             self._pending_kills.add(kernel.kernel_id)
+
+    def _forget_later(self, kernel: Resident, asked: Coroutine[Any, Any, Any]) -> None:
+        """The host is silent: it is told by `asked` when it can be reached again, or after that."""
+        if kernel.may_run:
+            self._pending_kills.add(kernel.kernel_id)
+        task = asyncio.ensure_future(asked)
+        self._told.add(task)
+
+        def told(task: asyncio.Task[Any]) -> None:
+            self._told_over(task)
+            if not task.cancelled() and task.exception() is None:
+                self._pending_kills.discard(kernel.kernel_id)
+
+        task.add_done_callback(told)
 
     def has_pending_kill(self, kernel_id: str) -> bool:
         """Whether that kernel may run and could not be ended yet."""
@@ -271,11 +333,11 @@ class Host:
 
     async def complete(self, transport: Transport) -> HostConnection:
         """Start the agent if it does not run, and say hello to it."""
-        channel, agent = await self._reach_agent(transport)
+        channel, agent, seconds = await self._reach_agent(transport)
         log.info("host %s: connected (agent %s)", self.name, agent.pid)
-        return HostConnection(transport, channel, agent)
+        return HostConnection(transport, channel, agent, seconds)
 
-    async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Welcome]:
+    async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Welcome, float]:
         python = self.python or "python3"
         for last_try in (False, True):
             path = f"{self.directory}/{AGENT_SOCKET}"
@@ -284,7 +346,8 @@ class Host:
             channel = AgentChannel(self.name, self._on_event)
             try:
                 await opened.open(path, lambda channel=channel: channel)  # type: ignore[misc]
-                return channel, await self._greet(channel)
+                began = time.monotonic()
+                return channel, await self._greet(channel), time.monotonic() - began
             except (ConnectionError, UnreachableError) as error:
                 if self.former:
                     text = f"its agent is gone from {self.directory}"

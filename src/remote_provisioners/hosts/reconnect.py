@@ -80,6 +80,9 @@ class Reconnecting(Protocol[Connection]):
     def connected(self) -> bool:
         """Whether it has a connection."""
 
+    async def answers(self) -> bool:
+        """Whether it says something over the connection that it has."""
+
     def on_attempt(self) -> None:
         """A connection is about to be made."""
 
@@ -210,9 +213,10 @@ class Reconnector(Generic[Connection]):
         try:
             while self.circuit is not None:
                 await self._pause(self.circuit)
-                if self._host.connected:  # its circuit was opened for want of room
-                    self.close_circuit()
-                    return
+                if self._host.connected:  # its circuit was opened for want of room, or of a word
+                    if await self._host.answers():
+                        self.close_circuit()
+                    continue
                 with contextlib.suppress(RemoteProvisionerError):
                     await self.connect()
         finally:

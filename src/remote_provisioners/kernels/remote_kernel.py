@@ -19,11 +19,13 @@ from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
 from ..protocol.answers import KernelDescription
 from ..protocol.messages import (
+    Accepted,
     Adopt,
     Attach,
     Dropped,
     Exited,
     Forget,
+    GetLoad,
     GetTail,
     Listening,
     Queued,
@@ -31,6 +33,7 @@ from ..protocol.messages import (
     Signal,
     Taken,
 )
+from ..protocol.version import ACCEPTS
 from .client_sockets import ClientSockets
 from .failure import ended_early, too_late
 from .launcher_reports import SECRET_VARIABLE, LauncherReports
@@ -83,6 +86,7 @@ class RemoteKernel:
         #: The host may have heard of it, whether or not it has answered.
         self._asked = False
         self._changed = asyncio.Event()
+        self._accepted = asyncio.Event()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._timeout = PausableTimeout(0)
 
@@ -112,8 +116,12 @@ class RemoteKernel:
 
     # -- start ------------------------------------------------------------------------------
 
-    async def launch(self, request: LaunchRequest, response: LauncherReports) -> None:
+    async def launch(
+        self, request: LaunchRequest, response: LauncherReports, patient: bool = True
+    ) -> None:
         """Start the process and return once it listens.
+
+        A host that is connected and silent is waited for if we are `patient`; else it is to blame.
 
         Raises HostError when the host is to blame, KernelStartError with the exit code and the
         last lines when the kernel is, LaunchTimeoutError. Nothing is left running then.
@@ -123,7 +131,7 @@ class RemoteKernel:
         self.host.remember(self)
         self._timeout = PausableTimeout(request.timeout)
         try:
-            await self._timeout.run(self._launch(request, response))
+            await self._timeout.run(self._launch(request, response, patient))
         except TimeoutExceeded:
             tail = await self._last_lines()
             raise too_late(self.life, request.timeout, tail, self.spec.name) from None
@@ -135,7 +143,9 @@ class RemoteKernel:
                 self.life.lost("did not start")
                 await asyncio.shield(self.discard())
 
-    async def _launch(self, request: LaunchRequest, response: LauncherReports) -> None:
+    async def _launch(
+        self, request: LaunchRequest, response: LauncherReports, patient: bool
+    ) -> None:
         name = self.spec.name
         phase = Phase.LAUNCHING if self.host.connected else Phase.CONNECTING
         starts().note(self.kernel_id, phase, host=name)
@@ -144,6 +154,10 @@ class RemoteKernel:
         if self.life.adoption_pending:  # what another server has left would be in the way
             await link.channel.request(Forget(kernel_id=self.kernel_id))
             self.life.replaced()
+        if link.agent.protocol < ACCEPTS:
+            patient = True
+        if not patient and request.resource_dir is not None:
+            await self.host.unless_silent(link.channel.request(GetLoad()))
         resources = ""
         if request.resource_dir is not None:
             resources = await ResourceArchive(request.resource_dir).put(link.channel)
@@ -163,7 +177,11 @@ class RemoteKernel:
             secret=secret,
             resources=resources,
         )
-        started = await link.channel.request(start)
+        self._accepted.clear()
+        starting = link.channel.request(start)
+        if not patient:
+            starting = self.host.unless_silent(starting, self._accepted)
+        started = await starting
         self._timeout.resume()
         self._describe(started)
         starts().note(self.kernel_id, Phase.LAUNCHING, way=self.way)
@@ -287,7 +305,9 @@ class RemoteKernel:
 
     def on_event(self, event: Any) -> None:
         """An event of the agent about this kernel."""
-        if isinstance(event, Queued):
+        if isinstance(event, Accepted):
+            self._accepted.set()
+        elif isinstance(event, Queued):
             self._timeout.suspend()
             log.info("kernel %s: waits for its turn on %s", self.kernel_id, self.spec.name)
             starts().note(self.kernel_id, Phase.QUEUED, ahead=event.ahead)

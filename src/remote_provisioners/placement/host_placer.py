@@ -119,7 +119,9 @@ class HostPlacer(Placer):
         if error is not None and attempt.kernel is not None:
             search.failed(attempt.kernel.spec, attempt.kernel.host, error)
         registry = (await self._find_scheduler()).registry
-        return await attempt.reserve(registry, self._options.completed(await search.next()))
+        spec = await search.next()
+        attempt.patient = not search.has_another(spec)
+        return await attempt.reserve(registry, self._options.completed(spec))
 
     async def _move(
         self, kernel: RemoteKernel, name: str, request: LaunchRequest, record: Recorder

@@ -72,6 +72,8 @@ class StartAttempt:
         self._request = request
         self._grace = grace
         self._registry: HostRegistry | None = None
+        #: Whether a host that is silent is waited for: no other one can be tried.
+        self.patient = True
 
     async def reserve(
         self, registry: HostRegistry, spec: HostSpec, agent: str = ""
@@ -94,7 +96,7 @@ class StartAttempt:
         assert self.kernel is not None
         assert self._registry is not None
         try:
-            await self._registry.launch(self.kernel, self._request)
+            await self._registry.launch(self.kernel, self._request, self.patient)
         except HostError as error:
             return error
         return None

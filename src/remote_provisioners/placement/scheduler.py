@@ -81,6 +81,14 @@ class Scheduler:
             "which is not a candidate"
         )
 
+    def has_candidate(
+        self, table: HostTable, request: LaunchRequest, tried: Mapping[str, HostError]
+    ) -> bool:
+        """Whether any host may be tried."""
+        with contextlib.suppress(RemoteProvisionerError):
+            return bool(self._candidates(table, request, tried))
+        return False
+
     def _candidates(
         self, table: HostTable, request: LaunchRequest, tried: Mapping[str, HostError]
     ) -> list[HostRow]:
@@ -218,6 +226,15 @@ class HostSearch:
         table = self._scheduler.table(self._inventory)
         return await self._scheduler.choose(
             table, self._policy, self._turn, self._request, self._tried
+        )
+
+    def has_another(self, spec: HostSpec) -> bool:
+        """Whether there is a host to try if `spec` fails."""
+        if self._scheduler is None:
+            return False
+        tried = {**self._tried, spec.name: HostError("not another")}
+        return self._scheduler.has_candidate(
+            self._scheduler.table(self._inventory), self._request, tried
         )
 
     def failed(self, spec: HostSpec, host: Host, error: HostError) -> None:

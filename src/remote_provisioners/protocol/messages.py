@@ -208,6 +208,13 @@ class Leave(Request[Nothing]):
 # -- events ----------------------------------------------------------------------------------
 
 
+class Accepted(Structure):
+    """A start has arrived. Sent at once, since version 2."""
+
+    event: ClassVar[str] = "accepted"
+    kernel_id: str
+
+
 class Queued(Structure):
     """A start waits for its turn."""
 
@@ -262,7 +269,8 @@ REQUESTS: Dict[str, Type[Request[Any]]] = {
     if issubclass(kind, Request) and kind.op
 }
 EVENTS: Dict[str, Any] = {
-    kind.event: kind for kind in (Queued, Listening, Exited, Taken, Dropped, LoadChanged, Notice)
+    kind.event: kind
+    for kind in (Accepted, Queued, Listening, Exited, Taken, Dropped, LoadChanged, Notice)
 }
 
 

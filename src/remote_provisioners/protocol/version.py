@@ -19,8 +19,9 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-#: Ours.
-VERSION = 1
+#: Ours. Since 2 an agent says at once that a start has arrived.
+VERSION = 2
+ACCEPTS = 2
 #: The oldest that we get on with.
 OLDEST = 0
 
