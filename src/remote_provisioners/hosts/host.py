@@ -8,7 +8,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ..errors import (
@@ -23,12 +22,13 @@ from ..errors import (
 from ..placement.host_address import HostAddress
 from ..placement.policies import Load
 from ..protocol.answers import KernelDescription, LoadReport, Welcome
-from ..protocol.conventions import AGENT_SOCKET, STREAM_SOCKET
+from ..protocol.conventions import AGENT_SOCKET
 from ..protocol.messages import Forget, GetLoad, Hello, Leave, LoadChanged, Notice, Request
 from ..protocol.structure import Structure
 from ..protocol.version import VERSION, VersionError, agree
 from .agent_channel import AgentChannel, SilentError
 from .deploy_agent import agent_version, find_or_start_agent
+from .host_connection import HostConnection
 from .reconnect import OpenCircuit, Reconnector
 from .transport import Transport
 
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 A = TypeVar("A", bound=Structure)
 
 _FORGET_SECONDS = 5.0
-_PATIENCE_SECONDS = 2.0
 
 
 class Resident(Protocol):
@@ -57,23 +56,6 @@ class Resident(Protocol):
 
     def on_reconnected(self, described: KernelDescription | None) -> None:
         """The connection is back; `described` is what the agent knows of it, if anything."""
-
-
-@dataclass(frozen=True)
-class HostConnection:
-    """What a connected host consists of. `agent` is the agent's answer to hello."""
-
-    transport: Transport
-    channel: AgentChannel
-    agent: Welcome
-    #: Seconds that its answer to hello has taken.
-    round_trip: float = 0.0
-    token: str = field(default_factory=lambda: secrets.token_hex(4))
-
-    @property
-    def patience(self) -> float:
-        """Seconds without a word after which the host counts as silent."""
-        return max(_PATIENCE_SECONDS, 3 * self.round_trip)
 
 
 class Host:
@@ -184,9 +166,12 @@ class Host:
     def tell(self, request: Request[Any]) -> None:
         """Ask the agent for something, if it can be reached; nobody waits for it."""
         if self._link is not None:
-            task = asyncio.ensure_future(self._link.channel.request(request))
-            self._told.add(task)
-            task.add_done_callback(self._told_over)
+            self._in_background(self._link.channel.request(request))
+
+    def _in_background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._told.add(task)
+        task.add_done_callback(self._told_over)
 
     def _told_over(self, task: asyncio.Task[Any]) -> None:
         self._told.discard(task)
@@ -202,21 +187,7 @@ class Host:
         """
         if self._link is None:
             raise UnreachableError("not connected", host=self.name)
-        channel, agent = self._link.channel, self._link.agent
-        path = f"{agent.directory}/{STREAM_SOCKET}"
-
-        def made() -> asyncio.Protocol:
-            protocol = protocol_factory(agent.pid)
-            received = protocol.data_received
-
-            def data_received(data: bytes) -> None:
-                channel.heard = time.monotonic()
-                received(data)
-
-            protocol.data_received = data_received  # type: ignore[method-assign]
-            return protocol
-
-        return await self._link.transport.open(path, made)
+        return await self._link.open_link(protocol_factory)
 
     async def unless_silent(
         self, asked: Coroutine[Any, Any, A], accepted: asyncio.Event | None = None
@@ -235,19 +206,15 @@ class Host:
 
     async def answers(self) -> bool:
         """Whether the agent that we are connected to says something. By the reconnector."""
-        link = self._link
-        if link is None:
-            return False
-        with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
-            await asyncio.wait_for(link.channel.request(GetLoad()), link.patience)
-            return True
-        return False
+        return self._link is not None and await self._link.answers()
+
+    async def last_lines(self, kernel_id: str) -> str:
+        """What that kernel has printed last, "" where the host does not say."""
+        return "" if self._link is None else await self._link.last_lines(kernel_id)
 
     async def expose(self, local_path: str) -> str:
         """Make a socket of this machine reachable there. Raises HostError."""
-        link = await self.link()
-        there = f"{link.agent.directory}/response-{link.token}"
-        return await link.transport.expose(local_path, there)
+        return await (await self.link()).expose(local_path)
 
     def remember(self, kernel: Resident) -> None:
         """`kernel` is ours to watch."""
@@ -281,7 +248,9 @@ class Host:
             if self._link is not None:
                 asked = self._link.channel.request(Forget(kernel_id=kernel.kernel_id))
                 if self.circuit is not None and self.circuit.unresponsive:
-                    self._forget_later(kernel, asked)
+                    if kernel.may_run:
+                        self._pending_kills.add(kernel.kernel_id)
+                    self._in_background(self._forget_later(kernel.kernel_id, asked))
                     return
                 await asyncio.wait_for(asked, _FORGET_SECONDS)
                 return
@@ -290,19 +259,10 @@ class Host:
         if kernel.may_run:
             self._pending_kills.add(kernel.kernel_id)
 
-    def _forget_later(self, kernel: Resident, asked: Coroutine[Any, Any, Any]) -> None:
-        """The host is silent: it is told by `asked` when it can be reached again, or after that."""
-        if kernel.may_run:
-            self._pending_kills.add(kernel.kernel_id)
-        task = asyncio.ensure_future(asked)
-        self._told.add(task)
-
-        def told(task: asyncio.Task[Any]) -> None:
-            self._told_over(task)
-            if not task.cancelled() and task.exception() is None:
-                self._pending_kills.discard(kernel.kernel_id)
-
-        task.add_done_callback(told)
+    async def _forget_later(self, kernel_id: str, asked: Coroutine[Any, Any, Any]) -> None:
+        """The host is silent: it hears `asked` when it can be reached again."""
+        await asked
+        self._pending_kills.discard(kernel_id)
 
     def has_pending_kill(self, kernel_id: str) -> bool:
         """Whether that kernel may run and could not be ended yet."""

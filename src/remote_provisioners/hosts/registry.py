@@ -101,13 +101,11 @@ class HostRegistry:
             raise
         return kernel
 
-    async def launch(
-        self, kernel: RemoteKernel, request: LaunchRequest, patient: bool = True
-    ) -> None:
+    async def launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
         """Start the kernel where it is, with its endpoints. Raises as RemoteKernel.launch."""
         with contextlib.suppress(OSError, zmq.ZMQError):  # clients cannot connect: tried again
             await self._open_sockets()
-        await kernel.launch(request, self._reports, patient)
+        await kernel.launch(request, self._reports)
 
     async def leave(self, kernel: RemoteKernel) -> None:
         """End what is left of the kernel where it was: it will `move`."""

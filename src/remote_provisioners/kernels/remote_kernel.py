@@ -26,7 +26,6 @@ from ..protocol.messages import (
     Exited,
     Forget,
     GetLoad,
-    GetTail,
     Listening,
     Queued,
     ReportListening,
@@ -39,13 +38,11 @@ from .failure import ended_early, too_late
 from .launcher_reports import SECRET_VARIABLE, LauncherReports
 from .lifecycle import LOST_EXIT_CODE, Lifecycle, State
 from .pausable_timeout import PausableTimeout, TimeoutExceeded
-from .resource_upload import ResourceArchive
+from .resource_upload import put_resources
 from .start_message import start_message
 from .starts import starts
 
 log = logging.getLogger(__name__)
-
-_TAIL_SECONDS = 1.0
 
 
 class RemoteKernel:
@@ -87,6 +84,8 @@ class RemoteKernel:
         self._asked = False
         self._changed = asyncio.Event()
         self._accepted = asyncio.Event()
+        #: Whether a connected host that says nothing is waited for: no other can be tried.
+        self.patient = True
         self._grace_timer: asyncio.TimerHandle | None = None
         self._timeout = PausableTimeout(0)
 
@@ -116,12 +115,8 @@ class RemoteKernel:
 
     # -- start ------------------------------------------------------------------------------
 
-    async def launch(
-        self, request: LaunchRequest, response: LauncherReports, patient: bool = True
-    ) -> None:
+    async def launch(self, request: LaunchRequest, response: LauncherReports) -> None:
         """Start the process and return once it listens.
-
-        A host that is connected and silent is waited for if we are `patient`; else it is to blame.
 
         Raises HostError when the host is to blame, KernelStartError with the exit code and the
         last lines when the kernel is, LaunchTimeoutError. Nothing is left running then.
@@ -131,9 +126,10 @@ class RemoteKernel:
         self.host.remember(self)
         self._timeout = PausableTimeout(request.timeout)
         try:
-            await self._timeout.run(self._launch(request, response, patient))
+            await self._timeout.run(self._launch(request, response))
         except TimeoutExceeded:
-            tail = await self._last_lines()
+            asked = self.life.state is not State.STARTING
+            tail = await self.host.last_lines(self.kernel_id) if asked else ""
             raise too_late(self.life, request.timeout, tail, self.spec.name) from None
         except RemoteProvisionerError as error:
             raise error if error.host else error.at(self.spec.name) from None
@@ -143,9 +139,7 @@ class RemoteKernel:
                 self.life.lost("did not start")
                 await asyncio.shield(self.discard())
 
-    async def _launch(
-        self, request: LaunchRequest, response: LauncherReports, patient: bool
-    ) -> None:
+    async def _launch(self, request: LaunchRequest, response: LauncherReports) -> None:
         name = self.spec.name
         phase = Phase.LAUNCHING if self.host.connected else Phase.CONNECTING
         starts().note(self.kernel_id, phase, host=name)
@@ -154,13 +148,10 @@ class RemoteKernel:
         if self.life.adoption_pending:  # what another server has left would be in the way
             await link.channel.request(Forget(kernel_id=self.kernel_id))
             self.life.replaced()
-        if link.agent.protocol < ACCEPTS:
-            patient = True
+        patient = self.patient or link.agent.protocol < ACCEPTS
         if not patient and request.resource_dir is not None:
             await self.host.unless_silent(link.channel.request(GetLoad()))
-        resources = ""
-        if request.resource_dir is not None:
-            resources = await ResourceArchive(request.resource_dir).put(link.channel)
+        resources = await put_resources(request.resource_dir, link.channel)
         substitutions: dict[str, str] = {}
         expected, secret = None, {}
         if request.reports_endpoints:
@@ -171,11 +162,7 @@ class RemoteKernel:
         self._asked = True
         self.client_sockets.prepare()  # which begins when the request is on its way
         start = start_message(
-            request,
-            self.spec,
-            substitutions=substitutions,
-            secret=secret,
-            resources=resources,
+            request, self.spec, substitutions=substitutions, secret=secret, resources=resources
         )
         self._accepted.clear()
         starting = link.channel.request(start)
@@ -203,14 +190,6 @@ class RemoteKernel:
             raise ended_early(self.life, self.spec.name)
         self.client_sockets.encrypted = "curve_publickey" in self.connection
         self.client_sockets.serve()
-
-    async def _last_lines(self) -> str:
-        """What the kernel has printed last, "" where the host does not say."""
-        if self.life.state is not State.STARTING:
-            with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
-                asked = self.host.request(GetTail(kernel_id=self.kernel_id))
-                return (await asyncio.wait_for(asked, _TAIL_SECONDS)).tail
-        return ""
 
     def client_connection(self) -> KernelConnectionInfo:
         """What a client here needs to speak to it: endpoints of this machine, and the key."""

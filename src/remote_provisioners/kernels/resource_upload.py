@@ -51,3 +51,8 @@ class ResourceArchive:
             archive = base64.b64encode(self._content).decode("ascii")
             await channel.request(PutResources(digest=self.digest, archive=archive))
         return self.digest
+
+
+async def put_resources(directory: Path | None, channel: AgentChannel) -> str:
+    """Send a kernelspec's directory. Returns its digest, "" where none is needed."""
+    return "" if directory is None else await ResourceArchive(directory).put(channel)

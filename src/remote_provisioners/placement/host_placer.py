@@ -155,6 +155,7 @@ class HostPlacer(Placer):
         """In the I/O thread. Returns the error for which the kernel has to move."""
         registry, host = (await self._find_scheduler()).registry, kernel.host
         await host.until_back(kernel.grace)
+        kernel.patient = True
         try:
             await registry.launch(kernel, request)
         except HostError as error:

@@ -95,8 +95,9 @@ class StartAttempt:
         """Start the kernel where it is. Returns the error when its host is to blame."""
         assert self.kernel is not None
         assert self._registry is not None
+        self.kernel.patient = self.patient
         try:
-            await self._registry.launch(self.kernel, self._request, self.patient)
+            await self._registry.launch(self.kernel, self._request)
         except HostError as error:
             return error
         return None
