@@ -23,6 +23,8 @@ from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.agent_channel import AgentChannel
 from remote_provisioners.hosts.transport import Transport, connect
 from remote_provisioners.placement.host_address import NodeAddress
+from remote_provisioners.protocol.messages import Hello, Leave
+from remote_provisioners.protocol.version import VERSION
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +73,9 @@ def test_the_agent_is_reached(tmp_path: Path) -> None:
                 await transport.open(f"{report['directory']}/nothing.sock", asyncio.Protocol)
             channel = AgentChannel("node", lambda event: None)
             await transport.open(f"{report['directory']}/agent.sock", lambda: channel)
-            hello = await channel.request("hello", owner="me")
-            assert hello["directory"] == report["directory"]
-            await channel.request("leave")
+            welcome = await channel.request(Hello(owner="me", protocol=VERSION))
+            assert welcome.directory == report["directory"]
+            await channel.request(Leave(keep=[]))
             channel.close()
             transport.abort()
             assert await asyncio.to_thread(process.wait, 10) == 0  # nobody needs it any more

@@ -4,6 +4,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec
 from traitlets.config import Application, Config
 
+from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
 from remote_provisioners.errors import ConfigurationError
 from remote_provisioners.provisioner import DistributedProvisioner
 
@@ -129,3 +130,20 @@ def test_per_host_options() -> None:
     assert made.host_spec("a").python == "/a/python"
     assert made.host_spec("b").python == ""
     assert made.host_spec("b").hook == "for all"
+
+
+def test_one_section_configures_every_provisioner(caplog: pytest.LogCaptureFixture) -> None:
+    """A provisioner without a list of hosts takes what it has from the section of all."""
+    section = {"remote_hosts": ["a"], "lease": 60.0, "launch_timeout": 7.0}
+    config = Config(
+        {"RemoteProvisionerConfigMixin": section, "YarnProvisioner": {"launch_timeout": 8.0}}
+    )
+    yarn = YarnProvisioner(kernel_id="k", kernel_spec=KernelSpec(argv=["x"]), config=config)
+    assert (yarn.lease, yarn.launch_timeout) == (60.0, 8.0)
+    assert not hasattr(yarn, "remote_hosts")
+    assert "not recognized" not in caplog.text
+
+
+def test_an_engine_has_no_list_of_hosts() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown option remote_hosts .*yarn_endpoint"):
+        YarnProvisioner(kernel_id="k", kernel_spec=KernelSpec(argv=["x"]), remote_hosts=["a"])
