@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import os
 import signal
 from collections.abc import Mapping
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.multikernelmanager import MultiKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
 from .errors import ConfigurationError, HostError
 from .hosts.registry import host_registry
-from .io_thread import in_io_thread
+from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
-from .kernels.remote_path import absolute
+from .kernels.remote_path import RESOLVE_SECONDS, resolve
 from .kernels.starts import run_start
 from .options.config import CommonOptions
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .options.session import session_of
 from .placement.placer import Placer
 from .server.records import keeper_of
+from .user import user_name
 
 #: Within which a kernel that is asked to has usually ended.
 _PROMPT_END_SECONDS = 0.5
@@ -95,12 +96,10 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         self._notebook = str((kwargs.get("env") or {}).get("JPY_SESSION_NAME", ""))
         request_env = request_environment(kwargs.get("env") or os.environ, self.kernel_id)
         self.username = request_env.get("KERNEL_USERNAME", "")
-        authorize(
-            self.username,
-            getpass.getuser(),
-            self.authorized_users,
-            self.unauthorized_users,
-        )
+        authorize(self.username, user_name(), self.authorized_users, self.unauthorized_users)
+        of_a_server = isinstance(getattr(self.parent, "parent", None), MultiKernelManager)
+        if of_a_server and not self._came_back:
+            self.check_request(request_env)
         spec = self.kernel_spec
         self._request = build_request(
             kernel_id=self.kernel_id,
@@ -114,9 +113,11 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             launch_timeout=self.launch_timeout,
             warm=self._kept_warm(),
             output=self.output_bounds,
-            lease=self.lease,
+            lease=self.lease if of_a_server or self.leave_kernels_running else self.client_lease,
+            left_idle=self.left_idle_timeout,
         )
-        return {**kwargs, "cmd": list(self._request.argv)}
+        env = dict(kwargs.get("env") or os.environ)  # managers expect one there
+        return {**kwargs, "env": env, "cmd": list(self._request.argv)}
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel, or start it again where it was; by `KernelManager`.
@@ -360,6 +361,11 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         """The host it is on, "" when there is no kernel."""
         return self._kernel.spec.name if self._kernel is not None else ""
 
+    @property
+    def left_on_host(self) -> frozenset[str]:
+        """Kernels of this user there whose servers were away when we connected."""
+        return self._kernel.host.left if self._kernel is not None else frozenset()
+
     async def replay_output(self) -> None:
         """Have the next client of the kernel's output get what nobody has heard yet."""
         if self._kernel is not None:  # the manager's own, which sees what the kernel does, is first
@@ -385,9 +391,10 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
     async def _let_go(kernel: RemoteKernel) -> None:
         (await host_registry()).let_go(kernel)
 
-    def resolve_path(self, path: str) -> str | None:
-        """`path` of the kernel's file system made absolute; whether it exists is not asked."""
+    def resolve_path(self, path: str) -> Any:
+        """`path` of the kernel's file system made absolute; None where there is nothing.
+
+        Who calls from a running loop gets what is to be awaited, which jupyter_server does.
+        """
         kernel = self._kernel
-        if kernel is None or not kernel.cwd:
-            return None
-        return absolute(path, kernel.cwd, kernel.home)
+        return None if kernel is None else from_any_loop(resolve(kernel, path), RESOLVE_SECONDS)

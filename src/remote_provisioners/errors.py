@@ -106,6 +106,10 @@ class KernelStartError(RemoteProvisionerError):
     """The host works, the kernel does not: its program, its hook, its early end."""
 
 
+class ProgramNotFoundError(KernelStartError, FileNotFoundError):
+    """The kernel's program is not on the host. FileNotFoundError as well, as of a local kernel."""
+
+
 class LaunchTimeoutError(KernelStartError):
     """The kernel did not open its ports in time; it has been ended."""
 

@@ -105,6 +105,15 @@ async def in_io_thread(coroutine: Coroutine[Any, Any, T]) -> T:
     return await io_thread().call(coroutine)
 
 
+def from_any_loop(coroutine: Coroutine[Any, Any, T], timeout: float) -> Any:
+    """What `coroutine` returns, for a caller without a running loop; else what is to be awaited."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return io_thread().call_blocking(coroutine, timeout)
+    return in_io_thread(coroutine)
+
+
 def close_io_thread() -> None:
     """End the thread and all that it owns; the next caller gets a new one."""
     global _current

@@ -7,9 +7,11 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_async
 from traitlets.config import Config
 
 from remote_provisioners.errors import (
@@ -238,9 +240,23 @@ def test_resolve_path(host: str, install_spec: InstallSpec, start: Start) -> Non
     session = start(install_spec(host), env={"KERNEL_WORKING_DIR": "/usr"})
     assert session.value("__import__('os').getcwd()") == "/usr"
     home = session.value("__import__('os').path.expanduser('~')")
-    assert session.manager.resolve_path("lib/x.py") == "/usr/lib/x.py"
-    assert session.manager.resolve_path("/tmp/../x") == "/x"
-    assert session.manager.resolve_path("~/x") == f"{home}/x"
+    assert session.manager.resolve_path("lib") == "/usr/lib"
+    assert session.manager.resolve_path("/tmp/../usr/lib") == "/usr/lib"
+    assert session.manager.resolve_path("~") == home
+    assert session.manager.resolve_path("no-such-file") is None
+
+    async def as_jupyter_server_asks() -> Any:
+        return await ensure_async(session.manager.resolve_path("lib"))
+
+    assert asyncio.run(as_jupyter_server_asks()) == "/usr/lib"
+
+
+def test_a_program_that_is_not_there(host: str, install_spec: InstallSpec, start: Start) -> None:
+    name = install_spec(host, argv=["no-such-program", "{connection_file}"])
+    with pytest.raises(FileNotFoundError, match="program 'no-such-program' is not on PATH") as info:
+        start(name)
+    assert isinstance(info.value, KernelStartError)
+    assert info.value.host == host
 
 
 def test_shutdown_wait_time(session: Session) -> None:

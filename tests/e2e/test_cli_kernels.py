@@ -98,7 +98,7 @@ def attached(kernel_id: str) -> Iterator[Session]:
 
 def test_what_is_said_of_kernels(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
     targets = [host.target for host in rig.hosts]
-    install_spec(targets, lease=1000)
+    install_spec(targets, lease=1000, client_lease=1000)
     used = start("remote")
     used.run("data = b'x' * 100_000_000")
     kept = left_kernel()
@@ -188,7 +188,7 @@ def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start
     def sleepers() -> list[Process]:
         return [p for p in host.processes() if p.argv[:1] == ("sleep",)]
 
-    install_spec([host.target], lease=6)
+    install_spec([host.target], lease=6, client_lease=6)
     stubborn = (
         "import os, signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = subprocess.Popen(['sleep', '300'])"

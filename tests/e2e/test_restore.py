@@ -305,7 +305,9 @@ def test_a_host_that_cannot_be_reached_when_the_server_comes_back(
     install_spec([away.target, there.target])
     with Applications(tmp_path) as applications:
         server = applications.server("server")
-        first, second = server.start_kernel(), server.start_kernel()
+        kernels = [server.start_kernel() for _ in range(2)]  # one on each
+        names = {server.run(kernel, WHERE).split()[0]: kernel for kernel in kernels}
+        first, second = (names[host.run(["hostname"]).strip()] for host in (away, there))
         server.run(first, "kept = 1")
         kill(server)
         away.drop()

@@ -34,7 +34,6 @@ PURE = [
     "errors",
     "kernels.lifecycle",
     "kernels.failure",
-    "kernels.remote_path",
     "options.launch_request",
     "placement.host_address",
     "placement.host_table",

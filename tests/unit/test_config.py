@@ -78,7 +78,11 @@ def test_command_line(arguments: list[str]) -> None:
             "least-connection",
         ),
         ("RP_AUTHORIZED_USERS", "alice,bob", "authorized_users", {"alice", "bob"}),
-        ("RP_UNAUTHORIZED_USERS", "", "unauthorized_users", set()),
+        ("RP_UNAUTHORIZED_USERS", ",", "unauthorized_users", set()),
+        ("RP_UNAUTHORIZED_USERS", "", "unauthorized_users", {"root"}),  # empty is unset
+        ("RP_LEAVE_KERNELS_RUNNING", "", "leave_kernels_running", False),
+        ("RP_LAUNCH_TIMEOUT", "", "launch_timeout", 30.0),
+        ("RP_REMOTE_HOSTS", "", "remote_hosts", ["localhost"]),
         ("RP_LAUNCH_TIMEOUT", "2.5", "launch_timeout", 2.5),
         ("RP_PORT_RANGE", "2000..4000", "port_range", "2000..4000"),
         ("RP_NETWORK_GRACE", "7", "network_grace", 7.0),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remote_provisioners.errors import ConfigurationError, NoRoomError
+from remote_provisioners.placement.host_table import first_turn
 from remote_provisioners.placement.policies import (
     Fill,
     HostRow,
@@ -135,3 +136,20 @@ def test_unknown_algorithm_lists_the_installed() -> None:
         "unknown load balancing algorithm 'fastest' "
         "(known: fill, least-connection, least-load, round-robin)"
     )
+
+
+def test_least_load_is_by_chance_among_those_that_are_as_good() -> None:
+    rows = [HostRow("a", load=load(load=0.1)), HostRow("b", load=load(load=0.0))]
+    chosen = [LeastLoad().choose(rows, 0) for _ in range(100)]
+    assert {*chosen} == {"a", "b"}
+    rows.append(HostRow("c", kernels=1, load=load()))
+    assert "c" not in [LeastLoad().choose(rows, 0) for _ in range(100)]
+
+
+def test_least_connection_counts_the_kernels_of_others() -> None:
+    rows = [HostRow("a", load=load(others=2)), HostRow("b", kernels=1), HostRow("c", kernels=3)]
+    assert LeastConnection().choose(rows, 0) == "b"
+
+
+def test_rounds_begin_anywhere() -> None:
+    assert {first_turn() % 3 for _ in range(100)} == {0, 1, 2}

@@ -27,6 +27,7 @@ from ..protocol.answers import (
     Nothing,
     Output,
     Present,
+    Resolved,
     Tail,
     Welcome,
 )
@@ -99,6 +100,7 @@ class Operations:
             home=os.path.expanduser("~"),
             kernels=[kernel.describe() for kernel in self._table.of(peer.owner)],
             load=self.load_for(peer, self._load.snapshot()),
+            left=[k.kernel_id for k in self._table if k.running and self._table.is_left(k)],
         )
 
     # -- kernels ----------------------------------------------------------------------------
@@ -112,6 +114,7 @@ class Operations:
         kernel = HostedKernel(kernel_id, peer.owner, self._table.directory)
         kernel.output = request.output
         kernel.lease = float(request.lease)
+        kernel.left_idle = float(request.left_idle)
         if earlier is not None:  # its server starts it again: it has given up the earlier one
             self._table.end(earlier)
             self._streams.restarted(earlier, kernel)
@@ -179,6 +182,9 @@ class Operations:
     async def op_announce(self, peer: Peer, request: messages.Announce) -> Nothing:
         self._streams.announce(self._table.get(request.kernel_id), request.text)
         return Nothing()
+
+    async def op_resolve_path(self, peer: Peer, request: messages.ResolvePath) -> Resolved:
+        return Resolved(path=self._table.get(request.kernel_id).resolve(request.path))
 
     async def op_output(self, peer: Peer, request: messages.GetOutput) -> Output:
         process = self._table.get(request.kernel_id).process

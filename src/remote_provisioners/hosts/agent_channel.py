@@ -16,6 +16,7 @@ from ..errors import (
     KernelLostError,
     KernelStartError,
     KernelTakenError,
+    ProgramNotFoundError,
     RemoteProvisionerError,
     UnreachableError,
 )
@@ -34,6 +35,7 @@ _HOST_ERRORS: dict[str, type[HostError]] = {
     answers.VERSION_REFUSED: AgentError,
     answers.NO_GPUS: GpusTakenError,
 }
+_START_ERRORS = {answers.NO_PROGRAM: ProgramNotFoundError}
 #: Of a kernel that was started before.
 _LOST_ERRORS = {answers.NO_KERNEL: KernelLostError, answers.TAKEN: KernelTakenError}
 
@@ -171,6 +173,8 @@ def _translate(error: Any, host: str) -> RemoteProvisionerError:
         return _HOST_ERRORS[code](message, host=host)
     if code in _LOST_ERRORS:
         return _LOST_ERRORS[code](message, host=host)
+    if code in _START_ERRORS:
+        return _START_ERRORS[code](message, host=host)
     if code == answers.HOOK_FAILED:
         return KernelStartError(f"the environment hook failed: {message}", host=host)
     return KernelStartError(message, host=host)

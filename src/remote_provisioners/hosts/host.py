@@ -77,6 +77,8 @@ class Host:
         self.load: Load | None = None
         #: Seconds that the agent took to answer a small request, the last time.
         self.round_trip: float | None = None
+        #: Kernels there whose servers were away when we connected.
+        self.left: frozenset[str] = frozenset()
         #: To be ended when the host is back.
         self._pending_kills: set[str] = set()
         #: To go on without us.
@@ -348,6 +350,7 @@ class Host:
         """The connection is made: tell the kernels, end what has to be ended."""
         self._link = link
         self.directory = link.agent.directory
+        self.left = frozenset(link.agent.left)
         self.away_since = None
         self._back.set()
         self._watcher = asyncio.ensure_future(self._watch(link))

@@ -1,12 +1,20 @@
-"""Paths of a kernel's file system. Pure."""
+"""Paths of a kernel's file system."""
 
 from __future__ import annotations
 
-import posixpath
+import asyncio
+
+from ..errors import RemoteProvisionerError
+from ..protocol.messages import ResolvePath
+from .remote_kernel import RemoteKernel
+
+RESOLVE_SECONDS = 5.0
 
 
-def absolute(path: str, cwd: str, home: str) -> str:
-    """`path` made absolute, for a process with this directory and this home."""
-    if path == "~" or path.startswith("~/"):
-        path = home + path[1:]
-    return posixpath.normpath(posixpath.join(cwd, path))
+async def resolve(kernel: RemoteKernel, path: str) -> str | None:
+    """`path` made absolute, as the kernel would; None where there is nothing, or no answer."""
+    asked = kernel.host.request(ResolvePath(kernel_id=kernel.kernel_id, path=path))
+    try:
+        return (await asyncio.wait_for(asked, RESOLVE_SECONDS)).path or None
+    except (RemoteProvisionerError, asyncio.TimeoutError):
+        return None  # its host is away, or has an agent that does not know such a question

@@ -35,6 +35,7 @@ def start_message(
         connection={"transport": request.transport, **request.session},
         port_range=request.port_range,
         lease=request.lease,
+        left_idle=request.left_idle,
         resources=resources,
         resources_from=str(request.resource_dir or ""),
         reports_endpoints=request.reports_endpoints,

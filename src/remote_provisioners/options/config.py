@@ -7,16 +7,15 @@ Precedence: the kernelspec's ``config`` stanza, then the configuration file and 
 from __future__ import annotations
 
 import dataclasses
-import getpass
-import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from traitlets import Bool, Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
+from traitlets import Dict, TraitError, Unicode, Union
 from traitlets.config import Config, Configurable
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, UnauthorizedError
 from ..placement.host_address import HostAddress, parse_address
 from ..placement.inventory import (
     HostSpec,
@@ -35,104 +34,20 @@ from ..placement.way_in import (
     check_run_as_command,
 )
 from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
+from ..user import user_name
+from .kinds import (
+    CommandWords,
+    Count,
+    Flag,
+    Mebibytes,
+    Names,
+    NameSet,
+    Seconds,
+    Text,
+    TextByHost,
+    Way,
+)
 from .launch_request import parse_port_range
-
-
-class _FromEnvironment(TraitType[Any, Any]):
-    """A trait whose default is read from ``RP_<NAME>``, where that is set."""
-
-    def default(self, obj: Any = None) -> Any:
-        text = os.environ.get(self.variable)
-        if text is None or obj is None:
-            return super().default(obj)
-        try:
-            return self.from_string(text)
-        except (TraitError, ValueError) as error:
-            raise ConfigurationError(f"{self.variable}={text!r}: {error}") from None
-
-    @property
-    def variable(self) -> str:
-        return f"RP_{str(self.name).upper()}"
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-class Text(_FromEnvironment, Unicode[str, Any]):
-    """Text."""
-
-
-class Seconds(_FromEnvironment, Float[float, Any]):
-    """A number of seconds."""
-
-
-class Count(_FromEnvironment, Int[int, Any]):
-    """A number of things."""
-
-
-class Mebibytes(_FromEnvironment, Float[float, Any]):
-    """A number of MiB."""
-
-
-class Flag(_FromEnvironment, Bool[bool, Any]):
-    """Yes or no: ``true``, ``false``, ``1``, ``0``."""
-
-
-class Names(_FromEnvironment, List[Any]):
-    """A list, or comma-separated text."""
-
-    def set(self, obj: Any, value: Any) -> None:
-        super().set(obj, _words(value) if isinstance(value, str) else value)
-
-    def from_string(self, s: str) -> Any:
-        return _words(s)
-
-    def from_string_list(self, s_list: list[str]) -> Any:
-        return [word for text in s_list for word in _words(text)]
-
-
-class NameSet(_FromEnvironment, Set):
-    """A set, a list, or comma-separated text."""
-
-    def set(self, obj: Any, value: Any) -> None:
-        super().set(obj, _words(value) if isinstance(value, str) else value)
-
-    def from_string(self, s: str) -> Any:
-        return set(_words(s))
-
-    def from_string_list(self, s_list: list[str]) -> Any:
-        return {word for text in s_list for word in _words(text)}
-
-
-class TextByHost(_FromEnvironment, Union):
-    """A text for all hosts, or a table of texts by host as it is written in remote_hosts."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__([Unicode(), Dict(value_trait=Unicode(), key_trait=Unicode())], **kwargs)
-
-    def from_string(self, s: str) -> Any:
-        return s
-
-
-class Way(_FromEnvironment, Union):
-    """A word, or a command as a list of words (in the environment: a list in JSON)."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__([Unicode(), List(trait=Unicode())], **kwargs)
-
-    def from_string(self, s: str) -> Any:
-        return s
-
-
-class CommandWords(_FromEnvironment, List[Any]):
-    """The words of a command (in the environment: a list in JSON)."""
-
-    def from_string(self, s: str) -> Any:
-        words = json.loads(s)
-        if not isinstance(words, list):
-            raise ValueError("must be a list of words in JSON")
-        return words
 
 
 class CommonOptions(Configurable):
@@ -191,6 +106,20 @@ class CommonOptions(Configurable):
         by default.""",
     ).tag(config=True)
 
+    client_lease = Seconds(
+        60.0,
+        help="""The same for kernels of programs that are no Jupyter server: papermill, nbclient,
+        jupyter console, a script. Nobody comes back for those of a program that was killed. With
+        leave_kernels_running they have the lease.""",
+    ).tag(config=True)
+
+    left_idle_timeout = Seconds(
+        0.0,
+        help="""Seconds that a kernel may idle on its host while its server is away: then the host
+        ends it, before its lease is over. Idle is one whose processes use less than 2 % of a core.
+        0: as long as its lease.""",
+    ).tag(config=True)
+
     leave_kernels_running = Flag(
         False,
         help="""Whether kernels stay when their server is stopped on purpose (a signal, the
@@ -216,7 +145,7 @@ class CommonOptions(Configurable):
 
     def _check_options(self) -> None:
         parse_port_range(self.port_range)
-        for name in ("launch_timeout", "network_grace", "lease"):
+        for name in ("launch_timeout", "network_grace", "lease", "client_lease"):
             seconds = getattr(self, name)
             if not 0 < seconds < float("inf"):
                 raise ConfigurationError(
@@ -226,8 +155,15 @@ class CommonOptions(Configurable):
             mebibytes = getattr(self, name)
             if not 0 <= mebibytes < float("inf"):
                 raise ConfigurationError(f"{name} is {mebibytes!r}, must be a number of MiB")
+        if not 0 <= self.left_idle_timeout < float("inf"):
+            raise ConfigurationError(
+                f"left_idle_timeout is {self.left_idle_timeout!r}, must be a number of seconds"
+            )
         for name in self.class_trait_names(config=True):
             getattr(self, name)
+
+    def check_request(self, request_env: Mapping[str, str]) -> None:
+        """Refuse what a request to a server or a gateway may not ask for."""
 
     def _load_config(self, cfg: Any, section_names: Any = None, traits: Any = None) -> None:
         """One section of a configuration file has the options of all provisioners.
@@ -255,6 +191,13 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         "weight": 2, "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...",
         "environment_hook": "...", "preload": ["numpy"]}. A path
         stands for the list in that TOML or JSON file.""",
+    ).tag(config=True)
+
+    unlisted_pins = Flag(
+        False,
+        help="""Whether a request to a server or a gateway may name any host in its
+        KERNEL_REMOTE_HOST. False: those of remote_hosts only. The process's own environment may
+        always name any.""",
     ).tag(config=True)
 
     connect = Way(
@@ -331,12 +274,25 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         if self.warm < 0:
             raise ConfigurationError(f"warm is {self.warm}, must be a number of kernels")
 
+    def check_request(self, request_env: Mapping[str, str]) -> None:
+        """Refuse a host that the request names and nobody has configured. UnauthorizedError."""
+        pin = request_env.get("KERNEL_REMOTE_HOST", "").strip()
+        own = os.environ.get("KERNEL_REMOTE_HOST", "").strip()
+        names = [spec.name for spec in self.inventory()]
+        if not pin or pin == own or pin in names or self.unlisted_pins:
+            return
+        parse_address(pin)  # one that cannot be read is said to be so
+        raise UnauthorizedError(
+            f"KERNEL_REMOTE_HOST: {pin!r} is not one of the configured hosts ({', '.join(names)})\n"
+            "To let requests name any host: unlisted_pins = True"
+        )
+
     def inventory(self) -> Inventory:
         """The hosts with their own properties. Raises ConfigurationError."""
         return for_user(read_inventory(self.remote_hosts), self._way_options(), self._username())
 
     def _username(self) -> str:
-        return self.username or getpass.getuser()
+        return self.username or user_name()
 
     def _way_options(self) -> WayOptions:
         return WayOptions(

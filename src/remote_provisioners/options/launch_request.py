@@ -40,6 +40,8 @@ class LaunchRequest:
     #: Bytes of output that are kept while nobody listens: in memory, on disk.
     output: tuple[int, int]
     lease: float
+    #: Seconds that it may idle while its server is away; 0: as long as its lease.
+    left_idle: float
     requirements: Requirements
     resource_dir: Path | None
     reports_endpoints: bool
@@ -75,6 +77,7 @@ def build_request(
     warm: int = 0,
     output: tuple[int, int] = (OUTPUT_MEMORY, OUTPUT_DISK),
     lease: float = LEASE_SECONDS,
+    left_idle: float = 0.0,
 ) -> LaunchRequest:
     """Put a request together and check it. Raises ConfigurationError."""
     if not argv:
@@ -100,6 +103,7 @@ def build_request(
         output=output,
         lease=lease,
         requirements=_requirements(request_env),
+        left_idle=left_idle,
         resource_dir=Path(resource_dir) if resource_dir and travels else None,
         reports_endpoints=reports,
     )

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 from .host_address import HostAddress
 from .inventory import HostSpec, Inventory
 from .policies import HostRow, Load
+
+#: Divisible by the lengths of many rounds, so that no host is more often the first one.
+_MOST_TURNS = 5040
+
+
+def first_turn() -> int:
+    """Where a round begins: not with the first host of the list in each process, for a hub's
+    servers have a kernel or two each.
+    """
+    return random.randrange(_MOST_TURNS)  # noqa: S311
 
 
 class HostTable:
@@ -22,7 +33,7 @@ class HostTable:
         self._at: dict[HostAddress, list[HostSpec]] = {}
         for spec in inventory:
             self._at.setdefault(spec.address, []).append(spec)
-        self._starts = 0
+        self._starts = first_turn()
         #: When the hosts have last reported for a start (the loop's time), and who asks them now.
         self.refreshed = float("-inf")
         self.refreshing: asyncio.Future[None] | None = None

@@ -7,6 +7,7 @@ A policy is a class of one method. Others are installed by an entry point in the
 from __future__ import annotations
 
 import functools
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ GROUP = "remote_provisioners.load_balancers"
 #: Above this load a core, or with less than this part of its memory left, a host is busy.
 _BUSY_LOAD = 1.0
 _BUSY_MEMORY = 0.1
+#: Loads a core that differ by less are no reason for a choice: they are a minute's average.
+_SAME_LOAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -129,25 +132,37 @@ def _turns(weights: tuple[float, ...]) -> Sequence[int]:
 
 
 class LeastConnection(LoadBalancer):
-    """The host with the fewest kernels of this server; the first of those in the list."""
+    """The host with the fewest kernels, as far as is known; the first of those in the list."""
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
-        return min(table, key=lambda row: row.kernels / row.weight).host
+        return min(table, key=lambda row: row.occupied / row.weight).host
 
 
 class LeastLoad(LoadBalancer):
-    """The host with the fewest kernels a core, whoever's they are, busy hosts last."""
+    """The host with the fewest kernels a core, whoever's they are, busy hosts last.
+
+    By chance among those that are as good: servers that choose at the same moment know nothing
+    of each other, and would all take the same one.
+    """
 
     needs_load = True
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
-        def burden(row: HostRow) -> tuple[bool, float, float]:
-            if row.load is None:
-                return (False, row.kernels / row.weight, 0.0)
-            cores = row.load.cores * row.weight
-            return (row.load.busy, row.occupied / cores, row.load.load / cores)
+        burdens = {row.host: _burden(row) for row in table}
+        busy, kernels, load = min(burdens.values())
+        best = [
+            host
+            for host, burden in burdens.items()
+            if burden[:2] == (busy, kernels) and burden[2] <= load + _SAME_LOAD
+        ]
+        return random.choice(best)  # noqa: S311
 
-        return min(table, key=burden).host
+
+def _burden(row: HostRow) -> tuple[bool, float, float]:
+    if row.load is None:
+        return (False, row.kernels / row.weight, 0.0)
+    cores = row.load.cores * row.weight
+    return (row.load.busy, row.occupied / cores, row.load.load / cores)
 
 
 class Fill(LoadBalancer):

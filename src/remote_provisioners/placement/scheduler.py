@@ -68,10 +68,10 @@ class Scheduler:
         tried: Mapping[str, HostError],
     ) -> HostSpec:
         """The host to try next. Raises NoRoomError, HostError when there is none."""
-        rows = self._candidates(table, request, tried)
-        if policy.needs_load:
+        # Whose kernels fill a host is for its agent to tell.
+        if policy.needs_load or any(spec.capacity is not None for spec in table.specs.values()):
             await self._refresh(table)
-            rows = self._candidates(table, request, tried)  # much may have happened meanwhile
+        rows = self._candidates(table, request, tried)
         chosen = policy.choose(rows, turn)
         for row in rows:
             if row.host == chosen:

@@ -113,6 +113,12 @@ class AgentStatus(AgentDescription):
     others: Sequence[str] = ()
 
 
+class Resolved(Structure):
+    """An absolute path, "" where there is nothing."""
+
+    path: str = ""
+
+
 class Welcome(AgentDescription):
     """The agent, and what it holds for who has said hello."""
 
@@ -120,6 +126,8 @@ class Welcome(AgentDescription):
     home: str = ""
     kernels: Sequence[KernelDescription] = ()
     load: LoadReport = LoadReport()
+    #: The ids of kernels of this user whose servers are not connected.
+    left: Sequence[str] = ()
 
 
 class KernelStatus(KernelDescription):

@@ -19,6 +19,7 @@ from .answers import (
     Nothing,
     Output,
     Present,
+    Resolved,
     Tail,
     Welcome,
 )
@@ -96,6 +97,8 @@ class Start(Request[KernelDescription]):
     #: How many such kernels to keep ready.
     warm: int = 0
     lease: float = LEASE_SECONDS
+    #: Seconds that it may idle while its server is away; 0: as long as its lease.
+    left_idle: float = 0.0
     output: OutputBounds = OutputBounds()
 
 
@@ -160,6 +163,14 @@ class Announce(OfKernel[Nothing]):
 
     op = "announce"
     text: str
+
+
+class ResolvePath(OfKernel[Resolved]):
+    """Where a path of the kernel is in its host's file system."""
+
+    op = "resolve_path"
+    answer = Resolved
+    path: str
 
 
 class HasResources(Request[Present]):

@@ -90,6 +90,23 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
     manager.shutdown_kernel, manager.restart_kernel = stop, restart
 
 
+def end_in_order(gateway: Any, listener: ManagerListener) -> None:
+    """Tell `listener` before Kernel Gateway ends, and after.
+
+    It shuts its kernels down one by one, as if each were to be ended: `shutdown_all` is not called.
+    """
+    stop = gateway._stop
+
+    async def stopping() -> None:
+        await listener.before_shutdown_all()
+        try:
+            await stop()
+        finally:
+            listener.after_shutdown_all()
+
+    gateway._stop = stopping
+
+
 class _Starts:
     """Has a session whose kernel takes longer than `PATIENCE_SECONDS` answered meanwhile, with a
     pending kernel.

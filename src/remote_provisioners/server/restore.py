@@ -23,6 +23,9 @@ from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
 from ..errors import KernelLostError, KernelTakenError
+
+# Before we register a function for the exit: it needs the thread, which closes at exit as well.
+from ..io_thread import close_io_thread
 from .finish import finish as finish_kernel
 from .manager_hooks import (
     add_running,
@@ -80,6 +83,8 @@ class Restorer:
         self._tasks: set[asyncio.Task[None]] = set()
         #: What is to be read by whoever opens the notebook of this path: its kernel has ended.
         self._notices: dict[str, str] = {}
+        #: Hosts of which was said what others have left there.
+        self._reported: set[str] = set()
         #: The sessions of each kernel, also of one that has no record yet.
         self._of_kernels: OfKernels = {}
 
@@ -126,6 +131,7 @@ class Restorer:
         if ended:
             with contextlib.suppress(Exception):
                 asyncio.run(self._end_at_exit(ended))
+        close_io_thread()
         self._records.close()
 
     async def _end_at_exit(self, kernels: Sequence[tuple[str, Any]]) -> None:
@@ -188,6 +194,17 @@ class Restorer:
         if getattr(kernel_manager, "execution_state", "") == "dead":
             kernel_manager.execution_state, kernel_manager.reason = "starting", ""
         self._write(self._record(kernel_manager, info))
+        provisioner = kernel_manager.provisioner
+        known = [*self._records, *self._records.of_others]
+        left = provisioner.left_on_host - {record.kernel_id for record in known}
+        if left and provisioner.place not in self._reported:
+            self._reported.add(provisioner.place)
+            self._log.warning(
+                "host %s: %d of your kernels there belong to no running server and are not in "
+                "this server's records: `jupyter remote kernels` lists them",
+                provisioner.place,
+                len(left),
+            )
 
     async def _sessions_changed(self, of_kernels: OfKernels) -> None:
         self._of_kernels = of_kernels

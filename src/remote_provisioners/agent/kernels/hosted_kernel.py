@@ -66,6 +66,8 @@ class HostedKernel:
         self.output = OutputBounds()
         #: Seconds that it lives on without its owner, and why it was ended for lack of one.
         self.lease = LEASE_SECONDS
+        #: Seconds that it may idle meanwhile; 0: all of that.
+        self.left_idle = 0.0
         self.ended_by = ""
         self._cwd = ""
         self._started_before = False
@@ -189,6 +191,7 @@ class HostedKernel:
             "ports": self._ports.ports if self._ports is not None else [],
             "exit_code": self.process.returncode,
             "lease": self.lease,
+            "left_idle": self.left_idle,
             "ended_by": self.ended_by,
             "output": self.output.fields(),
         }
@@ -217,6 +220,7 @@ class HostedKernel:
         kernel.directory = directory
         kernel.connection = found["connection"]
         kernel.lease, kernel.ended_by = found["lease"], found["ended_by"]
+        kernel.left_idle = float(found.get("left_idle", 0.0))
         kernel.output = _bounds(found["output"])
         kernel._cwd = found["cwd"]
         kernel._reports_endpoints = found["reports_endpoints"]
@@ -302,6 +306,11 @@ class HostedKernel:
             lease=self.lease,
             ended_by=self.ended_by,
         )
+
+    def resolve(self, path: str) -> str:
+        """`path`, as the kernel would read it, made absolute; "" where there is nothing."""
+        found = os.path.normpath(os.path.join(self._cwd, os.path.expanduser(path)))
+        return found if os.path.isabs(found) and os.path.exists(found) else ""
 
     def take_over(self, earlier: HostedKernel) -> None:
         """Use the ports of an earlier process of the same kernel, and its GPUs if they are free."""

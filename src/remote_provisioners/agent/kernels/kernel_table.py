@@ -105,6 +105,10 @@ class KernelTable:
             self._queue.leave(kernel)  # nobody is there to give up what never listens
             self._look_in(kernel.lease)
 
+    def is_left(self, kernel: HostedKernel) -> bool:
+        """Whether its server is not connected."""
+        return kernel.owner not in self._peers.owners
+
     def lease_left(self, kernel: HostedKernel, now: float) -> Any:
         """Seconds; None while its owner is there."""
         return self._leases.left(kernel.owner, kernel.lease, now)
@@ -115,21 +119,35 @@ class KernelTable:
         for kernel in self:
             left = self.lease_left(kernel, now)
             if left is not None and left <= 0:
-                self._lease_over(kernel, -left)
+                self._lease_over(kernel, -left, "its lease of {:g} s ran out".format(kernel.lease))
+            elif left is not None and kernel.left_idle > 0 and kernel.running:
+                if kernel.ended_by:  # it was told to end
+                    self.end(kernel)
+                elif self._idle_and_left(kernel, now) >= kernel.left_idle:
+                    text = "it idled for {:g} s without its server (left_idle_timeout)"
+                    self._lease_over(kernel, 0.0, text.format(kernel.left_idle))
+
+    def _idle_and_left(self, kernel: HostedKernel, now: float) -> float:
+        """For how many seconds it has idled while its server was away."""
+        left = self.lease_left(kernel, now)
+        if left is None or kernel.process is None:
+            return 0.0
+        idle: float = self.idle(kernel.process.pid, now) or 0.0
+        return min(float(kernel.lease - left), idle)
 
     def _look_in(self, seconds: float) -> None:
         """Have a look sooner than the next one would come anyway."""
         if seconds < TICK_SECONDS:
             asyncio.get_running_loop().call_later(seconds + 0.01, self.check_leases)
 
-    def _lease_over(self, kernel: HostedKernel, seconds: float) -> None:
-        """Its lease is over since so many seconds: end it, politely first.
+    def _lease_over(self, kernel: HostedKernel, seconds: float, why: str) -> None:
+        """Its time is over since so many seconds: end it, politely first.
 
         What became of it is kept as long again as its lease, for who comes back after all.
         """
         if kernel.running and kernel.process is not None:
             if not kernel.ended_by:
-                kernel.ended_by = "its lease of {:g} s ran out".format(kernel.lease)
+                kernel.ended_by = why
                 text = "kernel {} (pid {}, owner {}): {}, it is ended"
                 process = kernel.process
                 report(text.format(kernel.kernel_id, process.pid, kernel.owner, kernel.ended_by))

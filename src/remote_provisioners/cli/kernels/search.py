@@ -11,6 +11,7 @@ from ...hosts.registry import host_registry
 from ...io_thread import close_io_thread, io_thread
 from ...placement.inventory import HostSpec
 from ...protocol.messages import GetStatus
+from ...server.records import all_records, records_parent
 from ..command import Command, Text
 from ..configured import ConfiguredHost, configured_hosts
 from ..hosts.survey import Survey
@@ -42,7 +43,13 @@ class SearchCommand(Command):
     async def search(self, hosts: Sequence[str] = ()) -> tuple[list[FoundKernel], list[str]]:
         """The kernels on these hosts, or on all; and who could not be asked, and why."""
         names = [*hosts, self.host] if self.host else hosts
-        return await io_thread().call(_search(configured_hosts(self, names)))
+        places = configured_hosts(self, names)
+        if not names:  # and where records say that kernels are: requests may name other hosts
+            listed = {place.host.name for place in places}
+            recorded = {record.info["host"] for _, record in all_records(records_parent())}
+            others = sorted(recorded - listed)
+            places += configured_hosts(self, others) if others else []
+        return await io_thread().call(_search(places))
 
 
 async def _search(places: Sequence[ConfiguredHost]) -> tuple[list[FoundKernel], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class SpecInstallApp(Command):
         ),
         "replace": (
             {"SpecInstallApp": {"replace": True}},
-            "Replace a kernelspec of the same name even if it is not one of this package.",
+            "Replace a kernelspec of the same name.",
         ),
     }
 
@@ -123,13 +124,12 @@ class SpecInstallApp(Command):
         site = self._spark_site(known[sample], str(options.get("python", "")))
         manager, name = KernelSpecManager(parent=self), (self.kernel_name or sample).lower()
         destination = self._destination(manager, name)
-        if destination.is_dir() and not self.replace and read_spec(name, destination) is None:
-            raise CommandError(
-                f"a kernelspec {name!r} that is not ours is in {destination}: choose another "
-                "--name, or --replace it"
-            )
+        self._check_replaced(name, destination, options)
         self._install(known[sample], name, destination, options, site)
         print(f"Installed {name} in {destination}")
+        if "remote_hosts" in options:
+            print(f"Its kernels run on: {_hosts(options)}")
+            print(f"To see whether they can: jupyter remote doctor {_hosts(options, ' ')}")
         first = manager.find_kernel_specs().get(name, "")
         if first and Path(first).resolve() != destination.resolve():
             print(f"It is hidden by another kernelspec of this name in {first}", file=sys.stderr)
@@ -140,6 +140,20 @@ class SpecInstallApp(Command):
                 file=sys.stderr,
             )
         return 0
+
+    def _check_replaced(self, name: str, destination: Path, options: Mapping[str, Any]) -> None:
+        """Refuse to replace a kernelspec that nobody said to replace. Raises CommandError."""
+        if not destination.is_dir():
+            return
+        before = read_spec(name, destination)
+        if not self.replace:
+            what = "that is not ours" if before is None else f"for {_hosts(before.options)}"
+            raise CommandError(
+                f"a kernelspec {name!r} {what} is in {destination}: choose another --name, "
+                "or --replace it"
+            )
+        if before is not None:
+            print(f"Replaced: its kernels ran on {_hosts(before.options)}")
 
     def _given_options(self, sample: Path) -> dict[str, Any]:
         """The provisioner's options on this command line, checked. Raises ConfigurationError."""
@@ -209,3 +223,13 @@ class SpecInstallApp(Command):
                 raise CommandError(
                     f"cannot write {where} ({error.strerror or error}){advice}"
                 ) from None
+
+
+def _hosts(options: Mapping[str, Any], separator: str = ", ") -> str:
+    """The hosts of a kernelspec's options, as one text."""
+    listed = options.get("remote_hosts")
+    if not listed:
+        return "the configured hosts"
+    entries = listed.split(",") if isinstance(listed, str) else listed
+    names = [str(e.get("host")) if isinstance(e, dict) else str(e).strip() for e in entries]
+    return separator.join(names)

@@ -9,7 +9,7 @@ from typing import Any
 from ...agent.kernels.environment import kernel_environment
 from ...contract import RemoteProvisioner
 from ...errors import ConfigurationError
-from ...options.config import Flag, Text
+from ...options.kinds import Flag, Text
 from ...options.launch_request import LaunchRequest
 from ...placement.placer import Placer
 from ..placer import EnginePlacer

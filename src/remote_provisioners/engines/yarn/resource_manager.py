@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import json
 import os
 import xml.etree.ElementTree as ET
@@ -21,6 +20,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPResponse
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from ...errors import AuthenticationError, ConfigurationError, HostError, UnreachableError
+from ...user import user_name
 from .spnego import Negotiation, demanded
 
 _SECONDS = 3.0
@@ -99,7 +99,7 @@ class ResourceManager:
 
     async def kill(self, application_id: str) -> None:
         """End it, in whatever state it is. Raises UnreachableError, also where that is refused."""
-        user = quote(getpass.getuser())
+        user = quote(user_name())
         path = f"apps/{application_id}/state?user.name={user}"  # where that is believed
         await self._ask(path, method="PUT", body=json.dumps({"state": "KILLED"}))
 

@@ -8,6 +8,7 @@ import pwd
 from collections.abc import Callable, Sequence
 
 from ...errors import AgentError
+from ...user import user_name
 from .base import Completed, Endpoint, Transport
 
 #: What a login would set: the rest of the server's environment is not the kernels' business.
@@ -16,13 +17,14 @@ _LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR
 
 def login_environment() -> dict[str, str]:
     """The environment that logging in to this machine would give, as far as it can be told."""
-    user = pwd.getpwuid(os.getuid())
-    environ = {
-        "HOME": os.environ.get("HOME", user.pw_dir),
-        "USER": user.pw_name,
-        "LOGNAME": user.pw_name,
-        "SHELL": user.pw_shell,
-    }
+    name, home, shell = user_name(), "/", "/bin/sh"
+    try:
+        user = pwd.getpwuid(os.getuid())
+        name, home, shell = user.pw_name, user.pw_dir, user.pw_shell
+    except KeyError:  # in a container whose database has no such user
+        pass
+    home = os.environ.get("HOME", home)
+    environ = {"HOME": home, "USER": name, "LOGNAME": name, "SHELL": shell}
     for name, value in os.environ.items():
         if name in _LOGIN_VARIABLES or name.startswith("LC_"):
             environ[name] = value

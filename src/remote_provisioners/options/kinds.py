@@ -1,0 +1,114 @@
+"""The kinds of options: traits that are read from ``RP_<OPTION>`` as well."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from traitlets import Bool, Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
+
+from ..errors import ConfigurationError
+
+
+class _FromEnvironment(TraitType[Any, Any]):
+    """A trait whose default is read from ``RP_<NAME>``, where that is set."""
+
+    def default(self, obj: Any = None) -> Any:
+        text = os.environ.get(self.variable)
+        if not text or obj is None:  # an empty one is unset
+            return super().default(obj)
+        try:
+            return self.from_string(text)
+        except (TraitError, ValueError) as error:
+            raise ConfigurationError(f"{self.variable}={text!r}: {error}") from None
+
+    @property
+    def variable(self) -> str:
+        return f"RP_{str(self.name).upper()}"
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+class Text(_FromEnvironment, Unicode[str, Any]):
+    """Text."""
+
+
+class Seconds(_FromEnvironment, Float[float, Any]):
+    """A number of seconds."""
+
+
+class Count(_FromEnvironment, Int[int, Any]):
+    """A number of things."""
+
+
+class Mebibytes(_FromEnvironment, Float[float, Any]):
+    """A number of MiB."""
+
+
+class Flag(_FromEnvironment, Bool[bool, Any]):
+    """Yes or no: ``true``, ``false``, ``1``, ``0``."""
+
+    def from_string(self, s: str) -> Any:
+        try:
+            return super().from_string(s)
+        except ValueError:  # its text has a %r in it
+            raise TraitError(f"must be true, false, 1 or 0, is {s!r}") from None
+
+
+class Names(_FromEnvironment, List[Any]):
+    """A list, or comma-separated text."""
+
+    def set(self, obj: Any, value: Any) -> None:
+        super().set(obj, _words(value) if isinstance(value, str) else value)
+
+    def from_string(self, s: str) -> Any:
+        return _words(s)
+
+    def from_string_list(self, s_list: list[str]) -> Any:
+        return [word for text in s_list for word in _words(text)]
+
+
+class NameSet(_FromEnvironment, Set):
+    """A set, a list, or comma-separated text."""
+
+    def set(self, obj: Any, value: Any) -> None:
+        super().set(obj, _words(value) if isinstance(value, str) else value)
+
+    def from_string(self, s: str) -> Any:
+        return set(_words(s))
+
+    def from_string_list(self, s_list: list[str]) -> Any:
+        return {word for text in s_list for word in _words(text)}
+
+
+class TextByHost(_FromEnvironment, Union):
+    """A text for all hosts, or a table of texts by host as it is written in remote_hosts."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__([Unicode(), Dict(value_trait=Unicode(), key_trait=Unicode())], **kwargs)
+
+    def from_string(self, s: str) -> Any:
+        return s
+
+
+class Way(_FromEnvironment, Union):
+    """A word, or a command as a list of words (in the environment: a list in JSON)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__([Unicode(), List(trait=Unicode())], **kwargs)
+
+    def from_string(self, s: str) -> Any:
+        return s
+
+
+class CommandWords(_FromEnvironment, List[Any]):
+    """The words of a command (in the environment: a list in JSON)."""
+
+    def from_string(self, s: str) -> Any:
+        words = json.loads(s)
+        if not isinstance(words, list):
+            raise ValueError("must be a list of words in JSON")
+        return words
