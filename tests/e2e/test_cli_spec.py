@@ -237,10 +237,17 @@ def test_no_permission_for_all_users(command: CommandLine) -> None:
     assert "install with --user" in command.refused("install")
 
 
-def test_ours_is_replaced_others_only_on_demand(command: CommandLine) -> None:
-    command.run("install", "--user", "--remote-hosts=a")
-    assert command.run("install", "--user", "--remote-hosts=b").returncode == 0
-    assert command.listed()["python_distributed"]["remote_hosts"] == ["b"]
+def test_kernelspecs_are_replaced_only_on_demand(command: CommandLine) -> None:
+    assert (
+        "jupyter remote doctor a b" in command.run("install", "--user", "--remote-hosts=a,b").stdout
+    )
+    assert "for a, b is in" in command.refused("install", "--user")
+    assert command.listed()["python_distributed"]["remote_hosts"] == ["a", "b"]
+    done = command.run("install", "--user", "--remote-hosts=c", "--replace")
+    assert done.returncode == 0
+    assert "its kernels ran on a, b" in done.stdout
+    assert "Its kernels run on: c" in done.stdout
+    assert command.listed()["python_distributed"]["remote_hosts"] == ["c"]
     directory = command.foreign("theirs")
     before = (directory / "kernel.json").read_text()
     assert "not ours" in command.refused("install", "--user", "--name=theirs")
