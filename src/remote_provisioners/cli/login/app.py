@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from ...hosts.transport.openssh_master import check_command, words
-from ...hosts.transport.ssh_configuration import configuration_files
+from ...hosts.transport.ssh_reading import configuration_files
 from ...placement.host_address import HostAddress
 from ..command import MISUSED, Command, CommandError
 from ..configured import configured_hosts

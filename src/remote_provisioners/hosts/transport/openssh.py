@@ -26,7 +26,7 @@ from .pipe import PipeTransport
 from .pipe_errors import last_line, why_not_opened
 from .pipe_start import Introduction, NotOpened, PipeStart
 from .process import ProcessCarrier
-from .ssh_configuration import configuration_files
+from .ssh_reading import configuration_files
 
 PROGRAM = "ssh"
 #: Until a host has answered at all, and for the login after that; as by asyncssh.

@@ -11,7 +11,7 @@ import time
 
 from ...errors import AuthenticationError
 from ...placement.host_address import HostAddress
-from .ssh_configuration import configuration_files
+from .ssh_reading import configuration_files
 
 _CHECK_SECONDS = 5.0
 #: A host that wants a login is tried without one so often: each try is a failed login there, and

@@ -12,9 +12,8 @@ from typing import Any
 import asyncssh
 from asyncssh.known_hosts import SSHKnownHosts
 
-from .ssh_configuration import SSHConfiguration
+from .ssh_configuration import SSH_PORT, SSHConfiguration
 
-_SSH_PORT = 22
 _CERTIFICATE = "-cert"
 
 #: What asyncssh wants to know of a host: keys, authorities, revoked keys, and four of X.509.
@@ -48,7 +47,7 @@ class KnownHosts:
             name, port = configuration.host_key_alias, None
         else:
             name = configuration.host.lower()
-            port = configuration.port if configuration.port != _SSH_PORT else None
+            port = configuration.port if configuration.port != SSH_PORT else None
         keys, authorities, revoked, *x509 = self._known.match(name, "", port)
         return (keys, authorities, [*revoked, *self._revoked], *x509)
 

@@ -25,8 +25,9 @@ from ...errors import (
 )
 from ...placement.host_address import HostAddress, parse_address
 from .proxy_command import ProxyCommand
-from .ssh_configuration import SSHConfiguration, read_configuration
+from .ssh_configuration import SSHConfiguration
 from .ssh_keys import KnownHosts, key_pairs
+from .ssh_reading import read_configuration
 
 #: Until an SSH server has answered at all: a host that is silent for longer is gone.
 CONNECT_SECONDS = 5.0

@@ -1,0 +1,214 @@
+"""What the user's SSH configuration says of a host, as OpenSSH itself reads it.
+
+``ssh -G HOST`` evaluates ~/.ssh/config and the system's file for one host (ssh(1)): every form of
+``Match``, ``Include``, quoting and token that this OpenSSH knows. It runs as a process of its own,
+so ``Match exec`` holds up nobody else. Where there is no ``ssh`` program, asyncssh reads the files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import UnreachableError
+from ...placement.host_address import HostAddress
+from .ssh_configuration import SSH_PORT, SSHConfiguration
+
+#: ``Match exec`` and canonical names (DNS) may take their time.
+_SECONDS = 20.0
+_USER_FILE = "~/.ssh/config"
+_SYSTEM_FILE = "/etc/ssh/ssh_config"
+#: Options that name algorithms, and what asyncssh calls them.
+_ALGORITHMS = {
+    "ciphers": "encryption_algs",
+    "kexalgorithms": "kex_algs",
+    "macs": "mac_algs",
+    "hostkeyalgorithms": "server_host_key_algs",
+}
+
+
+async def read_configuration(address: HostAddress) -> SSHConfiguration:
+    """What the SSH configuration makes of an address. Raises UnreachableError: what is wrong."""
+    program = shutil.which("ssh")
+    if program is None:
+        from .ssh_without_openssh import read_by_asyncssh  # noqa: PLC0415
+
+        return await asyncio.to_thread(read_by_asyncssh, address)
+    words = ["-p", str(address.port)] if address.port else []
+    words += ["-l", address.user] if address.user else []
+    said = await _ask([program, *configuration_files(), "-G", *words, "--", address.host])
+    default = await _ask([program, "-F", "none", "-G", "--", "localhost"])
+    return interpret(address.host, said, default)
+
+
+async def _ask(argv: Sequence[str]) -> dict[str, list[str]]:
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        stdout, stderr = await asyncio.wait_for(process.communicate(), _SECONDS)
+    except asyncio.TimeoutError:
+        raise UnreachableError(
+            f"the SSH configuration: `ssh -G` did not end within {_SECONDS:.0f} s;\n"
+            "a `Match exec` command or a name server may hang"
+        ) from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        said = stderr.decode("utf-8", "replace").strip()
+        raise UnreachableError(f"the SSH configuration cannot be read: {said or 'ssh -G failed'}")
+    values: dict[str, list[str]] = {}
+    for line in stdout.decode("utf-8", "replace").splitlines():
+        keyword, _, value = line.partition(" ")
+        values.setdefault(keyword, []).append(value)
+    return values
+
+
+def configuration_files() -> list[str]:
+    """Words for the ssh program. It takes the home directory from the user database: we follow
+    $HOME where that differs."""
+    mine = Path(_USER_FILE).expanduser()
+    if str(mine) == _home_of_openssh() + _USER_FILE[1:]:
+        return []
+    return ["-F", str(mine) if mine.is_file() else "none"]
+
+
+def _home_of_openssh() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
+
+
+def interpret(
+    name: str, said: Mapping[str, Sequence[str]], default: Mapping[str, Sequence[str]]
+) -> SSHConfiguration:
+    """What `said`, the output of ``ssh -G``, means; `default` is that without any file."""
+
+    def one(keyword: str, otherwise: str = "") -> str:
+        value = said.get(keyword, [otherwise])[0]
+        return otherwise if value.lower() == "none" else value
+
+    def flag(keyword: str) -> bool:
+        return one(keyword).lower() in ("yes", "true")
+
+    host, user = one("hostname", name), one("user")
+    alias, jump, port = one("hostkeyalias"), one("proxyjump"), int(one("port", str(SSH_PORT)))
+    tokens = {
+        **_machine_tokens(),
+        "h": host,
+        "n": name,
+        "p": str(port),
+        "r": user,
+        "j": jump,
+        "k": alias or name,
+    }
+    digested = f"{tokens['l']}{host}{port}{user}{jump}".encode()
+    tokens["C"] = hashlib.sha1(digested, usedforsecurity=False).hexdigest()
+
+    def paths(values: Sequence[str]) -> tuple[str, ...]:
+        return tuple(_path(v, tokens) for v in values if v and v.lower() != "none")
+
+    known = [w for k in ("userknownhostsfile", "globalknownhostsfile") for w in _words(one(k))]
+    options: dict[str, Any] = {
+        "compression_algs": ["zlib@openssh.com", "none"] if flag("compression") else ["none"],
+        "gss_auth": flag("gssapiauthentication"),
+        "gss_kex": flag("gssapikeyexchange"),
+        "gss_delegate_creds": flag("gssapidelegatecredentials"),
+        "public_key_auth": one("pubkeyauthentication", "yes").lower() not in ("no", "false"),
+    }
+    if one("preferredauthentications"):
+        options["preferred_auth"] = one("preferredauthentications")
+    if one("bindaddress"):
+        options["local_addr"] = (one("bindaddress"), 0)
+    family = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}.get(one("addressfamily"))
+    if family is not None:
+        options["family"] = family
+    if "setenv" in said:
+        options["env"] = dict(v.split("=", 1) for v in said["setenv"] if "=" in v)
+    return SSHConfiguration(
+        name=name,
+        host=host,
+        port=port,
+        user=user,
+        host_key_alias=alias,
+        known_hosts=paths(known),
+        revoked_host_keys=(*paths([one("revokedhostkeys")]), "")[0],
+        identity_files=paths(said.get("identityfile", [])),
+        certificate_files=paths(said.get("certificatefile", [])),
+        identities_only=flag("identitiesonly"),
+        agent=_agent(said.get("identityagent", ["SSH_AUTH_SOCK"])[0], tokens),
+        jumps=tuple(jump.split(",")) if jump else (),
+        proxy_command="" if jump else _expanded(one("proxycommand"), tokens),
+        algorithms={
+            theirs: one(ours).split(",")
+            for ours, theirs in _ALGORITHMS.items()
+            if said.get(ours) != default.get(ours) and one(ours)
+        },
+        options=options,
+    )
+
+
+def _agent(value: str, tokens: Mapping[str, str]) -> str:
+    """The socket that ``IdentityAgent`` means (ssh_config(5))."""
+    if value.lower() == "none":
+        return ""
+    if value == "SSH_AUTH_SOCK":
+        return os.environ.get("SSH_AUTH_SOCK", "")
+    if value.startswith("$"):
+        return os.environ.get(value.strip("${}"), "")
+    return _path(value, tokens)
+
+
+def _machine_tokens() -> dict[str, str]:
+    """Those tokens of ssh_config(5) that say nothing of the host."""
+    full = socket.gethostname()
+    return {
+        "%": "%",
+        "d": os.path.expanduser("~"),
+        "i": str(os.getuid()),
+        "L": full.partition(".")[0],
+        "l": full,
+        "u": local_user(),
+    }
+
+
+def local_user() -> str:
+    """The name of the user that we run as, which a container's database may lack."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _expanded(text: str, tokens: Mapping[str, str]) -> str:
+    return re.sub(r"%(.)", lambda found: tokens.get(found[1], found[0]), text)
+
+
+def _path(text: str, tokens: Mapping[str, str]) -> str:
+    """A path of the configuration, absolute. What OpenSSH has made of ~ becomes $HOME."""
+    variables = re.sub(r"\$\{(\w+)\}", lambda v: os.environ.get(v[1], v[0]), text)
+    path = os.path.expanduser(_expanded(variables, tokens))
+    theirs, ours = _home_of_openssh(), os.path.expanduser("~")
+    if theirs and theirs != ours and path.startswith(f"{theirs}/.ssh/"):
+        return ours + path[len(theirs) :]
+    return path
+
+
+def _words(text: str) -> list[str]:
+    """Words as OpenSSH writes a list of paths: with quotes around one that has a space."""
+    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', text)]
