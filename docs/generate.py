@@ -2,7 +2,7 @@
 
     python docs/generate.py
 
-Whatever is said of an option is its help text in ``remote_provisioners/options/config.py``.
+The description of an option is its help text in ``remote_provisioners/options/config.py``.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from remote_provisioners.options.config import (
 
 PAGE = Path(__file__).with_name("options.md")
 
-#: What is read of a start request. The rest of its KERNEL_ variables is only passed on.
+#: The variables of a start request that are read. Other KERNEL_ variables are only passed on.
 REQUEST_VARIABLES = {
     "KERNEL_REMOTE_HOST": "The host to start the kernel on, written as in `remote_hosts`. It need "
-    "not be one of them. No load balancing algorithm is asked.",
+    "not be one of them. The load balancing algorithm is skipped.",
     "KERNEL_USERNAME": "The user who asks, compared with `authorized_users` and "
-    "`unauthorized_users`. The kernel runs as the user that SSH logs in as, whoever is named.",
-    "KERNEL_WORKING_DIR": "The kernel's working directory on the host. Where it is not there: the "
-    "directory that the application asks for (its notebook's), else the home directory.",
-    "KERNEL_LAUNCH_TIMEOUT": "Seconds, in place of `launch_timeout`.",
-    "KERNEL_HOST_LABELS": "Labels, comma-separated: only hosts that carry all of them are taken.",
-    "KERNEL_GPUS": "A number of GPUs. The kernel is given devices that nobody has, by "
+    "`unauthorized_users`. The kernel runs as the user that SSH logs in as, whatever this name is.",
+    "KERNEL_WORKING_DIR": "The kernel's working directory on the host. If it does not exist: the "
+    "directory that the application asks for (its notebook's), otherwise the home directory.",
+    "KERNEL_LAUNCH_TIMEOUT": "Seconds, instead of `launch_timeout`.",
+    "KERNEL_HOST_LABELS": "Labels, comma-separated. The host must have all of them.",
+    "KERNEL_GPUS": "A number of GPUs. The kernel gets devices that no other kernel has, through "
     "CUDA_VISIBLE_DEVICES.",
     "KERNEL_EXTRA_SPARK_OPTS": "Options of spark-submit, for kernelspecs of [Spark](spark.md). "
-    "They are split as a shell splits words, never evaluated, and come after the kernelspec's own.",
-    "KERNEL_QUEUE": "The queue of YARN, for kernelspecs of Spark on YARN, in place of theirs.",
-    "KERNEL_ID": "The kernel's id. It is set for every kernel; a value in the request is replaced.",
+    "They are split as a shell splits words, never evaluated, and follow the kernelspec's own.",
+    "KERNEL_QUEUE": "The YARN queue, for kernelspecs of Spark on YARN. It replaces theirs.",
+    "KERNEL_ID": "The kernel's id. It is set for every kernel and replaces a value in the request.",
 }
 
 HEAD = """\
@@ -42,7 +42,7 @@ HEAD = """\
 
 <!-- Written by docs/generate.py. Change the help texts in options/config.py. -->
 
-An option can be given in four places. The first that has it counts:
+An option can be set in four places. The first that sets it wins:
 
 1. the `config` stanza of the kernelspec: `"metadata": {"kernel_provisioner": {"config": {...}}}`
 2. the configuration file or the command line of the application:
@@ -50,25 +50,24 @@ An option can be given in four places. The first that has it counts:
 3. the environment of the application: `RP_OPTION`
 4. the default
 
-A value that counts and cannot be used is an error when a kernel is started. A table by host can
-stand in a stanza or in a configuration file. Where and why to set options:
-[operator's guide](operators-guide.md).
+An invalid value is an error when a kernel is started. A table by host can be in a stanza or in a
+configuration file. The [operator's guide](operators-guide.md) explains when to set which option.
 """
 
 YARN = """\
 # Options of yarn-provisioner
 
 For kernelspecs of [YARN's cluster mode](spark.md#yarn-cluster-mode). In a configuration file:
-`c.YarnProvisioner.OPTION`. Of the options above it has those that have nothing to do with a list of
+`c.YarnProvisioner.OPTION`. It also has the options above that do not concern a list of
 hosts: {common}.
 """
 
 TAIL = """\
 ## Variables of a start request
 
-An application may send environment variables with its request to start a kernel. Those whose name
-begins with `KERNEL_` reach the kernel as they are; others are left out. A request without an
-environment of its own has the application's. These are read:
+An application may send environment variables with its request to start a kernel. Variables whose
+name begins with `KERNEL_` reach the kernel unchanged; others are left out. A request without an
+environment gets the application's. This package reads these variables:
 
 | variable | meaning |
 | --- | --- |
@@ -90,14 +89,15 @@ def page() -> str:
 
 
 def _all() -> list[str]:
-    """Every option in the order of its declaration."""
+    """All options in the order of their declarations."""
     order = [*vars(RemoteProvisionerConfigMixin), *vars(CommonOptions)]
     return sorted(option_names(), key=order.index)
 
 
 def _section(name: str, trait: Any) -> str:
     default = trait.default()
-    text = ", ".join(sorted(default)) if isinstance(default, (list, set)) else str(default)
+    words = sorted(default) if isinstance(default, set) else default
+    text = ", ".join(words) if isinstance(default, (list, set)) else str(default)
     kind = " ".join((type(trait).__doc__ or "").split()).rstrip(".")
     return (
         f"## {name}\n\n"

@@ -1,7 +1,7 @@
-"""jupyter_client's contract over the network, whoever chooses where kernels run. Without I/O.
+"""jupyter_client's provisioner contract over the network, for any placer. Does no I/O itself.
 
-Every method is called by a KernelManager, on its event loop (the blocking manager's runs only
-during the call); what has to do with a host is done in the I/O thread and awaited here.
+A KernelManager calls every method on its event loop (the blocking manager's loop runs only during
+the call). Work on a host happens in the I/O thread and is awaited here.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from .placement.placer import Placer
 from .server.records import keeper_of
 from .user import user_name
 
-#: Within which a kernel that is asked to has usually ended.
+#: A kernel usually ends within this time after a shutdown message.
 _PROMPT_END_SECONDS = 0.5
-#: Of a shutdown whose message cannot reach the kernel.
+#: The wait of a shutdown whose message cannot reach the kernel.
 _UNREACHABLE_WAIT_SECONDS = 0.2
 
 
 class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[metaclass]
-    """A provisioner is its options and a placer; what it does with a kernel is the same for all.
+    """The base of provisioners, which consist of their options and a placer.
 
-    A subclass declares options and has `_make_placer`.
+    A subclass declares options and implements `_make_placer`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        """Raises ConfigurationError for an option that does not exist or cannot be used."""
+        """Raises ConfigurationError for an unknown or invalid option."""
         unknown = sorted(set(kwargs) - set(self.class_trait_names()) - {"parent", "config"})
         if unknown:
             raise ConfigurationError(
@@ -56,13 +56,13 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         self._kernel: RemoteKernel | None = None
         self._request: LaunchRequest | None = None
         self._waited = False
-        #: What `get_provisioner_info` of another process said of the kernel that is to be adopted.
+        #: The `get_provisioner_info` of another process, whose kernel is to be adopted.
         self._left: Mapping[str, Any] | None = None
         self._came_back = False
         self._announcement = ""
-        #: The file that it is for, as Jupyter's servers say.
+        #: The file that the kernel is for, as Jupyter's servers pass it.
         self._notebook = ""
-        #: Whether it may run on a host that could not be told to end it, after `cleanup`.
+        #: After `cleanup`: whether it may still run on a host that could not be reached.
         self.left_behind = False
         try:
             super().__init__(**kwargs)
@@ -75,23 +75,23 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         raise NotImplementedError
 
     def _kept_warm(self) -> int:
-        """How many kernels like it its host is to keep ready."""
+        """The number of kernels like it that its host should keep warm."""
         return 0
 
     # -- start ------------------------------------------------------------------------------
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Build and check the request; by `KernelManager` before `launch_kernel`.
+        """Build and check the request. `KernelManager` calls this before `launch_kernel`.
 
-        `env` of the start request is taken for its KERNEL_ variables only (the process's own
-        environment where no request came with one). With `provisioner_info`, as
-        `get_provisioner_info` gave it to an earlier process, the first `launch_kernel` adopts
-        that kernel. Raises ConfigurationError, UnauthorizedError.
+        Only the KERNEL_ variables of the start request's `env` are used, or those of this process
+        if the request has no `env`. With `provisioner_info`, which an earlier process got from
+        `get_provisioner_info`, the first `launch_kernel` adopts that kernel. Raises
+        ConfigurationError, UnauthorizedError.
         """
         left = kwargs.pop("provisioner_info", None)
         if left is not None:
-            kwargs = {**left.get("launch", {}), **kwargs}  # of its start, for when it is restarted
-            if not self._came_back:  # a restart brings it again
+            kwargs = {**left.get("launch", {}), **kwargs}  # of its start, for later restarts
+            if not self._came_back:  # a restart passes it again
                 self._left, self._came_back = left, True
         self._notebook = str((kwargs.get("env") or {}).get("JPY_SESSION_NAME", ""))
         request_env = request_environment(kwargs.get("env") or os.environ, self.kernel_id)
@@ -120,13 +120,13 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         return {**kwargs, "env": env, "cmd": list(self._request.argv)}
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Start the kernel, or start it again where it was; by `KernelManager`.
+        """Start the kernel, or restart it on its host. `KernelManager` calls this.
 
-        A restart waits for a host that is away until the grace is over, and moves then, unless
-        the request names the host.
+        If the host is away, a restart waits until the grace is over. Then the kernel moves to
+        another host, unless the request pins it.
 
-        Returns once it listens, with endpoints on this machine that stay the same through
-        restarts. Raises the errors of :mod:`.errors`; nothing is left running then.
+        Returns when the kernel listens, with endpoints on this machine that stay the same through
+        restarts. Raises the errors of :mod:`.errors` and then leaves nothing running.
         """
         request = self._request
         assert request is not None
@@ -157,28 +157,28 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         try:
             return await run_start(self.kernel_id, start(), "start", self._notebook)
         except BaseException:
-            await self.cleanup()  # of a start that was cancelled just as it succeeded
+            await self.cleanup()  # the start may have succeeded just as it was cancelled
             keeper = keeper_of(self.parent)
             if keeper is not None and not await in_io_thread(self._has_pending_kill()):
                 keeper.failed(self.kernel_id)
             raise
 
     async def move_to(self, name: str) -> None:
-        """Have the next restart start the kernel on this host, which is connected to now.
+        """Connect to this host and make the next restart use it.
 
-        Raises ConfigurationError, HostError: the kernel stays as it is then.
+        Raises ConfigurationError or HostError, and then the kernel stays as it is.
         """
         await self._placer.prepare_move(name)
 
     def _record(self, where: Mapping[str, Any]) -> None:
-        """A host is about to be asked for the kernel: the next server has to know of it."""
+        """Record a start before the host gets the request, so that the next server knows of it."""
         keeper = keeper_of(self.parent)
         if keeper is not None:
             nothing: dict[str, Any] = {"host_connection": {}, "connection_info": {}}
             keeper.starts(self.parent, {"kernel_id": self.kernel_id, **nothing, **where})
 
     async def _adopt_left(self, left: Mapping[str, Any], wait: bool) -> KernelConnectionInfo:
-        """Adopt a kernel that was left running; without `wait`, `adopt_when_reachable` does."""
+        """Adopt a kernel that was left running. Without `wait`, `adopt_when_reachable` does it."""
         kernel = await self.prepare_adoption(left)
         if wait:
             await self.adopt()
@@ -194,20 +194,20 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         return self._kernel is not None and not self._waited
 
     async def poll(self) -> int | None:
-        """None while the kernel starts, runs, or cannot be reached within the grace; else the
-        exit code. By `KernelManager.is_alive` and the restarter, often: reads memory only.
+        """None while the kernel starts, runs or is unreachable within the grace; then the exit
+        code. `KernelManager.is_alive` and the restarter call this often; it only reads memory.
         """
         kernel = self._kernel
         if kernel is None:
             return 0
         ip = kernel.client_sockets.ip
         if self.parent is not None and self.connection_info.get("ip") not in (None, ip):
-            self.connection_info["ip"] = self.parent.ip = ip  # clients to come find it there
+            self.connection_info["ip"] = self.parent.ip = ip  # for later clients
         return kernel.life.poll()
 
     async def wait(self) -> int | None:
-        """The kernel's exit code (negative: the signal), once it has ended; by the manager's
-        `finish_shutdown` and `kill_kernel`.
+        """Wait for the kernel's end and return its exit code; a signal is negative. The manager's
+        `finish_shutdown` and `kill_kernel` call this.
         """
         kernel = self._kernel
         if kernel is None:
@@ -217,10 +217,10 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         return code
 
     async def send_signal(self, signum: int) -> None:
-        """Signal the process group of the kernel; by `KernelManager.signal_kernel`.
+        """Signal the kernel's process group. `KernelManager.signal_kernel` calls this.
 
-        Raises HostError while the host cannot be reached, except where the manager interrupts
-        a kernel that it shuts down: `kill` will see to it.
+        Raises HostError while the host cannot be reached. An interrupt during a shutdown only
+        logs the error, because `kill` follows.
         """
         if self._kernel is None:
             return
@@ -232,13 +232,13 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             self.log.warning("kernel %s: signal %d not sent: %s", self.kernel_id, signum, error)
 
     async def terminate(self, restart: bool = False) -> None:
-        """SIGTERM to the process group; by the manager when a shutdown takes too long."""
+        """Send SIGTERM to the process group. For a shutdown that takes too long."""
         await self.send_signal(signal.SIGTERM)
 
     async def kill(self, restart: bool = False) -> None:
-        """SIGKILL to the process group; by the manager, which then waits.
+        """Send SIGKILL to the process group. The manager calls this and then waits.
 
-        Where the host cannot be reached the kernel is given up, and ended when the host is back.
+        If the host cannot be reached, the kernel counts as lost and is ended when the host is back.
         """
         if self._kernel is not None:
             await in_io_thread(self._kernel.kill())
@@ -246,10 +246,9 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
                 await self._placer.abandon(self._request)
 
     async def shutdown_requested(self, restart: bool = False) -> None:
-        """The manager has sent its shutdown message; return when the kernel has ended.
+        """Wait a moment for the kernel to end. The manager has sent its shutdown message.
 
-        For a moment only: a kernel that takes longer is awaited by the manager, which would
-        look at one that ends at once only every 100 ms.
+        The manager itself waits for slower kernels, but polls only every 100 ms.
         """
         kernel = self._kernel
         if kernel is not None and not kernel.life.unreachable:
@@ -258,21 +257,21 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
                 await asyncio.wait_for(ended, _PROMPT_END_SECONDS)
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
-        """As the manager would, but no waiting for a kernel that cannot have been told."""
+        """The manager's wait, shortened for a kernel that the message cannot reach."""
         kernel = self._kernel
         unreachable = kernel is not None and kernel.life.unreachable
         return min(recommended, _UNREACHABLE_WAIT_SECONDS) if unreachable else recommended
 
     async def cleanup(self, restart: bool = False) -> None:
-        """Leave nothing behind, here and there; by `KernelManager` after the end of a kernel.
+        """Remove everything, here and on the host. `KernelManager` calls this after a kernel's end.
 
-        With `restart` everything stays for the next `launch_kernel`.
+        With `restart`, everything stays for the next `launch_kernel`.
         """
         kernel = self._kernel
         if kernel is None:
             return
         if restart:
-            kernel.client_sockets.show()  # the manager has just removed what it takes for ipc files
+            kernel.client_sockets.show()  # the manager has just removed them as ipc files
             return
         self._kernel = None
         await in_io_thread(self._end(kernel))
@@ -290,9 +289,9 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
     # -- adoption ---------------------------------------------------------------------------
 
     async def get_provisioner_info(self) -> dict[str, Any]:
-        """What another process needs to adopt the kernel: where it is, its connection.
+        """What another process needs to adopt the kernel: its host and its connection.
 
-        Holds the session key: keep it as secret as a connection file.
+        It contains the session key. Keep it as secret as a connection file.
         """
         info = await super().get_provisioner_info()
         kernel = self._kernel
@@ -310,10 +309,10 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         return info
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
-        """Adopt the kernel that `get_provisioner_info` of another process described.
+        """Adopt the kernel that another process described with `get_provisioner_info`.
 
-        `connection_info` has endpoints of this process afterwards. Raises KernelLostError when
-        the host does not know the kernel, HostError.
+        Afterwards `connection_info` has endpoints of this process. Raises HostError, or
+        KernelLostError if the host does not know the kernel.
         """
         await super().load_provisioner_info(provisioner_info)
         if "host" not in provisioner_info:
@@ -322,14 +321,14 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         await self.adopt()
 
     async def prepare_adoption(self, info: Mapping[str, Any]) -> RemoteKernel:
-        """Have the kernel that `info` describes. Its host is not asked before `adopt`."""
+        """Represent the kernel that `info` describes. `adopt` is the first to ask its host."""
         self.username = info.get("launch", {}).get("env", {}).get("KERNEL_USERNAME", "")
         self._kernel = await self._placer.prepare_adoption(self.kernel_id, info)
         self._waited = False
         return self._kernel
 
     async def adopt(self) -> None:
-        """Become the kernel's owner; let go of it if that raises KernelLostError, HostError."""
+        """Become the kernel's owner, or let go of it and raise KernelLostError or HostError."""
         kernel = self._kernel
         assert kernel is not None
         try:
@@ -358,7 +357,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
 
     @property
     def place(self) -> str:
-        """The host it is on, "" when there is no kernel."""
+        """The kernel's host; "" without a kernel."""
         return self._kernel.spec.name if self._kernel is not None else ""
 
     @property
@@ -367,12 +366,12 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         return self._kernel.host.left if self._kernel is not None else frozenset()
 
     async def replay_output(self) -> None:
-        """Have the next client of the kernel's output get what nobody has heard yet."""
-        if self._kernel is not None:  # the manager's own, which sees what the kernel does, is first
+        """Send the output that no client has received to the next client."""
+        if self._kernel is not None:  # the first client is the manager's own
             await in_io_thread(self._kernel.client_sockets.replay_to_second())
 
     async def announce(self, text: str) -> None:
-        """Show a text in the next cell that the kernel runs; as soon as it has started."""
+        """Show a text in the next cell that the kernel runs, now or after its start."""
         self._announcement = text
         await self._announce()
 

@@ -1,8 +1,8 @@
-"""What can go wrong, one class a cause. Each message names the thing, the host and what to do.
+"""What can go wrong, one class for each cause. Messages name the problem, the host and the remedy.
 
-All derive from tornado's HTTPError: raised from a provisioner inside of a hosting application,
-the status code and the message reach the person who asked for the kernel. Everywhere else they
-are ordinary exceptions whose text is the message.
+All derive from tornado's HTTPError, so that in a hosting application the status code and the
+message reach the user who started the kernel. Everywhere else they are ordinary exceptions with
+the message as their text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RemoteProvisionerError(HTTPError):
-    """Base class. `host` is the host as it was written, "" when none is to blame."""
+    """Base class. `host` is the host as configured, "" if no host is to blame."""
 
     status = 500
 
@@ -27,7 +27,7 @@ class RemoteProvisionerError(HTTPError):
         self.reason = type(self).__name__
 
     def at(self, host: str) -> Self:
-        """The same error, blamed on `host` as it was written."""
+        """The same error, blamed on `host`."""
         return type(self)(self.message, host=host)
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ class RemoteProvisionerError(HTTPError):
 
 
 class ConfigurationError(RemoteProvisionerError):
-    """An option, a kernelspec stanza or a start request has a value that cannot be used."""
+    """An option, a kernelspec stanza or a start request has an invalid value."""
 
     status = 400
 
@@ -47,7 +47,7 @@ class UnauthorizedError(RemoteProvisionerError):
 
 
 class HostError(RemoteProvisionerError):
-    """The host cannot be used, whatever kernel is asked for: another one might do."""
+    """The host cannot run any kernel. Another host might."""
 
     status = 503
 
@@ -61,11 +61,11 @@ class UnreachableError(HostError):
 
 
 class HostKeyError(HostError):
-    """The host's key is unknown, or not the one that is known."""
+    """The host's key is unknown or has changed."""
 
 
 class AuthenticationError(HostError):
-    """The host accepts none of our keys or tickets, or cannot show who it is."""
+    """The host accepts none of our keys or tickets, or cannot prove its identity."""
 
 
 class RunAsError(AuthenticationError):
@@ -77,7 +77,7 @@ class ForwardingError(HostError):
 
 
 def forwarding_advice(said: str) -> str:
-    """What to tell of a ForwardingError."""
+    """The message of a ForwardingError."""
     return (
         f"sshd refuses to forward ({said}): it needs `AllowTcpForwarding yes` and "
         "`AllowStreamLocalForwarding yes` for this user (sshd_config)"
@@ -85,25 +85,25 @@ def forwarding_advice(said: str) -> str:
 
 
 class AgentError(HostError):
-    """The agent cannot be started or spoken to: no Python, no room, a directory in the way."""
+    """The agent cannot start or does not answer: no Python, a full disk, a foreign directory."""
 
 
 class NoRoomError(RemoteProvisionerError):
-    """No host has what the request asks for, or every one that has is full."""
+    """No host meets the requirements of the request, or all that do are full."""
 
     status = 503
 
 
 class GpusTakenError(HostError):
-    """The host has the GPUs that are asked for, but other kernels have them."""
+    """Other kernels have the GPUs that the request needs."""
 
 
 class NoHostError(HostError):
-    """Several hosts could have started the kernel, and none did."""
+    """Several hosts were tried, and none could start the kernel."""
 
 
 class KernelStartError(RemoteProvisionerError):
-    """The host works, the kernel does not: its program, its hook, its early end."""
+    """The host works but the kernel does not: its program, its hook, or it ended at once."""
 
 
 class ProgramNotFoundError(KernelStartError, FileNotFoundError):
@@ -111,24 +111,24 @@ class ProgramNotFoundError(KernelStartError, FileNotFoundError):
 
 
 class LaunchTimeoutError(KernelStartError):
-    """The kernel did not open its ports in time; it has been ended."""
+    """The kernel did not open its ports in time and was ended."""
 
     status = 504
 
 
 class StartCancelledError(RemoteProvisionerError):
-    """Somebody has cancelled the start of a kernel; nothing of it is left."""
+    """A user cancelled the start of a kernel. Nothing of it is left."""
 
     status = 409
 
 
 class KernelLostError(RemoteProvisionerError):
-    """A kernel that was to be found again is not there."""
+    """A kernel that should be adopted no longer exists."""
 
     status = 410
 
 
 class KernelTakenError(KernelLostError):
-    """A kernel that was to be found again has another server by now."""
+    """A kernel that should be adopted belongs to another server by now."""
 
     status = 409

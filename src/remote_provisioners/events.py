@@ -1,7 +1,7 @@
-"""What happens to hosts, starts and kernels of this process, told to whoever listens.
+"""Events of this process's hosts, starts and kernels.
 
-Told in the I/O thread. The provisioners do not know who listens: a Jupyter server extension, a
-test, nobody.
+Listeners are called in the I/O thread. Provisioners do not know their listeners: a Jupyter server
+extension, a test, or none.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class Phase(enum.Enum):
-    """How far a start is."""
+    """The phase of a start."""
 
     PLACING = "placing"
     CONNECTING = "connecting"
     QUEUED = "queued"
-    #: A resource manager has not given it its resources yet.
+    #: It waits for a resource manager to grant resources.
     WAITING = "waiting"
     LAUNCHING = "launching"
     READY = "ready"
@@ -35,23 +35,23 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True)
 class StartProgress:
-    """A start has come to a phase, or there is more to say of the phase."""
+    """A start has entered a phase, or has news about its phase."""
 
     kernel_id: str
     phase: Phase
-    #: "start", or "restart" of a kernel that was there.
+    #: "start", or "restart" for an existing kernel.
     kind: str = "start"
-    #: The file that the kernel is for, "" where who asked did not say.
+    #: The file that the kernel is for; "" if unknown.
     notebook: str = ""
-    #: As it is written in the configuration; "" while none is chosen.
+    #: The host as configured; "" until one is chosen.
     host: str = ""
-    #: What a person should know: why it waits, or in whose words it waits.
+    #: A message for the user, such as what the start waits for.
     text: str = ""
-    #: How many starts are before it in the host's queue; None: the host does not say.
+    #: The number of starts before it in the host's queue; None if unknown.
     ahead: int | None = None
-    #: How the kernel's process came to be: "forked", "warm" or "spawned".
+    #: How the kernel's process was created: "forked", "warm" or "spawned".
     way: str = ""
-    #: Seconds since the start was asked for.
+    #: Seconds since the request.
     seconds: float = 0.0
     #: Why it failed.
     error: BaseException | None = None
@@ -59,7 +59,7 @@ class StartProgress:
 
 @dataclass(frozen=True)
 class HostChanged:
-    """What is known of a host has changed: its connection, its circuit or its load."""
+    """A host's connection, circuit or load has changed."""
 
     host: Host
 
@@ -73,7 +73,7 @@ class KernelChanged:
 
 @dataclass(frozen=True)
 class KernelMoved:
-    """A kernel is being started on another host than before."""
+    """A kernel is starting on another host than before."""
 
     kernel: RemoteKernel
     former: str
@@ -81,7 +81,7 @@ class KernelMoved:
 
 @dataclass(frozen=True)
 class OutputDropped:
-    """A kernel has printed more than its host keeps; so many messages are lost."""
+    """A kernel printed more than its host keeps. `messages` of them are lost."""
 
     kernel: RemoteKernel
     messages: int
@@ -89,7 +89,7 @@ class OutputDropped:
 
 @dataclass(frozen=True)
 class KernelForgotten:
-    """A kernel is none of this process's any more."""
+    """This process no longer has the kernel."""
 
     kernel: RemoteKernel
 
@@ -98,13 +98,13 @@ Event = StartProgress | HostChanged | KernelChanged | KernelMoved | OutputDroppe
 
 
 class EventFeed:
-    """Tells each event to every listener, in the thread of who tells it."""
+    """Passes each event to every listener, in the caller's thread."""
 
     def __init__(self) -> None:
         self._listeners: tuple[Callable[[Event], None], ...] = ()
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        """Call `listener` with each event from now on; returns what ends that."""
+        """Call `listener` with each event from now on. Returns a function that stops this."""
         self._listeners = (*self._listeners, listener)
 
         def stop() -> None:
@@ -113,13 +113,13 @@ class EventFeed:
         return stop
 
     def tell(self, event: Event) -> None:
-        """Tell it to everybody who listens: an error of theirs is none of ours."""
+        """Call every listener. An error in one does not affect the others."""
         for listener in self._listeners:
             try:
                 listener(event)
             except Exception:
-                log.exception("an event was not heard: %r", event)
+                log.exception("a listener failed for the event %r", event)
 
 
-#: This process's.
+#: The feed of this process.
 events = EventFeed()

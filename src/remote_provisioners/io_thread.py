@@ -1,7 +1,7 @@
 """The thread that owns every connection, channel and forward of this process.
 
-Callers live on any event loop or on none (jupyter_client's blocking manager runs its loop only
-during a call): what must go on between calls runs here.
+Callers may run on any event loop or on none; jupyter_client's blocking manager runs its loop only
+during a call. Work that must continue between calls runs here.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _CLOSE_SECONDS = 10.0
 
 
 class Call(Protocol):
-    """A way to run a coroutine where hosts and kernels live, and to await it here."""
+    """Runs a coroutine where hosts and kernels live, and awaits it here."""
 
     def __call__(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]: ...
 
 
 class Closable(Protocol):
-    """What the thread may own."""
+    """An object that the thread can own."""
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Release everything."""
 
 
 class IOThread:
-    """An event loop in a daemon thread, and what lives in it."""
+    """An event loop in a daemon thread, with the objects that live in it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -48,16 +48,16 @@ class IOThread:
         self._loop.close()
 
     async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run `coroutine` in the thread, await it here. Cancelling here cancels it there."""
+        """Run `coroutine` in the thread and await it here. Cancelling here cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def call_blocking(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
-        """The same for a caller that has no loop. Raises TimeoutError."""
+        """The same for a caller without a loop. Raises TimeoutError."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
 
     def own(self, kind: type[Owned], make: Callable[[], Owned] | None = None) -> Owned:
-        """The thread's one object of that class: made when first asked for, closed before the
-        thread ends, the last one made first. To be called in the thread.
+        """The thread's one object of this class. The first call creates it. Before the thread ends,
+        its objects are closed, the newest first. Call this in the thread.
         """
         if kind not in self._owned:
             self._owned[kind] = (make or kind)()
@@ -65,7 +65,7 @@ class IOThread:
         return found
 
     def close(self) -> None:
-        """Close what it owns, end the tasks, end the thread."""
+        """Close the owned objects, end the tasks and the thread."""
 
         async def finish() -> None:
             for owned in reversed(list(self._owned.values())):
@@ -87,7 +87,7 @@ _lock = threading.Lock()
 
 
 def io_thread() -> IOThread:
-    """This process's thread, started when first asked for (again in a forked child)."""
+    """This process's thread. The first call starts it, also in a forked child."""
     global _current
     with _lock:
         if _current is None or _current[0] != os.getpid():
@@ -96,12 +96,12 @@ def io_thread() -> IOThread:
 
 
 async def here(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run `coroutine` where the caller is: in the I/O thread already, or without one."""
+    """Run `coroutine` on the caller's loop: the caller is in the I/O thread or needs none."""
     return await coroutine
 
 
 async def in_io_thread(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run `coroutine` in this process's I/O thread, await it here."""
+    """Run `coroutine` in this process's I/O thread and await it here."""
     return await io_thread().call(coroutine)
 
 
@@ -115,7 +115,7 @@ def from_any_loop(coroutine: Coroutine[Any, Any, T], timeout: float) -> Any:
 
 
 def close_io_thread() -> None:
-    """End the thread and all that it owns; the next caller gets a new one."""
+    """End the thread and everything that it owns. The next caller gets a new thread."""
     global _current
     with _lock:
         closing, _current = _current, None

@@ -1,4 +1,4 @@
-"""DistributedProvisioner: kernels on the hosts of a list."""
+"""DistributedProvisioner: kernels on a list of hosts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .placement.placer import Placer
 
 
 class DistributedProvisioner(RemoteProvisionerConfigMixin, RemoteProvisioner):  # type: ignore[metaclass]
-    """Starts kernels on a set of hosts, by SSH, without a resource manager."""
+    """Starts kernels on a set of hosts, without a resource manager."""
 
     def _make_placer(self) -> Placer:
         return HostPlacer(self)

@@ -85,11 +85,11 @@ class Agent:
         self._reports = reports
         self._count = 0
 
-    async def start(self, python: str, *flags: str, execute: bool = False, **fields: Any) -> Any:
+    async def start(self, python: str, *flags: str, spawn: bool = False, **fields: Any) -> Any:
         """Start a kernel; what it says."""
         self._count += 1
         report = self._reports / f"report{self._count}"
-        argv = [*(["env", python] if execute else ["python"]), *flags, *KERNEL]
+        argv = [*(["env", python] if spawn else ["python"]), *flags, *KERNEL]
         request_env = {"KERNEL_REPORT": str(report)}
         kernel = f"k{self._count}"
         answer = await self._server.start(
@@ -103,7 +103,7 @@ class Agent:
         await self._server.until(condition)
 
     async def forked(self, python: str, *flags: str, **fields: Any) -> Any:
-        """Start a kernel once the first of its environment, which is executed, has been."""
+        """Start a kernel after the first of its environment, which is spawned."""
         first = await self.start(python, *flags, **fields)
         if first["forked"]:
             return first
@@ -163,23 +163,23 @@ def flags_of(version: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("version", [v for v in FOUND if supported(v)])
-def test_every_python_forks_what_it_would_execute(version: str, tmp_path: Path) -> None:
+def test_every_python_forks_what_it_would_spawn(version: str, tmp_path: Path) -> None:
     python = Environment(tmp_path / "venv", FOUND[version]).python
 
     async def body() -> None:
         async with agent(tmp_path) as here:
             for flags in flags_of(version):
                 forked = await here.forked(python, *flags)
-                executed = await here.start(python, *flags, execute=True)
-                assert not executed["forked"]
+                spawned = await here.start(python, *flags, spawn=True)
+                assert not spawned["forked"]
                 for name in ("same", "descriptors"):
-                    assert forked[name] == executed[name]
+                    assert forked[name] == spawned[name]
 
     run(body())
 
 
 def test_the_first_kernel_waits_for_no_template(environment: Environment, tmp_path: Path) -> None:
-    """It is executed; the template is loaded a little later, or for the second one."""
+    """It is spawned. The template is loaded a little later, or for the second one."""
     environment.write("ipykernel/kernelapp", "VERSION = 1\nimport time; time.sleep(0.5)")
 
     async def body() -> None:
@@ -194,7 +194,7 @@ def test_the_first_kernel_waits_for_no_template(environment: Environment, tmp_pa
     run(body())
 
 
-def test_an_interpreter_of_its_own_is_executed(environment: Environment, tmp_path: Path) -> None:
+def test_an_interpreter_of_its_own_is_spawned(environment: Environment, tmp_path: Path) -> None:
     """No template would ever be of use to a second kernel."""
     env = {"PYTHONPATH": str(tmp_path / "{kernel_id}")}
 
@@ -206,7 +206,7 @@ def test_an_interpreter_of_its_own_is_executed(environment: Environment, tmp_pat
                 )
                 assert (started["forked"], here.templates) == (False, [])
                 assert started["environ"]["PYTHONPATH"] == str(tmp_path / kernel)
-            assert here.log.count("are executed: the id of one") == 1
+            assert here.log.count("are spawned: its interpreter reads the kernel id") == 1
 
     run(body())
 
@@ -338,7 +338,7 @@ def test_a_template_killed_during_a_start(environment: Environment, tmp_path: Pa
                 await asyncio.sleep(0.01)
             os.kill(here.templates[0], signal.SIGKILL)
             assert not (await starting)["forked"]
-            assert "executed: it ended" in here.log
+            assert "spawned: it ended" in here.log
 
     run(body())
 
@@ -401,11 +401,11 @@ def test_a_slow_module_keeps_nobody_waiting(environment: Environment, tmp_path: 
 
     async def body() -> None:
         async with agent(tmp_path) as here:
-            executed = await here.start(environment.python, execute=True)
+            spawned = await here.start(environment.python, spawn=True)
             for _ in range(3):
                 started = await here.forked(environment.python, preload=["slow"])
                 assert "slow" not in started["modules"]
-                assert started["descriptors"] == executed["descriptors"]
+                assert started["descriptors"] == spawned["descriptors"]
             go.touch()
             while "slow" not in (await here.start(environment.python, preload=["slow"]))["modules"]:
                 pass  # while those of before run on

@@ -182,9 +182,9 @@ def test_ends_with_the_lab(home: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "word", "advice"),
     [
-        ("nbclient", "demo", 'needs nbclient, not installed here: pip install "remote-prov'),
-        ("ipykernel", "demo", 'needs ipykernel, not installed here: pip install "remote-prov'),
-        ("jupyterlab", "--lab", 'needs jupyterlab, not installed here: pip install "jupyterlab"'),
+        ("nbclient", "demo", 'nbclient not installed: pip install "remote-prov'),
+        ("ipykernel", "demo", 'ipykernel not installed: pip install "remote-prov'),
+        ("jupyterlab", "--lab", 'jupyterlab not installed: pip install "jupyterlab"'),
     ],
 )
 def test_what_is_missing_is_one_line(module: str, word: str, advice: str) -> None:

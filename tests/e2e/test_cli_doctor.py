@@ -121,7 +121,7 @@ def test_a_host_that_works(doctor: Doctor) -> None:
     assert [check["check"] for check in host["checks"]] == ALL
     seen = {check["check"]: check["seen"] for check in host["checks"]}
     version = ".".join(map(str, sys.version_info[:3]))
-    assert seen["name"] == "127.0.0.1 by ~/.ssh/config"
+    assert seen["name"] == "127.0.0.1, from ~/.ssh/config"
     assert seen["port"].endswith(" answers")
     assert f"Python {version}" in seen["agent"]
     assert re.search(f"Python {version} with ipykernel [0-9.]+$", seen["interpreter"])

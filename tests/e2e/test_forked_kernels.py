@@ -1,4 +1,4 @@
-"""What a forked kernel can see and do, against the same kernel executed."""
+"""What a forked kernel can see and do, against the same kernel spawned."""
 
 from __future__ import annotations
 
@@ -88,22 +88,22 @@ def directory(host: Host) -> Iterator[str]:
 
 
 class Pair:
-    """Start the same kernel forked and executed."""
+    """Start the same kernel forked and spawned."""
 
     def __init__(self, host: Host, install: InstallSpec, start: Start) -> None:
         self._host, self._install, self._start = host, install, start
 
     def spec(self, forked: bool, flags: list[str], **options: Any) -> str:
-        # Whose first word is no Python is executed.
+        # Whose first word is no Python is spawned.
         program = ["python"] if forked else ["env", sys.executable]
-        name = "forked" if forked else "executed"
+        name = "forked" if forked else "spawned"
         argv = [*program, *flags, *options.pop("kernel", KERNEL)]
         return self._install(self._host.target, name=name, argv=argv, **options)
 
     def start(self, forked: bool, flags: list[str] | None = None, **options: Any) -> Session:
         name = self.spec(forked, flags or [], **options)
         if forked:
-            self._start(name).close()  # the first of an environment is executed
+            self._start(name).close()  # the first of an environment is spawned
         session = self._start(name)
         assert (session.value("__import__('gc').get_freeze_count()") > 9999) is forked
         return session
@@ -155,11 +155,11 @@ def seen_by(session: Session) -> dict[str, Any]:
     ],
     ids=["plain", "flags", "isolated", "variables"],
 )
-def test_it_sees_itself_as_if_executed(pair: Pair, flags: list[str], env: dict[str, str]) -> None:
+def test_it_sees_itself_as_if_spawned(pair: Pair, flags: list[str], env: dict[str, str]) -> None:
     forked = seen_by(pair.start(True, flags, env=env))
-    executed = seen_by(pair.start(False, flags, env=env))
-    for name in executed:
-        assert forked[name] == executed[name], name
+    spawned = seen_by(pair.start(False, flags, env=env))
+    for name in spawned:
+        assert forked[name] == spawned[name], name
 
 
 def test_siblings_share_nothing_that_is_to_be_random(pair: Pair) -> None:
@@ -189,7 +189,7 @@ ABORT = "import os, resource as r; r.setrlimit(r.RLIMIT_CORE, (0, 0)); os.abort(
 
 
 @pytest.mark.parametrize("code", [EXIT, ABORT], ids=["exit", "abort"])
-def test_it_dies_as_if_executed(pair: Pair, code: str) -> None:
+def test_it_dies_as_if_spawned(pair: Pair, code: str) -> None:
     ends = []
     for forked in (True, False):
         session = pair.start(forked)
@@ -208,13 +208,13 @@ def test_it_dies_as_if_executed(pair: Pair, code: str) -> None:
     ],
     ids=["class", "file"],
 )
-def test_it_fails_to_start_as_if_executed(
+def test_it_fails_to_start_as_if_spawned(
     pair: Pair, host: Host, start: Start, kernel: list[str], said: str
 ) -> None:
     errors = []
     for forked in (True, False):
         name = pair.spec(forked, [], kernel=kernel)
-        for _ in range(2):  # the first of an environment is executed
+        for _ in range(2):  # the first of an environment is spawned
             with pytest.raises(Exception, match=said) as caught:
                 start(name)
         text = re.sub(r"/k/[0-9a-f]{10}", "/k/OWN", str(caught.value))

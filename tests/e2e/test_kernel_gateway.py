@@ -98,8 +98,8 @@ def test_requests_that_cannot_be_met(gateway: Server) -> None:
             "host no-such-host.invalid: the name does not resolve",
         ),
         ({"KERNEL_REMOTE_HOST": "a;b"}, 400, "cannot read the host 'a;b'"),
-        ({"KERNEL_LAUNCH_TIMEOUT": "soon"}, 400, "launch timeout 'soon' is no number of seconds"),
-        ({"KERNEL_X": "a\0b"}, 400, "environment variable KERNEL_X holds a NUL character"),
+        ({"KERNEL_LAUNCH_TIMEOUT": "soon"}, 400, "launch timeout 'soon' is not a number"),
+        ({"KERNEL_X": "a\0b"}, 400, "environment variable KERNEL_X contains a NUL character"),
     ]
     for env, status, message in refused:
         body = {"name": "remote", "env": {"KERNEL_USERNAME": "alice", **env}}

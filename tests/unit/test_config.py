@@ -34,10 +34,10 @@ def test_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["numpy; import os", "a-b", "a..b", "os path", "1st", "-m"])
 def test_what_is_no_module_is_not_preloaded(name: str) -> None:
     assert provisioner(preload=["numpy", "os.path"]).preload == ["numpy", "os.path"]
-    with pytest.raises(ConfigurationError, match=f"^preload: {name!r} is no module's name$"):
+    with pytest.raises(ConfigurationError, match=f"^preload: {name!r} is not a module name$"):
         provisioner(preload=["numpy", name])
     hosts = [{"host": "gpu1", "preload": [name]}]
-    with pytest.raises(ConfigurationError, match=f"^host gpu1: preload: {name!r} is no module"):
+    with pytest.raises(ConfigurationError, match=f"^host gpu1: preload: {name!r} is not a module"):
         provisioner(remote_hosts=hosts)
 
 

@@ -89,7 +89,7 @@ def test_bad_properties_name_the_host(changes: dict[str, Any], says: str) -> Non
 
 @pytest.mark.parametrize("item", [{}, {"host": 5}, {"weight": 2}, 7])
 def test_what_is_no_host(item: Any) -> None:
-    with pytest.raises(ConfigurationError, match="a host is a name, or a table"):
+    with pytest.raises(ConfigurationError, match="a host must be a name or a table"):
         read_inventory([item])
 
 
@@ -101,7 +101,7 @@ def test_what_is_no_host(item: Any) -> None:
         ("hosts.json", "[]", "needs one list, `hosts`"),
         ("hosts.toml", 'host = "a"', "needs one list, `hosts`"),
         ("hosts.json", '{"hosts": []}', "hosts.json: remote_hosts is empty"),
-        ("hosts.json", '{"hosts": ["/etc/passwd"]}', "hosts.json: '/etc/passwd' is no host"),
+        ("hosts.json", '{"hosts": ["/etc/passwd"]}', "hosts.json: '/etc/passwd' is not a host"),
         ("hosts.json", '{"hosts": ["a b"]}', "hosts.json: cannot read the host 'a b'"),
     ],
 )

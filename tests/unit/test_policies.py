@@ -96,7 +96,7 @@ def test_labels_and_gpus() -> None:
     with pytest.raises(NoRoomError) as error:
         candidates(table, Requirements(frozenset({"tpu"}), 3))
     assert str(error.value) == (
-        "no host has labels tpu and 3 GPUs (there are: a with big and 0 GPUs; "
+        "no host has labels tpu and 3 GPUs (available: a with big and 0 GPUs; "
         "b with a100, big and 2 GPUs)"
     )
 

@@ -9,17 +9,17 @@ _CLI = __package__
 
 class RemoteApp(Command):
     name = "jupyter-remote"
-    description = """Jupyter kernels on other machines, by SSH.
+    description = """Jupyter kernels on other machines, over SSH.
 
-    If `ssh HOST` works without a password, a kernel works there.
+    If `ssh HOST` works without a password, kernels work there.
     """
     examples = """
-    jupyter remote hosts --watch                         # how busy are they?
-    jupyter remote demo                                  # see it work, without a host of yours
+    jupyter remote hosts --watch                         # how busy are the hosts?
+    jupyter remote demo                                  # try it without any host
     jupyter remote spec install --user --remote-hosts=host1,host2
-    jupyter remote doctor                                # does every host work? if not, why?
+    jupyter remote doctor                                # does every host work? If not, why?
     """
-    # By name: only the one that is asked for is imported.
+    # Class names, so that only the requested subcommand is imported.
     subcommands = {  # noqa: RUF012
         "spec": (
             f"{_CLI}.spec.app.SpecApp",
@@ -35,20 +35,20 @@ class RemoteApp(Command):
         ),
         "hosts": (
             f"{_CLI}.hosts.app.HostsApp",
-            "List hosts: which are up, how busy they are.",
+            "List the hosts, their state and their load.",
         ),
         "kernels": (
             f"{_CLI}.kernels.app.KernelsApp",
-            "List your kernels on hosts, also those without a server.",
+            "List your kernels on all hosts, with or without a server.",
         ),
         "attach": (
             f"{_CLI}.kernels.attach.AttachApp",
-            "Make a kernel on a host reachable from this machine.",
+            "Connect this machine to a kernel on a host.",
         ),
         "stop": (f"{_CLI}.kernels.stop.StopApp", "End kernels on hosts."),
         "logs": (
             f"{_CLI}.kernels.logs.LogsApp",
-            "Print what a kernel's process has written.",
+            "Print the output of a kernel's process.",
         ),
         "dashboard": (
             f"{_CLI}.dashboard.app.DashboardApp",

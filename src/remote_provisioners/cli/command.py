@@ -16,10 +16,10 @@ from traitlets.config.loader import ConfigFileNotFound, KVArgParseConfigLoader
 from .. import __version__
 from ..errors import RemoteProvisionerError
 
-#: Exit codes: what was asked for failed; what was asked for cannot be understood.
+#: Exit codes: the command failed; the command line is wrong.
 FAILED, MISUSED = 1, 2
 
-#: Applications that provisioners run in; where they are configured, so are we.
+#: The configuration files of applications that host provisioners. We read them too.
 _HOSTING_CONFIGS = (
     "jupyter_server_config",
     "jupyter_lab_config",
@@ -29,7 +29,7 @@ _HOSTING_CONFIGS = (
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message is all that its user needs to see."""
+    """The command cannot continue. The message is all that the user needs to see."""
 
     def __init__(self, message: str, status: int = FAILED) -> None:
         super().__init__(message)
@@ -37,14 +37,14 @@ class CommandError(Exception):
 
 
 class _StrictLoader(KVArgParseConfigLoader):
-    """An option that does not exist is an error: traitlets only warns, and goes on without."""
+    """Treat an unknown option as an error. traitlets only warns and ignores it."""
 
     def _parse_args(self, args: Any) -> None:
         self.parser.error = self._misused  # type: ignore[method-assign]
         super()._parse_args(args)
 
     def _misused(self, message: str) -> NoReturn:
-        # argparse takes whatever begins with a dash for an option that waits for its value.
+        # argparse reads every word with a leading dash as an option that needs a value.
         option = re.match(r"argument (-+([\w-]+)):", message)
         if option and option[2] not in self.aliases:
             message = f"unknown option {option[1]}"
@@ -55,20 +55,20 @@ class _StrictLoader(KVArgParseConfigLoader):
 
 
 class Text(Unicode[str, Any]):
-    """Text as it was given: traitlets' own makes a leading ~ this machine's home directory."""
+    """Text as given. traitlets' own type expands a leading ~ on this machine."""
 
     def from_string(self, s: str) -> str:
         return s
 
 
 class Command(JupyterApp):
-    """A subcommand: `run` is what it does, an error is one line on stderr and an exit code."""
+    """A subcommand. `run` does the work; an error becomes one line on stderr and an exit code."""
 
     version = __version__
-    # JupyterApp's are about configuration files to generate and prompts to answer: we have none.
+    # JupyterApp's own concern generated configuration files and prompts, which we do not have.
     aliases = {n: base_aliases[n] for n in ("config", "log-level")}  # noqa: RUF012
     flags = {"debug": base_flags["debug"]}  # noqa: RUF012
-    #: Whether the options that hosting applications are configured with are this command's too.
+    #: Whether this command also reads the configuration of hosting applications.
     reads_hosting_config = False
 
     def _log_level_default(self) -> int:
@@ -80,7 +80,7 @@ class Command(JupyterApp):
         )
 
     def initialize(self, argv: Any = None) -> None:
-        # What the package warns of, a command says itself.
+        # The command itself reports what the package would log as a warning.
         logging.getLogger("remote_provisioners").addHandler(logging.NullHandler())
         try:
             super().initialize(argv)
@@ -88,14 +88,14 @@ class Command(JupyterApp):
             self._end(error)
 
     def emit_examples(self) -> Generator[str, None, None]:
-        """traitlets' own indents the first line less than the others."""
+        """Indent all lines alike; traitlets' own method indents the first line less."""
         if self.examples:
             yield "Examples\n========\n"
             yield textwrap.indent(textwrap.dedent(str(self.examples)).strip("\n"), "    ")
             yield ""
 
     def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
-        """Our own configuration file, and those of hosting applications; by `initialize`."""
+        """Read our configuration file and those of hosting applications, for `initialize`."""
         super().load_config_file(suppress_errors)
         for name in _HOSTING_CONFIGS if self.reads_hosting_config else ():
             try:
@@ -104,7 +104,7 @@ class Command(JupyterApp):
                 continue
 
     def start(self) -> None:
-        super().start()  # a subcommand of ours, which ends in NoStart
+        super().start()  # runs a subcommand, which raises NoStart
         try:
             status = self.run()
         except (CommandError, RemoteProvisionerError) as error:
@@ -115,7 +115,7 @@ class Command(JupyterApp):
             self.exit(status)
 
     def run(self) -> int:
-        """Do it. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
+        """Run the command. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
         if self.extra_args:
             raise CommandError(
                 f"unknown subcommand {self.extra_args[0]!r} (known: {', '.join(self.subcommands)})",
@@ -125,12 +125,12 @@ class Command(JupyterApp):
         return MISUSED
 
     def words(self, most: int | None, what: str) -> list[str]:
-        """The arguments that are no options, at most so many. Raises CommandError."""
+        """The arguments that are not options, at most `most`. Raises CommandError."""
         words = [str(word) for word in self.extra_args]
         if wrong := [word for word in words if word.startswith("-")]:
             raise CommandError(f"unknown option {wrong[0]} (see --help)", MISUSED)
         if most is not None and len(words) > most:
-            raise CommandError(f"takes {what}, not {' '.join(words)!r}", MISUSED)
+            raise CommandError(f"this command takes {what}, not {' '.join(words)!r}", MISUSED)
         return words
 
     def _end(self, error: Exception) -> NoReturn:

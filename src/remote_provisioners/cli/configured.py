@@ -1,4 +1,4 @@
-"""The hosts that are configured: by kernelspecs, by the configuration file or the environment."""
+"""The hosts named in kernelspecs, the configuration file or the environment."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .command import Command
 
 @dataclass(frozen=True)
 class ConfiguredHost:
-    """A host with what is configured for it, or why it cannot be used.
+    """A host with its configuration, or the reason why it is unusable.
 
-    `kernelspecs` are those that name it.
+    `kernelspecs` are the kernelspecs that name it.
     """
 
     host: HostSpec
@@ -29,9 +29,9 @@ class ConfiguredHost:
 
 
 def configured_hosts(command: Command, names: Sequence[str]) -> list[ConfiguredHost]:
-    """The named hosts as they are configured, or all that are, once for each kernelspec.
+    """The named hosts, or all configured hosts, once for each kernelspec.
 
-    Raises ConfigurationError when the configuration file or the environment cannot be used.
+    Raises ConfigurationError if the configuration file or the environment is invalid.
     """
     of_kernelspecs = _of_kernelspecs(command)
     if not names:
@@ -52,10 +52,10 @@ def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
         try:
             options = spec.configured(command.config)
         except ConfigurationError as error:
-            found.append(_unusable("(its hosts cannot be told)", error, (spec.name,)))
+            found.append(_unusable("(hosts unknown)", error, (spec.name,)))
             continue
         if not isinstance(options, RemoteProvisionerConfigMixin):
-            continue  # its kernels are on the nodes of an engine
+            continue  # an engine chooses its nodes
         hosts = [options.completed(host) for host in options.inventory()]
         found += [ConfiguredHost(host, (spec.name,)) for host in hosts]
     return found

@@ -6,7 +6,7 @@ from .command import MISUSED, CommandError
 
 
 def positive_seconds(option: str, text: str) -> float:
-    """The number that was given for `option`. Raises CommandError."""
+    """Parse the value of `option`. Raises CommandError."""
     try:
         seconds = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The kernels that are on a host, whoever started them: listed, read, ended. In the I/O thread."""
+"""List, read and end the kernels on a host, no matter which server started them. I/O thread."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LOOK_SECONDS = 0.1
 
 
 async def kernels_on(spec: HostSpec) -> list[tuple[str, KernelStatus]]:
-    """Every kernel of this user there, as its agent describes it, with the directory of the agent
-    ("" for that of this version). Raises HostError.
+    """Every kernel of this user there, as its agent describes it, with the agent's directory
+    ("" for an agent of this version). Raises HostError.
     """
     host = (await host_registry()).host(spec)
     status = await host.request(GetStatus())
@@ -28,13 +28,13 @@ async def kernels_on(spec: HostSpec) -> list[tuple[str, KernelStatus]]:
 
 
 async def output_of(spec: HostSpec, agent: str, kernel_id: str) -> str:
-    """What the process of a kernel has written. Raises HostError, KernelLostError."""
+    """The output of a kernel's process. Raises HostError, KernelLostError."""
     host = (await host_registry()).host_with(spec, agent)
     return (await host.request(GetOutput(kernel_id=kernel_id))).output
 
 
 async def end_kernel(spec: HostSpec, agent: str, kernel_id: str) -> None:
-    """End it politely, then firmly. Raises HostError."""
+    """End a kernel with SIGTERM, then SIGKILL. Raises HostError."""
     host = (await host_registry()).host_with(spec, agent)
     told = await host.request(Signal(kernel_id=kernel_id, signum=signal.SIGTERM))
     loop = asyncio.get_running_loop()

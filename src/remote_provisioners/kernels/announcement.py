@@ -1,4 +1,4 @@
-"""A text for the next cell that a kernel runs."""
+"""Show a text in the next cell that a kernel runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 
 
 async def announce(kernel: RemoteKernel, text: str) -> None:
-    """Have the agent show `text`; a failure is logged. In the I/O thread."""
+    """Ask the agent to show `text`. Failures are only logged. In the I/O thread."""
     try:
         await kernel.host.request(Announce(kernel_id=kernel.kernel_id, text=text))
     except RemoteProvisionerError as error:
-        log.warning("kernel %s: not told that %s: %s", kernel.kernel_id, text, error)
+        log.warning("kernel %s: the message %r was not shown: %s", kernel.kernel_id, text, error)

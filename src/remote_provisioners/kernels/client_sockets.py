@@ -1,9 +1,9 @@
-"""A kernel's channels on this machine: unix sockets whose far end is the kernel's.
+"""A kernel's channels on this machine: unix sockets that lead to the kernel's sockets.
 
-The sockets stay where they are for as long as the kernel has a provisioner: across a restart of
-the kernel and across a reconnection to the host. A client that connects while the kernel is not
-there is not refused but waits: ZeroMQ would only try again, later. A client that is connected
-stays so while the host is away: its stream goes on where it stood (protocol/stream.py).
+The sockets keep their paths as long as the kernel has a provisioner, across restarts of the kernel
+and reconnections to the host. A client that connects while the kernel is away waits; if it were
+refused, ZeroMQ would only try again later. A connected client stays connected while the host is
+away, and its stream continues where it stopped (protocol/stream.py).
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ from ..protocol.messages import OpenStream, StreamOpened
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.wire import Message
 
-#: Connects a protocol to the agent's streams, now; the protocol is made for an agent of this pid.
+#: Connects a protocol to the agent's streams. The argument of the inner function is its pid.
 Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
 
 _RETRY_SECONDS = 0.1
-#: After a kernel's start, how long its clients are expected.
+#: How long to keep links for the first clients after a kernel's start.
 _SPARE_SECONDS = 10.0
 
 
 class ClientSockets:
     """The five channels of one kernel. Lives in the I/O thread.
 
-    `keep_seconds`: how long the host keeps a client's stream after it has lost us.
+    `keep_seconds`: how long the host keeps a client's stream after it has lost this server.
     """
 
     def __init__(
         self, directory: Path, name: str, kernel_id: str, open_link: Opener, keep_seconds: float
     ) -> None:
-        #: What jupyter_client calls the ip of an ipc connection: `ip`-1 is the first socket.
+        #: The "ip" of an ipc connection, in jupyter_client's words: `ip`-1 is the first socket.
         self.ip = str(directory / name)
         self._name = name
         self.ports = ipc_ports()
         self.open_link = open_link
         self._kernel_id = kernel_id
         self._keep_seconds = keep_seconds
-        #: Whether the kernel's sockets want CurveZMQ: it is they who answer a client then.
+        #: Whether the kernel's sockets use CurveZMQ, so that only they can answer a client.
         self.encrypted = False
         self._replay = False
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
-        # Links that are open, or being opened, for clients to come.
+        # Links that are open or opening for future clients.
         self._spares: deque[asyncio.Task[_ClientLink | None]] = deque()
         self.clients: set[LocalEnd] = set()
         self.closed = False
-        #: Bytes to the kernel and from it, of the clients that are gone.
+        #: Bytes to and from the kernel, of clients that are gone.
         self._traffic = (0, 0)
 
     async def listen(self) -> None:
-        """Open the sockets. They wait until `serve`."""
+        """Open the sockets. Clients wait until `serve`."""
         loop = asyncio.get_running_loop()
         for channel in CHANNELS:
 
@@ -74,14 +74,14 @@ class ClientSockets:
 
             path = self._hidden(channel)
             server = await loop.create_unix_server(accepted, path, start_serving=False)
-            self._servers.append(server)  # before anything that can be cancelled
+            self._servers.append(server)  # before any await
             await server.start_serving()
         self.show()
 
     async def move(self, directory: Path) -> None:
-        """Open the sockets in `directory`: where they were they have been removed.
+        """Open the sockets in `directory`, because the old ones were removed.
 
-        Clients that are connected stay so. Raises OSError.
+        Connected clients stay connected. Raises OSError.
         """
         for server in self._servers:
             server.close()
@@ -90,17 +90,17 @@ class ClientSockets:
         await self.listen()
 
     def show(self) -> None:
-        """Put the sockets where clients look for them.
+        """Create the paths at which clients look for the sockets.
 
-        jupyter_client deletes the "ipc files" of a kernel whenever it stops one, also before it
-        starts it again: what it finds are links, and the sockets behind them stay.
+        jupyter_client deletes the "ipc files" of a kernel whenever it stops the kernel, even for
+        a restart. It finds links, and the sockets behind them stay.
         """
         for channel in CHANNELS:
-            with contextlib.suppress(FileExistsError, FileNotFoundError):  # `move` will do it
+            with contextlib.suppress(FileExistsError, FileNotFoundError):  # `move` follows
                 os.symlink(self._hidden(channel), f"{self.ip}-{self.ports[channel + '_port']}")
 
     def connection(self, there: Mapping[str, Any]) -> KernelConnectionInfo:
-        """What a client needs: these endpoints, and the key of the connection on the host."""
+        """A client's connection info: these endpoints, and the key of the kernel on the host."""
         info: dict[str, Any] = {"transport": "ipc", "ip": self.ip, **self.ports}
         for name in ("signature_scheme", "curve_publickey", "curve_secretkey"):
             if name in there:
@@ -109,11 +109,11 @@ class ClientSockets:
         return cast(KernelConnectionInfo, info)
 
     def replay(self) -> None:
-        """The next iopub client to connect is the notebook: it gets the output that nobody had."""
+        """Give the next iopub client the output that no client has received."""
         self._replay = True
 
     async def replay_to_second(self) -> None:
-        """`replay`, but one client of iopub comes first and gets nothing of that."""
+        """Like `replay`, but for the second iopub client. The first gets no old output."""
         for _ in range(100):
             if self.has_client("iopub"):
                 break
@@ -121,11 +121,11 @@ class ClientSockets:
         self.replay()
 
     def has_client(self, channel: str) -> bool:
-        """Whether somebody is connected to this channel."""
+        """Whether a client is connected to this channel."""
         return any(end.request.channel == channel for end in self.clients)
 
     def prepare(self) -> None:
-        """Open a link for each channel while the kernel starts: its clients wait for none then."""
+        """Open a link for each channel while the kernel starts, so that no client waits for one."""
         spares = [asyncio.ensure_future(self._open_spare()) for _ in CHANNELS]
         self._spares.extend(spares)
         asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._drop, spares)
@@ -141,7 +141,7 @@ class ClientSockets:
         return link
 
     async def _link(self) -> _ClientLink:
-        """A link that carries nothing yet. Raises ConnectionError, RemoteProvisionerError."""
+        """An unused link. Raises ConnectionError, RemoteProvisionerError."""
         while self._spares:
             opening = self._spares.popleft()
             try:
@@ -154,54 +154,54 @@ class ClientSockets:
         return await self._open()
 
     def _drop(self, spares: Iterable[asyncio.Task[_ClientLink | None]]) -> None:
-        """Close those that nobody has taken."""
+        """Close the links that no client has taken."""
         for spare in [spare for spare in spares if spare in self._spares]:
             self._spares.remove(spare)
             spare.add_done_callback(_close)
 
     def serve(self) -> None:
-        """The kernel listens and its host can be reached: let clients through."""
+        """The kernel listens and its host is reachable. Let clients through."""
         self._reachable.set()
         self._serving.set()
 
     def pause(self) -> None:
-        """The kernel is away: new clients wait."""
+        """The kernel is away. New clients wait."""
         self._serving.clear()
 
     def disconnected(self) -> None:
-        """The host is away: everybody waits."""
+        """The host is away. All clients wait."""
         self._serving.clear()
         self._reachable.clear()
         self._drop(self._spares)
 
     def reachable(self) -> None:
-        """The host is back; the kernel may have ended, but what it said before can be had."""
+        """The host is back. The kernel may have ended, but its earlier output is available."""
         self._reachable.set()
 
     def drop(self) -> None:
-        """The kernel is lost: close what clients have open to it; new ones wait."""
+        """The kernel is lost. Close its clients' connections. New clients wait."""
         for end in list(self.clients):
             if end.opened:
                 end.abort()
 
     def drop_orders(self) -> None:
-        """Close what waits to control the kernel: a shutdown of the process that has been lost
-        is none of the next one.
+        """Close waiting connections to the control channel. A shutdown message for the lost process
+        must not reach the next one.
         """
         for end in list(self.clients):
             if end.request.channel == "control" and not end.opened:
                 end.abort()
 
     def close(self) -> None:
-        """Close the sockets and every connection, remove the files."""
+        """Close the sockets and all connections, and remove the files."""
         self.closed = True
         self.disconnected()
         loop = asyncio.get_running_loop()
         for server in self._servers:
             for listening in server.sockets:
                 loop.remove_reader(listening)
-            # Behind a connection that was accepted a moment before. asyncio would not make it for a
-            # server that is closed, and leave its socket open until the garbage is collected.
+            # Close it after connections that were accepted a moment ago. asyncio would not complete
+            # them for a closed server, and would leave their sockets to the garbage collector.
             loop.call_soon(server.close)
         for end in list(self.clients):
             end.abort()
@@ -227,24 +227,24 @@ class ClientSockets:
 
     @property
     def traffic(self) -> tuple[int, int]:
-        """Bytes to the kernel and from it, of all clients so far."""
+        """Bytes to and from the kernel, of all clients so far."""
         there, back = self._traffic
         for end in list(self.clients):
             there, back = there + end.stream.outgoing.end, back + end.stream.received
         return there, back
 
     def left(self, end: LocalEnd) -> None:
-        """A client is gone."""
+        """A client has gone."""
         if end in self.clients:
             there, back = self._traffic
             self.clients.discard(end)
             self._traffic = (there + end.stream.outgoing.end, back + end.stream.received)
 
     async def carry(self, end: LocalEnd) -> None:
-        """Keep a client's stream on a link, one after the other, until it is over."""
+        """Carry a client's stream on one link after the other until it is over."""
         while not end.stream.over:
             await (self._reachable if end.known else self._serving).wait()
-            # ConnectionError and others: the host has just gone; the state will follow.
+            # On an error the host has just gone, and the state will follow.
             with contextlib.suppress(ConnectionError, RemoteProvisionerError):
                 link = await self._link()
                 link.carry(end)
@@ -254,24 +254,24 @@ class ClientSockets:
 
 
 class LocalEnd(SocketEnd):
-    """A client of this machine, not read from until the kernel is there."""
+    """A client on this machine. Nothing is read from it until the kernel is there."""
 
     def __init__(self, client_sockets: ClientSockets, request: OpenStream) -> None:
         super().__init__(Stream())
         self.request = request
-        #: Whether anything was sent to an agent, and whether that has answered.
+        #: Whether something was sent to an agent, and whether the agent has answered.
         self.opened = self.known = False
         self._client_sockets = client_sockets
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self._client_sockets.closed:  # accepted a moment before
+        if self._client_sockets.closed:  # accepted a moment ago
             self.stream.abort()
             return
         self.transport.pause_reading()
         if self.request.greeted:
-            # What the kernel's socket would say, two round trips later; the agent leaves it out.
+            # The greeting of the kernel's socket, two round trips earlier. The agent leaves it out.
             kind = b"PUB" if self.request.channel == "iopub" else b"ROUTER"
             self.transport.write(zmtp.greeting(kind))
         self._client_sockets.clients.add(self)
@@ -293,7 +293,7 @@ class LocalEnd(SocketEnd):
 
 
 class _ClientLink(Link):
-    """A connection to the agent of that pid, for a client's stream."""
+    """A connection to the agent with this pid, for a client's stream."""
 
     def __init__(self, agent: int) -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -302,7 +302,7 @@ class _ClientLink(Link):
         super().__init__(self._answered, self._is_lost)
 
     def carry(self, end: LocalEnd) -> None:
-        """Carry a client's stream, as far as this connection goes."""
+        """Carry a client's stream as long as this connection lasts."""
         if end.stream.over:
             self.abort()
             return
@@ -311,7 +311,7 @@ class _ClientLink(Link):
         request.agent = request.agent or self._agent
         request.received, request.known = end.stream.received, end.known
         self.say(request)
-        if not end.opened:  # nothing can have arrived yet: no answer has to be awaited
+        if not end.opened:  # nothing can have arrived yet, so there is no answer to wait for
             end.opened = True
             end.stream.attach(self, 0)
 
@@ -320,7 +320,7 @@ class _ClientLink(Link):
             self.lost.set_result(None)
 
     def _answered(self, link: Link, message: Message) -> None:
-        """Raises FieldError, which ends the stream."""
+        """Read the agent's answer. Raises FieldError, which ends the stream."""
         answer = StreamOpened.read(message)
         assert self._end is not None
         stream = self._end.stream
@@ -328,8 +328,8 @@ class _ClientLink(Link):
             stream.abort()
             self.close()
         elif answer.error:
-            # Also after another answer: a kernel that ends closes its sockets first, and is there
-            # for a while. Nothing has arrived, and what waits is for the next process.
+            # This can follow a positive answer, because an ending kernel closes its sockets first.
+            # Nothing has arrived, so the waiting data is for the next process.
             self._end.opened = self._end.known = False
             stream.detach(self)
             self.stream = None

@@ -1,4 +1,4 @@
-"""Why a kernel did not start, in words. Pure."""
+"""The errors for kernels that do not start. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .lifecycle import Lifecycle, State
 
 
 def ended_early(life: Lifecycle, host: str) -> RemoteProvisionerError:
-    """The kernel ended before it listened."""
+    """The error for a kernel that ended before it listened."""
     if life.state is State.LOST:
         return HostError(f"lost while the kernel started: {life.reason}", host=host)
     printed = f"; it printed:\n{life.reason}" if life.reason else " and no output"
@@ -17,7 +17,7 @@ def ended_early(life: Lifecycle, host: str) -> RemoteProvisionerError:
 
 
 def too_late(life: Lifecycle, seconds: float, tail: str, host: str) -> LaunchTimeoutError:
-    """The kernel does not listen within `seconds`. `tail`: the last lines that it printed."""
+    """The error for a kernel that does not listen in time. `tail`: its last lines of output."""
     what = (
         "the host did not start the kernel"
         if life.state is State.STARTING

@@ -1,9 +1,9 @@
-"""The response address: where a launcher asks for its kernel's connection and reports back.
+"""The response address, at which launchers get their kernel's connection and report back.
 
-Protocol (docs/launchers.md): a ZeroMQ REQ socket of the launcher, a ROUTER of ours, CurveZMQ
-(RFC 26: Curve25519, XSalsa20-Poly1305, by libsodium within libzmq) under it, JSON in it. The
-launcher knows our public key from its argv, so it speaks to nobody else, and what passes is
-encrypted; it proves that it is the launched one by the secret of its environment.
+The protocol (docs/launchers.md) is JSON between a launcher's ZeroMQ REQ socket and our ROUTER, over
+CurveZMQ (RFC 26: Curve25519, XSalsa20-Poly1305, by libsodium within libzmq). The launcher has our
+public key from its argv, so it talks only to us, and all messages are encrypted. The secret in its
+environment proves that it is the launcher that we started.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REQUIRED = ("transport", "ip", "shell_port", "iopub_port", "stdin_port", "contr
 
 @dataclass
 class ExpectedLaunch:
-    """A launcher that is to report."""
+    """A launcher that has to report."""
 
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     connection: asyncio.Future[dict[str, Any]] = field(
@@ -43,11 +43,11 @@ class ExpectedLaunch:
 
 
 class LauncherReports:
-    """Serves every launcher of this process. Lives in the I/O thread."""
+    """Serves all launchers of this process. Lives in the I/O thread."""
 
     def __init__(self, directory: Path) -> None:
         public, secret = zmq.curve_keypair()
-        while public.startswith(b"-"):  # a launcher would take it for an option
+        while public.startswith(b"-"):  # a launcher would read it as an option
             public, secret = zmq.curve_keypair()
         self.public_key = public.decode("ascii")
         self._expected: dict[str, ExpectedLaunch] = {}
@@ -62,7 +62,7 @@ class LauncherReports:
         self._task = asyncio.ensure_future(self._serve())
 
     def listen(self, directory: Path) -> None:
-        """Have the socket in `directory`; also when it was elsewhere, and was removed there."""
+        """Open the socket in `directory`, also after its former directory was removed."""
         self.path = str(directory / "response")
         if os.path.lexists(self.path):
             return
@@ -73,12 +73,12 @@ class LauncherReports:
         self._socket.bind(self._endpoints[0])
 
     def expect(self, kernel_id: str) -> ExpectedLaunch:
-        """Await the launcher of this kernel; it gets `connection` once that is set."""
+        """Expect a launcher of this kernel. It gets `connection` as soon as that is set."""
         launch = self._expected[kernel_id] = ExpectedLaunch()
         return launch
 
     def forget(self, kernel_id: str) -> None:
-        """No launcher of this kernel is awaited any more; its secret is void."""
+        """Expect no launcher of this kernel any more. Its secret becomes invalid."""
         self._expected.pop(kernel_id, None)
 
     async def close(self) -> None:
@@ -107,7 +107,7 @@ class LauncherReports:
         launch = self._expected.get(str(request["kernel_id"]))
         given = str(request["secret"]).encode()
         if launch is None or not hmac.compare_digest(given, launch.secret.encode()):
-            log.warning("a launcher reported with a wrong secret; refused")
+            log.warning("refused a launcher with a wrong secret")
             return {"error": "not the launcher that is awaited"}
         if request["event"] == "launched":
             return {"connection": await launch.connection}

@@ -1,4 +1,4 @@
-"""The states of a kernel, and what moves it from one to the next. Pure: no I/O, no clock.
+"""The states of a kernel and the transitions between them. Pure: no I/O, no clock.
 
 ::
 
@@ -10,11 +10,11 @@
     any of them --exited (the agent confirms the code)-----------------------> EXITED
     any of them --lost (grace over, agent gone, taken by another server)-----> LOST
 
-A kernel that another process has started begins UNADOPTED: the agent has yet to name this process
-its owner. It is unreachable until then, within the grace. A kernel that this process only attaches
-to keeps its owner: each lost connection makes it UNADOPTED again.
+A kernel that another process started begins UNADOPTED. Until the agent makes this process its
+owner, it counts as unreachable, within the grace. A kernel that this process only attaches to
+keeps its owner, so each lost connection makes it UNADOPTED again.
 
-EXITED has an exit code that the agent confirmed; LOST has a reason why none can be known.
+EXITED has an exit code that the agent confirmed. LOST has a reason why the exit code is unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-#: What poll() answers for a kernel whose exit code nobody can know.
+#: The result of poll() for a kernel with an unknown exit code.
 LOST_EXIT_CODE = -1
 
 
@@ -41,25 +41,25 @@ _OVER = (State.EXITED, State.LOST)
 
 @dataclass
 class Lifecycle:
-    """One life of a kernel, from the request to its end; a restart begins a new one."""
+    """One life of a kernel, from the request to its end. A restart begins a new life."""
 
     state: State = State.STARTING
     exit_code: int | None = None
     #: Why it ended, or the last lines that it printed.
     reason: str = ""
     unreachable_since: float | None = None
-    #: Whether the kernel on the host is another process's, as far as the agent has told. It stays
-    #: so if the life is lost meanwhile.
+    #: Whether the kernel on the host still belongs to another process, as far as we know. This
+    #: stays true if the life is lost before the adoption.
     adoption_pending: bool = False
-    #: Who had the kernel before, as its record says; "" where this process has started it.
+    #: The former owner, from the kernel's record; "" if this process started it.
     former_owner: str = ""
-    #: Whether this process only uses the kernel: its server stays its owner.
+    #: Whether this process only uses the kernel and its server stays the owner.
     attached: bool = False
     _listening: bool = False
 
     @classmethod
     def left(cls, former_owner: str, now: float) -> Lifecycle:
-        """Of a kernel that another process has left: to be adopted."""
+        """The life of a kernel that another process left and this one will adopt."""
         return cls(
             State.UNADOPTED,
             unreachable_since=now,
@@ -69,11 +69,11 @@ class Lifecycle:
 
     @classmethod
     def of_another(cls, now: float) -> Lifecycle:
-        """Of a kernel that stays another process's: to be attached to."""
+        """The life of a kernel that this process attaches to and another one owns."""
         return cls(State.UNADOPTED, unreachable_since=now, adoption_pending=True, attached=True)
 
     def restarted(self) -> Lifecycle:
-        """The next life. What is on the host may be another process's still."""
+        """The next life. The kernel on the host may still belong to another process."""
         if not self.adoption_pending:
             return Lifecycle()
         return Lifecycle(adoption_pending=True, former_owner=self.former_owner)
@@ -84,12 +84,12 @@ class Lifecycle:
 
     @property
     def serving(self) -> bool:
-        """Whether its endpoints are open and the host can be reached."""
+        """Whether its endpoints are open and the host is reachable."""
         return self.state is State.RUNNING
 
     @property
     def unreachable(self) -> bool:
-        """Whether nobody can speak with it, although it may live."""
+        """Whether it cannot be reached, although it may live."""
         return self.state in (State.UNREACHABLE, State.UNADOPTED)
 
     def launched(self) -> None:
@@ -104,26 +104,26 @@ class Lifecycle:
             self.state = State.RUNNING
 
     def disconnected(self, now: float) -> None:
-        """The host cannot be reached: a failure of the network is not a death."""
+        """The host cannot be reached. A network failure is not the kernel's death."""
         if self.state in (State.LAUNCHED, State.RUNNING):
             self.state = State.UNADOPTED if self.attached else State.UNREACHABLE
             self.adoption_pending = self.attached
             self.unreachable_since = now
 
     def reconnected(self) -> None:
-        """The host is back and its agent knows the kernel as ours."""
+        """The host is back, and its agent knows the kernel as ours."""
         if self.state is State.UNREACHABLE:
             self.state = State.RUNNING if self._listening else State.LAUNCHED
             self.unreachable_since = None
 
     def adopted(self) -> None:
-        """The agent has named this process the owner of the kernel, or lets it attach."""
+        """The agent has made this process the owner, or has let it attach."""
         if self.state is State.UNADOPTED:
             self.state, self.unreachable_since = State.RUNNING, None
             self.adoption_pending, self._listening = False, True
 
     def replaced(self) -> None:
-        """What another process had left on the host has been ended, to make room for a restart."""
+        """The kernel that another process left on the host was ended to make room for a restart."""
         self.adoption_pending = False
 
     def exited(self, code: int, reason: str = "") -> None:
@@ -132,16 +132,16 @@ class Lifecycle:
             self.state, self.exit_code, self.reason = State.EXITED, code, reason
 
     def lost(self, reason: str) -> None:
-        """Nobody can tell any more how the kernel is."""
+        """The kernel's state cannot be known any more."""
         if not self.over:
             self.state, self.exit_code, self.reason = State.LOST, LOST_EXIT_CODE, reason
 
     def grace_left(self, now: float, grace: float) -> float | None:
-        """Seconds until an unreachable kernel counts as lost; None when it is not unreachable."""
+        """Seconds until an unreachable kernel counts as lost; None if it is reachable or over."""
         if self.unreachable_since is None or self.over:
             return None
         return max(0.0, self.unreachable_since + grace - now)
 
     def poll(self) -> int | None:
-        """None while starting, running or unreachable; else the exit code."""
+        """None while starting, running or unreachable, otherwise the exit code."""
         return self.exit_code

@@ -1,4 +1,4 @@
-"""A time limit that stands still while nobody is to blame, as in a queue."""
+"""A time limit that can be suspended, for example while a start waits in a queue."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 
 class TimeoutExceeded(Exception):
-    """The time is over; what was running has been cancelled."""
+    """The time is over, and the coroutine was cancelled."""
 
 
 class PausableTimeout:
-    """Seconds that a coroutine may take."""
+    """A limit in seconds for a coroutine."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -23,7 +23,7 @@ class PausableTimeout:
         self._exceeded = False
 
     async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await `coroutine` within the limit. Raises LimitExceeded, and what it raises."""
+        """Await `coroutine` within the limit. Raises TimeoutExceeded and its errors."""
         task: asyncio.Task[T] = asyncio.ensure_future(coroutine)
         self._task = task
         self.resume()
@@ -38,13 +38,13 @@ class PausableTimeout:
             self.suspend()
 
     def suspend(self) -> None:
-        """Let the time stand still."""
+        """Stop the clock."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def resume(self) -> None:
-        """Begin anew, with the whole time."""
+        """Start the clock again, with the full time."""
         if self._timer is None and self._task is not None and not self._task.done():
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._seconds, self._exceed)

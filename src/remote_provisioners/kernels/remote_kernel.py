@@ -1,4 +1,4 @@
-"""A kernel of this server on a host: its life, its forward, its start. In the I/O thread."""
+"""A kernel of this server on a host: its life, its sockets, its start. In the I/O thread."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ log = logging.getLogger(__name__)
 
 
 class RemoteKernel:
-    """One kernel, through its restarts: they keep the host and the client's endpoints.
+    """One kernel through all its restarts, which keep the host and the clients' endpoints.
 
-    `life`, `pid`, `cwd` and `home` may be read from any thread.
+    Any thread may read `life`, `pid`, `cwd` and `home`.
     """
 
     def __init__(
@@ -64,23 +64,23 @@ class RemoteKernel:
         self.host = host
         self.client_sockets = client_sockets
         self.life = Lifecycle()
-        #: Since when, by the clock, it is on this host.
+        #: When it started on this host, by the clock.
         self.started: float | None = None
-        #: How its process came to be: "forked", "warm", "spawned"; "" where that is not known.
+        #: How its process was created: "forked", "warm", "spawned"; "" if unknown.
         self.way = ""
-        #: The devices that it has, and the seconds that it lives on without its server.
+        #: Its devices, and the seconds that it lives without its server.
         self.gpus: tuple[str, ...] = ()
         self.lease: float | None = None
         self.pid: int | None = None
         #: The working directory and the home directory on the host.
         self.cwd = ""
         self.home = ""
-        #: The endpoints and the key as they are on the host.
+        #: The endpoints and the key on the host.
         self.connection: dict[str, Any] = {}
-        #: Whether it is to go on when this process ends on purpose.
+        #: Whether it keeps running when this process ends normally.
         self.stays = False
         self.grace = grace
-        #: The host may have heard of it, whether or not it has answered.
+        #: Whether the host may have received the start request.
         self._asked = False
         self._changed = asyncio.Event()
         self._accepted = asyncio.Event()
@@ -90,7 +90,7 @@ class RemoteKernel:
         self._timeout = PausableTimeout(0)
 
     def move(self, spec: HostSpec, host: Host) -> None:
-        """Have the next start on another host."""
+        """Use another host for the next start."""
         self.spec, self.host = spec, host
         self.pid, self._asked = None, False
 
@@ -100,26 +100,26 @@ class RemoteKernel:
         self._note_change()
 
     def give_up(self, reason: str) -> None:
-        """There will be no place for it; or its host will not say how it is."""
+        """Declare it lost: it gets no place, or its host cannot report its state."""
         self._end(lambda: self.life.lost(reason))
         self._note_change()
 
     def stay(self, stays: bool) -> None:
-        """Whether to go on when this process ends on purpose."""
+        """Set whether it keeps running when this process ends normally."""
         self.stays = stays
 
     @property
     def may_run(self) -> bool:
-        """Whether there may be a process of it on its host."""
+        """Whether it may have a process on its host."""
         return self.pid is not None or self._asked
 
     # -- start ------------------------------------------------------------------------------
 
     async def launch(self, request: LaunchRequest, response: LauncherReports) -> None:
-        """Start the process and return once it listens.
+        """Start the process. Returns when it listens.
 
-        Raises HostError when the host is to blame, KernelStartError with the exit code and the
-        last lines when the kernel is, LaunchTimeoutError. Nothing is left running then.
+        Raises HostError if the host is to blame, KernelStartError with the exit code and the last
+        lines if the kernel is, or LaunchTimeoutError. Then nothing is left running.
         """
         self.life = self.life.restarted()
         self.client_sockets.drop_orders()
@@ -145,7 +145,7 @@ class RemoteKernel:
         starts().note(self.kernel_id, phase, host=name)
         link = await self.host.link()
         starts().note(self.kernel_id, Phase.LAUNCHING, host=name)
-        if self.life.adoption_pending:  # what another server has left would be in the way
+        if self.life.adoption_pending:  # remove the kernel that another server left
             await link.channel.request(Forget(kernel_id=self.kernel_id))
             self.life.replaced()
         patient = self.patient or link.agent.protocol < ACCEPTS
@@ -160,7 +160,7 @@ class RemoteKernel:
             substitutions = {"response_address": address, "public_key": response.public_key}
             secret = {SECRET_VARIABLE: expected.secret}
         self._asked = True
-        self.client_sockets.prepare()  # which begins when the request is on its way
+        self.client_sockets.prepare()  # starts once the request is sent
         start = start_message(
             request, self.spec, substitutions=substitutions, secret=secret, resources=resources
         )
@@ -180,7 +180,7 @@ class RemoteKernel:
             if expected is not None and expected.reported.done():
                 self.connection.update(expected.reported.result())
                 self.life.listening()
-                # Answered before any client's stream can ask for them.
+                # The agent must know the endpoints before a client's stream needs them.
                 report = ReportListening(kernel_id=self.kernel_id, connection=self.connection)
                 await link.channel.request(report)
                 break
@@ -192,22 +192,22 @@ class RemoteKernel:
         self.client_sockets.serve()
 
     def client_connection(self) -> KernelConnectionInfo:
-        """What a client here needs to speak to it: endpoints of this machine, and the key."""
+        """The connection info for a client here: endpoints on this machine, and the key."""
         return self.client_sockets.connection(self.connection)
 
-    # -- kernels that another process has started ---------------------------------------------
+    # -- kernels that another process started -------------------------------------------------
 
     def prepare_adoption(self, connection: Mapping[str, Any], pid: int | None, owner: str) -> None:
-        """Be a kernel that `owner` has left, as its record says; nobody is asked yet.
+        """Represent a kernel that `owner` left, according to its record. Asks nobody yet.
 
-        It counts as unreachable, within its grace, until `adopt` or `adopt_when_reachable`
-        has found it.
+        It counts as unreachable, within its grace, until `adopt` or `adopt_when_reachable` has
+        found it.
         """
         self.connection, self.pid = dict(connection), pid
         self._begin_unadopted(Lifecycle.left(owner, time.monotonic()))
 
     def prepare_attachment(self) -> None:
-        """Be a kernel that another process has started and keeps; nobody is asked yet."""
+        """Represent a kernel that another process owns and keeps. Asks nobody yet."""
         self._begin_unadopted(Lifecycle.of_another(time.monotonic()))
 
     def _begin_unadopted(self, life: Lifecycle) -> None:
@@ -218,10 +218,10 @@ class RemoteKernel:
         self._note_change()
 
     async def adopt(self) -> None:
-        """Have the agent make us its owner, or let us attach; serve its clients.
+        """Ask the agent to make us its owner or to let us attach, then serve its clients.
 
-        Raises HostError, KernelLostError when it is not there, KernelTakenError. It may have
-        ended meanwhile: its life tells.
+        Raises HostError, KernelTakenError, or KernelLostError if it does not exist. It may have
+        ended in the meantime; `life` shows this.
         """
         if not self.life.adoption_pending:
             return
@@ -231,10 +231,10 @@ class RemoteKernel:
             self.give_up(error.message)
             raise error.at(self.spec.name) from None
         if self.life.over:
-            return  # the grace was over, or it was given up, while we asked
+            return  # the grace ended or it was declared lost while we asked
         known = self.connection
         self._describe(found)
-        self.connection.update(known)  # as a launcher reported it
+        self.connection.update(known)  # a launcher may have reported it
         self.life.adopted()
         self._resume(found)
         self._note_change()
@@ -246,13 +246,13 @@ class RemoteKernel:
         return await self.host.request(Adopt(kernel_id=self.kernel_id, owner=owner))
 
     async def adopt_when_reachable(self) -> None:
-        """`adopt`, as often as it takes; returns when it is adopted or its life is over.
+        """Repeat `adopt` until the kernel is adopted or its life is over.
 
         Raises KernelLostError.
         """
         while self.life.adoption_pending and not self.life.over:
             self._changed.clear()
-            if self.life.state is State.UNADOPTED:  # else somebody restarts it
+            if self.life.state is State.UNADOPTED:  # otherwise a restart is in progress
                 try:
                     await self.adopt()
                     continue
@@ -261,7 +261,7 @@ class RemoteKernel:
             await self._changed.wait()  # the host is back, or the grace is over
 
     async def stay_attached(self) -> None:
-        """Attach again after each reconnection; returns when its life is over."""
+        """Attach again after each reconnection, until its life is over."""
         with contextlib.suppress(KernelLostError):
             while not self.life.over:
                 await self.adopt_when_reachable()
@@ -270,7 +270,7 @@ class RemoteKernel:
 
     @property
     def owner(self) -> str:
-        """What names its server to the agent: us, or who left it, until we have adopted it."""
+        """The owner known to the agent: the former owner until we have adopted it, then us."""
         former = self.life.former_owner if self.life.adoption_pending else ""
         return former or self.host.owner
 
@@ -283,12 +283,12 @@ class RemoteKernel:
     # -- what the host reports --------------------------------------------------------------
 
     def on_event(self, event: Any) -> None:
-        """An event of the agent about this kernel."""
+        """The agent reports an event of this kernel."""
         if isinstance(event, Accepted):
             self._accepted.set()
         elif isinstance(event, Queued):
             self._timeout.suspend()
-            log.info("kernel %s: waits for its turn on %s", self.kernel_id, self.spec.name)
+            log.info("kernel %s: waits in the queue of %s", self.kernel_id, self.spec.name)
             starts().note(self.kernel_id, Phase.QUEUED, ahead=event.ahead)
         elif isinstance(event, Dropped):
             events.tell(OutputDropped(self, event.messages))
@@ -302,7 +302,7 @@ class RemoteKernel:
         self._note_change()
 
     def on_disconnected(self) -> None:
-        """The connection to the host is lost; the kernel goes on."""
+        """The connection to the host is lost. The kernel keeps running."""
         self.client_sockets.disconnected()
         self.life.disconnected(time.monotonic())
         self._start_grace_timer()
@@ -311,10 +311,10 @@ class RemoteKernel:
         self._note_change()
 
     def on_reconnected(self, described: KernelDescription | None) -> None:
-        """The host is back; `described` is what its agent knows of this kernel, if anything."""
+        """The host is back. `described` is the agent's description of this kernel, if any."""
         if self.life.state is State.LOST and described is not None and not self.life.attached:
-            # Its users were told that it is dead: nobody will come back for it.
-            log.warning("kernel %s on %s: lives, and is ended", self.kernel_id, self.spec.name)
+            # Its users were told that it is dead, so nobody will return to it.
+            log.warning("kernel %s on %s: lives, ending it", self.kernel_id, self.spec.name)
             self.host.tell(Forget(kernel_id=self.kernel_id))
         if self.life.state is State.STARTING or self.life.over:
             return
@@ -328,7 +328,7 @@ class RemoteKernel:
         self._note_change()
 
     def _resume(self, described: KernelDescription) -> None:
-        """Serve clients again, or tell them of the end that the agent describes."""
+        """Serve clients again, or report the end that the agent describes."""
         if described.exit_code is not None:
             code = described.exit_code
             self._end(lambda: self.life.exited(code, described.reason))
@@ -372,27 +372,27 @@ class RemoteKernel:
     # -- what the server asks ---------------------------------------------------------------
 
     async def wait(self) -> int:
-        """The exit code, when the kernel has ended."""
+        """Wait for the kernel's end and return its exit code."""
         while self.life.exit_code is None:
             self._changed.clear()
             await self._changed.wait()
         return self.life.exit_code
 
     async def signal(self, signum: int) -> None:
-        """Signal the kernel's process group; one that has ended is left alone."""
+        """Signal the kernel's process group, unless it has ended."""
         if not self.life.over:
             await self.host.request(Signal(kernel_id=self.kernel_id, signum=signum))
 
     async def kill(self) -> None:
-        """End it with SIGKILL; give it up where the host cannot be reached."""
+        """End it with SIGKILL. If the host cannot be reached, declare it lost."""
         try:
             await self.signal(signal.SIGKILL)
         except HostError:
-            self.give_up("given up while its host could not be reached")
+            self.give_up("it was killed while its host could not be reached")
             await self.host.end(self)
 
     async def discard(self) -> None:
-        """End it if it runs, and leave nothing of it on the host."""
+        """End it if it runs, and remove everything of it on the host."""
         self._stop_grace_timer()
         self.client_sockets.pause()
         await self.host.end(self, ended=self.life.state is State.EXITED)

@@ -1,4 +1,4 @@
-"""A kernelspec's resource directory on its way to a host: content-addressed, sent once."""
+"""Send a kernelspec's resource directory to a host, once for each version of its content."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOST_BYTES = MAX_FRAME // 2
 
 
 class ResourceArchive:
-    """The files below a directory, as a tar without dates and owners, and its digest."""
+    """The files below a directory as a tar without dates and owners, with its digest."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises ConfigurationError for one that cannot be read or is too large."""
+        """Raises ConfigurationError if the directory is unreadable or too large."""
         buffer = io.BytesIO()
         try:
             with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -45,7 +45,7 @@ class ResourceArchive:
         self.digest = hashlib.sha256(self._content).hexdigest()
 
     async def put(self, channel: AgentChannel) -> str:
-        """Send it unless the host has it. Returns the digest. Raises KernelStartError."""
+        """Send the archive unless the host has it. Returns the digest. Raises KernelStartError."""
         asked = await channel.request(HasResources(digest=self.digest))
         if not asked.present:
             archive = base64.b64encode(self._content).decode("ascii")

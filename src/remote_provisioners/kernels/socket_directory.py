@@ -1,4 +1,4 @@
-"""Where this process's sockets are: a directory that only we can enter."""
+"""The directory of this process's sockets, which only this user can enter."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-#: With what follows, a socket's path has to fit into 107 bytes.
+#: The whole path of a socket must fit into 107 bytes.
 _LONGEST_PARENT = 60
 
 
 class SocketDirectory:
-    """A directory only we can enter, for this process's sockets; its path is short.
+    """A private directory with a short path for this process's sockets.
 
-    It is locked as long as we live: what killed processes have left is removed. Raises OSError
-    where no place for it is found.
+    This process locks it as long as it lives, and removes the unlocked directories of killed
+    processes. Raises OSError if there is no place for it.
     """
 
     def __init__(self) -> None:
         self.path, self._lock = _make(None)
         for path in self.path.parent.glob("rp-????????"):
-            with contextlib.suppress(OSError):  # another's, in use, or gone already
+            with contextlib.suppress(OSError):  # another user's, in use, or already gone
                 _remove_abandoned(path)
 
     def is_there(self) -> bool:
-        """Whether nobody has removed it: a logout removes XDG_RUNTIME_DIR."""
+        """Whether it still exists. A logout removes XDG_RUNTIME_DIR."""
         return self.path.is_dir()
 
     def renew(self) -> None:
-        """Make it again, in another place if need be. Raises OSError."""
+        """Create it again, elsewhere if necessary. Raises OSError."""
         former = self._lock
         self.path, self._lock = _make(self.path)
         os.close(former)
@@ -43,7 +43,7 @@ class SocketDirectory:
 
 
 def _make(former: Path | None) -> tuple[Path, int]:
-    """A new directory and the descriptor that locks it; `former`: the path to have if it can be."""
+    """A new directory and the descriptor that locks it. `former`: the preferred path."""
     errors: list[OSError] = []
     if former is not None:
         with contextlib.suppress(OSError):
@@ -53,7 +53,9 @@ def _make(former: Path | None) -> tuple[Path, int]:
             return _make_in(parent, None)
         except OSError as error:
             errors.append(error)
-    raise errors[0] if errors else FileNotFoundError("no temporary directory is short enough")
+    raise (
+        errors[0] if errors else FileNotFoundError("no temporary directory has a short enough path")
+    )
 
 
 def _make_in(parent: Path, path: Path | None) -> tuple[Path, int]:
@@ -72,7 +74,7 @@ def _make_in(parent: Path, path: Path | None) -> tuple[Path, int]:
 
 
 def _parents() -> Iterator[Path]:
-    """Where it may be, the best place first."""
+    """The possible places, the best one first."""
     candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("TMPDIR", "")]
     with contextlib.suppress(OSError):
         candidates.append(tempfile.gettempdir())
@@ -82,12 +84,14 @@ def _parents() -> Iterator[Path]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove the directory of a process that is no more. Raises OSError."""
+    """Remove the directory of a process that has ended. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         inside = list(path.iterdir())
-        if all(entry.is_socket() or entry.is_symlink() for entry in inside):  # else not ours
+        if all(
+            entry.is_socket() or entry.is_symlink() for entry in inside
+        ):  # otherwise it is not ours
             for entry in inside:
                 entry.unlink()
             path.rmdir()

@@ -1,6 +1,6 @@
-"""The starts that are under way: how far each is, and a way to give one up.
+"""The starts in progress: their phases, and a way to cancel them.
 
-In the I/O thread, but for `run`, which is awaited where the start is asked for.
+Lives in the I/O thread, except `run`, which the caller awaits on its own loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Start:
 
 
 class Starts:
-    """Every start of this process between its request and its end."""
+    """Every start of this process, from its request to its end."""
 
     def __init__(self) -> None:
         self._starts: dict[str, _Start] = {}
@@ -40,9 +40,9 @@ class Starts:
         notebook: str = "",
         io: Call = here,
     ) -> T:
-        """Await `starting`, and tell by `io` how it goes.
+        """Await `starting` and report its progress through `io`.
 
-        Raises StartCancelledError, and what `starting` raises.
+        Raises StartCancelledError and the errors of `starting`.
         """
         loop = asyncio.get_running_loop()
         task: asyncio.Task[T] = asyncio.ensure_future(starting)
@@ -68,7 +68,7 @@ class Starts:
         events.tell(start.progress)
 
     def note(self, kernel_id: str, phase: Phase, **known: Any) -> None:
-        """The start of this kernel has come to a phase. `known`: fields of StartProgress."""
+        """The start of this kernel has entered a phase. `known`: fields of StartProgress."""
         start = self._starts.get(kernel_id)
         if start is None:
             return
@@ -78,7 +78,7 @@ class Starts:
         )
 
     def cancel(self, kernel_id: str) -> bool:
-        """Give the start up; False where there is none."""
+        """Cancel the start. Returns False if there is none."""
         start = self._starts.get(kernel_id)
         if start is None:
             return False
@@ -92,7 +92,7 @@ class Starts:
         return [replace(s.progress, seconds=now - s.began) for s in self._starts.values()]
 
     async def close(self) -> None:
-        """Nothing is left to do: the tasks end with the thread."""
+        """Do nothing: the tasks end with the thread."""
 
     def _tell(self, start: _Start, progress: StartProgress) -> None:
         start.progress = replace(progress, seconds=time.monotonic() - start.began)
@@ -109,14 +109,14 @@ class Starts:
 
 
 def starts() -> Starts:
-    """This process's. To be called in the I/O thread."""
+    """The starts of this process. Call this in the I/O thread."""
     return io_thread().own(Starts)
 
 
 async def run_start(
     kernel_id: str, starting: Coroutine[Any, Any, T], kind: str, notebook: str
 ) -> T:
-    """Await `starting` on this loop: told as it goes, and cancelled if somebody asks for that."""
+    """Await `starting` on this loop, report its progress, and cancel it on request."""
 
     async def of_this_process() -> Starts:
         return starts()

@@ -53,32 +53,35 @@ from .launch_request import parse_port_range
 class CommonOptions(Configurable):
     """The options of every provisioner of this package."""
 
-    #: Whose kernels these are (KERNEL_USERNAME); empty: the user of this process.
+    #: The owner of the kernels (KERNEL_USERNAME); empty: the user of this process.
     username = ""
 
     authorized_users = NameSet(
         trait=Unicode(),
-        help="""The user names (KERNEL_USERNAME, else the server's user) that may start kernels;
-        empty: all but the unauthorized ones. Others get an HTTP 403.""",
+        help="""The user names that may start kernels. A request's name is its KERNEL_USERNAME,
+        otherwise the server's user. Other names get an HTTP 403. If the list is empty, all users
+        may start kernels except those in unauthorized_users.""",
     ).tag(config=True)
 
     unauthorized_users = NameSet(
         trait=Unicode(),
         default_value={"root"},
-        help="""The user names that may not be given as KERNEL_USERNAME; takes precedence over
-        authorized_users. A request without KERNEL_USERNAME is not compared with it.""",
+        help="""The user names that are refused as KERNEL_USERNAME, even if authorized_users
+        contains them. A request without KERNEL_USERNAME is not checked against this list.""",
     ).tag(config=True)
 
     port_range = Text(
         "0..0",
-        help="""The ports, lower..upper, that kernels on a host bind on its loopback interface;
-        at least 1000 of them; 0..0 is any. Kernels on unix sockets (ipykernel) use none.""",
+        help="""The ports, lower..upper, that kernels may bind on a host's loopback interface. The
+        range must span at least 1000 ports. 0..0 means any port. Kernels on unix sockets
+        (ipykernel) use no ports.""",
     ).tag(config=True)
 
     launch_timeout = Seconds(
         30.0,
-        help="""Seconds from the start request until the kernel's ports are open; then it is
-        ended. A start request's KERNEL_LAUNCH_TIMEOUT takes precedence.""",
+        help="""Seconds from the start request until the kernel's ports must be open. After that the
+        kernel is ended and the start fails. KERNEL_LAUNCH_TIMEOUT in a start request takes
+        precedence.""",
     ).tag(config=True)
 
     network_grace = Seconds(
@@ -88,55 +91,55 @@ class CommonOptions(Configurable):
 
     output_memory = Mebibytes(
         OUTPUT_MEMORY / 1024**2,
-        help="""MiB of a kernel's output that its host keeps in memory while nobody takes it: no
-        server, none that can be reached, or one that is slower than the kernel.""",
+        help="""MiB of a kernel's output that its host keeps in memory while no client takes it:
+        because there is no server, the server cannot be reached, or a client is slower than the
+        kernel.""",
     ).tag(config=True)
 
     output_disk = Mebibytes(
         OUTPUT_DISK / 1024**2,
-        help="""MiB of such output that its host keeps in the kernel's directory (below TMPDIR or
-        /tmp) once output_memory is full. Then the oldest is dropped, and a line in the output says
-        how much.""",
+        help="""MiB of such output that its host keeps on disk once output_memory is full, in the
+        kernel's directory below TMPDIR or /tmp. Beyond that the host drops the oldest output, and a
+        line in the output says how much is missing.""",
     ).tag(config=True)
 
     lease = Seconds(
         LEASE_SECONDS,
-        help="""Seconds for which a kernel lives on without its server: after the server was
-        killed, or while it cannot reach the host. Then the host ends it. 4 days, a long weekend,
-        by default.""",
+        help="""Seconds for which a kernel keeps running without its server, because the server was
+        killed or cannot reach the host. Then the host ends the kernel. The default is 4 days, a
+        long weekend.""",
     ).tag(config=True)
 
     client_lease = Seconds(
         60.0,
-        help="""The same for kernels of programs that are no Jupyter server: papermill, nbclient,
-        jupyter console, a script. Nobody comes back for those of a program that was killed. With
-        leave_kernels_running they have the lease.""",
+        help="""The lease of kernels of programs that are not a Jupyter server: papermill, nbclient,
+        jupyter console, a script. If such a program is killed, nobody returns to its kernels. With
+        leave_kernels_running, lease applies instead.""",
     ).tag(config=True)
 
     left_idle_timeout = Seconds(
         0.0,
-        help="""Seconds that a kernel may idle on its host while its server is away: then the host
-        ends it, before its lease is over. Idle is one whose processes use less than 2 % of a core.
-        0: as long as its lease.""",
+        help="""Seconds that a kernel may be idle on its host while its server is away. Then the
+        host ends it, even before its lease is over. A kernel is idle if its processes use less than
+        2 % of a core. 0: no limit but the lease.""",
     ).tag(config=True)
 
     leave_kernels_running = Flag(
         False,
-        help="""Whether kernels stay when their server is stopped on purpose (a signal, the
-        Shut Down button), to be found again by the next one within their lease. False: they are
-        ended, as Jupyter does. One that is shut down by itself is always ended.""",
+        help="""If true, kernels keep running when their server is stopped normally (a signal, the
+        Shut Down button), and the next server can find them until their lease runs out. If false,
+        they are ended, as Jupyter does. A kernel that a user shuts down is always ended.""",
     ).tag(config=True)
 
     @property
     def output_bounds(self) -> tuple[int, int]:
-        """Bytes of output in memory, on disk."""
+        """Bytes of output to keep in memory and on disk."""
         return int(self.output_memory * 1024**2), int(self.output_disk * 1024**2)
 
     def check_options(self) -> None:
-        """Refuse every value that cannot be used, wherever it was given.
+        """Reject invalid values from every source. Raises ConfigurationError.
 
-        Raises ConfigurationError. (traitlets' own validators pass by the defaults, and the
-        environment is one of those.)
+        traitlets' own validators skip defaults, and the environment provides defaults.
         """
         try:
             self._check_options()
@@ -166,9 +169,9 @@ class CommonOptions(Configurable):
         """Refuse what a request to a server or a gateway may not ask for."""
 
     def _load_config(self, cfg: Any, section_names: Any = None, traits: Any = None) -> None:
-        """One section of a configuration file has the options of all provisioners.
+        """Read the one section that holds the options of all provisioners.
 
-        A provisioner without a list of hosts takes from it what it has.
+        A provisioner without a list of hosts reads only the options that it has.
         """
         section = RemoteProvisionerConfigMixin.__name__
         if section not in self.section_names() and section in cfg:
@@ -180,90 +183,92 @@ class CommonOptions(Configurable):
 
 
 class RemoteProvisionerConfigMixin(CommonOptions):
-    """The options of provisioners that have a list of hosts, and the name of the section of all."""
+    """The options of provisioners with a list of hosts. Its name is the section for all options."""
 
     remote_hosts = Names(
         trait=Union([Unicode(), Dict()]),
         default_value=["localhost"],
-        help="""The hosts that kernels are started on: host, user@host, user@host:port, an alias
-        of ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
-        comma-separated text. An entry may be a table with properties: {"host": "gpu1",
-        "weight": 2, "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...",
-        "environment_hook": "...", "preload": ["numpy"]}. A path
-        stands for the list in that TOML or JSON file.""",
+        help="""The hosts that run kernels: host, user@host, user@host:port, an alias in
+        ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
+        comma-separated text. An entry may be a table with properties: {"host": "gpu1", "weight": 2,
+        "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...", "environment_hook": "...",
+        "preload": ["numpy"]}. The path of a TOML or JSON file stands for the list in that file.""",
     ).tag(config=True)
 
     unlisted_pins = Flag(
         False,
-        help="""Whether a request to a server or a gateway may name any host in its
-        KERNEL_REMOTE_HOST. False: those of remote_hosts only. The process's own environment may
-        always name any.""",
+        help="""If true, a request to a server or a gateway may name any host in its
+        KERNEL_REMOTE_HOST. If false, it may name only hosts in remote_hosts. The process's own
+        environment may always name any host.""",
     ).tag(config=True)
 
     connect = Way(
         default_value="",
-        help="""How hosts are reached: asyncssh (within this process; the default), openssh (the
-        ssh program, with all that ~/.ssh/config means to it), or a command as a list of words
-        that runs others on the host, such as ["docker", "exec", "-i", "{host}"]. {host}, {user},
-        {port} and {username} (KERNEL_USERNAME) are replaced. A host of remote_hosts may have its
-        own.""",
+        help="""How to reach the hosts: asyncssh (a library in this process; the default), openssh
+        (the ssh program, which understands all of ~/.ssh/config), or a command that runs other
+        commands on the host, as a list of words, such as ["docker", "exec", "-i", "{host}"].
+        {host}, {user}, {port} and {username} (KERNEL_USERNAME) are replaced. A host in remote_hosts
+        may override this option.""",
     ).tag(config=True)
 
     run_as = Text(
         "",
-        help="""The user of the host that kernels run as, where that is not who logs in; {username}
-        stands for the request's KERNEL_USERNAME. Empty: who logs in. A host of remote_hosts may
-        have its own.""",
+        help="""The user on the host that kernels run as, if it is not the user who logs in.
+        {username} stands for the request's KERNEL_USERNAME. Empty: the user who logs in. A host in
+        remote_hosts may override this option.""",
     ).tag(config=True)
 
     run_as_command = CommandWords(
         trait=Unicode(),
         default_value=list(DEFAULT_RUN_AS_COMMAND),
-        help="""The words that run others as the user of `run_as`, which {user} stands for.""",
+        help="""The command, as a list of words, that runs other commands as the user in run_as.
+        {user} stands for that user.""",
     ).tag(config=True)
 
     strict_host_keys = Flag(
         False,
-        help="""Whether host keys are checked by the ssh program even where ~/.ssh/config says that
-        they need not be. asyncssh checks them always.""",
+        help="""If true, the ssh program checks host keys even if ~/.ssh/config disables the check.
+        asyncssh always checks them.""",
     ).tag(config=True)
 
     load_balancing_algorithm = Text(
         "round-robin",
-        help="""How the host of a kernel is chosen: round-robin (each in turn), least-connection
-        (the one with the fewest kernels of this server), least-load (by what the hosts report:
-        kernels of everybody, load, memory), fill (the first that has room), or what another
-        package has installed. A start request's KERNEL_REMOTE_HOST by-passes it.""",
+        help="""How to choose the host of a kernel: round-robin (each host in turn),
+        least-connection (the host with the fewest kernels of this server), least-load (by what the
+        hosts report: everybody's kernels, load, memory), fill (the first host with room), or a
+        policy that another package has installed. KERNEL_REMOTE_HOST in a start request bypasses
+        it.""",
     ).tag(config=True)
 
     python = TextByHost(
         default_value="",
-        help="""The interpreter on the hosts that `python` in a kernelspec's argv stands for and
-        that runs the agent (3.8 or later): a text for all, or a table by host. Empty: for
-        kernels the first python3 or python on the PATH that the environment hook leaves, for the
-        agent python3 of a login; on localhost the server's own.""",
+        help="""The interpreter on the hosts that runs the agent (3.8 or later) and that `python` in
+        a kernelspec's argv stands for: a text for all hosts, or a table by host. Empty: the agent
+        runs on python3 of a login, and kernels on the first python3 or python on the PATH that the
+        environment hook sets. On localhost, empty means the server's own interpreter.""",
     ).tag(config=True)
 
     environment_hook = TextByHost(
         default_value="",
-        help="""Shell text of the operator that sets up the environment of kernels on the hosts,
-        such as `module load python` or `source /opt/venv/bin/activate`: a text for all, or a
-        table by host. It is run by bash once, when a host gets its first kernel, and what it
-        exports is given to every kernel there.""",
+        help="""Shell text that sets up the environment of kernels on the hosts, such as `module
+        load python` or `source /opt/venv/bin/activate`: a text for all hosts, or a table by host.
+        bash runs it once, when a host gets its first kernel. Every kernel on the host gets the
+        variables that it exports.""",
     ).tag(config=True)
 
     preload = Names(
         trait=Unicode(),
-        help="""Modules that Python kernels on the hosts find imported already, such as numpy and
-        pandas: an import of them then takes no time, and their memory is shared by the kernels.
-        One that starts threads when it is imported is left out; the agent's log says so.""",
+        help="""Modules that Python kernels on the hosts find already imported, such as numpy and
+        pandas. Importing them then takes no time, and the kernels share their memory. A module that
+        starts threads on import is left out, and the agent's log says so.""",
     ).tag(config=True)
 
     warm = Count(
         0,
-        help="""How many kernels of a kernelspec (of Python, on unix sockets) a host that has run
-        one keeps started, to be had at once; each takes the memory of an idle kernel. Another is
-        made ready when no kernel has been started for two seconds.""",
+        help="""The number of kernels of a kernelspec that a host keeps started once it has run one,
+        so that a start is immediate. The kernelspec must be for Python kernels on unix sockets.
+        Each warm kernel takes the memory of an idle kernel. The agent starts another one when no
+        kernel has been started for two seconds.""",
     ).tag(config=True)
 
     def _check_options(self) -> None:
@@ -272,7 +277,7 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         super()._check_options()
         check_modules("preload", self.preload)
         if self.warm < 0:
-            raise ConfigurationError(f"warm is {self.warm}, must be a number of kernels")
+            raise ConfigurationError(f"warm is {self.warm}, but must be 0 or more")
 
     def check_request(self, request_env: Mapping[str, str]) -> None:
         """Refuse a host that the request names and nobody has configured. UnauthorizedError."""
@@ -303,9 +308,9 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         )
 
     def host_spec(self, name: str) -> HostSpec:
-        """The host that is written `name`, with all that is configured for it.
+        """The host written as `name`, with everything that is configured for it.
 
-        It need not be in the inventory. Raises ConfigurationError when it cannot be read.
+        It need not be in the inventory. Raises ConfigurationError if it cannot be parsed.
         """
         name = name.strip()
         for spec in self.inventory():
@@ -315,7 +320,7 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         return self.completed(spec_for_user(spec, self._way_options(), self._username()))
 
     def completed(self, spec: HostSpec) -> HostSpec:
-        """A host of the inventory with the options that are for all hosts."""
+        """Fill in a host's missing properties from the options for all hosts."""
         return dataclasses.replace(
             spec,
             python=spec.python

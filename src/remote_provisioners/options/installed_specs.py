@@ -1,4 +1,4 @@
-"""The installed kernelspecs whose provisioner is one of ours."""
+"""The installed kernelspecs that use a provisioner of this package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 @dataclass(frozen=True)
 class InstalledSpec:
-    """A kernelspec of ours. `options` is its config stanza."""
+    """A kernelspec that uses this package. `options` is its config stanza."""
 
     name: str
     display_name: str
@@ -30,9 +30,9 @@ class InstalledSpec:
     options: Mapping[str, Any]
 
     def configured(self, config: Config) -> CommonOptions:
-        """Every option of its kernels: the stanza, over `config`, over the environment.
+        """All options of its kernels: the stanza wins over `config`, which wins over RP_ variables.
 
-        Raises ConfigurationError, as the start of a kernel would.
+        Raises ConfigurationError, like the start of a kernel.
         """
         (entry,) = (e for e in _provisioners() if e.name == self.provisioner)
         try:
@@ -44,20 +44,20 @@ class InstalledSpec:
 
 
 def installed_specs(manager: KernelSpecManager) -> list[InstalledSpec]:
-    """All of ours that are installed, by name."""
+    """All installed kernelspecs that use this package, by name."""
     found = sorted(manager.find_kernel_specs().items())
     return [spec for name, path in found if (spec := read_spec(name, Path(path))) is not None]
 
 
 def read_spec(name: str, directory: Path) -> InstalledSpec | None:
-    """The kernelspec in `directory` if it is one of ours."""
+    """The kernelspec in `directory` if it uses this package, otherwise None."""
     try:
         content = json.loads((directory / "kernel.json").read_text("utf-8"))
         stanza = content["metadata"]["kernel_provisioner"]
         provisioner, options = stanza["provisioner_name"], stanza.get("config", {})
         display_name = str(content.get("display_name", name))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # unreadable, or without a stanza: somebody else's
+        return None  # unreadable, or without our stanza
     if provisioner not in {entry.name for entry in _provisioners()}:
         return None
     return InstalledSpec(

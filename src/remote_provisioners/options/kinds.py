@@ -1,4 +1,4 @@
-"""The kinds of options: traits that are read from ``RP_<OPTION>`` as well."""
+"""The types of options: traits that also read ``RP_<OPTION>``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 
 
 class _FromEnvironment(TraitType[Any, Any]):
-    """A trait whose default is read from ``RP_<NAME>``, where that is set."""
+    """A trait whose default is ``RP_<NAME>`` if that variable is set."""
 
     def default(self, obj: Any = None) -> Any:
         text = os.environ.get(self.variable)
@@ -41,7 +41,7 @@ class Seconds(_FromEnvironment, Float[float, Any]):
 
 
 class Count(_FromEnvironment, Int[int, Any]):
-    """A number of things."""
+    """A number."""
 
 
 class Mebibytes(_FromEnvironment, Float[float, Any]):
@@ -85,7 +85,7 @@ class NameSet(_FromEnvironment, Set):
 
 
 class TextByHost(_FromEnvironment, Union):
-    """A text for all hosts, or a table of texts by host as it is written in remote_hosts."""
+    """A text for all hosts, or a table of texts by host, each host as in remote_hosts."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__([Unicode(), Dict(value_trait=Unicode(), key_trait=Unicode())], **kwargs)

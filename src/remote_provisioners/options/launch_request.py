@@ -1,6 +1,6 @@
-"""What is to be started: a kernelspec and a start request made into data. Pure.
+"""Turn a kernelspec and a start request into data. Pure.
 
-Nothing here is ever joined into a command line. What a user sends is passed whole or refused.
+Nothing here is joined into a command line. A user's value is passed on unchanged or refused.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 #: Modules whose kernels bind unix sockets when their connection file says so.
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
 _MINIMAL_PORT_RANGE = 1000
-#: By which jupyter_server tells a kernel what notebook it is of; ipykernel has it as __session__.
+#: jupyter_server passes a kernel the name of its notebook in it; ipykernel's __session__.
 SESSION_VARIABLE = "JPY_SESSION_NAME"
 
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """A kernel to start. `argv` and `env` still have their templates: the host fills them in."""
+    """A kernel to start. `argv` and `env` still contain templates, which the host fills in."""
 
     kernel_id: str
     argv: tuple[str, ...]
@@ -35,9 +35,9 @@ class LaunchRequest:
     session: Mapping[str, Any] = field(repr=False)
     port_range: tuple[int, int]
     timeout: float
-    #: How many kernels like it the host is to keep ready.
+    #: The number of kernels like it that the host should keep warm.
     warm: int
-    #: Bytes of output that are kept while nobody listens: in memory, on disk.
+    #: Bytes of output to keep while nobody listens, in memory and on disk.
     output: tuple[int, int]
     lease: float
     #: Seconds that it may idle while its server is away; 0: as long as its lease.
@@ -48,12 +48,12 @@ class LaunchRequest:
 
     @property
     def pinned_host(self) -> str:
-        """The host that the request names, "" where it names none."""
+        """The host that the request names, "" if it names none."""
         return self.request_env.get("KERNEL_REMOTE_HOST", "").strip()
 
 
 def request_environment(env: Mapping[str, str], kernel_id: str) -> dict[str, str]:
-    """What a host gets of `env`: the start request's KERNEL_ variables, and SESSION_VARIABLE."""
+    """The variables of `env` that a host gets: KERNEL_ variables and SESSION_VARIABLE."""
     chosen = {
         name: str(value)
         for name, value in env.items()
@@ -79,7 +79,7 @@ def build_request(
     lease: float = LEASE_SECONDS,
     left_idle: float = 0.0,
 ) -> LaunchRequest:
-    """Put a request together and check it. Raises ConfigurationError."""
+    """Build a request and check it. Raises ConfigurationError."""
     if not argv:
         raise ConfigurationError("the kernelspec's argv is empty")
     _refuse_unusable(argv, spec_env, request_env, cwd)
@@ -110,10 +110,10 @@ def build_request(
 
 
 def parse_port_range(text: str) -> tuple[int, int]:
-    """``lower..upper``; an empty range (``0..0``) is any port. Raises ConfigurationError."""
+    """Parse ``lower..upper``. ``0..0`` means any port. Raises ConfigurationError."""
     match = re.fullmatch(r"\s*(\d{1,5})\.\.(\d{1,5})\s*", text)
     if match is None:
-        raise ConfigurationError(f"port_range {text!r} is not of the form lower..upper")
+        raise ConfigurationError(f"port_range {text!r} does not have the form lower..upper")
     lower, upper = int(match[1]), int(match[2])
     if lower == upper:
         return 0, 0
@@ -127,10 +127,10 @@ def parse_port_range(text: str) -> tuple[int, int]:
 
 
 def authorize(user: str, server_user: str, authorized: set[str], unauthorized: set[str]) -> None:
-    """Check KERNEL_USERNAME against the two lists; the second takes precedence.
+    """Check KERNEL_USERNAME against the two lists. The second one takes precedence.
 
-    A request that names nobody is the server's own user, to whom the list of the unauthorized
-    (by default root) does not apply: who runs the server may run kernels. Raises
+    A request without a name counts as the server's own user. The list of unauthorized users (by
+    default root) does not apply to it, because whoever runs the server may run kernels. Raises
     UnauthorizedError.
     """
     if user and user in unauthorized:
@@ -151,7 +151,7 @@ def _launch_timeout(request_env: Mapping[str, str], default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"launch timeout {text or default!r} is no number of seconds")
+        raise ConfigurationError(f"launch timeout {text or default!r} is not a number of seconds")
     return seconds
 
 
@@ -169,14 +169,14 @@ def _refuse_unusable(
     request_env: Mapping[str, str],
     cwd: str | None,
 ) -> None:
-    """What no process can be given: NUL in a value, an environment name without a name."""
+    """Refuse values that no process can get: NUL characters and invalid variable names."""
     places = [("argv", word) for word in argv] + [("the working directory", cwd or "")]
     for name, value in [*spec_env.items(), *request_env.items()]:
         if not isinstance(value, str):
-            raise ConfigurationError(f"environment variable {name!r} is no text: {value!r}")
+            raise ConfigurationError(f"environment variable {name!r} is not text: {value!r}")
         if not name or "=" in name or "\0" in name:
-            raise ConfigurationError(f"environment variable {name!r} has no usable name")
+            raise ConfigurationError(f"environment variable {name!r} has an invalid name")
         places.append((f"environment variable {name}", value))
     for place, value in places:
         if "\0" in value:
-            raise ConfigurationError(f"{place} holds a NUL character: {value!r}")
+            raise ConfigurationError(f"{place} contains a NUL character: {value!r}")

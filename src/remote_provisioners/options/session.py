@@ -1,4 +1,4 @@
-"""The part of a connection that client and kernel share: how messages are signed and encrypted."""
+"""The part of a connection that clients and kernel share: signing and encryption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .launch_request import SESSION_VARIABLE
 
 
 def session_of(manager: Any, request_env: Mapping[str, str]) -> dict[str, Any]:
-    """Of the kernels of a KernelManager; without a key where there is no manager."""
+    """The session of a KernelManager's kernel. Without a manager it has no key."""
     session: dict[str, Any] = {
         "kernel_name": getattr(manager, "kernel_name", ""),
         "jupyter_session": request_env.get(SESSION_VARIABLE, ""),

@@ -1,4 +1,4 @@
-"""How a host is written, and what the words mean."""
+"""Host addresses, and how to parse them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .way_in import COMMAND, DEFAULT_WAY, WayIn
 FORMS = "host, user@host, user@host:port, an SSH alias, an IPv4 or [IPv6] address, localhost"
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
-# As OpenSSH: a user name may not look like an option and has no characters that shells act on.
+# Like OpenSSH: a user name must not look like an option or contain shell characters.
 _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@\\+$-]*")
 
 
 @dataclass(frozen=True)
 class HostAddress:
-    """A host to reach. Empty user or port 0: as ~/.ssh/config or SSH's defaults say."""
+    """A host to reach. An empty user or port 0 leaves the choice to ~/.ssh/config or SSH."""
 
     host: str
     user: str = ""
     port: int = 0
-    #: One connection for each way and each user.
+    #: Each way and each user has its own connection.
     way: WayIn = DEFAULT_WAY
 
     @property
@@ -34,7 +34,7 @@ class HostAddress:
 
     @property
     def is_local(self) -> bool:
-        """It is this machine and this user."""
+        """Whether it is this machine and this user."""
         return self.is_here and not self.way.run_as
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class HostAddress:
 
 @dataclass(frozen=True)
 class NodeAddress(HostAddress):
-    """A launcher on a node that nobody can log in to: where it listens, what it proves."""
+    """A launcher on a node without a login: its address and its secret."""
 
     secret: str = field(default="", repr=False)
 
@@ -54,15 +54,15 @@ class NodeAddress(HostAddress):
 
 
 def parse_address(text: str) -> HostAddress:
-    """Read a host as a person writes it. Raises ConfigurationError."""
+    """Parse a host as written by a user. Raises ConfigurationError."""
     port: str | None
     user, at, rest = text.strip().rpartition("@")
     if at and not _USER.fullmatch(user.replace("{username}", "u")):
-        raise _unreadable(text, f"{user!r} is no user name")
+        raise _unreadable(text, f"{user!r} is not a user name")
     if rest.startswith("["):
         host, bracket, rest = rest[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
-            raise _unreadable(text, "no IPv6 address between brackets")
+            raise _unreadable(text, "there is no IPv6 address between the brackets")
         port = rest[1:] if rest else None
     elif _is_ipv6(rest):
         host, port = rest, None
@@ -70,13 +70,13 @@ def parse_address(text: str) -> HostAddress:
         host, colon, after = rest.partition(":")
         port = after if colon else None
         if not _NAME.fullmatch(host):
-            raise _unreadable(text, f"{host!r} is no host name")
+            raise _unreadable(text, f"{host!r} is not a host name")
     return HostAddress(host, user, _port(text, port) if port is not None else 0)
 
 
 def _port(text: str, port: str) -> int:
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
-        raise _unreadable(text, f"{port!r} is no port (1 to 65535)")
+        raise _unreadable(text, f"{port!r} is not a port (1 to 65535)")
     return int(port)
 
 
@@ -88,4 +88,4 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _unreadable(text: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"cannot read the host {text!r}: {why} (write: {FORMS})")
+    return ConfigurationError(f"cannot read the host {text!r}: {why} (valid: {FORMS})")

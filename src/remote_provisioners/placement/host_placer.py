@@ -1,4 +1,4 @@
-"""Kernels on the hosts of a list: the first that works, of those that the policy chooses."""
+"""Place kernels on a list of hosts: the policy chooses, and the first host that works wins."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class HostOptions(Protocol):
         """The hosts."""
 
     def host_spec(self, name: str) -> HostSpec:
-        """The host that is written `name`, which need not be of the list."""
+        """The host written as `name`, which need not be in the list."""
 
     def completed(self, spec: HostSpec) -> HostSpec:
-        """A host of the list with the options that are for all hosts."""
+        """Fill in a host's missing properties from the options for all hosts."""
 
 
 class HostPlacer(Placer):
@@ -48,11 +48,11 @@ class HostPlacer(Placer):
         self._options = options
         self._io = io
         self._find_scheduler = find_scheduler
-        #: Where the next restart is to start the kernel, "" where it is.
+        #: The host for the next restart; "" for the current one.
         self._destination = ""
 
     async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
-        """On the host that the request names and no other, else on one of the list."""
+        """Use only the host that the request names. If it names none, use one of the list."""
         attempt = StartAttempt(request, self._options.network_grace)
         try:
             if request.pinned_host:
@@ -63,10 +63,10 @@ class HostPlacer(Placer):
             raise
 
     async def restart(self, kernel: RemoteKernel, request: LaunchRequest, record: Recorder) -> None:
-        """On its host. A host that is away is waited for until the grace is over.
+        """Restart on the same host. If it is away, wait for it until the grace is over.
 
-        Then the kernel moves to another host, unless the request names the host. After
-        `prepare_move` it moves at once.
+        Then the kernel moves to another host, unless the request pins it. After `prepare_move`
+        it moves at once.
         """
         destination, self._destination = self._destination, ""
         if destination and destination != kernel.spec.name:
@@ -96,14 +96,14 @@ class HostPlacer(Placer):
         return await self._io(prepare())
 
     async def abandon(self, request: LaunchRequest | None) -> None:
-        """Nothing: the kernel is ended as soon as its host can be reached."""
+        """Do nothing. The kernel is ended when its host can be reached."""
 
     # -- one start --------------------------------------------------------------------------
 
     async def _launch_on_one(
         self, attempt: StartAttempt, search: HostSearch, record: Recorder
     ) -> RemoteKernel:
-        """Choose a host, record it, launch; and again for as long as the host is to blame."""
+        """Choose a host, record it and launch. Repeat as long as the host is to blame."""
         error: HostError | None = None
         while True:
             kernel = await self._io(self._choose(attempt, search, error))
@@ -115,7 +115,7 @@ class HostPlacer(Placer):
     async def _choose(
         self, attempt: StartAttempt, search: HostSearch, error: HostError | None
     ) -> RemoteKernel:
-        """In the I/O thread. There is no await between choosing a host and counting it as taken."""
+        """In the I/O thread. No await separates choosing a host from counting the kernel there."""
         if error is not None and attempt.kernel is not None:
             search.failed(attempt.kernel.spec, attempt.kernel.host, error)
         registry = (await self._find_scheduler()).registry
@@ -152,7 +152,7 @@ class HostPlacer(Placer):
     async def _restart_in_place(
         self, kernel: RemoteKernel, request: LaunchRequest
     ) -> HostError | None:
-        """In the I/O thread. Returns the error for which the kernel has to move."""
+        """In the I/O thread. Returns an error if the kernel has to move because of it."""
         registry, host = (await self._find_scheduler()).registry, kernel.host
         await host.until_back(kernel.grace)
         kernel.patient = True
@@ -161,10 +161,10 @@ class HostPlacer(Placer):
         except HostError as error:
             if request.pinned_host or host.connected:
                 raise
-            log.warning("kernel %s: moves: %s", kernel.kernel_id, error)
+            log.warning("kernel %s: moves to another host: %s", kernel.kernel_id, error)
             return error
         return None
 
 
 def _no_record(where: Mapping[str, Any]) -> None:
-    """A kernel that is restarted has its record already."""
+    """Do nothing: a restarted kernel already has a record."""

@@ -1,4 +1,4 @@
-"""The table of hosts that placement reads: one row a host of an inventory, kept up to date."""
+"""The table of hosts for placement: one up-to-date row for each host of an inventory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def first_turn() -> int:
 
 
 class HostTable:
-    """The rows of one inventory, and whose turn it is. No I/O.
+    """The rows of one inventory and the count of starts. No I/O.
 
-    A row is made anew when something of its host has changed, not at each start.
+    A row is replaced when its host changes, not at each start.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -34,26 +34,26 @@ class HostTable:
         for spec in inventory:
             self._at.setdefault(spec.address, []).append(spec)
         self._starts = first_turn()
-        #: When the hosts have last reported for a start (the loop's time), and who asks them now.
+        #: When the hosts last reported for a start (the loop's time), and the request in progress.
         self.refreshed = float("-inf")
         self.refreshing: asyncio.Future[None] | None = None
 
     def at(self, address: HostAddress) -> list[HostSpec]:
-        """The hosts of this table that are at `address`: one, unless it is written in two ways."""
+        """The hosts of this table at `address`: one, unless the host is written in two ways."""
         return self._at.get(address, [])
 
     def turn(self) -> int:
-        """The number of a start on this table. It stays the same when the start fails over."""
+        """The number of a start on this table. A start that fails over keeps its number."""
         self._starts += 1
         return self._starts - 1
 
     def update(self, name: str, kernels: int, load: Load | None) -> None:
-        """Something has changed on a host; nothing to do where it is not of this table."""
+        """Update the row of a host. Ignores hosts of other tables."""
         if name in self._rows:
             self._rows[name] = _row(self.specs[name], kernels, load)
 
     def rows(self, without: set[str]) -> list[HostRow]:
-        """The rows in the order of the configuration, but for those `without`."""
+        """The rows in the order of the configuration, without the hosts in `without`."""
         if not without:
             return list(self._rows.values())
         return [row for name, row in self._rows.items() if name not in without]

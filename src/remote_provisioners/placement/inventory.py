@@ -1,7 +1,7 @@
-"""The hosts of a configuration, with their properties. Pure but for reading a file.
+"""The configured hosts with their properties. Pure except for reading a file.
 
-A host is a text, or a table ``{"host": ..., "weight": ..., ...}``; the whole list may be in a TOML
-or JSON file (``[[hosts]]``), which is named in its place.
+A host is a text or a table ``{"host": ..., "weight": ..., ...}``. The path of a TOML or JSON file
+(``[[hosts]]``) may stand for the whole list.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ else:
 
 @dataclass(frozen=True)
 class HostSpec:
-    """A host as it is configured. `name` is how it was written.
+    """A host as configured. `name` is how it was written.
 
-    `python`, `hook`, `preload` are the kernel's business: kernels that differ share the host.
+    `python`, `hook` and `preload` concern the kernel. Kernels that differ in them share the host.
     """
 
     name: str
@@ -39,10 +39,10 @@ class HostSpec:
     #: Modules that Python kernels find imported.
     preload: tuple[str, ...] = ()
     weight: float = 1.0
-    #: The most kernels it is given; None: any number.
+    #: The most kernels that it gets; None: no limit.
     capacity: int | None = None
     labels: frozenset[str] = frozenset()
-    #: The devices that kernels may be given, as CUDA_VISIBLE_DEVICES names them.
+    #: The devices for kernels, as CUDA_VISIBLE_DEVICES names them.
     gpus: tuple[str, ...] = ()
     connect: Connect = ""
     run_as: str = ""
@@ -52,9 +52,9 @@ Inventory = tuple[HostSpec, ...]
 
 
 def read_inventory(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
-    """The entries of `listed`; one text that is a path stands for the list in that file.
+    """Parse the entries of `listed`. A single path stands for the list in that file.
 
-    Raises ConfigurationError that names the entry, or the file.
+    Raises ConfigurationError that names the entry or the file.
     """
     if len(listed) == 1 and isinstance(listed[0], str) and is_path(listed[0]):
         return _read_file(os.path.expanduser(listed[0]))
@@ -63,8 +63,8 @@ def read_inventory(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
     return _read_json(json.dumps(listed, sort_keys=True, default=repr))
 
 
-# A start reads the inventory anew: of a thousand hosts that must not take milliseconds. And what
-# is the same configuration is the same object: kernelspecs that share their hosts share turns.
+# Each start reads the inventory, so a thousand hosts must not take milliseconds. The cache returns
+# the same object for the same configuration, so kernelspecs with the same hosts share turns.
 @functools.lru_cache(maxsize=64)
 def _read_names(names: tuple[str, ...]) -> Inventory:
     return _read(names)
@@ -76,7 +76,7 @@ def _read_json(text: str) -> Inventory:
 
 
 def _read(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
-    # A host that is listed twice is one host, as it is described first.
+    # A host that is listed twice counts once, with its first description.
     entries: dict[str, HostSpec] = {}
     for item in listed:
         entry = _entry(item)
@@ -87,9 +87,9 @@ def _read(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
 
 
 def for_user(inventory: Inventory, options: WayOptions, username: str) -> Inventory:
-    """The hosts, each with the way in that a user's kernels take. Raises ConfigurationError.
+    """The hosts, each with the way in for a user's kernels. Raises ConfigurationError.
 
-    The same for the same arguments: turns are those of one inventory.
+    Returns the same object for the same arguments, because turns belong to an inventory.
     """
     key = id(inventory), options, username
     known = _for_users.pop(key, None)
@@ -101,13 +101,13 @@ def for_user(inventory: Inventory, options: WayOptions, username: str) -> Invent
     return known[1]
 
 
-#: By what they were made of, the first of which they hold.
+#: By their arguments. The values keep the inventory alive, so its id stays unique.
 _for_users: dict[tuple[int, WayOptions, str], tuple[Inventory, Inventory]] = {}
 _MOST_USERS = 256
 
 
 def spec_for_user(spec: HostSpec, options: WayOptions, username: str) -> HostSpec:
-    """The host with the way in that a user's kernels take. Raises ConfigurationError."""
+    """The host with the way in for a user's kernels. Raises ConfigurationError."""
     address = spec.address
     try:
         user = address.user
@@ -123,7 +123,7 @@ def spec_for_user(spec: HostSpec, options: WayOptions, username: str) -> HostSpe
 
 
 def is_path(text: str) -> bool:
-    """Whether a text names a file and no host: host names have no slash."""
+    """Whether a text names a file, not a host. Host names contain no slash."""
     return "/" in text
 
 
@@ -137,7 +137,7 @@ def _read_file(path: str) -> Inventory:
 
 @functools.lru_cache(maxsize=8)
 def _read_version(path: str, modified: int, size: int) -> Inventory:
-    """A file as it was when it had this date and size: it is read again when it changes."""
+    """Read a file. The date and size are part of the cache key, so changes are seen."""
     try:
         with open(path, "rb") as file:
             content = json.load(file) if path.endswith(".json") else tomllib.load(file)
@@ -156,7 +156,7 @@ def _read_version(path: str, modified: int, size: int) -> Inventory:
 
 def _no_path(item: Any) -> Any:
     if isinstance(item, str) and is_path(item):
-        raise ConfigurationError(f"{item!r} is no host")
+        raise ConfigurationError(f"{item!r} is not a host")
     return item
 
 
@@ -164,7 +164,9 @@ def _entry(item: str | Mapping[str, Any]) -> HostSpec:
     if isinstance(item, str):
         return HostSpec(item.strip(), parse_address(item))
     if not isinstance(item, Mapping) or not isinstance(item.get("host"), str):
-        raise ConfigurationError(f"a host is a name, or a table that has one as `host`: {item!r}")
+        raise ConfigurationError(
+            f"a host must be a name or a table with the key `host`, not {item!r}"
+        )
     properties = dict(item)
     name = properties.pop("host")
     address = parse_address(name)
@@ -215,10 +217,10 @@ def _preload(host: str, name: str, value: Any) -> tuple[str, ...]:
 
 
 def check_modules(place: str, names: Sequence[str]) -> None:
-    """Refuse what cannot be a module's name. Raises ConfigurationError."""
+    """Refuse texts that are not module names. Raises ConfigurationError."""
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
-            raise ConfigurationError(f"{place}: {name!r} is no module's name")
+            raise ConfigurationError(f"{place}: {name!r} is not a module name")
 
 
 def _text(host: str, name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Where a provisioner gets a place for its kernels: what hosts and engines have in common."""
+"""The interface through which a provisioner places kernels, for hosts and engines alike."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ from ..kernels.remote_kernel import RemoteKernel
 from ..options.launch_request import LaunchRequest
 from .inventory import HostSpec
 
-#: Called before a host is asked for a kernel, with what `prepare_adoption` needs to find it there.
+#: Called before a host gets a start request, with what `prepare_adoption` needs later.
 Recorder = Callable[[Mapping[str, Any]], None]
 
 
 class Placer(ABC):
-    """Chooses where kernels run and starts them there. Called on the application's event loop.
+    """Chooses where kernels run and starts them. Called on the application's event loop.
 
-    A provisioner is its options and a placer.
+    A provisioner consists of its options and a placer.
     """
 
     @abstractmethod
     async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
-        """Choose a place, record it, start a kernel there; return when the kernel listens.
+        """Choose a place, record it and start a kernel. Returns when the kernel listens.
 
-        Raises the errors of :mod:`..errors`; nothing is left running then.
+        Raises the errors of :mod:`..errors` and then leaves nothing running.
         """
 
     @abstractmethod
     async def restart(self, kernel: RemoteKernel, request: LaunchRequest, record: Recorder) -> None:
-        """Start the kernel again. Its endpoints here stay the same."""
+        """Start the kernel again. Its endpoints on this machine stay the same."""
 
     @abstractmethod
     async def prepare_move(self, name: str) -> None:
-        """Have the next restart be on this host. Raises ConfigurationError, HostError."""
+        """Make the next restart use this host. Raises ConfigurationError, HostError."""
 
     @abstractmethod
     async def prepare_adoption(self, kernel_id: str, info: Mapping[str, Any]) -> RemoteKernel:
-        """The kernel that `info` describes, whose host has not been asked yet.
+        """The kernel that `info` describes, before its host is asked.
 
-        `info` is what `get_provisioner_info` of another process said.
+        `info` comes from `get_provisioner_info` of another process.
         """
 
     @abstractmethod
     async def abandon(self, request: LaunchRequest | None) -> None:
-        """Free the place of a kernel whose end the host has not confirmed."""
+        """Free the place of a kernel whose host has not confirmed its end."""
 
     def describe(self) -> Mapping[str, Any]:
-        """What `prepare_adoption` needs beside host, connection and owner."""
+        """What `prepare_adoption` needs besides host, connection and owner."""
         return {}
 
     def reason(self, kernel: RemoteKernel | None) -> str:
-        """Why the kernel ended, or what its start waits for; "" where there is nothing to say."""
+        """Why the kernel ended, or what its start waits for; "" if neither applies."""
         return kernel.life.reason if kernel is not None else ""
 
 
 class StartAttempt:
-    """One start between its request and its end, in the I/O thread.
+    """One start, from the request to its end. Lives in the I/O thread.
 
-    Holds the kernel, so that nothing is lost where the caller is cancelled between two steps.
+    It holds the kernel, so that nothing is lost if the caller is cancelled between two steps.
     """
 
     def __init__(
         self, request: LaunchRequest, grace: float, existing: RemoteKernel | None = None
     ) -> None:
-        """`existing`: the kernel to be restarted elsewhere. Without it a new one is made."""
+        """`existing`: the kernel to restart elsewhere. Without it, a new one is created."""
         self.kernel = existing
         self._is_new = existing is None
         self._request = request
@@ -78,9 +78,9 @@ class StartAttempt:
     async def reserve(
         self, registry: HostRegistry, spec: HostSpec, agent: str = ""
     ) -> RemoteKernel:
-        """A kernel on that host, counted there from now on; what failed before is closed.
+        """A kernel on that host, counted there from now on. Closes the one that failed before.
 
-        `agent`: the directory of the agent to start it by, where that is not ours to start.
+        `agent`: the directory of the agent to use, if it is not an agent of ours.
         """
         self._registry = registry
         if self.kernel is not None and not self._is_new:
@@ -92,7 +92,7 @@ class StartAttempt:
         return self.kernel
 
     async def launch(self) -> HostError | None:
-        """Start the kernel where it is. Returns the error when its host is to blame."""
+        """Start the kernel on its host. Returns the error if the host is to blame."""
         assert self.kernel is not None
         assert self._registry is not None
         self.kernel.patient = self.patient
@@ -103,7 +103,7 @@ class StartAttempt:
         return None
 
     async def abandon(self) -> None:
-        """Leave nothing of a new kernel, however far its start is."""
+        """Remove a new kernel, however far its start is."""
         kernel, registry = self.kernel, self._registry
         if not self._is_new or kernel is None or registry is None:
             return

@@ -1,7 +1,8 @@
-"""Where a kernel lands. Pure: policies over a table of hosts, no I/O.
+"""Policies that choose a kernel's host from a table. Pure.
 
-A policy is a class of one method. Others are installed by an entry point in the group
-``remote_provisioners.load_balancers``, whose name is what ``load_balancing_algorithm`` says.
+A policy is a class with one method. Other packages add policies through entry points in the group
+``remote_provisioners.load_balancers``. The name of the entry point is the value of
+``load_balancing_algorithm``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..errors import ConfigurationError, NoRoomError
 
 GROUP = "remote_provisioners.load_balancers"
 
-#: Above this load a core, or with less than this part of its memory left, a host is busy.
+#: A host is busy above this load per core, or with less than this share of its memory free.
 _BUSY_LOAD = 1.0
 _BUSY_MEMORY = 0.1
 #: Loads a core that differ by less are no reason for a choice: they are a minute's average.
@@ -26,7 +27,7 @@ _SAME_LOAD = 0.5
 
 @dataclass(frozen=True)
 class Load:
-    """What an agent reports of its host."""
+    """An agent's report of its host."""
 
     cores: int
     #: Mean number of running processes over the last minute.
@@ -34,11 +35,11 @@ class Load:
     #: Bytes.
     memory: int
     memory_available: int
-    #: Kernels of other servers and users there, as far as the agent can see.
+    #: Kernels of other servers and users, as far as the agent can see.
     others: int
-    #: Kernels of everybody there, ours included.
+    #: All kernels, including ours.
     kernels: int = 0
-    #: The devices that kernels have, everybody's.
+    #: The devices that any kernel has.
     gpus_taken: tuple[str, ...] = ()
 
     @property
@@ -51,10 +52,10 @@ class Load:
 
 @dataclass(frozen=True)
 class HostRow:
-    """What a policy knows of a host.
+    """What a policy knows about a host.
 
-    `kernels` are those of this server, starts in flight counted; `load` is None as long as the
-    agent has not reported.
+    `kernels` counts this server's kernels, including starts in progress. `load` is None until the
+    agent reports.
     """
 
     host: str
@@ -67,7 +68,7 @@ class HostRow:
 
     @property
     def occupied(self) -> int:
-        """Kernels there, whoever's they are, as far as is known."""
+        """All known kernels on the host, of any server and user."""
         return self.kernels + (self.load.others if self.load is not None else 0)
 
     @property
@@ -81,7 +82,7 @@ class HostRow:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a start request asks of a host: labels that it has to carry, GPUs to be given."""
+    """A start request's requirements of a host: labels and GPUs."""
 
     labels: frozenset[str] = frozenset()
     gpus: int = 0
@@ -96,23 +97,23 @@ class Requirements:
 
 
 class LoadBalancer(ABC):
-    """A policy: no state of its own, what it needs is in the table."""
+    """A policy. It has no state; the table contains everything that it needs."""
 
-    #: Whether the table's `load` is to be fresh: it is asked for before each start then.
+    #: Whether the policy needs a fresh `load`. If so, hosts report before each start.
     needs_load = False
 
     @abstractmethod
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
         """The host for the next kernel.
 
-        `table` has at least one row, in the order of the configuration: the hosts that fit the
-        request, have room and work. `starts` counts the starts before this one on
-        the same list of hosts by this server.
+        `table` has at least one row, in the order of the configuration. Its hosts meet the
+        requirements, have room and work. `starts` counts this server's earlier starts on the same
+        list of hosts.
         """
 
 
 class RoundRobin(LoadBalancer):
-    """Each host in turn, one of weight 2 twice as often."""
+    """Each host in turn. A host of weight 2 gets twice as many turns."""
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
         turns = _turns(tuple(row.weight for row in table))
@@ -121,7 +122,7 @@ class RoundRobin(LoadBalancer):
 
 @functools.lru_cache(maxsize=64)
 def _turns(weights: tuple[float, ...]) -> Sequence[int]:
-    """Positions in a round: one of weight w has w places, spread evenly over it."""
+    """Positions in a round. A host of weight w has w places, spread evenly."""
     least = min(weights)
     places = sorted(
         ((number + 0.5) / weight, position)
@@ -166,7 +167,7 @@ def _burden(row: HostRow) -> tuple[bool, float, float]:
 
 
 class Fill(LoadBalancer):
-    """The first host of the list that has room: the next one only when it is full."""
+    """The first host of the list that has room. The next one is used only when it is full."""
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
         return table[0].host
@@ -174,12 +175,12 @@ class Fill(LoadBalancer):
 
 @functools.cache
 def load_balancers() -> Mapping[str, EntryPoint]:
-    """The installed policies by name; one that cannot be imported is no matter to the others."""
+    """The installed policies by name, not yet imported, so a broken one affects no other."""
     return {found.name: found for found in entry_points(group=GROUP)}
 
 
 def load_balancer(name: str) -> LoadBalancer:
-    """The policy of this name. Raises ConfigurationError that lists the known ones."""
+    """The policy of this name. Raises ConfigurationError that lists the known names."""
     known = load_balancers()
     if name not in known:
         raise ConfigurationError(
@@ -190,9 +191,9 @@ def load_balancer(name: str) -> LoadBalancer:
 
 
 def candidates(table: Sequence[HostRow], requirements: Requirements) -> list[HostRow]:
-    """The hosts that a kernel may go to.
+    """The hosts that may run a kernel.
 
-    Raises NoRoomError: no host meets the requirements, or all that do are full.
+    Raises NoRoomError if no host meets the requirements or all that do are full.
     """
     fitting = (
         [row for row in table if requirements.fits(row)]
@@ -200,7 +201,7 @@ def candidates(table: Sequence[HostRow], requirements: Requirements) -> list[Hos
         else table
     )
     if not fitting:
-        raise NoRoomError(f"no host has {requirements} (there are: {_offers(table)})")
+        raise NoRoomError(f"no host has {requirements} (available: {_offers(table)})")
     rows = [row for row in fitting if not row.full]
     if not rows:
         full = ", ".join(f"{row.host} has {row.fullness}" for row in fitting)

@@ -1,4 +1,4 @@
-"""Which host a kernel is started on, and the next one if that fails. Lives in the I/O thread."""
+"""Choose the host of a start, and the next one if it fails. Lives in the I/O thread."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from .policies import HostRow, LoadBalancer, candidates
 
 log = logging.getLogger(__name__)
 
-#: How long a start waits for the hosts' loads, where the policy wants them fresh.
+#: How long a start waits for the hosts' loads if the policy needs fresh ones.
 _LOAD_SECONDS = 0.5
-#: A younger report is not asked for again: our own starts are counted without it.
+#: Younger reports are fresh enough. Our own starts are counted separately.
 _FRESH_SECONDS = 0.5
 _CONNECT_SECONDS = 5.5
 _CONNECTING_AT_ONCE = 16
-#: Inventories whose tables are kept; more are only seen where configurations change all the time.
+#: The number of inventories whose tables are kept. Only changing configurations have more.
 _MOST_TABLES = 64
 
 
 class Scheduler:
-    """Chooses hosts for the starts of this process. There is one, see `scheduler()`.
+    """Chooses hosts for the starts of this process. There is one: see `scheduler()`.
 
-    It keeps a table for each inventory. The registry tells it what has changed on a host.
+    It keeps a table for each inventory. The registry reports changes of hosts.
     """
 
     def __init__(self, registry: HostRegistry) -> None:
         self.registry = registry
         registry.watcher = self
-        #: By the identity of their inventory, which they hold.
+        #: By the id of their inventory. The tables keep it alive.
         self._tables: dict[int, HostTable] = {}
         self._with_open_circuit: set[HostAddress] = set()
 
@@ -67,7 +67,7 @@ class Scheduler:
         request: LaunchRequest,
         tried: Mapping[str, HostError],
     ) -> HostSpec:
-        """The host to try next. Raises NoRoomError, HostError when there is none."""
+        """The host to try next. Raises NoRoomError or HostError if there is none."""
         # Whose kernels fill a host is for its agent to tell.
         if policy.needs_load or any(spec.capacity is not None for spec in table.specs.values()):
             await self._refresh(table)
@@ -92,7 +92,7 @@ class Scheduler:
     def _candidates(
         self, table: HostTable, request: LaunchRequest, tried: Mapping[str, HostError]
     ) -> list[HostRow]:
-        """The hosts that may be tried. Raises NoRoomError, HostError when there is none."""
+        """The hosts to try. Raises NoRoomError or HostError if there is none."""
         failing = self._open_circuits(table)
         try:
             return candidates(table.rows({*tried, *failing}), request.requirements)
@@ -106,7 +106,7 @@ class Scheduler:
             raise _no_candidate(table, request, {**failing, **tried}) from None
 
     def _open_circuits(self, table: HostTable) -> dict[str, HostError]:
-        """The hosts of a table whose circuit is open, and the error that opened it."""
+        """The hosts of a table with an open circuit, and the errors that opened it."""
         if not self._with_open_circuit:
             return {}
         found = {}
@@ -124,7 +124,7 @@ class Scheduler:
     # -- loads ------------------------------------------------------------------------------
 
     async def _refresh(self, table: HostTable) -> None:
-        """Have the hosts of a table report their loads, once for all starts that wait for it."""
+        """Ask the hosts of a table for their loads, once for all starts that wait."""
         loop = asyncio.get_running_loop()
         if loop.time() - table.refreshed < _FRESH_SECONDS:
             return
@@ -133,9 +133,9 @@ class Scheduler:
         await asyncio.shield(table.refreshing)
 
     async def _ask_loads(self, table: HostTable) -> None:
-        """Ask the hosts for their loads. One that does not answer in time keeps its last report.
+        """Ask the hosts for their loads. A host that does not answer in time keeps its last report.
 
-        Hosts that are not connected are connected first, which takes longer, but only once.
+        Hosts without a connection are connected first. This takes longer, but only once.
         """
         failing = self._open_circuits(table)
         hosts = [
@@ -176,7 +176,7 @@ class Scheduler:
         return table
 
     def on_host_changed(self, host: Host) -> None:
-        """By the registry: the load or the circuit of a host has changed."""
+        """Called by the registry: the load or the circuit of a host has changed."""
         if host.circuit is not None:
             self._with_open_circuit.add(host.address)
         else:
@@ -186,7 +186,7 @@ class Scheduler:
                 self._update_row(table, spec)
 
     def on_count_changed(self, spec: HostSpec) -> None:
-        """By the registry: this server has a kernel more or less on a host."""
+        """Called by the registry: this server's number of kernels on a host has changed."""
         for table in self._tables.values():
             self._update_row(table, spec)
 
@@ -197,7 +197,7 @@ class Scheduler:
 
 
 class HostSearch:
-    """The hosts for one start, one after the other; and why each earlier one failed."""
+    """The hosts for one start, one after the other, and the errors of the earlier ones."""
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ class HostSearch:
     async def next(self) -> HostSpec:
         """The host to try next.
 
-        Raises NoRoomError; the HostError of the only host, or NoHostError with those of all.
+        Raises NoRoomError, the HostError of the only host, or NoHostError with all errors.
         """
         if self._scheduler is None:
             self._scheduler = await self._find()
@@ -238,20 +238,20 @@ class HostSearch:
         )
 
     def failed(self, spec: HostSpec, host: Host, error: HostError) -> None:
-        """That host is to blame for a failure: it is not returned again."""
+        """Record that this host failed. `next` does not return it again."""
         kernel_id = self._request.kernel_id
         log.warning("kernel %s: not on %s: %s", kernel_id, spec.name, error.message)
         self._tried[spec.name] = error
         said = f"not on {spec.name}: {error.message}"
         starts().note(kernel_id, Phase.PLACING, host="", text=said)
-        if isinstance(error, AgentError) and host.connected:  # of no use: its disk is full
+        if isinstance(error, AgentError) and host.connected:  # such as a full disk
             host.open_circuit(error)
 
 
 def _no_candidate(
     table: HostTable, request: LaunchRequest, errors: Mapping[str, HostError]
 ) -> RemoteProvisionerError:
-    """Why no host is left to try: nothing fits, everything is full, or fails."""
+    """Why no host is left: none meets the requirements, all are full, or all fail."""
     try:
         candidates(table.rows(set()), request.requirements)
     except NoRoomError as error:

@@ -1,7 +1,7 @@
-"""How a host is reached, and as whom: `connect` and `run_as` as they are configured. Pure.
+"""The way in to a host and the user to run as: `connect` and `run_as` as configured. Pure.
 
-``{host}``, ``{user}``, ``{port}`` and ``{username}`` are replaced within a word; a word stays one
-word, whatever is put in.
+``{host}``, ``{user}``, ``{port}`` and ``{username}`` are replaced within a word, which stays one
+word whatever the value.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..errors import ConfigurationError
 
 ASYNCSSH, OPENSSH, COMMAND = "asyncssh", "openssh", "command"
 WAYS_TEXT = "asyncssh, openssh, or a command as a list of words"
-#: How another user's agent is started over a service account's connection.
+#: Starts another user's agent over a service account's connection.
 DEFAULT_RUN_AS_COMMAND = ("sudo", "-n", "-u", "{user}", "-H", "--")
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _COMMAND_PLACES = frozenset({"host", "user", "port", "username"})
-#: As useradd of the distributions has it, and with capitals, which directories of users know.
+#: As the distributions' useradd allows it, plus capitals, which directory services allow.
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 
 
@@ -32,15 +32,15 @@ class WayIn:
     kind: str = ASYNCSSH
     #: The words of a command, complete.
     command: tuple[str, ...] = ()
-    #: The user whose agent it is, where that is not who logs in.
+    #: The user that owns the agent, if it is not the user who logs in.
     run_as: str = ""
-    #: The words that make the words after them run as that user.
+    #: The words of a command that runs the words after it as that user.
     become: tuple[str, ...] = ()
     #: Check the host's key whatever ~/.ssh/config says.
     strict_host_keys: bool = False
 
     def __str__(self) -> str:
-        """As errors name it."""
+        """The text for errors."""
         way = f"`{' '.join(self.command)}`" if self.kind == COMMAND else self.kind
         return f"{way} as {self.run_as}" if self.run_as else way
 
@@ -50,7 +50,7 @@ Connect = str | tuple[str, ...]
 
 
 def check_connect(place: str, value: Any) -> Connect:
-    """A way in as it is written: a word, a list of words, or a list in JSON.
+    """Check a way in: a word, a list of words, or a list in JSON.
 
     Raises ConfigurationError that begins with `place`.
     """
@@ -58,67 +58,67 @@ def check_connect(place: str, value: Any) -> Connect:
         try:
             value = json.loads(value)
         except ValueError:
-            raise ConfigurationError(f"{place}: {value!r} is no list of words in JSON") from None
+            raise ConfigurationError(f"{place}: {value!r} is not a list of words in JSON") from None
     if value in ("", ASYNCSSH, OPENSSH):
         return str(value)
     return check_words(place, value, _COMMAND_PLACES)
 
 
 def check_words(place: str, value: Any, places: frozenset[str]) -> tuple[str, ...]:
-    """The words of a command. Raises ConfigurationError."""
+    """Check the words of a command. Raises ConfigurationError."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise ConfigurationError(f"{place} is {value!r}, must be {WAYS_TEXT}")
     for word in value:
         if not isinstance(word, str) or not word or "\0" in word or "\n" in word:
-            raise ConfigurationError(f"{place}: {word!r} is no word of a command")
+            raise ConfigurationError(f"{place}: {word!r} is not a word of a command")
         for name in _PLACE.findall(word):
             if name not in places:
                 known = ", ".join(f"{{{place}}}" for place in sorted(places))
                 raise ConfigurationError(f"{place}: unknown {{{name}}} (known: {known})")
     if value[0].startswith(("-", "{")):
-        raise ConfigurationError(f"{place}: {value[0]!r} is no program")
+        raise ConfigurationError(f"{place}: {value[0]!r} is not a program")
     return tuple(value)
 
 
 def check_run_as(place: str, value: Any) -> str:
-    """A user to run as: a name, or ``{username}``. Raises ConfigurationError."""
+    """Check a user to run as: a name or ``{username}``. Raises ConfigurationError."""
     if value == "" or (isinstance(value, str) and value == "{username}"):
         return str(value)
     if not isinstance(value, str) or not _USER_NAME.fullmatch(value):
-        raise ConfigurationError(f"{place}: {value!r} is no user's name, nor {{username}}")
+        raise ConfigurationError(f"{place}: {value!r} is neither a user name nor {{username}}")
     return value
 
 
 def check_run_as_command(place: str, value: Any) -> tuple[str, ...]:
-    """The words that make others run as a user. Raises ConfigurationError."""
+    """Check the command that runs others as a user. Raises ConfigurationError."""
     words = check_words(place, value, frozenset({"user"}))
     if not any("{user}" in word for word in words):
-        raise ConfigurationError(f"{place}: no word of it has {{user}}")
+        raise ConfigurationError(f"{place}: no word contains {{user}}")
     return words
 
 
 def user_name(text: str) -> str:
-    """The name of a request's user, fit to be a word of a command. Raises ConfigurationError."""
+    """Check that a request's user name can be a word of a command. Raises ConfigurationError."""
     if not _USER_NAME.fullmatch(text):
         raise ConfigurationError(
-            f"KERNEL_USERNAME is {text!r}: no name that a user of a host can have"
+            f"KERNEL_USERNAME is {text!r}, which cannot be a user name on a host"
         )
     return text
 
 
 def fill(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
-    """The words with the values in their places. Raises ConfigurationError.
+    """Replace the templates in the words with values. Raises ConfigurationError.
 
-    A value that is missing is not left out: the word would mean something else.
+    A missing value is an error, because the word would mean something else without it.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         found = values.get(name, "")
         if not found:
-            raise ConfigurationError(f"nothing is known to put for {{{name}}} in {list(words)}")
+            raise ConfigurationError(f"there is no value for {{{name}}} in {list(words)}")
         if found.startswith("-"):
-            raise ConfigurationError(f"{found!r} for {{{name}}} would be taken for an option")
+            raise ConfigurationError(f"{found!r} for {{{name}}} looks like an option")
         return found
 
     return tuple(_PLACE.sub(value, word) for word in words)
@@ -126,7 +126,7 @@ def fill(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class WayOptions:
-    """What is configured for all hosts that have nothing of their own."""
+    """The configuration of hosts without their own."""
 
     connect: Connect = ""
     run_as: str = ""
@@ -134,7 +134,7 @@ class WayOptions:
     strict_host_keys: bool = False
 
     def way_in(self, connect: Connect, run_as: str, values: Mapping[str, str]) -> WayIn:
-        """The way into one host. `values`: of the places in words. Raises ConfigurationError."""
+        """The way into one host. `values` fill the templates. Raises ConfigurationError."""
         connect = connect or self.connect or ASYNCSSH
         run_as = run_as or self.run_as
         become: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from jupyter_core.utils import ensure_async
 
 #: How long a request for a session waits for its kernel. Then it is answered and the kernel is
-#: shown as starting: a cell that is run in JupyterLab before that answer is never executed.
+#: shown as starting: JupyterLab never runs a cell that is started before that answer.
 PATIENCE_SECONDS = 0.25
 
 _requested: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar(

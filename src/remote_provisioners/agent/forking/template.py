@@ -220,7 +220,7 @@ def _become(request: Message, descriptors: Sequence[int]) -> None:
 def _settle(request: Message) -> None:
     """Take on directory and environment, and keep what was done to the environment meanwhile.
 
-    That was by the interpreter (LC_CTYPE) or an import, as in a kernel that is executed.
+    That was by the interpreter (LC_CTYPE) or an import, as in a spawned kernel.
     """
     os.chdir(request["cwd"])
     now = dict(os.environ)

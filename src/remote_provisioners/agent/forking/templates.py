@@ -1,8 +1,7 @@
-"""Kernels by fork: one template process for each interpreter and environment, made when needed.
+"""Fork kernels: one template process for each interpreter and environment, started when needed.
 
-What cannot be forked is executed, as if there were no templates; so is the first kernel of an
-environment, which would wait longer for its template. Standard library only: this module travels
-to hosts.
+Kernels that cannot be forked are spawned (fork and exec). So is the first kernel of an environment,
+because it would wait longer for its template. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -80,12 +79,12 @@ class Templates:
         self._coming: Dict[Key, asyncio.TimerHandle] = {}
         self._able: Optional[bool] = None
         #: Programs whose kernels are not forked, and why: the log says it once.
-        self._executed: Set[Tuple[str, str]] = set()
+        self._spawned: Set[Tuple[str, str]] = set()
 
     async def start(
         self, command: Command, private: FrozenSet[str], preload: Sequence[str]
     ) -> KernelProcess:
-        """Start a kernel by a fork where that gives the same kernel, else execute it.
+        """Fork a kernel if that gives the same kernel, otherwise spawn it.
 
         `private` are the variables of its environment that name this kernel. Raises OSError.
         """
@@ -99,16 +98,16 @@ class Templates:
         preload: Sequence[str] = (),
         waits: bool = False,
     ) -> Optional[KernelProcess]:
-        """Fork a kernel; None where it has to be executed. Raises OSError.
+        """Fork a kernel. Returns None if it has to be spawned. Raises OSError.
 
         One that `waits` has its last descriptor to be told by who it is (see warm_kernels.py).
         """
         flags = flags_of(command.argv)
         if flags is None:
-            self._note_executed(command.argv[0], "no ipykernel")
+            self._note_spawned(command.argv[0], "no ipykernel")
             return None
         if has_own_interpreter(private):
-            self._note_executed(command.argv[0], "the id of one is in what its interpreter reads")
+            self._note_spawned(command.argv[0], "its interpreter reads the kernel id")
             return None
         if not self._can_fork():
             return None
@@ -132,10 +131,10 @@ class Templates:
         self._expect(key, command.argv, shared)
         return None
 
-    def _note_executed(self, program: str, why: str) -> None:
-        if (program, why) not in self._executed:
-            self._executed.add((program, why))
-            print("kernels of {} are executed: {}".format(program, why), flush=True)
+    def _note_spawned(self, program: str, why: str) -> None:
+        if (program, why) not in self._spawned:
+            self._spawned.add((program, why))
+            print("kernels of {} are spawned: {}".format(program, why), flush=True)
 
     def _is_expected(self, key: Key) -> bool:
         """Whether a kernel has been started that this template would have been of use to."""
@@ -178,7 +177,7 @@ class Templates:
         if self._able is None:
             self._able = _adopt_orphans()
             if not self._able:
-                print("kernels are executed, not forked: no subreaper here", flush=True)
+                print("kernels are spawned, not forked: this system has no subreaper", flush=True)
         return self._able
 
     def close(self) -> None:
@@ -289,11 +288,11 @@ class Template:
 
     def _fail(self, why: str) -> None:
         self._failed, self._failed_at = why, self._loop.time()
-        print("kernels of {} are executed: {}".format(self._program, why), flush=True)
+        print("kernels of {} are spawned: {}".format(self._program, why), flush=True)
         self.close()
 
     async def fork(self, command: Command, flags: Sequence[str], waits: bool) -> Optional[int]:
-        """Fork a kernel, a child of ours; None when it has to be executed. Raises OSError."""
+        """Fork a kernel as our child. Returns None if it has to be spawned. Raises OSError."""
         async with self._turn:
             await asyncio.shield(self._ready)
             if self._failed or self.stale:

@@ -13,9 +13,9 @@ class DashboardApp(Command):
     name = "jupyter-remote-dashboard"
     description = """Show the configured hosts and all your kernels on them in a browser.
 
-    It is a page of its own, for which no Jupyter server has to run: the one that a Jupyter server
-    has at /remote-provisioners/. It needs a token, which is part of the address that this command
-    prints. Kernels are listed, read and ended there; this command ends none.
+    This is the page that a Jupyter server serves at /remote-provisioners/, without a Jupyter
+    server. It requires a token, which is part of the printed address. The page lists kernels,
+    shows their logs and can end them. The kernels keep running when this command ends.
     """
     examples = """
     jupyter remote dashboard
@@ -23,21 +23,19 @@ class DashboardApp(Command):
     """
     aliases = Command.aliases | {"port": "DashboardApp.port", "ip": "DashboardApp.ip"}
     flags = Command.flags | {
-        "no-browser": ({"DashboardApp": {"browser": False}}, "Only print where the page is."),
+        "no-browser": ({"DashboardApp": {"browser": False}}, "Only print the address of the page."),
     }
 
-    port = Int(8899, help="The port; another one if it is taken.").tag(config=True)
+    port = Int(8899, help="The port. If it is taken, the next free one.").tag(config=True)
     ip = Text("127.0.0.1", help="The address to listen on.").tag(config=True)
     browser = Bool(True, help="Open the page in a browser.").tag(config=True)
 
     def run(self) -> int:
         self.words(0, "no arguments")
         if importlib.util.find_spec("jupyter_server") is None:
-            raise CommandError(
-                "needs jupyter_server, not installed here: pip install jupyter_server"
-            )
+            raise CommandError("jupyter_server is not installed: pip install jupyter_server")
         from .server import run_dashboard  # noqa: PLC0415
 
-        self.clear_instance()  # an application is the only one: the server is one too
+        self.clear_instance()  # there may be one application only, and the server is one too
         run_dashboard(self.ip, self.port, self.browser)
         return 0

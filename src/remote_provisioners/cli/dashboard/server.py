@@ -1,4 +1,4 @@
-"""A server of the page and what it asks for, and of nothing else: no files, no terminals."""
+"""A server for the page and its data only: no files, no terminals."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ...server.seen import show
 class DashboardServer(ServerApp):
     """Authentication, events and the hosts."""
 
-    # The services that the page needs; the others are a Jupyter server's.
+    # The services that the page needs.
     default_services = ("auth", "events", "security")  # type: ignore[assignment]
-    #: The page has the hosts asked when it is opened: no kernel connects this process to them.
+    #: Ask the hosts when the page is opened, because no kernel connects this process to them.
     asks_hosts = True
 
     def find_server_extensions(self) -> None:
-        """None but what is shown here."""
+        """Load no other extensions."""
 
     def init_server_extensions(self) -> None:
         self.jpserver_extensions = {}
@@ -37,7 +37,7 @@ class DashboardServer(ServerApp):
 def run_dashboard(ip: str, port: int, browser: bool) -> None:
     """Serve until Ctrl-C; prints the address of the page."""
     options: dict[str, Any] = {"ip": ip, "port": port, "open_browser": browser}
-    # It runs no code of who asks: to be root is no danger that is to be warned of.
+    # It runs no code of its users, so running as root needs no warning.
     server = DashboardServer.instance(
         allow_root=True, default_url=f"/{ROOT}/", log_level=logging.WARNING, **options
     )

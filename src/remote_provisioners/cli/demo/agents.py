@@ -1,4 +1,4 @@
-"""The agents of demo hosts: they outlive their connections, so somebody has to end them."""
+"""End the agents of demo hosts, which outlive their connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def end_agents(directory: Path) -> None:
 
 
 def _pid(path: Path) -> int | None:
-    """The process that serves the socket `path`, by its own word."""
+    """The id of the process that serves the socket `path`, as it reports it."""
     decoder = Decoder()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(_SECONDS)

@@ -24,24 +24,27 @@ class DemoApp(Command):
     name = "jupyter-remote-demo"
     description = """Start kernels on three throwaway SSH hosts on this machine.
 
-    The hosts are SSH servers on loopback with keys of their own, a home directory and a name
-    each. A notebook is run once on each of them by way of the `python_distributed` kernelspec;
-    then everything is ended and removed. Nothing of yours is read or changed: not ~/.ssh, not
-    your kernelspecs. With --lab, JupyterLab is opened on the same hosts instead.
+    The hosts are SSH servers on loopback. Each has its own keys, home directory and name. The
+    demo runs a notebook once on each host, with the `python_distributed` kernelspec. Then it ends
+    and removes everything. It neither reads nor changes your ~/.ssh or your kernelspecs. With
+    --lab, it opens JupyterLab with the same hosts instead.
     """
     examples = """
     jupyter remote demo
     jupyter remote demo --lab
     """
     flags = Command.flags | {
-        "lab": ({"DemoApp": {"lab": True}}, "Open JupyterLab on the hosts; they end with it."),
+        "lab": (
+            {"DemoApp": {"lab": True}},
+            "Open JupyterLab with the hosts. They end with it.",
+        ),
         "no-browser": (
             {"DemoApp": {"browser": False}},
-            "With --lab: only print where JupyterLab is.",
+            "With --lab: only print the address of JupyterLab.",
         ),
     }
 
-    lab = Bool(False, help="Open JupyterLab on the hosts.").tag(config=True)
+    lab = Bool(False, help="Open JupyterLab with the hosts.").tag(config=True)
     browser = Bool(True, help="Show JupyterLab in a browser.").tag(config=True)
 
     def run(self) -> int:
@@ -62,7 +65,7 @@ class DemoApp(Command):
 
                 return run_lab(site, self.browser)
             _run_notebooks(site)
-        print("Every kernel and every host is ended, and nothing of them is left.")
+        print("All kernels and hosts have ended. Nothing is left of them.")
         return 0
 
 
@@ -86,17 +89,19 @@ def _run_notebooks(site: DemoSite) -> None:
         hosts.append(seen["host"])
     if sorted(hosts) != sorted(site.names):
         ran = ", ".join(hosts) or "none"
-        raise CommandError(f"one kernel on each of {', '.join(site.names)} expected, ran: {ran}")
+        raise CommandError(
+            f"expected one kernel on each of {', '.join(site.names)}, but they ran on: {ran}"
+        )
 
 
 def _notebooks(site: DemoSite) -> Iterator[dict[str, Any]]:
-    """What the notebook says, each time that it is run."""
+    """The result of each run of the notebook."""
     process = subprocess.Popen(
         [sys.executable, "-m", f"{__package__}.notebook", str(len(site.names))],
         env=site.environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for us
+        start_new_session=True,  # we handle Ctrl-C
     )
     try:
         assert process.stdout is not None
@@ -104,21 +109,19 @@ def _notebooks(site: DemoSite) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         process.wait()
     finally:
-        process.kill()  # what it leaves behind is the hosts' and the directory's, which end now
+        process.kill()  # the hosts and the directory, which end now, hold whatever it leaves
         process.communicate()
 
 
 def _require(modules: tuple[str, ...], requirement: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        raise CommandError(
-            f'needs {", ".join(missing)}, not installed here: pip install "{requirement}"'
-        )
+        raise CommandError(f'{", ".join(missing)} not installed: pip install "{requirement}"')
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Be ended by SIGTERM and SIGHUP as by Ctrl-C: with everything that was started."""
+    """End on SIGTERM and SIGHUP as on Ctrl-C, together with everything that was started."""
 
     def end(signum: int, frame: object) -> NoReturn:
         raise SystemExit(128 + signum)

@@ -1,10 +1,9 @@
 """Throwaway SSH hosts: ``python -m remote_provisioners.cli.demo.hosts DIRECTORY NAME...``
 
-All of them are this machine and this user, each with a home, a TMPDIR (so an agent) and a host
-name of its own below DIRECTORY. They listen on loopback and let in who has the one key that is
-made here; DIRECTORY/home/.ssh is that client's: configuration, key, known hosts. Prints a line
-of JSON when they listen. When stdin ends, which it does with whoever holds its other end, so do
-the hosts, everything that was started on them, and DIRECTORY.
+All hosts are this machine and this user. Each has its own host name, home and TMPDIR (so also its
+own agent) below DIRECTORY. They listen on loopback and accept a single key, which is created here.
+DIRECTORY/home/.ssh has the client's configuration, key and known hosts. Prints a line of JSON when
+they listen. When stdin closes, the hosts, everything on them and DIRECTORY are removed.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from .agents import end_agents
 
 _ADDRESS = "127.0.0.1"
 _KEY_TYPE = "ssh-ed25519"
-#: What logging in sets; the rest of our environment is not the hosts'.
+#: Variables that a login sets. The hosts get no others of our environment.
 _LOGIN_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 _READ_SIZE = 65536
 _COMMAND_SECONDS = 3.0
 
 
 class _Server(asyncssh.SSHServer):
-    """A connection. Allows what sshd allows by default: forwarding of ports and sockets."""
+    """A connection. Like sshd by default, it allows forwarding of ports and sockets."""
 
     _connection: asyncssh.SSHServerConnection | None = None
 
@@ -78,7 +77,7 @@ class DemoHost:
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def listen(self, authorized_keys: Path) -> None:
-        """Accept connections on a free port, from whoever has one of these keys."""
+        """Accept connections with one of these keys on a free port."""
         self._acceptor = await asyncssh.create_server(
             self._server,
             _ADDRESS,
@@ -92,12 +91,12 @@ class DemoHost:
         self.port = self._acceptor.get_port()
 
     async def end(self) -> None:
-        """Cut all connections, end everything that runs here."""
+        """Close all connections and end everything that runs here."""
         if self._acceptor is not None:
             self._acceptor.close()
         for server in self._servers:
             server.abort()
-        # A command that is about to start an agent is let through: the agent can be found then.
+        # Let a command finish that is starting an agent, so that the agent can be found and ended.
         if self._commands:
             await asyncio.wait(self._commands, timeout=_COMMAND_SECONDS)
         for process in self._running:
@@ -110,14 +109,14 @@ class DemoHost:
         return self._servers[-1]
 
     async def _run(self, session: asyncssh.SSHServerProcess[bytes]) -> None:
-        """Run a command in a task of ours: the end of its connection does not cancel it."""
+        """Run a command in a separate task, which the end of its connection does not cancel."""
         task = asyncio.ensure_future(self._run_command(session))
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
         await asyncio.shield(task)
 
     async def _run_command(self, session: asyncssh.SSHServerProcess[bytes]) -> None:
-        """A command of a client, run by a shell as sshd does; without one, the shell."""
+        """Run a client's command in a shell as sshd does. Without a command, run the shell."""
         command = ("-c", session.command) if session.command else ()
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
@@ -142,7 +141,7 @@ class DemoHost:
         finally:
             self._running.discard(process)
             feeding.cancel()
-        with contextlib.suppress(OSError):  # nobody is there any more to be told
+        with contextlib.suppress(OSError):  # the client is gone
             if code < 0:
                 session.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
             else:
@@ -177,7 +176,7 @@ async def _drain(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]
 
 
 def _write_client(directory: Path) -> Path:
-    """Make the client's key. Returns the file of keys that hosts accept."""
+    """Create the client's key. Returns the file of keys that the hosts accept."""
     directory.mkdir(0o700, parents=True)
     key = asyncssh.generate_private_key(_KEY_TYPE)
     key.write_private_key(str(directory / "id_demo"))
@@ -187,7 +186,7 @@ def _write_client(directory: Path) -> Path:
 
 
 def _introduce(directory: Path, hosts: list[DemoHost]) -> None:
-    """Tell the client of the hosts: aliases, and the keys to expect."""
+    """Write the client's configuration: aliases and host keys."""
     config, known = [], []
     for host in hosts:
         config.append(
@@ -217,7 +216,7 @@ async def _serve(directory: Path, names: list[str]) -> None:
         client = directory / "home" / ".ssh"
         authorized_keys = _write_client(client)
         for number, name in enumerate(names):
-            # A letter: paths of unix sockets that are longer than some 100 characters are useless.
+            # One letter, because paths of unix sockets are limited to some 100 characters.
             hosts.append(DemoHost(name, directory / chr(ord("a") + number)))
             await hosts[-1].listen(authorized_keys)
         _introduce(client, hosts)
@@ -230,6 +229,6 @@ async def _serve(directory: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Its warnings are of clients that write to a kernel which has just ended.
+    # It would warn of clients that write to a kernel that has just ended.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(_serve(Path(sys.argv[1]), sys.argv[2:]))

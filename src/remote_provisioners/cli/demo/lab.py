@@ -1,4 +1,4 @@
-"""JupyterLab on the demo's hosts."""
+"""JupyterLab with the demo's hosts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _END_SECONDS = 15
 
 
 def run_lab(site: DemoSite, browser: bool) -> int:
-    """Run JupyterLab until its user ends it; `browser`: and show it. Returns its exit code."""
+    """Run JupyterLab until its user ends it, and open a `browser`. Returns its exit code."""
     work = site.home / "work"
     work.mkdir()
     nbformat.write(notebook(), str(work / _NOTEBOOK))  # type: ignore[no-untyped-call]
-    # Its browser would be started with the site's home: a browser of the user's own is ours to
-    # start. And it is for its user only: on loopback, with a token, in a container often as root.
+    # JupyterLab would start the browser with the site's home; we start the user's own browser.
+    # Root is allowed: only this user can reach it, on loopback with a token, often in a container.
     as_root = ["--allow-root"] if os.geteuid() == 0 else []
     lab = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", *as_root],
@@ -47,7 +47,7 @@ def run_lab(site: DemoSite, browser: bool) -> int:
 
 
 def _url(site: DemoSite, lab: subprocess.Popen[bytes]) -> str:
-    """Where it is, with its token. Raises CommandError when it does not start."""
+    """The address, with its token. Raises CommandError if JupyterLab does not start."""
     runtime = Path(site.environ["JUPYTER_RUNTIME_DIR"])
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and lab.poll() is None:
@@ -56,11 +56,11 @@ def _url(site: DemoSite, lab: subprocess.Popen[bytes]) -> str:
                 server = json.loads(path.read_text("utf-8"))
                 return f"{server['url']}lab/tree/{_NOTEBOOK}?token={server['token']}"
         time.sleep(0.1)
-    raise CommandError("JupyterLab did not start (why is said above)")
+    raise CommandError("JupyterLab did not start; see the output above")
 
 
 def _wait(lab: subprocess.Popen[bytes]) -> int:
-    """Ctrl-C is for JupyterLab, which asks whether it is meant."""
+    """Leave Ctrl-C to JupyterLab, which asks for confirmation."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return max(lab.wait(), 0)

@@ -1,8 +1,8 @@
 """The demo's notebook, run by nbclient: ``python -m remote_provisioners.cli.demo.notebook N``
 
-The server's side of the demo, in a process of its own: it is the one whose home has the SSH
-configuration of the demo's hosts. Runs the notebook N times and prints a line of JSON each:
-what it found out about its kernel, or ``{"error": ...}``.
+The server's side of the demo. It is a separate process because its home has the SSH configuration
+of the demo's hosts. Runs the notebook N times and prints a line of JSON for each run: facts about
+the kernel, or ``{"error": ...}``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _START_SECONDS = 60
 
 
 def notebook() -> NotebookNode:
-    """The notebook, not run."""
+    """The notebook, before it runs."""
     kernelspec = {"name": DEFAULT_SAMPLE, "display_name": "Python (distributed)"}
     cells = [v4.new_code_cell(source) for source in _CELLS]  # type: ignore[no-untyped-call]
     new = v4.new_notebook(cells=cells, metadata={"kernelspec": kernelspec})  # type: ignore[no-untyped-call]
@@ -38,7 +38,7 @@ def notebook() -> NotebookNode:
 
 
 def run_once() -> dict[str, Any]:
-    """Start a kernel, run the notebook in it, end it."""
+    """Start a kernel, run the notebook in it and end it."""
     from jupyter_client.manager import KernelManager  # noqa: PLC0415
     from nbclient import NotebookClient  # noqa: PLC0415
 
@@ -63,7 +63,7 @@ def run_once() -> dict[str, Any]:
 
 
 def main(times: int) -> int:
-    """Run it so many times; returns the exit code."""
+    """Run it `times` times. Returns the exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for _ in range(times):
         try:

@@ -1,4 +1,4 @@
-"""The demo's hosts, from the side of whoever wants some, and a user who can log in to them."""
+"""The demo's hosts, as their user sees them, and a home that can log in to them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .agents import end_agents
 
 NAMES = ("demo-a", "demo-b", "demo-c")
 
-#: Of the environment of whoever runs the demo: nothing that leads to their hosts and kernels.
+#: Variables that could lead to the hosts and kernels of the user who runs the demo.
 _NOT_OURS = re.compile(r"RP_.*|KERNEL_.*|JUPYTER_.*|JPY_.*|SSH_.*|IPYTHONDIR|XDG_.*|TMPDIR")
 _END_SECONDS = 20
 _TEMPORARY = "/tmp"  # noqa: S108
 
 
 class DemoSite:
-    """Hosts on this machine, and a home whose user can log in to them. A context manager.
+    """Hosts on this machine, and a home that can log in to them. A context manager.
 
-    Everything is below `directory`, and ends with the context or with this process.
+    Everything is below `directory` and ends with the context or with this process.
     """
 
     def __init__(self, names: Sequence[str] = NAMES) -> None:
@@ -40,8 +40,8 @@ class DemoSite:
         self._hosts: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> DemoSite:
-        """Raises CommandError when the hosts do not start."""
-        # Hosts have unix sockets in there: a long path, as TMPDIR often is, is of no use.
+        """Start the hosts. Raises CommandError if they do not start."""
+        # Paths of unix sockets must be short, and TMPDIR often is not.
         parent = _TEMPORARY if os.access(_TEMPORARY, os.W_OK) else None
         self.directory = Path(tempfile.mkdtemp(prefix="rp", dir=parent)).resolve()
         module = f"{__package__}.hosts"
@@ -51,11 +51,11 @@ class DemoSite:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # Ctrl-C is for us; they end with their stdin
+                start_new_session=True,  # we handle Ctrl-C; they end when stdin closes
             )
             assert self._hosts.stdout is not None
             if not self._hosts.stdout.readline():
-                raise CommandError("the SSH hosts did not start (why is said above)")
+                raise CommandError("the SSH hosts did not start; see the output above")
         except BaseException:
             self.close()
             raise
@@ -71,12 +71,12 @@ class DemoSite:
 
     @property
     def home(self) -> Path:
-        """The home of the user who can log in."""
+        """The home that can log in to the hosts."""
         return self.directory / "home"
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of that user, with a Jupyter that has nothing installed by users."""
+        """The environment for that home, with a Jupyter without user-installed files."""
         environ = {k: v for k, v in os.environ.items() if not _NOT_OURS.fullmatch(k)}
         jupyter = self.home / "jupyter"
         return {
@@ -90,7 +90,7 @@ class DemoSite:
         }
 
     def install_kernelspec(self, options: Mapping[str, Any]) -> str:
-        """Install the sample for that user. Returns its name."""
+        """Install the sample kernelspec in that home. Returns its name."""
         data = self.environ["JUPYTER_DATA_DIR"]
         manager = KernelSpecManager(data_dir=data, kernel_dirs=[f"{data}/kernels"])
         with tempfile.TemporaryDirectory(dir=self._temporary) as temporary:
@@ -100,7 +100,7 @@ class DemoSite:
         return DEFAULT_SAMPLE
 
     def close(self) -> None:
-        """End the hosts and whatever runs there, remove the directory."""
+        """End the hosts and everything on them, and remove the directory."""
         if self._hosts is not None:
             for pipe in (self._hosts.stdin, self._hosts.stdout):
                 if pipe is not None:
@@ -110,7 +110,7 @@ class DemoSite:
             if self._hosts.poll() is None:
                 self._hosts.kill()
                 self._hosts.wait()
-        # It has done this itself, unless it was killed.
+        # The hosts' process has done this itself, unless it was killed.
         for host in self.directory.glob("?"):
             end_agents(host)
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""`jupyter remote doctor`: what is wrong with a host, and what to do."""
+"""`jupyter remote doctor`: find out what is wrong with a host and what to do about it."""

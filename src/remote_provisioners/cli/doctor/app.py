@@ -25,13 +25,13 @@ class DoctorApp(Command):
 
     Usage: jupyter remote doctor [HOST...] [options]
 
-    Without a HOST: those that are configured, by the installed kernelspecs, the configuration
-    file or RP_REMOTE_HOSTS. For each: is its address readable, does its name resolve, does its
-    port answer, is its key known, does it let us in, does an agent start there, does the
-    environment hook work, has the interpreter a kernel, and how fast is one. Nothing is left on
+    Without a HOST, it examines all hosts in the installed kernelspecs, the configuration file or
+    RP_REMOTE_HOSTS. For each host it checks whether the address can be parsed, the name resolves,
+    the port answers, the host key is known, the login works, an agent starts, the environment hook
+    works and the interpreter has ipykernel, and measures how fast a kernel is. It leaves nothing on
     a host.
 
-    Exit code: 0 all is well, 1 a check has failed, 2 the command line cannot be understood.
+    Exit codes: 0 all is well, 1 a check failed, 2 the command line is wrong.
     """
     examples = """
     jupyter remote doctor
@@ -51,10 +51,10 @@ class DoctorApp(Command):
     python = Text(help="The interpreter on the hosts, instead of the configured one.").tag(
         config=True
     )
-    environment_hook = Text(help="The environment hook to try, instead of the configured one.").tag(
+    environment_hook = Text(help="The environment hook, instead of the configured one.").tag(
         config=True
     )
-    timeout = Text("30", help="Seconds that each check may take.").tag(config=True)
+    timeout = Text("30", help="The limit for each check, in seconds.").tag(config=True)
     json_output = Bool(False, help="Print JSON.").tag(config=True)
 
     def run(self) -> int:
@@ -67,7 +67,7 @@ class DoctorApp(Command):
     async def _examine(
         self, patients: Sequence[ConfiguredHost], timeout: float
     ) -> list[HostFindings]:
-        """Examine all at once, print them in order: each as soon as those before it are done."""
+        """Examine all hosts in parallel. Print each as soon as those before it are printed."""
         running = [asyncio.ensure_future(_examined(patient, timeout)) for patient in patients]
         findings = []
         try:
@@ -77,13 +77,13 @@ class DoctorApp(Command):
                     print(findings[-1].text(), flush=True)
         finally:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)  # tells the agents that we leave
+                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
         return findings
 
-    # -- who is to be examined --------------------------------------------------------------
+    # -- the hosts to examine ---------------------------------------------------------------
 
     def _patients(self, names: Sequence[str]) -> list[ConfiguredHost]:
-        """The named hosts, or all, once for each way in which they are configured."""
+        """The named hosts, or all, once for each different configuration."""
         merged: dict[tuple[HostSpec, str], ConfiguredHost] = {}
         for patient in map(self._with_options, configured_hosts(self, names)):
             key = patient.host, patient.error

@@ -1,4 +1,4 @@
-"""A kernel that is started only to be timed."""
+"""Start a kernel only to time it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _ROUND_TRIPS = 7
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds from the request to the kernel's first reply, and of a later request."""
+    """Milliseconds until the kernel's first reply, and for a later round trip."""
 
     start: float
     round_trip: float
 
 
 async def time_bare_kernel(spec: HostSpec, timeout: float) -> Timing:
-    """Start an ipykernel on a host, speak to it, end it. To be called in the I/O thread.
+    """Start an ipykernel on a host, talk to it and end it. Call this in the I/O thread.
 
     Raises HostError, KernelStartError, TimeoutError.
     """

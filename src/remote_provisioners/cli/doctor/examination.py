@@ -1,4 +1,4 @@
-"""The doctor's checks of one host, each a step further, up to a kernel that answers."""
+"""The doctor's checks of one host, step by step, up to a kernel that answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .route import Route, read_route
 
 PACKAGE = "ipykernel"
 
-#: The check that an error belongs to, when it comes up in a step of several.
+#: The check that an error belongs to, for steps that cover several checks.
 _CHECKS: dict[type[RemoteProvisionerError], str] = {
     ConfigurationError: "address",
     UnknownHostError: "name",
@@ -44,23 +44,23 @@ _CHECKS: dict[type[RemoteProvisionerError], str] = {
     ForwardingError: "forwarding",
     AgentError: "agent",
 }
-#: What to do, by check; {ssh}, {hook} and {python} are the commands for this host. What the
-#: errors of the other checks say has it already.
+#: Advice for each check. {ssh}, {hook} and {python} are the commands for this host. The errors of
+#: other checks contain their advice.
 _ADVICE = {
-    "name": "check the spelling, or say where the host is: HostName in ~/.ssh/config",
-    "port": "is sshd running there, on this port (HOST:PORT, or Port in ~/.ssh/config), and does "
-    "a firewall let us through?",
-    "ssh": "see what `{ssh} -v` says",
+    "name": "check the spelling, or set HostName in ~/.ssh/config",
+    "port": "check that sshd runs on this port (HOST:PORT, or Port in ~/.ssh/config) and that no "
+    "firewall blocks it",
+    "ssh": "run `{ssh} -v` and read its output",
     "way in": "try it in a terminal: {way} true",
-    "agent": "put that right on the host, or name another interpreter (3.8 or later) by --python",
-    "hook": "try it on the host: {hook}; it must end with exit code 0",
-    "interpreter": "name one that is there by --python (option `python`)",
-    "kernel": "try it on the host: {python} -m ipykernel_launcher",
+    "agent": "fix this on the host, or name another interpreter (3.8 or later) with --python",
+    "hook": "run it on the host: {hook}; it must exit with code 0",
+    "interpreter": "name an existing one with --python (option `python`)",
+    "kernel": "run it on the host: {python} -m ipykernel_launcher",
 }
 
 
 class Failed(Exception):
-    """A check has failed: what was seen, and what to do."""
+    """A check has failed, with an observation and advice."""
 
     def __init__(self, seen: str, advice: str) -> None:
         super().__init__(seen)
@@ -69,18 +69,18 @@ class Failed(Exception):
 
 
 class Examination:
-    """The checks of one host, to be run in the I/O thread."""
+    """The checks of one host. Run them in the I/O thread."""
 
     def __init__(self, spec: HostSpec, timeout: float) -> None:
         self.spec = spec
         self._timeout = timeout
         self._route: Route | None = None
-        #: What the one login has met with.
+        #: The error of the one login.
         self._met: RemoteProvisionerError | None = None
         self._program = ""
 
     async def run(self) -> list[Finding]:
-        """All checks, up to the first that fails. Nothing is left on the host."""
+        """Run all checks up to the first failure. Leaves nothing on the host."""
         findings: list[Finding] = []
         for check, step in self._steps():
             finding = await self._find(check, step)
@@ -119,7 +119,7 @@ class Examination:
         return address.way.kind == COMMAND or (address.is_here and not address.is_local)
 
     async def _find(self, check: str, step: Callable[[], Awaitable[str | None]]) -> Finding | None:
-        """What `step` sees; None where it does not apply."""
+        """The result of `step`; None if it does not apply."""
         try:
             seen = await asyncio.wait_for(step(), self._timeout)
         except Failed as failure:
@@ -153,7 +153,7 @@ class Examination:
         address = self.spec.address
         if address.is_here:
             return "this machine, without SSH"
-        return "readable" if address.way == DEFAULT_WAY else f"readable, by {address.way}"
+        return "valid" if address.way == DEFAULT_WAY else f"valid, by {address.way}"
 
     async def _way_program(self) -> str:
         way = self.spec.address.way
@@ -164,20 +164,20 @@ class Examination:
         return found
 
     async def _way_in(self) -> str:
-        """Have Python introduce itself there."""
+        """Start Python there and read its greeting."""
         opened = await transport.connect(self.spec.address, self.spec.python)
         await opened.close()
         return "Python answers"
 
     async def _run_as(self) -> str | None:
-        """It was checked on the way; a failure is named after this check."""
+        """The way in has checked this already. A failure carries the name of this check."""
         return self.spec.address.way.run_as or None
 
     async def _name(self) -> str:
         route = self._route = await read_route(self.spec.address)
-        alias = f"{route.host} by ~/.ssh/config" if route.host != self.spec.address.host else ""
+        alias = f"{route.host}, from ~/.ssh/config" if route.host != self.spec.address.host else ""
         if route.proxy:
-            # The name is the proxy's to resolve, the port the proxy's to reach.
+            # The proxy resolves the name and connects to the port.
             return ", ".join(filter(None, [alias, f"reached through {route.proxy}"]))
         found = ", ".join(await route.resolve())
         return f"{alias}: {found}" if alias and found != route.host else alias or found
@@ -195,9 +195,9 @@ class Examination:
         return f"{self._route.port} answers"
 
     async def _log_in(self) -> None:
-        """Log in, once: a server shuts out who connects and goes without that.
+        """Log in once. Servers block clients that connect often without logging in.
 
-        The port is looked at by itself only where nobody can log in.
+        The port is probed separately only if the login fails.
         """
         try:
             opened = await transport.connect(self.spec.address, self.spec.python)
@@ -212,7 +212,7 @@ class Examination:
             await self._log_in()
         if self._met is not None and not isinstance(self._met, AuthenticationError):
             raise self._met
-        return "the known one"
+        return "known"
 
     async def _login(self) -> str:
         if self._met is not None:
@@ -223,7 +223,7 @@ class Examination:
     async def _agent(self) -> str:
         agent = (await (await host_registry()).host(self.spec).link()).agent
         carried = self._by_command or self.spec.address.way.kind == OPENSSH
-        forwarded = "" if self.spec.address.is_local or carried else ", sockets are forwarded"
+        forwarded = "" if self.spec.address.is_local or carried else ", forwarding works"
         return f"Python {agent.python} on {agent.hostname}{forwarded}"
 
     async def _hook(self) -> str:
@@ -239,13 +239,13 @@ class Examination:
         if found.package is None:
             raise Failed(
                 f"{seen}, without {PACKAGE}",
-                f"on the host: {self._program} -m pip install {PACKAGE}; or name an interpreter "
-                "that has it by --python (option `python`)",
+                f"run {self._program} -m pip install {PACKAGE} on the host, or name an "
+                "interpreter that has it with --python (option `python`)",
             )
         return f"{seen} with {PACKAGE} {found.package}"
 
     async def _examined(self) -> Examined:
-        """What the agent sees after the environment hook. Raises KernelStartError for a hook."""
+        """What the agent finds after the environment hook. Raises KernelStartError if it fails."""
         return (
             await (await host_registry())
             .host(self.spec)

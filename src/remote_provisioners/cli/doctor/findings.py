@@ -1,4 +1,4 @@
-"""What the doctor finds out, and how it says so."""
+"""The doctor's findings, as text and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INDENT = " " * (2 + 6 + _WIDTH)
 
 @dataclass(frozen=True)
 class Finding:
-    """One check. `advice` is what to do about a failure, where `seen` does not say so."""
+    """One check. `advice` says what to do about a failure if `seen` does not."""
 
     check: str
     ok: bool
@@ -21,7 +21,7 @@ class Finding:
     advice: str = ""
 
     def lines(self) -> list[str]:
-        """Its line of text, and whatever does not fit into one."""
+        """The finding as one or more lines of text."""
         first, *more = self.seen.splitlines() or [""]
         lines = [f"  {'ok' if self.ok else 'FAIL':<6}{self.check:<{_WIDTH}}{first}".rstrip()]
         lines += [_INDENT + line for line in more]
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass
 class HostFindings:
-    """The checks of one host, in order. `kernelspecs` are those that name it."""
+    """The checks of one host, in order. `kernelspecs` are the kernelspecs that name it."""
 
     host: str
     kernelspecs: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""The way to a host before SSH begins: what ~/.ssh/config makes of its name, and a TCP probe."""
+"""How to reach a host: its settings in ~/.ssh/config, and a TCP probe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...placement.host_address import HostAddress
 
 @dataclass(frozen=True)
 class Route:
-    """Where to connect to. `proxy` says through what, "" for a direct connection."""
+    """Where to connect. `proxy` names the proxy, "" for a direct connection."""
 
     host: str
     port: int
@@ -31,7 +31,7 @@ class Route:
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     async def greeting(self) -> str:
-        """What the port says first: the version of its SSH server. Raises UnreachableError."""
+        """The first line from the port, its SSH version. Raises UnreachableError."""
         where = f"{self.host} port {self.port}"
         try:
             reader, writer = await asyncio.open_connection(self.host, self.port)
@@ -42,7 +42,7 @@ class Route:
         try:
             line = (await reader.readline()).decode("ascii", "replace").strip()
         except (OSError, ValueError) as error:
-            raise UnreachableError(f"{where} answers, then: {error}") from None
+            raise UnreachableError(f"{where} answers, then fails: {error}") from None
         finally:
             writer.close()
         if not line.startswith("SSH-"):
@@ -51,7 +51,7 @@ class Route:
 
 
 async def read_route(address: HostAddress) -> Route:
-    """Look the host up in the SSH configuration. Raises UnreachableError where that is wrong."""
+    """Look the host up in the SSH configuration. Raises UnreachableError if that is invalid."""
     read = await read_configuration(address)
     proxy = f"ProxyCommand {read.proxy_command}" if read.proxy_command else ""
     if read.jumps:

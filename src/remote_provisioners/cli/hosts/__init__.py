@@ -1,1 +1,1 @@
-"""`jupyter remote hosts`: which hosts are up, and what runs there."""
+"""`jupyter remote hosts`: which hosts are up and what runs on them."""

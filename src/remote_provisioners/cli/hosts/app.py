@@ -28,22 +28,23 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 class HostsApp(Command):
     name = "jupyter-remote-hosts"
-    description = """List hosts: which are up, how busy they are, what runs there.
+    description = """List the hosts, their state, their load and what runs on them.
 
     Usage: jupyter remote hosts [HOST...] [--json] [--watch[=SECONDS]]
 
-    Without a HOST: those that are configured, by the installed kernelspecs, the configuration
-    file or RP_REMOTE_HOSTS. They are asked at once; who does not answer is waited for 6 seconds.
+    Without a HOST, it lists all hosts in the installed kernelspecs, the configuration file or
+    RP_REMOTE_HOSTS. It asks all of them at the same time and gives up on a host that does not
+    answer.
 
-    KERNELS are yours, of those of all users. LOAD is the mean of the running processes over a
-    minute, of the cores. MEMORY is what is available. GPUS are those that kernels have, of the
-    configured ones. CONNECTED IN is how long it took to log in and to find the agent, or to
-    start it where none was; such a one ends when this command does.
+    KERNELS is your kernels of all users' kernels. LOAD is the mean number of running processes
+    over a minute, of the number of cores. MEMORY is the available memory. GPUS is the number that
+    kernels use, of the configured ones. CONNECTED IN is the time to log in and to find or start
+    the agent. An agent that this command starts ends with it.
 
-    A host that is `down` does not answer; one that is `unusable` answers and
-    cannot be used; one that is `misconfigured` is not asked.
+    A host that is `down` does not answer. A host that is `unusable` answers but cannot run
+    kernels. A host that is `misconfigured` has an invalid configuration and is not asked.
 
-    Exit code: 0 all hosts are up, 1 some are not, 2 the command line cannot be understood.
+    Exit codes: 0 all hosts are up, 1 some are not, 2 the command line is wrong.
     """
     examples = """
     jupyter remote hosts
@@ -52,17 +53,20 @@ class HostsApp(Command):
     """
     aliases = Command.aliases | {"watch": "HostsApp.watch"}
     flags = Command.flags | {
-        "json": ({"HostsApp": {"json_output": True}}, "Print JSON; a line a look with --watch."),
+        "json": (
+            {"HostsApp": {"json_output": True}},
+            "Print JSON; with --watch, one line a time.",
+        ),
     }
     reads_hosting_config = True
 
     watch = Text(
-        help=f"Look again every so many seconds ({_WATCH_SECONDS} by default), until Ctrl-C."
+        help=f"Refresh every so many seconds ({_WATCH_SECONDS} by default) until Ctrl-C."
     ).tag(config=True)
     json_output = Bool(False, help="Print JSON.").tag(config=True)
 
     def initialize(self, argv: Any = None) -> None:
-        # An option with or without a value: argparse would take a host behind it for the value.
+        # The value is optional. argparse would read a host that follows as the value.
         bare = {"--watch": f"--watch={_WATCH_SECONDS}"}
         words = sys.argv[1:] if argv is None else argv
         super().initialize([bare.get(word, word) for word in words])
@@ -82,7 +86,7 @@ class HostsApp(Command):
     async def _look(
         self, places: Iterable[ConfiguredHost], interval: float | None, seen: list[HostStatus]
     ) -> None:
-        """Once, or every `interval` seconds; `seen` is what was seen last."""
+        """Look once, or every `interval` seconds. `seen` gets the latest result."""
         try:
             survey = await io_thread().call(_survey(places, interval is not None))
             while True:
@@ -94,7 +98,7 @@ class HostsApp(Command):
                 await asyncio.sleep(max(0.0, began + interval - time.monotonic()))
         finally:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)  # tells the agents that we leave
+                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
 
     def _show(self, statuses: Sequence[HostStatus], again: bool) -> None:
         if self.json_output:
@@ -113,12 +117,12 @@ class HostsApp(Command):
 
 
 async def _survey(places: Iterable[ConfiguredHost], again: bool) -> Survey:
-    """A survey, made in the I/O thread, where it lives."""
+    """Make a survey in the I/O thread, where it has to live."""
     return Survey(places, again)
 
 
 def _allow_many_connections() -> None:
-    """A descriptor a host: as many as this process may have."""
+    """Raise the limit of descriptors to the most that is allowed; each host needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""What is known of a host after a look at it."""
+"""The state of a host after one look."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-#: The host answers; it does not; it answers and cannot be used; it is not asked, because its
-#: configuration cannot be used.
+#: The host answers; does not answer; answers but is unusable; has an invalid configuration and is
+#: not asked.
 UP, DOWN, UNUSABLE, MISCONFIGURED = "up", "down", "unusable", "misconfigured"
 
-# Of a kernel as its agent describes it. Not what its connection consists of: there is a key in it.
+# Fields of a kernel's status to show. The connection is left out because it contains the key.
 _OF_A_KERNEL = ("kernel_id", "pid", "started", "gpus", "owned")
 
 
 @dataclass(frozen=True)
 class HostStatus:
-    """One look. Moments are seconds since the epoch; `agent`, `load`, `kernels` are the agent's."""
+    """One look. Times are seconds since the epoch. The agent reports `agent`, `load`, `kernels`."""
 
     host: str
     kernelspecs: Sequence[str]
     state: str
     since: float
-    #: The last error, and when it was seen.
+    #: The last error and its time.
     error: str = ""
     failed: float | None = None
-    #: Seconds that connecting took; None: not known, it was done in the background.
+    #: Seconds to connect; None if it happened in the background.
     connecting: float | None = None
-    #: The devices that are configured.
+    #: The configured devices.
     gpus: Sequence[str] = ()
     agent: Mapping[str, Any] = field(default_factory=dict)
     load: Mapping[str, Any] = field(default_factory=dict)
@@ -39,12 +39,12 @@ class HostStatus:
 
     @property
     def digest(self) -> str:
-        """What tells versions of the agent apart: its directory is named after it."""
+        """Identifies the agent's version. Its directory is named after it."""
         return str(self.agent.get("directory", "")).rpartition("/")[2]
 
     @property
     def gpus_given(self) -> list[str]:
-        """The configured devices that kernels have, whoever's they are."""
+        """The configured devices that any user's kernels have."""
         taken = set(self.load.get("gpus_taken", ()))
         return [gpu for gpu in self.gpus if gpu in taken]
 

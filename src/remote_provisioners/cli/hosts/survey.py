@@ -1,4 +1,4 @@
-"""Looks at hosts, again and again, over connections that are kept. Lives in the I/O thread."""
+"""Looks at hosts repeatedly over connections that stay open. Lives in the I/O thread."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ...protocol.messages import GetStatus
 from ..configured import ConfiguredHost
 from .status import DOWN, MISCONFIGURED, UNUSABLE, UP, HostStatus
 
-#: Hosts that are asked at the same time, those not counted that have kept us waiting for so long:
-#: they cost nothing but time, of which the others shall have theirs.
+#: The number of hosts to ask at the same time. A host that takes longer than the patience stops
+#: counting, so that slow hosts do not hold up the others.
 _AT_ONCE = 50
 _PATIENCE_SECONDS = 1.0
-#: Connecting gives up itself after 5 seconds where nothing answers, where the login takes too long
-#: after 15 more; other steps wait longer.
+#: Connecting fails by itself after 5 seconds without an answer, or 15 more for a slow login. Other
+#: steps may wait longer.
 _CONNECT_SECONDS = 21.0
 _ANSWER_SECONDS = 2.0
 
 
 class Survey:
-    """Of these hosts, one look at all of them at a time.
+    """Looks at all of these hosts at once.
 
-    `again`: looks will follow; hosts that fail are tried again meanwhile.
+    `again`: more looks will follow, so failed hosts are retried in the background.
     """
 
     def __init__(self, places: Iterable[ConfiguredHost], again: bool) -> None:
@@ -36,13 +36,13 @@ class Survey:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self) -> list[HostStatus]:
-        """Connect to who is not connected, ask everybody. The first look is the slow one."""
+        """Connect to hosts that are not connected and ask all. The first look is the slow one."""
         return await asyncio.gather(*(seen.look(self._slots) for seen in self._observers))
 
 
 @asynccontextmanager
 async def _slot(slots: asyncio.Semaphore) -> AsyncIterator[None]:
-    """One of `slots`, given back in the end, or after a while."""
+    """Hold one of `slots` until the end, or until the patience is over."""
     await slots.acquire()
     with ExitStack() as held:
         held.callback(slots.release)
@@ -52,7 +52,7 @@ async def _slot(slots: asyncio.Semaphore) -> AsyncIterator[None]:
 
 
 def _merged(places: Iterable[ConfiguredHost]) -> list[ConfiguredHost]:
-    """An address once: kernelspecs may name it with different interpreters and the like."""
+    """Each address once. Kernelspecs may name it with different interpreters, for example."""
     merged: dict[object, ConfiguredHost] = {}
     for place in places:
         key = (place.host.name, place.error) if place.error else place.host.address
@@ -65,7 +65,7 @@ def _merged(places: Iterable[ConfiguredHost]) -> list[ConfiguredHost]:
 
 
 class _Observer:
-    """One host, and what was seen of it last."""
+    """One host and its latest status."""
 
     def __init__(self, place: ConfiguredHost, again: bool) -> None:
         self._place = place
@@ -79,7 +79,7 @@ class _Observer:
             failed=time.time() if place.error else None,
             gpus=place.host.gpus,
         )
-        #: When connecting began, as long as it lasts and we have waited for all of it.
+        #: When connecting began; None unless we have been waiting since then.
         self._began: float | None = None
         self._connecting: float | None = None
 
@@ -90,7 +90,7 @@ class _Observer:
         async with _slot(slots):
             await self._look(host)
         if not self._again and not host.connected:
-            await host.close()  # no further attempts in the background
+            await host.close()  # no more attempts in the background
         return self._status
 
     async def _look(self, host: Host) -> None:
@@ -107,8 +107,8 @@ class _Observer:
             self._changed(UP, seen)
 
     async def _ask(self, host: Host) -> HostStatus:
-        """What the agent says, in the last status. Raises HostError."""
-        if host.circuit is not None:  # it is tried again in the background, ever more rarely
+        """The last status, updated with the agent's answer. Raises HostError."""
+        if host.circuit is not None:  # it is retried in the background, less and less often
             self._began = self._connecting = None
             raise host.circuit.error
         if not host.connected and self._began is None:

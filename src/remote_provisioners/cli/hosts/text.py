@@ -26,7 +26,7 @@ _NOTHING = "-"
 
 
 def table(statuses: Sequence[HostStatus]) -> list[str]:
-    """A line a host, below a header."""
+    """A header and one line for each host."""
     return columns([_HEADER, *map(_row, statuses)])
 
 
@@ -54,7 +54,7 @@ def _tells_gpus(status: HostStatus) -> bool:
 
 
 def _load(status: HostStatus) -> tuple[str, str, str]:
-    """Kernels, mean of the running processes, memory."""
+    """Kernels, load, memory."""
     load = status.load
     gib = 1024**3
     memory = f"{load['memory_available'] / gib:.1f} of {load['memory'] / gib:.1f} GiB"
@@ -72,7 +72,7 @@ def _error(status: HostStatus) -> str:
 
 
 def _moment(moment: float | None) -> str:
-    """A time of today, or a date."""
+    """The time, with the date if it is not today."""
     if moment is None:
         return _NOTHING
     then = time.localtime(moment)

@@ -14,18 +14,18 @@ from .text import table
 
 class KernelsApp(SearchCommand):
     name = "jupyter-remote-kernels"
-    description = """List your kernels on hosts, whichever server started them.
+    description = """List your kernels on hosts, no matter which server started them.
 
     Usage: jupyter remote kernels [HOST...] [--json]
 
-    Without a HOST: on those that are configured, as for `jupyter remote hosts`.
+    Without a HOST, it searches all configured hosts, like `jupyter remote hosts`.
 
-    STATE is `in use` while the server that the kernel belongs to is connected to the host, and
-    `left` when it is not: then the kernel has its LEASE LEFT to be found again. IDLE is the time
-    since its processes last used more than 2 % of a core. MEMORY is what they have resident.
-    NOTE says why the host has ended it.
+    STATE is `in use` while the kernel's server is connected to the host, otherwise `left`. A
+    kernel that is left ends after LEASE LEFT unless a server finds it before. IDLE is the time
+    since its processes last used more than 2 % of a core. MEMORY is their resident memory. NOTE
+    says why the host ended the kernel.
 
-    Exit code: 0 all hosts answered, 1 some did not, 2 the command line cannot be understood.
+    Exit codes: 0 all hosts answered, 1 some did not, 2 the command line is wrong.
     """
     examples = """
     jupyter remote kernels

@@ -25,24 +25,25 @@ _GRACE_SECONDS = 600.0
 
 class AttachApp(SearchCommand):
     name = "jupyter-remote-attach"
-    description = """Make a kernel on a host reachable from this machine, until Ctrl-C.
+    description = """Connect this machine to a kernel on a host, until Ctrl-C.
 
     Usage: jupyter remote attach ID
 
-    ID may be the beginning of one. Prints the command that opens a console on the kernel; its
-    connection file serves any other client as well. The kernel stays its server's, where it has
-    one; where it has none, its lease does not run out meanwhile. It is not ended by this command.
+    ID may be shortened. The command prints another command, which opens a console on the kernel.
+    Other clients can use the same connection file. If a server owns the kernel, it keeps it. If
+    none does, the kernel's lease does not run out while you are attached. The kernel keeps running
+    when this command ends.
     """
     examples = "jupyter remote attach 3f2a"
 
     async def work(self) -> int:
         words = self.words(1, "the id of one kernel")
         if not words:
-            raise CommandError("names no kernel (see jupyter remote kernels)", MISUSED)
+            raise CommandError("the kernel's ID is missing (see jupyter remote kernels)", MISUSED)
         found, failures = await self.search()
         chosen = pick(found, words[0], failures)
         if not chosen.running:
-            raise CommandError(f"kernel {chosen.kernel_id} does not run: {chosen.state}")
+            raise CommandError(f"kernel {chosen.kernel_id} is not running: {chosen.state}")
         kernel = await io_thread().call(_attach(chosen))
         staying = asyncio.ensure_future(io_thread().call(kernel.stay_attached()))
         stop = asyncio.Event()
@@ -71,7 +72,7 @@ async def _attach(found: FoundKernel) -> RemoteKernel:
 
 @contextlib.contextmanager
 def _connection_file(kernel: RemoteKernel) -> Iterator[Path]:
-    """A file that only we can read, as long as it is of use."""
+    """A connection file that only this user can read. It is removed at the end."""
     directory = Path(jupyter_runtime_dir())
     directory.mkdir(0o700, parents=True, exist_ok=True)
     path = directory / f"attached-{kernel.kernel_id}-{os.getpid()}.json"

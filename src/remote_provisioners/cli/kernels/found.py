@@ -1,4 +1,4 @@
-"""A kernel that was found on a host, and which one a user means. Pure."""
+"""A kernel found on a host, and how to pick one by its id. Pure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SAME = [
 
 @dataclass(frozen=True)
 class FoundKernel:
-    """`described` is what its agent says of it (KernelStatus)."""
+    """`described` is its agent's description (KernelStatus)."""
 
     host: HostSpec
     described: Mapping[str, Any] = field(repr=False)
-    #: The directory of its agent, "" where that is of our version.
+    #: The directory of its agent; "" if the agent is of our version.
     agent: str = ""
 
     @property
@@ -39,7 +39,7 @@ class FoundKernel:
 
     @property
     def owned(self) -> bool:
-        """Whether the server that it belongs to is connected to its host."""
+        """Whether the kernel's server is connected to its host."""
         return bool(self.described["owned"])
 
     @property
@@ -48,13 +48,13 @@ class FoundKernel:
 
     @property
     def age(self) -> float | None:
-        """Seconds since its process was started."""
+        """Seconds since its process started."""
         started = self.described["started"]
         return None if started is None else max(0.0, time.time() - started)
 
     @property
     def state(self) -> str:
-        """In one word or two."""
+        """The state in one or two words."""
         if self.described["pid"] is None:
             return "starting"
         if self.running:
@@ -68,18 +68,18 @@ class FoundKernel:
 
 
 def pick(found: Sequence[FoundKernel], word: str, failures: Sequence[str]) -> FoundKernel:
-    """The kernel whose id is or begins with `word`. Raises CommandError with the choices.
+    """The kernel whose id is `word` or begins with it. Raises CommandError with the choices.
 
-    `failures`: hosts that could not be asked, and why.
+    `failures`: hosts that did not answer, with the reasons.
     """
     exact = [kernel for kernel in found if kernel.kernel_id == word]
     matching = exact or [kernel for kernel in found if kernel.kernel_id.startswith(word)]
     if len(matching) == 1:
         return matching[0]
     if matching:
-        raise CommandError(f"{word!r} is not the id of one kernel: it may be {_names(matching)}")
-    unknown = f"no kernel {word!r} (there are: {_names(found)})"
-    raise CommandError("; ".join([unknown, *(f"not asked: {failure}" for failure in failures)]))
+        raise CommandError(f"{word!r} matches several kernels: {_names(matching)}")
+    unknown = f"no kernel {word!r} (found: {_names(found)})"
+    raise CommandError("; ".join([unknown, *(f"no answer from {failure}" for failure in failures)]))
 
 
 def _names(found: Sequence[FoundKernel]) -> str:

@@ -13,19 +13,19 @@ from .search import SearchCommand
 
 class LogsApp(SearchCommand):
     name = "jupyter-remote-logs"
-    description = """Print what a kernel's process has written to its standard output and error.
+    description = """Print what a kernel's process wrote to its standard output and error.
 
     Usage: jupyter remote logs ID
 
-    ID may be the beginning of one. The host keeps the last MiB. What cells print is not in it:
-    that goes to notebooks.
+    ID may be shortened. The host keeps the last MiB. The output of cells is not part of it; that
+    goes to the notebooks.
     """
     examples = "jupyter remote logs 3f2a"
 
     async def work(self) -> int:
         words = self.words(1, "the id of one kernel")
         if not words:
-            raise CommandError("names no kernel (see jupyter remote kernels)", MISUSED)
+            raise CommandError("the kernel's ID is missing (see jupyter remote kernels)", MISUSED)
         found, failures = await self.search()
         kernel = pick(found, words[0], failures)
         output = output_of(kernel.host, kernel.agent, kernel.kernel_id)

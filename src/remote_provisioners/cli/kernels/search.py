@@ -1,4 +1,4 @@
-"""What the commands have in common that look for kernels on the configured hosts."""
+"""The base of commands that look for kernels on the configured hosts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .found import FoundKernel
 
 
 class SearchCommand(Command):
-    """`work` runs on an event loop; the connections are closed when it has ended."""
+    """Runs `work` on an event loop and closes the connections afterwards."""
 
     aliases = Command.aliases | {"host": "SearchCommand.host"}
     reads_hosting_config = True
 
-    host = Text(help="Look on this host only; it need not be configured.").tag(config=True)
+    host = Text(help="Look on this host only. It need not be configured.").tag(config=True)
 
     def run(self) -> int:
         return asyncio.run(self._run())
@@ -34,14 +34,14 @@ class SearchCommand(Command):
             return await self.work()
         finally:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)  # tells the agents that we leave
+                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
 
     async def work(self) -> int:
-        """Do it. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
+        """Run the command. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
         raise NotImplementedError
 
     async def search(self, hosts: Sequence[str] = ()) -> tuple[list[FoundKernel], list[str]]:
-        """The kernels on these hosts, or on all; and who could not be asked, and why."""
+        """The kernels on these hosts, or on all, and the failures of hosts that did not answer."""
         names = [*hosts, self.host] if self.host else hosts
         places = configured_hosts(self, names)
         if not names:  # and where records say that kernels are: requests may name other hosts
@@ -69,7 +69,7 @@ async def _search(places: Sequence[ConfiguredHost]) -> tuple[list[FoundKernel], 
 async def _of_another_version(
     host: HostSpec, directory: str, failures: list[str]
 ) -> list[FoundKernel]:
-    """The kernels of an agent that an earlier or a later version of ours has started."""
+    """The kernels of an agent that another version of this package started."""
     try:
         status = await (await host_registry()).host_with(host, directory).request(GetStatus())
     except RemoteProvisionerError as error:

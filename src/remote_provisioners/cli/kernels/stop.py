@@ -17,43 +17,48 @@ from .search import SearchCommand
 
 class StopApp(SearchCommand):
     name = "jupyter-remote-stop"
-    description = """End kernels on hosts, and all that they started.
+    description = """End kernels on hosts, with everything that they started.
 
     Usage: jupyter remote stop ID... | --all-unowned
 
-    ID may be the beginning of one. A kernel has 5 seconds from SIGTERM to its end. What is kept
-    of one that has ended already is removed.
+    ID may be shortened. A kernel gets SIGTERM and has 5 seconds to end. If it has already ended,
+    the command removes what is left of it.
 
-    A kernel that is in use is to be shut down in the server that it belongs to, which would start
-    it again as one that died: --force ends it all the same.
+    Shut down a kernel that is in use in its server. Otherwise the server takes it for a kernel
+    that died and starts it again. --force ends it anyway.
     """
     examples = """
     jupyter remote stop 3f2a 77b0
-    jupyter remote stop --all-unowned      # those that no running server has
+    jupyter remote stop --all-unowned      # all without a running server
     """
     flags = Command.flags | {
-        "all-unowned": ({"StopApp": {"all_unowned": True}}, "All that no running server has."),
-        "force": ({"StopApp": {"force": True}}, "Also those that are in use."),
+        "all-unowned": (
+            {"StopApp": {"all_unowned": True}},
+            "All kernels without a running server.",
+        ),
+        "force": ({"StopApp": {"force": True}}, "Also kernels that are in use."),
     }
 
-    all_unowned = Bool(False, help="All that no running server has.").tag(config=True)
-    force = Bool(False, help="Also those that are in use.").tag(config=True)
+    all_unowned = Bool(False, help="All without a running server.").tag(config=True)
+    force = Bool(False, help="Also kernels that are in use.").tag(config=True)
 
     async def work(self) -> int:
         words = self.words(None, "ids of kernels")
         if bool(words) == self.all_unowned:
-            raise CommandError("takes ids of kernels, or --all-unowned", MISUSED)
+            raise CommandError("give kernel IDs or --all-unowned", MISUSED)
         found, failures = await self.search()
         chosen = [pick(found, word, failures) for word in words]
         in_use = [kernel for kernel in chosen if kernel.owned and not self.force]
         if in_use:
             names = ", ".join(kernel.kernel_id for kernel in in_use)
-            raise CommandError(f"in use by a running server: {names}; shut down there, or --force")
+            raise CommandError(
+                f"in use by a running server: {names}; shut down there, or use --force"
+            )
         if self.all_unowned:
             chosen = [kernel for kernel in found if not kernel.owned]
         ended = await asyncio.gather(*(self._stop(kernel) for kernel in chosen))
         for failure in failures if self.all_unowned else ():
-            print(f"not asked: {failure}")
+            print(f"no answer from {failure}")
         return FAILED if not all(ended) or (self.all_unowned and failures) else 0
 
     async def _stop(self, kernel: FoundKernel) -> bool:

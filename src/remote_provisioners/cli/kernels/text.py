@@ -13,7 +13,7 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
 def table(found: Sequence[FoundKernel]) -> list[str]:
-    """A line a kernel, below a header."""
+    """A header and one line for each kernel."""
     return columns([_HEADER, *map(_row, found)])
 
 
@@ -34,7 +34,7 @@ def _row(kernel: FoundKernel) -> tuple[str, ...]:
 
 
 def duration(seconds: float | None) -> str:
-    """Two digits of it are enough: 45 s, 2.5 h."""
+    """A duration in short, such as 45 s or 2.5 h."""
     if seconds is None:
         return _NOTHING
     for unit, size in _UNITS:

@@ -1,1 +1,1 @@
-"""`jupyter remote spec`: sample kernelspecs, installed, listed, removed."""
+"""`jupyter remote spec`: install, list and remove sample kernelspecs."""

@@ -18,7 +18,7 @@ class SpecApp(Command):
     subcommands = {  # noqa: RUF012
         "install": (
             f"{_SPEC}.install.SpecInstallApp",
-            "Install a sample kernelspec, with the hosts it is to use.",
+            "Install a sample kernelspec for a set of hosts.",
         ),
         "list": (
             f"{_SPEC}.list.SpecListApp",

@@ -36,34 +36,34 @@ _OPTIONS: dict[type[CommonOptions], list[str]] = {
 
 class SpecInstallApp(Command):
     name = "jupyter-remote-spec-install"
-    description = f"""Install a sample kernelspec, with the hosts it is to use.
+    description = f"""Install a sample kernelspec for a set of hosts.
 
     Usage: jupyter remote spec install [SAMPLE] [options]
 
-    SAMPLE is one of: {", ".join(samples())}; default: {DEFAULT_SAMPLE}.
+    SAMPLE is one of {", ".join(samples())}. The default is {DEFAULT_SAMPLE}.
 
-    As with `jupyter kernelspec install` the kernelspec is for all users of the machine, unless
-    --user, --sys-prefix or --prefix is given. Options of the provisioner that are given here are
-    written into the kernelspec and take precedence over the configuration file and over RP_
-    variables; the others are left to those.
+    As with `jupyter kernelspec install`, the kernelspec is for all users of the machine unless you
+    give --user, --sys-prefix or --prefix. Provisioner options on the command line are written into
+    the kernelspec. They take precedence over the configuration file and RP_ variables, which still
+    set all other options.
     """
     examples = """
     # for all users of the machine (needs permission to write to /usr/local)
     jupyter remote spec install --remote-hosts=host1,host2
 
-    # only for me; kernels of the hosts' conda environment
+    # only for me, with a conda environment on the hosts
     jupyter remote spec install --user --name=gpu --display-name="Python on a GPU host" \\
         --remote-hosts=gpu1,me@gpu2:2222 --load-balancing-algorithm=least-connection \\
         --environment-hook='source /opt/conda/bin/activate torch'
 
-    # with the hosting application's environment, for hosts that have the same path
+    # into this Python environment, with an interpreter that every host has at the same path
     jupyter remote spec install --sys-prefix --python=/opt/venv/bin/python
 
-    # drivers of Spark on the hosts, its work on YARN
+    # Spark drivers on the hosts, executors on YARN
     jupyter remote spec install spark_python_yarn_client --remote-hosts=edge1,edge2 \\
         --spark-home=/opt/spark --hadoop-conf-dir=/etc/hadoop/conf --python=/opt/conda/bin/python
 
-    # drivers on the nodes of YARN, as the users who ask for them
+    # Spark drivers on YARN nodes, as the users who request them
     jupyter remote spec install spark_python_yarn_cluster --spark-home=/opt/spark \\
         --yarn-endpoint=http://rm1:8088 --alt-yarn-endpoint=http://rm2:8088 \\
         --yarn-queue=notebooks --impersonation=true
@@ -87,7 +87,7 @@ class SpecInstallApp(Command):
         "user": ({"SpecInstallApp": {"user": True}}, "Install for this user only."),
         "sys-prefix": (
             {"SpecInstallApp": {"sys_prefix": True}},
-            f"Install into this Python's environment ({sys.prefix}).",
+            f"Install into this Python environment ({sys.prefix}).",
         ),
         "replace": (
             {"SpecInstallApp": {"replace": True}},
@@ -98,16 +98,16 @@ class SpecInstallApp(Command):
     kernel_name = Unicode(help="The kernelspec's name; default: the sample's.").tag(config=True)
     display_name = Text(help="The name shown to users; default: the sample's.").tag(config=True)
     prefix = Unicode(help="Install into PREFIX/share/jupyter/kernels.").tag(config=True)
-    spark_home = Text(help="Samples for Spark: where it is on the hosts.").tag(config=True)
+    spark_home = Text(help="Samples for Spark: its directory on the hosts.").tag(config=True)
     spark_master = Text(
-        help="Samples for Spark: its master, such as spark://host:7077; default: the sample's."
+        help="Samples for Spark: the master, such as spark://host:7077; default: the sample's."
     ).tag(config=True)
     hadoop_conf_dir = Text(
         help="Samples for Spark on YARN: the directory of yarn-site.xml on the hosts."
     ).tag(config=True)
     yarn_queue = Text(
-        help="Samples for Spark on YARN: the queue of kernels whose start request names none by "
-        "KERNEL_QUEUE; default: YARN's."
+        help="Samples for Spark on YARN: the queue for start requests without KERNEL_QUEUE; "
+        "default: YARN's."
     ).tag(config=True)
     user = Bool(False).tag(config=True)
     sys_prefix = Bool(False).tag(config=True)
@@ -117,9 +117,9 @@ class SpecInstallApp(Command):
         words = self.words(1, "one SAMPLE")
         sample, known = words[0] if words else DEFAULT_SAMPLE, samples()
         if sample not in known:
-            raise CommandError(f"no sample {sample!r} (known: {', '.join(known)})")
+            raise CommandError(f"unknown sample {sample!r} (known: {', '.join(known)})")
         if self.user + self.sys_prefix + bool(self.prefix) > 1:
-            raise CommandError("choose one of --user, --sys-prefix and --prefix")
+            raise CommandError("give only one of --user, --sys-prefix and --prefix")
         options = self._given_options(known[sample])
         site = self._spark_site(known[sample], str(options.get("python", "")))
         manager, name = KernelSpecManager(parent=self), (self.kernel_name or sample).lower()
@@ -132,32 +132,36 @@ class SpecInstallApp(Command):
             print(f"To see whether they can: jupyter remote doctor {_hosts(options, ' ')}")
         first = manager.find_kernel_specs().get(name, "")
         if first and Path(first).resolve() != destination.resolve():
-            print(f"It is hidden by another kernelspec of this name in {first}", file=sys.stderr)
+            print(f"Another kernelspec of this name in {first} hides it", file=sys.stderr)
         elif not first:
             print(
-                "Jupyter does not look there: add "
-                f"{destination.parent.parent} to JUPYTER_PATH to use it",
+                "Jupyter does not look there. To use the kernelspec, add "
+                f"{destination.parent.parent} to JUPYTER_PATH",
                 file=sys.stderr,
             )
         return 0
 
     def _check_replaced(self, name: str, destination: Path, options: Mapping[str, Any]) -> None:
-        """Refuse to replace a kernelspec that nobody said to replace. Raises CommandError."""
+        """Refuse to replace a kernelspec without --replace. Raises CommandError."""
         if not destination.is_dir():
             return
         before = read_spec(name, destination)
         if not self.replace:
-            what = "that is not ours" if before is None else f"for {_hosts(before.options)}"
+            what = (
+                "that does not use this package"
+                if before is None
+                else f"for {_hosts(before.options)}"
+            )
             raise CommandError(
-                f"a kernelspec {name!r} {what} is in {destination}: choose another --name, "
-                "or --replace it"
+                f"{destination} already has a kernelspec {name!r} {what}: choose another --name, "
+                "or use --replace"
             )
         if before is not None:
             print(f"Replaced: its kernels ran on {_hosts(before.options)}")
 
     def _given_options(self, sample: Path) -> dict[str, Any]:
         """The provisioner's options on this command line, checked. Raises ConfigurationError."""
-        # Those that a class inherits may stand in either's section: traitlets moves them.
+        # traitlets may file inherited options under either class.
         given = {n: v for of in _OPTIONS for n, v in self.cli_config.get(of.__name__, {}).items()}
         by_yarn = provisioner_of(sample) == "yarn-provisioner"
         options: dict[str, Any] = {}
@@ -168,7 +172,7 @@ class SpecInstallApp(Command):
                 known = ", ".join(name for names in _OPTIONS.values() for name in names)
                 raise CommandError(f"unknown option {name!r} (known: {known})")
             if declared is YarnProvisioner and not by_yarn:
-                raise CommandError(f"{flag}: kernels of {sample.name} are not placed by YARN")
+                raise CommandError(f"{flag}: YARN does not place kernels of {sample.name}")
             if by_yarn and not YarnProvisioner.class_traits().get(name):
                 raise CommandError(f"{flag}: YARN chooses the nodes of {sample.name}")
             try:
@@ -180,16 +184,16 @@ class SpecInstallApp(Command):
         return options
 
     def _spark_site(self, sample: Path, python: str) -> SparkSite:
-        """What was said of Spark, for a sample that has to do with it. Raises CommandError."""
+        """The Spark options of the command line. Raises CommandError."""
         given = SparkSite(
             self.spark_home, self.spark_master, self.hadoop_conf_dir, yarn_queue=self.yarn_queue
         )
         if not spark_language(sample) and given != SparkSite():
-            raise CommandError(f"{sample.name} has nothing to do with Spark")
+            raise CommandError(f"{sample.name} does not use Spark")
         of_yarn = (("--hadoop-conf-dir", self.hadoop_conf_dir), ("--yarn-queue", self.yarn_queue))
         for flag, value in of_yarn:
             if value and "yarn" not in sample.name:
-                raise CommandError(f"{flag}: {sample.name} has nothing to do with YARN")
+                raise CommandError(f"{flag}: {sample.name} does not use YARN")
         return replace(given, python=python)
 
     def _where(self) -> dict[str, Any]:
@@ -207,7 +211,7 @@ class SpecInstallApp(Command):
         options: dict[str, Any],
         site: SparkSite,
     ) -> None:
-        # One that looks in this place only, so that it has nothing to warn of: we say it better.
+        # This manager looks only here, so it prints no warnings; ours are clearer.
         manager = KernelSpecManager(parent=self, kernel_dirs=[str(destination.parent)])
         with tempfile.TemporaryDirectory() as temporary:
             source = Path(temporary, "kernelspec")

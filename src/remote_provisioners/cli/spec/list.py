@@ -19,8 +19,8 @@ class SpecListApp(Command):
     name = "jupyter-remote-spec-list"
     description = """List the installed kernelspecs whose kernels run on hosts.
 
-    The hosts and the load balancing algorithm are those that a kernel would get: the
-    kernelspec's own, else those of the configuration file or the environment.
+    HOSTS and ALGORITHM are the values that a kernel would get: the kernelspec's own, otherwise
+    those of the configuration file or the environment.
     """
     examples = """
     jupyter remote spec list
@@ -42,7 +42,7 @@ class SpecListApp(Command):
             header = ("NAME", "DISPLAY NAME", "HOSTS", "ALGORITHM", "DIRECTORY")
             print("\n".join(columns([header, *(_row(spec) for spec in specs)])))
         else:
-            print("None installed; install one: jupyter remote spec install")
+            print("None installed. To install one: jupyter remote spec install")
         return 0
 
     def _described(self, spec: InstalledSpec) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class SpecListApp(Command):
 
 def _row(spec: dict[str, Any]) -> tuple[str, ...]:
     if "error" in spec:
-        hosts, algorithm = f"cannot be used: {spec['error']}", "-"
+        hosts, algorithm = f"invalid: {spec['error']}", "-"
     else:
         hosts = ",".join(spec["remote_hosts"]) or "-"
         algorithm = spec["load_balancing_algorithm"] or "-"

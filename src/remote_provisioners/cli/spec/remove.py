@@ -16,7 +16,7 @@ class SpecRemoveApp(Command):
 
     Usage: jupyter remote spec remove NAME
 
-    Others are left alone: `jupyter kernelspec remove` is for those.
+    To remove other kernelspecs, use `jupyter kernelspec remove`.
     """
     examples = """
     jupyter remote spec remove python_distributed
@@ -25,22 +25,22 @@ class SpecRemoveApp(Command):
     def run(self) -> int:
         words = self.words(1, "one NAME")
         if not words:
-            raise CommandError("which one? NAME is missing", MISUSED)
+            raise CommandError("NAME is missing", MISUSED)
         manager, name = KernelSpecManager(parent=self), words[0]
         found = manager.find_kernel_specs()
         if name not in found:
             ours = ", ".join(spec.name for spec in installed_specs(manager)) or "none"
-            raise CommandError(f"no kernelspec {name!r} is installed (ours: {ours})")
+            raise CommandError(f"no kernelspec {name!r} is installed (of this package: {ours})")
         if read_spec(name, Path(found[name])) is None:
             raise CommandError(
-                f"{name!r} in {found[name]} is not ours: its kernels are not started by a "
-                f"provisioner of this package (to remove it: jupyter kernelspec remove {name})"
+                f"{name!r} in {found[name]} does not use a provisioner of this package; "
+                f"to remove it: jupyter kernelspec remove {name}"
             )
         try:
             removed = manager.remove_kernel_spec(name)
         except OSError as error:
             raise CommandError(
-                f"cannot remove {found[name]}: {error.strerror} (as its owner you can)"
+                f"cannot remove {found[name]}: {error.strerror} (its owner can)"
             ) from None
         print(f"Removed {name} from {removed}")
         return 0

@@ -18,7 +18,7 @@ _LAUNCHER = _DIRECTORY / "python_distributed_launcher" / "launch_ipykernel.py"
 
 @dataclass(frozen=True)
 class SparkSite:
-    """What differs between sites in the samples for Spark; "" leaves the sample's own."""
+    """The site's values in the samples for Spark; "" keeps the sample's own value."""
 
     spark_home: str = ""
     spark_master: str = ""
@@ -27,7 +27,7 @@ class SparkSite:
     yarn_queue: str = ""
 
     def applied(self, env: Mapping[str, str]) -> dict[str, str]:
-        """The env of a sample's kernel.json with this in it."""
+        """The env of a sample's kernel.json with these values."""
         given = {
             "SPARK_HOME": self.spark_home,
             "HADOOP_CONF_DIR": self.hadoop_conf_dir,
@@ -63,7 +63,7 @@ def provisioner_of(sample: Path) -> str:
 
 
 def parts(sample: Path) -> list[Path]:
-    """The directories that a sample's kernelspec is made of; Spark's have some in common."""
+    """The directories that make up a sample's kernelspec. Spark samples share some."""
     language = spark_language(sample)
     if not language:
         return [sample]
@@ -78,9 +78,9 @@ def write_sample(
     options: Mapping[str, Any],
     site: SparkSite = _NO_SITE,
 ) -> None:
-    """Copy a sample to `target`, a new directory, with the provisioner's `options` in it.
+    """Copy a sample to the new directory `target` and add the provisioner's `options`.
 
-    Whoever may read `target` may read what is in it: kernelspecs are installed for others too.
+    All files get the permissions for everybody, because other users use kernelspecs too.
     """
     for part in parts(sample):
         ignored = shutil.ignore_patterns("__pycache__")

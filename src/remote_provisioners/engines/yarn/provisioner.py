@@ -22,33 +22,34 @@ class YarnProvisioner(RemoteProvisioner):
 
     yarn_endpoint = Text(
         "",
-        help="""The web address of YARN's ResourceManager, such as http://master:8088. Empty: what
-        yarn-site.xml says, in YARN_CONF_DIR or HADOOP_CONF_DIR of the kernelspec's env.""",
+        help="""The web address of YARN's ResourceManager, such as http://master:8088. Empty: the
+        address in yarn-site.xml, in YARN_CONF_DIR or HADOOP_CONF_DIR of the kernelspec's env.""",
     ).tag(config=True)
 
     alt_yarn_endpoint = Text(
         "",
-        help="""That of a second one (high availability), asked when the first does not answer or
-        is not the active one.""",
+        help="""The web address of a second ResourceManager (high availability). It is used if the
+        first one does not answer or is not the active one.""",
     ).tag(config=True)
 
     yarn_endpoint_security_enabled = Flag(
         False,
-        help="""Whether the ResourceManager has to show by Kerberos (SPNEGO) who it is; one that
-        does not is not spoken to. False: Kerberos is used where the ResourceManager asks for it.
-        Either way it needs `pip install remote-provisioners[kerberos]` and a ticket.""",
+        help="""If true, the ResourceManager must prove its identity by Kerberos (SPNEGO); one that
+        does not is refused. If false, Kerberos is used if the ResourceManager asks for it. Kerberos
+        needs `pip install remote-provisioners[kerberos]` and a ticket.""",
     ).tag(config=True)
 
     response_address = Text(
         "",
-        help="""Where launchers on the nodes reach this server: an address of this machine, or
-        address:port. Empty: the address that leads to the ResourceManager, any port.""",
+        help="""The address at which launchers on the nodes reach this server: an address of this
+        machine, or address:port. Empty: the address that leads to the ResourceManager, with any
+        free port.""",
     ).tag(config=True)
 
     impersonation = Flag(
         False,
-        help="""Whether the kernel runs as KERNEL_USERNAME (spark-submit --proxy-user), which
-        Hadoop has to allow the server's user. False: as the server's user.""",
+        help="""If true, the kernel runs as KERNEL_USERNAME (spark-submit --proxy-user). Hadoop must
+        allow the server's user to do this. If false, it runs as the server's user.""",
     ).tag(config=True)
 
     def _make_placer(self) -> Placer:
