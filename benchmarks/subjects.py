@@ -52,6 +52,21 @@ def spawned(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     return _ours("spawned", setting, hosts, ["env", setting.kernel_python, *IPYKERNEL])
 
 
+def openssh(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
+    """The same by the ssh program, in place of asyncssh within the server's process."""
+    return _ours("openssh", setting, hosts, ["python", *IPYKERNEL], connect="openssh")
+
+
+def command(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
+    """The same by a subprocess of this machine: what a pipe costs, without SSH."""
+    login = [
+        f"{name}={setting.environ[name]}" for name in ("HOME", "PATH") if name in setting.environ
+    ]
+    return _ours(
+        "pipe", setting, hosts, ["python", *IPYKERNEL], connect=["env", "-i", *login], here=True
+    )
+
+
 def warm(setting: Setting, hosts: tuple[Host, ...]) -> Subject:
     """A kernel that is there already; each start that is measured finds one."""
     argv = ["python", *IPYKERNEL]
@@ -64,12 +79,14 @@ def _ours(
     hosts: tuple[Host, ...],
     argv: Sequence[str],
     settle: float = 0.0,
+    here: bool = False,
     **options: Any,
 ) -> Subject:
+    """`here`: on this machine, which the options say how to reach."""
     jupyter_path = setting.scratch / f"{name}-specs"
     for kernel_name, used in kernelspecs(hosts).items():
         config = {
-            "remote_hosts": [host.alias for host in used],
+            "remote_hosts": ["here"] if here else [host.alias for host in used],
             "python": setting.kernel_python,
             **options,
         }
@@ -84,7 +101,14 @@ def _ours(
     versions = {name: installed(name) or "?" for name in ("remote-provisioners", "asyncssh")}
     environ = setting.client_environ(name, jupyter_path)
     return Subject(
-        name, Path(sys.executable), environ, hosts, versions, MANY_NAME, OTHER_NAME, settle
+        name,
+        Path(sys.executable),
+        environ,
+        () if here else hosts,
+        versions,
+        MANY_NAME,
+        OTHER_NAME,
+        settle,
     )
 
 
@@ -92,6 +116,8 @@ MAKERS: dict[str, Callable[[Setting, tuple[Host, ...]], Subject]] = {
     LOCAL: local,
     OURS: forked,
     "spawned": spawned,
+    "openssh": openssh,
+    "pipe": command,
     "warm": warm,
     "gateway_provisioners": gateway_provisioners,
     "sshpyk": sshpyk,

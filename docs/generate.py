@@ -24,7 +24,8 @@ REQUEST_VARIABLES = {
     "KERNEL_REMOTE_HOST": "The host to start the kernel on, written as in `remote_hosts`. It need "
     "not be one of them. The load balancing algorithm is skipped.",
     "KERNEL_USERNAME": "The user who asks, compared with `authorized_users` and "
-    "`unauthorized_users`. The kernel runs as the user that SSH logs in as, whatever this name is.",
+    "`unauthorized_users`. `{username}` in `run_as`, `connect` and logins is replaced with it. "
+    "Without those the kernel runs as the user that logs in, whatever this name is.",
     "KERNEL_WORKING_DIR": "The kernel's working directory on the host. If it does not exist: the "
     "directory that the application asks for (its notebook's), otherwise the home directory.",
     "KERNEL_LAUNCH_TIMEOUT": "Seconds, instead of `launch_timeout`.",

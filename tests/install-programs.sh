@@ -25,6 +25,12 @@ need kadmin.local krb5-admin-server
 need kinit krb5-user
 need krb5-config libkrb5-dev
 need cc "gcc libc6-dev"
+need sudo sudo
+need zsh zsh
+need tcsh tcsh
+need fish fish
+need busybox busybox
+need dockerd docker.io
 # Ubuntu's package is a snap, for which a container has no daemon.
 grep -qi ubuntu /etc/os-release 2>/dev/null || need chromium chromium
 [ -n "$missing" ] || exit 0

@@ -23,7 +23,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
 
-from remote_provisioners.hosts.transport import ssh_login
+from remote_provisioners.hosts.transport import pipe, ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.provisioner import DistributedProvisioner
 
@@ -38,9 +38,20 @@ for number in range({count}):
 """
 
 
+#: By forwards of a connection within this process, and by a pipe.
+EACH_WAY = pytest.mark.parametrize("way", ["asyncssh", "openssh"], indirect=True)
+
+
 @pytest.fixture
-def host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Host:
+def way(request: pytest.FixtureRequest) -> str:
+    """How hosts are reached."""
+    return str(getattr(request, "param", "asyncssh"))
+
+
+@pytest.fixture
+def host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch, way: str) -> Host:
     be_client(own_rig, monkeypatch)
+    monkeypatch.setenv("RP_CONNECT", way)
     return own_rig.hosts[0]
 
 
@@ -86,6 +97,7 @@ def numbers(count: int) -> str:
     return "".join(f"{number}\n" for number in range(count))
 
 
+@EACH_WAY
 def test_a_cell_prints_while_the_link_is_down(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:
@@ -101,10 +113,12 @@ def test_a_cell_prints_while_the_link_is_down(
         assert session.run(COUNTS.format(count=70, pause=0.1), timeout=60) == numbers(70)
 
 
+@EACH_WAY
 def test_a_cell_prints_while_packets_are_lost_until_that_is_noticed(
     host: Host, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh_login, "KEEPALIVE_SECONDS", 1.0)
+    for module in (ssh_login, pipe):
+        monkeypatch.setattr(module, "KEEPALIVE_SECONDS", 1.0)
     session = start(install_spec(host.target))
     noticed: list[bool] = []
 
@@ -120,6 +134,7 @@ def test_a_cell_prints_while_packets_are_lost_until_that_is_noticed(
     assert noticed == [True]
 
 
+@EACH_WAY
 def test_a_cell_prints_while_the_connection_is_cut(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:
@@ -144,6 +159,7 @@ def test_a_request_while_the_link_is_down_is_executed_once(
     assert session.value("count") == 1
 
 
+@EACH_WAY
 def test_requests_while_connections_come_and_go(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:
@@ -160,6 +176,7 @@ def test_requests_while_connections_come_and_go(
     assert session.value("seen") == list(range(60))
 
 
+@EACH_WAY
 def test_big_messages_are_cut_in_the_middle(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:
@@ -175,6 +192,7 @@ def test_big_messages_are_cut_in_the_middle(
     assert printed == "y" * size + "\n"
 
 
+@EACH_WAY
 def test_two_clients_have_the_same_output(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:
