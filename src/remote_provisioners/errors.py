@@ -68,6 +68,10 @@ class AuthenticationError(HostError):
     """The host accepts none of our keys or tickets, or cannot prove its identity."""
 
 
+class LoginWantedError(AuthenticationError):
+    """The host wants a person to log in. Until she has, it is not asked again."""
+
+
 class RunAsError(AuthenticationError):
     """Who logs in may not run kernels as the user that they are for."""
 

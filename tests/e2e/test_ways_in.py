@@ -19,6 +19,7 @@ from remote_provisioners.errors import (
     AuthenticationError,
     ConfigurationError,
     HostKeyError,
+    LoginWantedError,
     RemoteProvisionerError,
     RunAsError,
     UnknownHostError,
@@ -250,7 +251,7 @@ def test_a_second_factor(
 ) -> None:
     host = second_factor
     name = install_spec(host.target)
-    text = refused(start, name, AuthenticationError)
+    text = refused(start, name, LoginWantedError)
     assert "but the host wants more: keyboard-interactive" in text
     assert f"jupyter remote login {host.target}" in text
 

@@ -15,6 +15,7 @@ from ..errors import (
     HostError,
     HostKeyError,
     KernelLostError,
+    LoginWantedError,
     RemoteProvisionerError,
 )
 from ..placement.host_address import HostAddress
@@ -236,6 +237,8 @@ class Reconnector(Generic[Connection]):
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the host has been reached and we are not let in, or do not trust it."""
+    if isinstance(error, LoginWantedError):  # to look whether she has logged in asks no host
+        return False
     return isinstance(error, (AuthenticationError, HostKeyError))
 
 

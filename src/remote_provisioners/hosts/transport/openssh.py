@@ -15,6 +15,7 @@ from ...errors import (
     AuthenticationError,
     HostError,
     HostKeyError,
+    LoginWantedError,
     UnknownHostError,
     UnreachableError,
 )
@@ -200,11 +201,11 @@ def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> Authent
     at = f" at {who}" if who else ""
     log_in = f"Log in by `jupyter remote login {replace(address, way=DEFAULT_WAY)}` (again)."
     if "with partial success" in verbose:
-        error = AuthenticationError(
+        error = LoginWantedError(
             f"our key is accepted{at}, but the host wants more: {methods}.\n{log_in}"
         )
     elif not _KEY_METHODS & set(methods.split(",")):
-        error = AuthenticationError(f"the host takes no key{at}, only: {methods}.\n{log_in}")
+        error = LoginWantedError(f"the host takes no key{at}, only: {methods}.\n{log_in}")
     else:
         return AuthenticationError(
             f"none of our keys is accepted{at} (methods: {methods}):\n"

@@ -9,17 +9,17 @@ import asyncio
 import subprocess
 import time
 
-from ...errors import AuthenticationError
+from ...errors import LoginWantedError
 from ...placement.host_address import HostAddress
 from .ssh_reading import configuration_files
 
 _CHECK_SECONDS = 5.0
 #: A host that wants a login is tried without one so often: each try is a failed login there, and
 #: some lock an account for a few of those.
-_TRY_SECONDS = 60.0
+_TRY_SECONDS = 300.0
 
 #: When each host has last said that it wants a login, and the error.
-_wanted: dict[HostAddress, tuple[float, AuthenticationError]] = {}
+_wanted: dict[HostAddress, tuple[float, LoginWantedError]] = {}
 
 
 def words(address: HostAddress) -> list[str]:
@@ -55,7 +55,7 @@ async def has_master(address: HostAddress) -> bool:
             await process.wait()
 
 
-def login_wanted(address: HostAddress, error: AuthenticationError) -> None:
+def login_wanted(address: HostAddress, error: LoginWantedError) -> None:
     """The host wants a login by its user."""
     _wanted[address] = time.monotonic(), error
 
