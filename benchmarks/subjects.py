@@ -124,9 +124,12 @@ MAKERS: dict[str, Callable[[Setting, tuple[Host, ...]], Subject]] = {
 }
 if "warm" not in RemoteProvisionerConfigMixin.class_trait_names():
     del MAKERS["warm"]
-#: gateway_provisioners' channels are no part of its SSH connections, which are what is delayed.
+#: gateway_provisioners' channels are no part of its SSH connections, which are what is delayed; a
+#: bare pipe has none.
 DELAYED: Mapping[str, Callable[[Setting, tuple[Host, ...]], Subject]] = {
-    name: make for name, make in MAKERS.items() if name not in (LOCAL, "gateway_provisioners")
+    name: make
+    for name, make in MAKERS.items()
+    if name not in (LOCAL, "pipe", "gateway_provisioners")
 }
 
 

@@ -175,7 +175,11 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         keeper = keeper_of(self.parent)
         if keeper is not None:
             nothing: dict[str, Any] = {"host_connection": {}, "connection_info": {}}
-            keeper.starts(self.parent, {"kernel_id": self.kernel_id, **nothing, **where})
+            launch = {
+                "launch": {"env": {"KERNEL_USERNAME": self.username}} if self.username else {}
+            }
+            info = {"kernel_id": self.kernel_id, **nothing, **launch, **where}
+            keeper.starts(self.parent, info)
 
     async def _adopt_left(self, left: Mapping[str, Any], wait: bool) -> KernelConnectionInfo:
         """Adopt a kernel that was left running. Without `wait`, `adopt_when_reachable` does it."""
