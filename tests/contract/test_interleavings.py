@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,13 +254,29 @@ class RealInterleavings(RuleBasedStateMachine):
             for server in self.servers.values():
                 await server.disconnect()
 
-        self.wait(leave())
-        if self.agent is not None:
-            self.until(lambda: not running(self.agent or 0))
-        assert not [k for k in self.kernels.values() if running(k.pid)]
-        self.stranger.kill()
-        self.stranger.wait()
-        self.loop.close()
+        try:
+            self.wait(leave())
+            if self.agent is not None:
+                self.until(lambda: not running(self.agent or 0))
+            assert not [k for k in self.kernels.values() if running(k.pid)]
+        except BaseException:
+            self.clear()
+            raise
+        finally:
+            self.stranger.kill()
+            self.stranger.wait()
+            self.loop.close()
+
+    def clear(self) -> None:
+        """What a failed example leaves is not the next one's."""
+        for pid in (*self.marked(), *filter(None, [self.agent])):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for server in self.servers.values():
+            server.transport.abort()
+        self.wait(asyncio.sleep(0.1))
+        for directory in Path(tempfile.gettempdir()).glob("remote-provisioners-*"):
+            shutil.rmtree(directory)
 
 
 def test_interleavings(clean_environment: Path) -> None:
