@@ -197,6 +197,12 @@ export class Details {
       [trans.__('GPUs'), kernel.gpus.join(', ')],
       [trans.__('Without its server'), kernel.lease && trans.__('it lives for %1', duration(kernel.lease))],
       [
+        trans.__('Its host ends it in'),
+        kernel.state !== 'unreachable' || kernel.lease_left === null
+          ? null
+          : duration(Math.max(0, kernel.lease_left - this.fleet.age(kernel)))
+      ],
+      [
         trans.__('Counts as lost in'),
         kernel.grace_left === null
           ? null

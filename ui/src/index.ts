@@ -139,6 +139,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
       execute: () => app.shell.activateById(sidebar.id),
       describedBy: { args: { type: 'object', properties: {} } }
     });
+    if (new URLSearchParams(window.location.search).has('remote-hosts')) {
+      void app.restored.then(() => app.commands.execute(SHOW_PANEL));
+    }
     palette?.addItem({ command: SHOW_PANEL, category: trans.__('Kernel Operations') });
 
     const where = async (kernelspec: string): Promise<Choice> => {

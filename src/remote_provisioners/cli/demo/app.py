@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
-from traitlets import Bool
+from traitlets import Bool, Int
 
 from ..command import Command, CommandError
 from .site import DemoSite
@@ -33,6 +36,7 @@ class DemoApp(Command):
     jupyter remote demo
     jupyter remote demo --lab
     """
+    aliases = Command.aliases | {"port": "DemoApp.port"}
     flags = Command.flags | {
         "lab": (
             {"DemoApp": {"lab": True}},
@@ -45,6 +49,7 @@ class DemoApp(Command):
     }
 
     lab = Bool(False, help="Open JupyterLab with the hosts.").tag(config=True)
+    port = Int(0, help="With --lab: the port of JupyterLab.").tag(config=True)
     browser = Bool(True, help="Show JupyterLab in a browser.").tag(config=True)
 
     def run(self) -> int:
@@ -63,10 +68,20 @@ class DemoApp(Command):
             if self.lab:
                 from .lab import run_lab  # noqa: PLC0415
 
-                return run_lab(site, self.browser)
+                return run_lab(site, self.browser, self.port)
             _run_notebooks(site)
         print("All kernels and hosts have ended. Nothing is left of them.")
+        print(f"See it in JupyterLab: {_command()} demo --lab")
         return 0
+
+
+def _command() -> str:
+    """This command as its user can call it."""
+    beside = Path(sys.executable).with_name("jupyter-remote")
+    known = shutil.which("jupyter-remote")
+    if known and Path(known).resolve() == beside.resolve():
+        return "jupyter remote"
+    return os.path.relpath(beside) if beside.exists() else "jupyter remote"
 
 
 def _run_notebooks(site: DemoSite) -> None:

@@ -23,18 +23,23 @@ _START_SECONDS = 60
 _END_SECONDS = 15
 
 
-def run_lab(site: DemoSite, browser: bool) -> int:
-    """Run JupyterLab until its user ends it, and open a `browser`. Returns its exit code."""
+def run_lab(site: DemoSite, browser: bool, port: int) -> int:
+    """Run JupyterLab until its user ends it, and open a `browser`. Returns its exit code.
+
+    `port`: 0 for its usual one. A token is taken from JUPYTER_TOKEN, as by JupyterLab.
+    """
     work = site.home / "work"
     work.mkdir()
     nbformat.write(notebook(), str(work / _NOTEBOOK))  # type: ignore[no-untyped-call]
     # JupyterLab would start the browser with the site's home; we start the user's own browser.
     # Root is allowed: only this user can reach it, on loopback with a token, often in a container.
     as_root = ["--allow-root"] if os.geteuid() == 0 else []
+    at_port = [f"--port={port}"] if port else []
+    token = {name: os.environ[name] for name in ("JUPYTER_TOKEN",) if name in os.environ}
     lab = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", *as_root],
+        [sys.executable, "-m", "jupyterlab", "--no-browser", *as_root, *at_port],
         cwd=work,
-        env=site.environ,
+        env={**site.environ, **token},
     )
     try:
         url = _url(site, lab)
@@ -54,7 +59,7 @@ def _url(site: DemoSite, lab: subprocess.Popen[bytes]) -> str:
         for path in runtime.glob("jpserver-*.json"):
             with contextlib.suppress(ValueError):  # half written
                 server = json.loads(path.read_text("utf-8"))
-                return f"{server['url']}lab/tree/{_NOTEBOOK}?token={server['token']}"
+                return f"{server['url']}lab/tree/{_NOTEBOOK}?remote-hosts&token={server['token']}"
         time.sleep(0.1)
     raise CommandError("JupyterLab did not start; see the output above")
 

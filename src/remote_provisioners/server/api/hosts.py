@@ -9,16 +9,18 @@ class HostsHandler(RemoteHandler):
     @answers
     async def get(self) -> None:
         """What is known; with ``ask``, after every host has been asked."""
-        self.answer(await (self.view.ask_hosts(None) if self.flag("ask") else self.view.hosts()))
+        await self.answer(
+            await (self.view.ask_hosts(None) if self.flag("ask") else self.view.hosts())
+        )
 
 
 class HostHandler(RemoteHandler):
     @answers
     async def get(self, name: str) -> None:
-        self.answer(await self.view.host(name))
+        await self.answer(await self.view.host(name))
 
 
 class ReconnectHandler(RemoteHandler):
     @answers
     async def post(self, name: str) -> None:
-        self.answer(await self.view.reconnect(name))
+        await self.answer(await self.view.reconnect(name))

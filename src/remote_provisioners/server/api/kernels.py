@@ -12,7 +12,7 @@ from .base import RemoteHandler, answers
 class KernelsHandler(RemoteHandler):
     @answers
     async def get(self) -> None:
-        self.answer(await self.view.kernels())
+        await self.answer(await self.view.kernels())
 
     @answers
     async def post(self) -> None:
@@ -29,14 +29,14 @@ class KernelsHandler(RemoteHandler):
             except ValueError:
                 raise web.HTTPError(400, "id is no UUID") from None
         started = await self.actions.start(body.pop("name"), kernel_id=kernel_id, **body)
-        self.answer(started, 201)
+        await self.answer(started, 201)
 
 
 class KernelHandler(RemoteHandler):
     @answers
     async def get(self, kernel_id: str) -> None:
         """With ``ask``, after its host has been asked."""
-        self.answer(await self.view.kernel(kernel_id, self.flag("ask")))
+        await self.answer(await self.view.kernel(kernel_id, self.flag("ask")))
 
     @answers
     async def delete(self, kernel_id: str) -> None:
@@ -49,7 +49,7 @@ class LogsHandler(RemoteHandler):
     @answers
     async def get(self, kernel_id: str) -> None:
         host = self.get_query_argument("host", "")
-        self.answer({"output": await self.actions.logs(kernel_id, host)})
+        await self.answer({"output": await self.actions.logs(kernel_id, host)})
 
 
 class MoveHandler(RemoteHandler):
@@ -58,7 +58,7 @@ class MoveHandler(RemoteHandler):
         body = self.body(host=str)
         if not body.get("host"):
             raise web.HTTPError(400, "host, where the kernel is to go, is missing")
-        self.answer(await self.actions.move(kernel_id, body["host"]))
+        await self.answer(await self.actions.move(kernel_id, body["host"]))
 
 
 class StartHandler(RemoteHandler):
@@ -74,4 +74,4 @@ class StartHandler(RemoteHandler):
 class FoundKernelsHandler(RemoteHandler):
     @answers
     async def get(self) -> None:
-        self.answer(await self.view.found_kernels())
+        await self.answer(await self.view.found_kernels())

@@ -98,7 +98,8 @@ def kernel_model(kernel: RemoteKernel) -> Model:
         "way": kernel.way,
         "started": kernel.started,
         "lease": kernel.lease,
-        "lease_left": None,
+        # The host counts from when it lost us, which is about when we lost it.
+        "lease_left": None if away is None or kernel.lease is None else kernel.lease - away,
         "memory": None,
         "idle": None,
         "owner": "this server",
