@@ -207,3 +207,34 @@ def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start
     logs = host.run(["sh", "-c", "cat /tmp/remote-provisioners-*/*/agent.log"])
     for kernel in (polite, other):
         assert re.search(rf"kernel {kernel} \(pid \d+, owner \w+\): its lease of 6 s ran", logs)
+
+
+def test_logs_are_followed_until_the_kernel_ends(
+    rig: Rig, install_spec: InstallSpec, start: Start
+) -> None:
+    install_spec([rig.hosts[0].target])
+    session = start("remote")
+    session.run("import os; os.write(1, b'first\\n')")
+    following = subprocess.Popen(
+        [*COMMAND, "logs", "-f", session.manager.kernel_id], stdout=subprocess.PIPE, text=True
+    )
+    assert following.stdout is not None
+    assert following.stdout.readline() == "first\n"
+    session.run("os.write(1, b'second\\n')")
+    assert following.stdout.readline() == "second\n"
+    session.manager.shutdown_kernel(now=True)
+    assert following.wait(SECONDS) == 0
+    following.stdout.close()
+
+
+def test_who_has_read_enough_of_a_table_gets_no_traceback(install_spec: InstallSpec) -> None:
+    install_spec([f"node{number}.invalid" for number in range(3)])
+    process = subprocess.Popen(
+        [*COMMAND, "hosts", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(SECONDS) == 141

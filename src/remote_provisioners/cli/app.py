@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from .command import Command
+
+#: As a shell says of a program that SIGPIPE has ended.
+_CLOSED_PIPE = 141
 
 _CLI = __package__
 
@@ -63,7 +69,15 @@ class RemoteApp(Command):
 
 def main() -> None:
     """The script ``jupyter-remote``."""
-    RemoteApp.launch_instance()
+    try:
+        try:
+            RemoteApp.launch_instance()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read what is printed has read enough, as `head` does. What is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_CLOSED_PIPE)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 import sys
 import textwrap
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any, NoReturn
 
 from jupyter_core.application import JupyterApp, base_aliases, base_flags
@@ -28,6 +29,12 @@ _HOSTING_CONFIGS = (
 )
 
 
+def meant(word: str, known: Iterable[str]) -> str:
+    """What somebody may have meant who wrote a word that is not known."""
+    found = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 class CommandError(Exception):
     """The command cannot continue. The message is all that the user needs to see."""
 
@@ -47,11 +54,13 @@ class _StrictLoader(KVArgParseConfigLoader):
         # argparse reads every word with a leading dash as an option that needs a value.
         option = re.match(r"argument (-+([\w-]+)):", message)
         if option and option[2] not in self.aliases:
-            message = f"unknown option {option[1]}"
+            close = meant(option[2], [*self.aliases, *self.flags])
+            message = f"unknown option {option[1]}{close}"
         raise CommandError(f"{message} (see --help)", MISUSED)
 
     def _handle_unrecognized_alias(self, arg: str) -> None:
-        self._misused(f"unknown option --{arg}")
+        option = arg.split("=", maxsplit=1)[0]
+        self._misused(f"unknown option --{arg}{meant(option, [*self.aliases, *self.flags])}")
 
 
 class Text(Unicode[str, Any]):
@@ -117,9 +126,10 @@ class Command(JupyterApp):
     def run(self) -> int:
         """Run the command. Returns the exit code. Raises CommandError, RemoteProvisionerError."""
         if self.extra_args:
+            word = str(self.extra_args[0])
+            known = f"known: {', '.join(self.subcommands)}"
             raise CommandError(
-                f"unknown subcommand {self.extra_args[0]!r} (known: {', '.join(self.subcommands)})",
-                MISUSED,
+                f"unknown subcommand {word!r}{meant(word, self.subcommands)} ({known})", MISUSED
             )
         self.print_help()
         return MISUSED
@@ -128,7 +138,9 @@ class Command(JupyterApp):
         """The arguments that are not options, at most `most`. Raises CommandError."""
         words = [str(word) for word in self.extra_args]
         if wrong := [word for word in words if word.startswith("-")]:
-            raise CommandError(f"unknown option {wrong[0]} (see --help)", MISUSED)
+            option = wrong[0].lstrip("-").split("=")[0]
+            close = meant(option, [*self.aliases, *self.flags])
+            raise CommandError(f"unknown option {wrong[0]}{close} (see --help)", MISUSED)
         if most is not None and len(words) > most:
             raise CommandError(f"this command takes {what}, not {' '.join(words)!r}", MISUSED)
         return words

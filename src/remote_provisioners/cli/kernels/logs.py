@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
-from ...hosts.found_kernels import output_of
+from traitlets import Bool
+
+from ...errors import KernelLostError
+from ...hosts.found_kernels import kernels_on, output_of
 from ...io_thread import io_thread
-from ..command import MISUSED, CommandError
-from .found import pick
+from ..command import MISUSED, Command, CommandError
+from .found import FoundKernel, pick
 from .search import SearchCommand
+
+_LOOK_SECONDS = 0.5
+#: Characters by which what was printed already is found in what is kept.
+_OVERLAP = 4096
 
 
 class LogsApp(SearchCommand):
     name = "jupyter-remote-logs"
     description = """Print what a kernel's process wrote to its standard output and error.
 
-    Usage: jupyter remote logs ID
+    Usage: jupyter remote logs ID [-f]
+
+    With -f also what it writes from now on, until the kernel ends or Ctrl-C.
 
     ID may be shortened. The host keeps the last MiB. The output of cells is not part of it; that
     goes to the notebooks.
     """
-    examples = "jupyter remote logs 3f2a"
+    examples = """
+    jupyter remote logs 3f2a
+    jupyter remote logs -f 3f2a
+    """
+    flags = Command.flags | {
+        "f": ({"LogsApp": {"follow": True}}, "Go on until the kernel ends."),
+        "follow": ({"LogsApp": {"follow": True}}, "The same."),
+    }
+
+    follow = Bool(False, help="Go on until the kernel ends.").tag(config=True)
 
     async def work(self) -> int:
         words = self.words(1, "the id of one kernel")
@@ -28,7 +47,36 @@ class LogsApp(SearchCommand):
             raise CommandError("the kernel's ID is missing (see jupyter remote kernels)", MISUSED)
         found, failures = await self.search()
         kernel = pick(found, words[0], failures)
-        output = output_of(kernel.host, kernel.agent, kernel.kernel_id)
-        sys.stdout.write(await io_thread().call(output))
-        sys.stdout.flush()
-        return 0
+        before = ""
+        while True:
+            # Asked first: what it wrote before its end is not missed.
+            over = not self.follow or not await self._runs(kernel)
+            try:
+                output = output_of(kernel.host, kernel.agent, kernel.kernel_id)
+                printed = await io_thread().call(output)
+            except KernelLostError:  # it was shut down meanwhile
+                if not before:
+                    raise
+                return 0
+            sys.stdout.write(news(before, printed))
+            sys.stdout.flush()
+            if over:
+                return 0
+            before = printed
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    @staticmethod
+    async def _runs(kernel: FoundKernel) -> bool:
+        for _, found in await io_thread().call(kernels_on(kernel.host)):
+            if found.kernel_id == kernel.kernel_id:
+                return found.exit_code is None
+        return False
+
+
+def news(before: str, now: str) -> str:
+    """What was written since `before`: a host drops the oldest of what it keeps."""
+    if now.startswith(before):
+        return now[len(before) :]
+    end = before[-_OVERLAP:]
+    found = now.rfind(end)
+    return now[found + len(end) :] if found >= 0 else now
