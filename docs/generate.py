@@ -21,8 +21,9 @@ PAGE = Path(__file__).with_name("options.md")
 
 #: The variables of a start request that are read. Other KERNEL_ variables are only passed on.
 REQUEST_VARIABLES = {
-    "KERNEL_REMOTE_HOST": "The host to start the kernel on, written as in `remote_hosts`. It need "
-    "not be one of them. The load balancing algorithm is skipped.",
+    "KERNEL_REMOTE_HOST": "The host to start the kernel on, written as in `remote_hosts`. In a "
+    "request it must be one of them, unless `unlisted_pins` is set. The load balancing algorithm "
+    "is skipped.",
     "KERNEL_USERNAME": "The user who asks, compared with `authorized_users` and "
     "`unauthorized_users`. `{username}` in `run_as`, `connect` and logins is replaced with it. "
     "Without those the kernel runs as the user that logs in, whatever this name is.",
