@@ -23,6 +23,7 @@ from remote_provisioners.errors import RemoteProvisionerError
 from remote_provisioners.hosts.transport import ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.lifecycle import State
+from remote_provisioners.protocol.messages import GetStatus
 
 from ..conftest import InstallSpec, be_client
 from ..rig import Host, Rig, open_rig
@@ -413,8 +414,8 @@ def test_clock_of_the_host_jumps(hosts: list[Host], install_spec: InstallSpec, d
             host.start_sshd()
             await found.nothing_lost()
             late = found["before"].kernel
-            status = await io_thread().call(late.host.request("status"))
-            started = {k["kernel_id"]: k["started"] for k in status["kernels"]}
+            report = await io_thread().call(late.host.request(GetStatus()))
+            started = {kernel.kernel_id: kernel.started for kernel in report.kernels}
             assert abs(started[late.kernel_id] - time.time() - days * 86400) < 3600
 
     run(body())

@@ -37,6 +37,8 @@ def test_a_ticket_in_place_of_a_key(
     tickets.add_user("alice")
     host.sshd_option(GSSAPIAuthentication="yes", GSSAPIStrictAcceptorCheck="no")
     host.refuse_keys()
+    config = kerberos_rig.home / ".ssh/config"
+    config.write_text(f"GSSAPIAuthentication yes\n{config.read_text()}")
     for name, value in tickets.log_in("alice").items():
         monkeypatch.setenv(name, value)
     session = start(install_spec([f"alice@{host.target}"]))
