@@ -296,15 +296,34 @@ def test_disk_full_after_the_agent_has_started(
     assert start(name).value("2") == 2
 
 
+@pytest.mark.parametrize("logged_in", [True, False])
 def test_a_squatted_directory(
-    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+    own_rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    install_spec: InstallSpec,
+    start: Start,
+    logged_in: bool,
 ) -> None:
+    """Another user has made our directory in /tmp, and nobody but root can remove it.
+
+    The agent's is in /run/user, or in the home directory; whoever comes later finds it there,
+    also when the other one is gone.
+    """
     be_client(own_rig, monkeypatch)
     host = own_rig.hosts[0]
     host.run(["sh", "-c", "mkdir -m 777 /tmp/remote-provisioners-0; chown 20001 /tmp/remote-*"])
-    text = refused(start, install_spec(host.target), AgentError)
-    assert "belongs to uid 20001, not to us (uid 0)" in text
+    elsewhere = "/run/user/0" if logged_in else str(host.home)
+    if logged_in:
+        host.run(["mkdir", "-p", "-m", "700", "/run/user/0"])
+    name = install_spec(host.target)
+    session = start(name)
+    assert session.value("2") == 2
+    assert session.provisioner._kernel.host.directory.startswith(f"{elsewhere}/")
     host.run(["rmdir", "/tmp/remote-provisioners-0"])
+    host.stop_sshd(sessions=True)
+    host.start_sshd()
+    assert session.value("3") == 3
+    assert session.provisioner._kernel.host.directory.startswith(f"{elsewhere}/")
 
 
 @pytest.mark.parametrize(

@@ -110,16 +110,14 @@ def test_irkernel_through_its_life(host: Host, irkernel: str, start: Start) -> N
     (_, first) = answers(session, "x <- 6; cat(Sys.getpid())")[0]
     assert int(first) in kernels_on(host)
 
-    ports = ports_on(host)
-    assert len(ports) == 5
-    assert ports <= set(PORT_RANGE)
+    assert not ports_on(host)  # on unix sockets: no other user of the host can connect
 
     session.manager.restart_kernel()
     session.client.kernel_info(reply=True, timeout=60)
     (_, again) = answers(session, "cat(Sys.getpid())")[0]
     assert again != first
     assert answers(session, "cat(exists('x'))") == [("stdout", "FALSE")]
-    assert ports_on(host) == ports
+    assert not ports_on(host)
 
     session.manager.shutdown_kernel()
     assert not kernels_on(host)
@@ -133,9 +131,8 @@ def test_irkernel_interrupted(host: Host, irkernel: str, start: Start) -> None:
     assert answers(session, "2 + 2") == [("display_data", "[1] 4")]
 
 
-def test_two_irkernels_have_ports_of_their_own(host: Host, irkernel: str, start: Start) -> None:
+def test_two_irkernels_side_by_side(host: Host, irkernel: str, start: Start) -> None:
     sessions = [start(irkernel) for _ in range(2)]
-    assert len(ports_on(host)) == 10
     for number, session in enumerate(sessions):
         answers(session, f"x <- {number}")
     for number, session in enumerate(sessions):

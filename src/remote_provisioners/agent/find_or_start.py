@@ -16,7 +16,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, List, Tuple
 
 MARKER = "remote-provisioners-agent "
 
@@ -46,6 +46,35 @@ def temporary() -> str:
     """Where sockets may live: on this host (a home may be on NFS), with a short path."""
     path = os.environ.get("TMPDIR", "/tmp")
     return path if os.path.isabs(path) and len(path) <= 40 and os.path.isdir(path) else "/tmp"
+
+
+def bases() -> List[str]:
+    """Where our agents may be, the best place first: another user may sit on a name in /tmp."""
+    name = "remote-provisioners-{}".format(os.getuid())
+    found = [os.path.join(temporary(), name)]
+    if os.path.isdir("/run/user/{}".format(os.getuid())):
+        found.append("/run/user/{}/{}".format(os.getuid(), name))
+    home = os.path.expanduser("~")
+    if os.path.isdir(home) and len(home) <= 40:  # with the host's name: hosts may share it
+        found.append(os.path.join(home, ".{}-{:.12}".format(name, os.uname().nodename)))
+    return found
+
+
+def reserved(digest: str) -> Tuple[str, int]:
+    """The base to use, and what holds its lock: one where an agent answers, or the first that
+    can be had. Raises Refused, OSError.
+    """
+    places = bases()
+    for base in places[1:]:
+        if answers(os.path.join(base, digest[:12], "agent.sock")):
+            return base, locked(base)
+    refused = None
+    for base in places:
+        try:
+            return base, locked(base)
+        except Refused as error:
+            refused = refused or error
+    raise refused or Refused("no directory for the agent")
 
 
 def locked(path: str) -> int:
@@ -130,8 +159,7 @@ def main(stdin: BinaryIO) -> None:
     try:
         digest, size = stdin.readline().decode("ascii").split()
         archive = stdin.read(int(size))
-        base = os.path.join(temporary(), "remote-provisioners-{}".format(os.getuid()))
-        lock = locked(base)
+        base, lock = reserved(digest)
         directory = os.path.join(base, digest[:12])
         path = os.path.join(directory, "agent.sock")
         if not answers(path):

@@ -39,7 +39,7 @@ from . import resource_store as resources
 from .errors import RefusedError
 from .kernels.environment_hook import Environments
 from .kernels.hosted_kernel import HostedKernel
-from .processes import descriptors
+from .processes import descriptors, out_of_memory
 from .server_connection import Peer
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Operations:
         self._resources_directory = os.path.join(self._directory, "resources")
         self._environments = Environments(self._directory)
         self._descriptor_limit = descriptors.raise_limit()
+        self._memory_value = out_of_memory.spare_agent()
         self._since = time.time()
 
     async def answer(self, peer: Peer, request: messages.Request[Structure]) -> Structure:
@@ -140,6 +141,7 @@ class Operations:
             peer.starts.discard(kernel)
         if kernel.process is not None:
             descriptors.restore_limit(kernel.process.pid, self._descriptor_limit)
+            out_of_memory.expose(kernel.process.pid, self._memory_value)
         self._load.changed()
         return kernel.describe()
 

@@ -17,6 +17,8 @@ from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 
 #: Modules whose kernels bind unix sockets when their connection file says so.
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
+#: A call in argv that is R's kernel, which does so as well.
+_IPC_CALL = "IRkernel::main("
 _MINIMAL_PORT_RANGE = 1000
 #: jupyter_server passes a kernel the name of its notebook in it; ipykernel's __session__.
 SESSION_VARIABLE = "JPY_SESSION_NAME"
@@ -87,7 +89,8 @@ def build_request(
     text = "\0".join([*argv, *spec_env.values()])
     travels = "{resource_dir}" in text or any(w.startswith(f"{resource_dir}/") for w in argv)
     reports = "{response_address}" in text
-    ipc = bool(_IPC_MODULES & set(argv)) or (reports and not upper)
+    knows_ipc = bool(_IPC_MODULES & set(argv)) or any(_IPC_CALL in word for word in argv)
+    ipc = knows_ipc or (reports and not upper)
     directories = [request_env.get("KERNEL_WORKING_DIR", ""), cwd or ""]
     return LaunchRequest(
         kernel_id=kernel_id,

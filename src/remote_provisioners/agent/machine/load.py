@@ -38,7 +38,7 @@ class Load:
         self._tell = tell
         self._told: Optional[Message] = None
         self._due: Optional[asyncio.Handle] = None
-        self.temporary = os.path.dirname(os.path.dirname(directory))
+        self.temporary = _shared_directory(os.path.dirname(os.path.dirname(directory)))
         self._name = "remote-provisioners-{}-{}.kernels".format(
             os.getuid(), os.path.basename(directory)
         )
@@ -105,6 +105,12 @@ class Load:
             self._published = True
         except OSError:
             pass  # the disk is full, or somebody sits on the name: we are not counted
+
+
+def _shared_directory(parent: str) -> str:
+    """Where users meet: /tmp where our own directory could only be in a place of our own."""
+    own = ("/run/user/{}".format(os.getuid()), os.path.expanduser("~"))
+    return "/tmp" if parent in own else parent
 
 
 def notable(before: Optional[Message], now: Message) -> bool:
