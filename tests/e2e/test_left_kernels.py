@@ -126,7 +126,10 @@ def test_a_left_kernel_that_idles(
     install_spec(rig.hosts[0].target, left_idle_timeout=2.0)
     server = applications.server("server")
     idle, busy = server.start_kernel(), server.start_kernel()
-    server.connect(busy).execute("while True: pass")
+    channels = server.connect(busy)
+    channels.execute("print('on', flush=True)\nwhile True: pass")
+    while channels.receive()["content"].get("text") != "on\n":
+        pass
     killed(server)
     eventually(lambda: len(kernels_on(rig.hosts[0])) == 1, 90)  # looked at every 20 s
     listing = applications.jupyter("remote", "kernels", f"--host={rig.hosts[0].target}")
