@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from jupyter_client.session import Session
 
 from remote_provisioners.agent.output import budget as budget_module
-from remote_provisioners.agent.output import recorder as recorder_module
 from remote_provisioners.agent.output import spool as spool_module
+from remote_provisioners.agent.output import subscriber as subscriber_module
 from remote_provisioners.agent.output.budget import Budget
 from remote_provisioners.agent.output.gap import Gap
 from remote_provisioners.agent.output.gap_notice import gap_notices, welcome
-from remote_provisioners.agent.output.recorder import Recorder, Source, Subscriber
+from remote_provisioners.agent.output.recorder import Recorder
+from remote_provisioners.agent.output.source import Source
 from remote_provisioners.agent.output.spool import Spool
+from remote_provisioners.agent.output.subscriber import Subscriber
 from remote_provisioners.protocol import stream as stream_module
 from remote_provisioners.protocol import zmtp
 from remote_provisioners.protocol.stream import Stream
@@ -505,7 +507,7 @@ def test_who_reads_nothing_is_not_waited_for(
         while kernel.socket.is_read:
             kernel.source.data_received(large[at : at + 256 * 1024])
             at += 256 * 1024
-        monkeypatch.setattr(recorder_module, "_STALLED_SECONDS", 0.0)
+        monkeypatch.setattr(subscriber_module, "_STALLED_SECONDS", 0.0)
         kernel.recorder.pump()
         assert kernel.socket.is_read
         arrive(kernel, large[at:])

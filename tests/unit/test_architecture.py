@@ -18,12 +18,10 @@ MOST_IN_ROOT = 12
 BACKWARD = {
     ("events", "hosts.host"),  # it names what it tells of
     ("events", "kernels.remote_kernel"),
-    ("agent.output.budget", "agent.output.spool"),
 }
 #: To be split.
 TOO_LONG = {
     "agent/forking/template.py",
-    "agent/output/recorder.py",
     "agent/pipe_end.py",
     "hosts/transport/pipe.py",
     "server/manager_hooks.py",

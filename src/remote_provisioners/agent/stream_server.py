@@ -22,8 +22,9 @@ from .endpoints import endpoints_of
 from .kernels.hosted_kernel import HostedKernel
 from .listening import until_listens
 from .output.budget import Budget
-from .output.recorder import Recorder, Subscriber
+from .output.recorder import Recorder
 from .output.spool import Spool
+from .output.subscriber import Subscriber
 from .same_user import same_user
 
 #: All clients of all kernels come at once when a server is back.

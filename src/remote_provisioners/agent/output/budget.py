@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Callable, List, Optional
+from typing import Callable, List, Optional
 
 from ..machine import memory
-
-if TYPE_CHECKING:
-    from .spool import Spool
 
 #: Of the memory, and of the disk, that was free before.
 _SHARE_OF_MEMORY, _SHARE_OF_DISK = 4, 2
@@ -20,6 +17,22 @@ _LEAST_BYTES = 16 * 1024 * 1024
 #: The notice is given from this share of the bound on; it may come again below the second.
 _NEAR, _FAR = 0.8, 0.5
 _VALID_SECONDS = 1.0
+
+
+class Spender:
+    """What keeps the output of one kernel."""
+
+    #: Bytes.
+    memory_used: int
+    disk_used: int
+
+    def make_room(self) -> bool:
+        """Take less of the disk; False if it cannot."""
+        raise NotImplementedError
+
+    def shrink(self) -> bool:
+        """Take less memory; False if it cannot."""
+        raise NotImplementedError
 
 
 class Budget:
@@ -33,17 +46,17 @@ class Budget:
         self.memory_used = self.disk_used = 0
         self._directory = directory
         self._on_near = on_near
-        self._spools: List[Spool] = []
+        self._spenders: List[Spender] = []
         self._measured: Optional[float] = None
         self._memory = self._disk = 0
         self._told = False
         self._disk_is_memory = memory.is_in_memory(directory)
 
-    def add(self, spool: Spool) -> None:
-        self._spools.append(spool)
+    def add(self, spender: Spender) -> None:
+        self._spenders.append(spender)
 
-    def remove(self, spool: Spool) -> None:
-        self._spools.remove(spool)
+    def remove(self, spender: Spender) -> None:
+        self._spenders.remove(spender)
 
     def count(self, in_memory: int, on_disk: int) -> None:
         self.memory_used += in_memory
@@ -61,11 +74,11 @@ class Budget:
         self._measure()
         while self.memory_used > self._memory or self.disk_used > self._disk:
             if self.disk_used > self._disk:
-                by_size = sorted(self._spools, key=lambda s: s.disk_used, reverse=True)
-                helped = any(spool.make_room() for spool in by_size if spool.disk_used)
+                by_size = sorted(self._spenders, key=lambda s: s.disk_used, reverse=True)
+                helped = any(spender.make_room() for spender in by_size if spender.disk_used)
             else:
-                by_size = sorted(self._spools, key=lambda s: s.memory_used, reverse=True)
-                helped = any(spool.shrink() for spool in by_size if spool.memory_used)
+                by_size = sorted(self._spenders, key=lambda s: s.memory_used, reverse=True)
+                helped = any(spender.shrink() for spender in by_size if spender.memory_used)
             if not helped:
                 return False
         return True

@@ -12,6 +12,8 @@ from typing import List, Optional
 from ...protocol import zmtp
 from .gap import Gap, parent_of
 
+#: A message of more bytes is passed on while it arrives.
+LARGE_BYTES = 1024 * 1024
 _STEP_BYTES = 1024 * 1024
 _READ_BYTES = 256 * 1024
 

@@ -12,26 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from ...protocol import zmtp
 from ...protocol.stream import Stream
-from ..endpoints import Endpoint, endpoints_of
+from ..endpoints import endpoints_of
 from .gap import Gap
 from .gap_notice import announcement, gap_notices, welcome
-from .large_message import GoneError, LargeMessage
+from .source import Listener, Source
 from .spool import Place, Spool
+from .subscriber import Publisher, Subscriber
 
-_HANDSHAKE_SECONDS = 5.0
-#: A message of more bytes is passed on while it arrives.
-LARGE_BYTES = 1024 * 1024
-#: A client that has taken nothing for so long is not waited for.
-_STALLED_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 
 
-class Recorder:
+class Recorder(Listener, Publisher):
     """What one kernel publishes, through its restarts, and the clients it is published to."""
 
     def __init__(self, spool: Spool) -> None:
@@ -149,6 +144,13 @@ class Recorder:
 
     # -- output -----------------------------------------------------------------------------
 
+    def topics(self) -> Iterable[bytes]:
+        return [topic for subscriber in self.subscribers for topic in subscriber.topics]
+
+    def ended(self, source: Source) -> None:
+        if self.source is source and self.spool.broken_off():
+            self.pump()
+
     def append(self, message: bytes) -> None:
         """The kernel has published `message`."""
         self.spool.append(message)
@@ -181,265 +183,3 @@ class Recorder:
         self.pump()
         if self._look is not None:
             self._look.cancel()
-
-
-class Source(asyncio.Protocol):
-    """The connection to one process of the kernel, subscribed to everything it publishes."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._recorder = recorder
-        self._zmtp = zmtp.Connection(b"SUB", large=LARGE_BYTES)
-        self._transport: Any = None
-        self._held = False
-
-    async def connect(self, endpoint: Endpoint) -> bool:
-        """Returns whether there is ZMTP at the other end that we can speak."""
-        loop = asyncio.get_running_loop()
-        try:
-            if isinstance(endpoint, str):
-                await loop.create_unix_connection(lambda: self, endpoint)
-            else:
-                await loop.create_connection(lambda: self, "127.0.0.1", endpoint)
-            await asyncio.wait_for(asyncio.shield(self.ready), _HANDSHAKE_SECONDS)
-        except (OSError, asyncio.TimeoutError):
-            self.close()
-        return self.ready.result()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self.send(b"")
-
-    def data_received(self, data: bytes) -> None:
-        spool = self._recorder.spool
-        try:
-            for kind, content in self._zmtp.feed_parts(data):
-                if kind == zmtp.MESSAGE:
-                    self._recorder.append(content)
-                elif kind == zmtp.BEGINNING:
-                    spool.begin(content)
-                else:
-                    spool.proceed(content, complete=kind == zmtp.END)
-        except zmtp.ZmtpError:
-            self.close()
-            return
-        if self._zmtp.ready and not self.ready.done():
-            topics = [topic for s in self._recorder.subscribers for topic in s.topics]
-            self.send(b"".join(zmtp.message([b"\1" + topic]) for topic in [b"", *topics]))
-            self._decide(True)
-        elif self._zmtp.output:
-            self.send(b"")
-        self._recorder.pump()
-
-    def send(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(self._zmtp.take_output() + data)
-
-    def hold(self, held: bool) -> None:
-        """Read no more from the kernel for now, or again."""
-        if held != self._held and self._transport is not None:
-            self._held = held
-            if held:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
-    def close(self) -> None:
-        self._end()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_lost(self, exc: Optional[Exception]) -> None:
-        self._transport = None
-        self._end()
-
-    def _end(self) -> None:
-        self._decide(False)
-        if self._recorder.source is self and self._recorder.spool.broken_off():
-            self._recorder.pump()
-
-    def _decide(self, ready: bool) -> None:
-        if not self.ready.done():
-            self.ready.set_result(ready)
-
-
-class Subscriber:
-    """A client's iopub socket at the other end of `stream`: we publish to it.
-
-    It is the stream's socket here: write, pause_reading, resume_reading, close.
-    """
-
-    def __init__(
-        self, recorder: Recorder, stream: Stream, position: Optional[int], greeted: bool
-    ) -> None:
-        self._recorder = recorder
-        self._stream = stream
-        self._zmtp = zmtp.Connection(b"PUB", greeted)
-        self.topics: List[bytes] = []
-        # The next message to send; None as long as the client has subscribed to nothing.
-        self._position = position
-        self._batch: Deque[bytes] = deque()
-        # What stands for a gap, before the next message.
-        self._notices: Deque[bytes] = deque()
-        # The large message that is being sent, and how much of it was.
-        self._large: Optional[LargeMessage] = None
-        self._offset = 0
-        self._moved = time.monotonic()
-        # Ends of messages within the stream, with the number that follows.
-        self._unacknowledged: Deque[Tuple[int, int]] = deque()
-        self._acknowledged = position
-        self._paused = self._closed = False
-        stream.on_acknowledged = self._on_acknowledged
-        stream.send(self._zmtp.take_output())
-
-    def acknowledged(self) -> Optional[int]:
-        """The first message that may not have arrived; None before it has subscribed."""
-        return self._acknowledged
-
-    @property
-    def place(self) -> Optional[Place]:
-        """What it will read next from the spool."""
-        if self._position is None or not self.topics:
-            return None
-        return self._position + len(self._batch), self._offset
-
-    def reads(self, now: float) -> bool:
-        """Whether it takes what it is sent."""
-        waits = self._paused or self._stream.link is None
-        return not self._closed and (not waits or now - self._moved < _STALLED_SECONDS)
-
-    def abort(self) -> None:
-        """Its stream cannot go on."""
-        self._closed = True
-        self._stream.abort()
-
-    def _on_acknowledged(self) -> None:
-        self._moved = time.monotonic()
-        arrived = self._stream.outgoing.acknowledged
-        before = self._acknowledged
-        while self._unacknowledged and self._unacknowledged[0][0] <= arrived:
-            self._acknowledged = self._unacknowledged.popleft()[1]
-        if not self._unacknowledged:
-            self._acknowledged = self._position
-        if self._acknowledged != before or self._recorder.held:
-            self._recorder.trim()
-
-    # -- the stream's socket ----------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        spool = self._recorder.spool
-        try:
-            for message in self._zmtp.feed(data):
-                self._subscribe(zmtp.topic(message))
-                self._recorder.subscribe(message)
-        except zmtp.ZmtpError:
-            self._stream.abort()
-            return
-        if self._zmtp.output:
-            self._stream.send(self._zmtp.take_output())
-        if self.topics and self._position is None:
-            self._position = self._acknowledged = spool.end
-        self.pump()
-
-    def pause_reading(self) -> None:
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        if self._paused:
-            self._paused = False
-            self.pump()
-
-    def close(self) -> None:
-        self._closed = True
-
-    def _subscribe(self, message: bytes) -> None:
-        if message[:1] == b"\1":
-            if self._position is not None and not self.topics:
-                # Jupyter's server takes the first message for a sign of life, and drops it.
-                self._stream.send(self._recorder.welcome(message[1:]))
-            self.topics.append(message[1:])
-        elif message[:1] == b"\0" and message[1:] in self.topics:
-            self.topics.remove(message[1:])
-
-    # -- what is published ------------------------------------------------------------------
-
-    def pump(self) -> None:
-        """Send what there is and what there is room for."""
-        if self.topics and self._position is not None and not self._closed:
-            try:
-                while not self._paused and self._send_next():
-                    pass
-            except GoneError:
-                self._recorder.cut(self, self._position)
-                return
-            if not self._unacknowledged and not self._large:
-                self._acknowledged = self._position
-        if self._recorder.over and not self._paused and not self._closed:
-            self._stream.finish()
-
-    def _send_next(self) -> bool:
-        """Send some of what there is; False if there is nothing. Raises GoneError."""
-        assert self._position is not None
-        if self._large is not None:
-            return self._send_part(self._large)
-        if self._notices:
-            self._send(self._notices.popleft())
-        elif self._batch:
-            self._position += 1
-            self._send(self._batch.popleft())
-        else:
-            return self._find()
-        return True
-
-    def _send(self, message: bytes) -> None:
-        """A message, or a notice before the next one."""
-        assert self._position is not None
-        if self._wants(zmtp.topic(message)):
-            self._stream.send(message)
-            self._unacknowledged.append((self._stream.outgoing.end, self._position))
-
-    def _send_part(self, large: LargeMessage) -> bool:
-        assert self._position is not None
-        piece = large.read(self._offset)
-        if piece is not None:
-            self._offset += len(piece)
-            self._stream.send(piece)
-        elif large.complete:
-            self._position += 1
-            self._large, self._offset = None, 0
-            self._unacknowledged.append((self._stream.outgoing.end, self._position))
-        else:
-            return False
-        return True
-
-    def _wants(self, topic: bytes) -> bool:
-        return b"" in self.topics or topic.startswith(tuple(self.topics))
-
-    def _find(self) -> bool:
-        """Look what is next in the spool; False if nothing is."""
-        assert self._position is not None
-        spool = self._recorder.spool
-        if self._position < spool.first:
-            gap, self._position = spool.gap(self._position), spool.first
-            self._notices.extend(self._recorder.gap_notices(gap, self._peek()))
-        elif self._position >= spool.end:
-            return False
-        else:
-            found = spool.read(self._position)
-            if not isinstance(found, LargeMessage):
-                self._batch.extend(found)
-            elif not found.whole:
-                self._position += 1
-                self._notices.extend(self._recorder.gap_notices(found.lost(), None))
-            elif self._wants(found.topic):
-                self._large = found
-            else:
-                self._position += 1
-        return True
-
-    def _peek(self) -> Optional[bytes]:
-        spool = self._recorder.spool
-        if self._position is None or self._position >= spool.end:
-            return None
-        found = spool.read(self._position)
-        return found[0] if found and not isinstance(found, LargeMessage) else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Deque, List, Optional, Sequence, Tuple, Union
 
 from ...protocol import zmtp
-from .budget import Budget
+from .budget import Budget, Spender
 from .gap import Gap
 from .large_message import LargeMessage
 
@@ -63,7 +63,7 @@ class _Block:
         return self.gap if self.messages is None else Gap.of(self.messages)
 
 
-class Spool:
+class Spool(Spender):
     """Holds messages as they are on the wire (protocol/zmtp.py), for any number of readers."""
 
     def __init__(
