@@ -122,7 +122,7 @@ def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(
 
     server = applications.server("server")
     eventually(lambda: kernel_ids(server) == {alive})
-    assert f"kernel {dead} on {targets[0]}: ended meanwhile: exit code -9" in server.output
+    assert f"kernel {dead} on {targets[0]}: ended in the meantime: exit code -9" in server.output
     assert not identities(server)
     assert server.run(alive, "print(kept)") == "1\n"
     assert len(records(applications)) == 1
@@ -132,7 +132,7 @@ def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(
     channels = server.connect(kernel)
     shown = channels.run("print(6 * 7)")
     assert shown.endswith("42\n")
-    assert "This is a new kernel. The kernel ended while no server was there: exit code -9" in shown
+    assert "This is a new kernel. The kernel ended while there was no server: exit code -9" in shown
     assert channels.run("print(6 * 7)") == "42\n"  # said once
     assert len(records(applications)) == 2
     for found in (kernel, alive):
@@ -176,7 +176,10 @@ def test_a_kernel_that_jupyter_remote_stop_has_ended(
     assert stop.wait() == 0
     server = applications.server("server")
     assert not kernel_ids(server)
-    assert f"kernel {dead} on {targets[0]}: ended meanwhile: `jupyter remote stop`" in server.output
+    assert (
+        f"kernel {dead} on {targets[0]}: ended in the meantime: `jupyter remote stop`"
+        in server.output
+    )
     kernel = open_notebook(server, "one.ipynb")["kernel"]["id"]
     assert "`jupyter remote stop` ended it" in server.run(kernel, "print(6 * 7)")
     assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
@@ -251,7 +254,7 @@ def test_a_server_of_another_directory_and_records_that_are_no_good(
     assert len(found) == 1
     assert found < kernels
     assert f"{damaged}: not used: is not JSON: half-written, or damaged" in server.output
-    assert f"{readable}: not used: can be used by others (mode 0640)" in server.output
+    assert f"{readable}: not used: is open to others (mode 0640)" in server.output
     assert server.run(found.pop(), "print(6 * 7)") == "42\n"
     readable.chmod(0o600)  # as the message says
     kill(server)

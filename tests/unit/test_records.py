@@ -215,9 +215,9 @@ BAD = {
     of_another_kernel: "has no usable info.kernel_id",
     a_list: "is not a record of version 1",
     binary: "is not JSON",
-    readable: "can be used by others (mode 0644)",
+    readable: "is open to others (mode 0644)",
     a_link: "Too many levels of symbolic links",
-    a_pipe: "is not the kind of file that it should be",
+    a_pipe: "has the wrong file type",
     another_users: "belongs to uid 12345, not to us (uid 0)",
 }
 
@@ -248,7 +248,7 @@ def test_a_directory_that_others_can_enter(
     found = opened().adopt("/here")
     assert len(found) == (0 if which == "of all" else 1)
     (line,) = caplog.messages
-    assert line.startswith(f"record of kernels {bad}: not used: can be used by others (mode 0755)")
+    assert line.startswith(f"record of kernels {bad}: not used: is open to others (mode 0755)")
 
 
 def test_a_server_that_lives_keeps_its_own(parent: Path, opened: Opened) -> None:

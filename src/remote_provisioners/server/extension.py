@@ -1,6 +1,6 @@
-"""The jupyter_server extension: a server finds the kernels of its predecessor again.
+"""The jupyter_server extension, which restores the kernels of earlier servers.
 
-Enabled where the package is installed (etc/jupyter/jupyter_server_config.d).
+The installation enables it (etc/jupyter/jupyter_server_config.d).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .restore import Restorer
 from .seen import show
 from .sessions import Sessions
 
-#: Of something that reads files and opens sockets of this machine.
+#: The limit for reading files and opening sockets on this machine.
 _SECONDS = 10.0
 
 
 def _load_jupyter_server_extension(serverapp: Any) -> None:
-    """By ServerApp.initialize, before anybody is answered: who asks finds the kernels there."""
+    """Restore kernels before the first request. ServerApp.initialize calls this."""
     if serverapp.gateway_config.gateway_enabled:
-        return  # its kernels are another server's, which keeps them
+        return  # another server has its kernels and keeps their records
     sessions = Sessions(serverapp.session_manager, serverapp.log)
     restore_kernels(serverapp.kernel_manager, sessions, serverapp.root_dir, serverapp.io_loop)
     take_environments(serverapp)
@@ -31,7 +31,7 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
 
 
 def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop: Any) -> Restorer:
-    """Have the kernels of earlier servers of this directory in `manager`, and keep records."""
+    """Restore the kernels of earlier servers of this directory into `manager`, and keep records."""
     records = Records(records_parent(), manager.log)
     restorer = Restorer(manager, sessions, records, str(Path(root).resolve()), server_name())
     keep(manager, restorer)
@@ -40,11 +40,11 @@ def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop:
         asyncio.get_running_loop()
     except RuntimeError:
         io_loop.run_sync(restorer.restore_all, timeout=_SECONDS)
-    else:  # initialized by a program that runs the loop already
+    else:  # a program that already runs the loop initializes it
         restorer.spawn(restorer.restore_all())
     return restorer
 
 
 def server_name() -> str:
-    """What tells servers of one user apart that a hub has started in one directory."""
+    """Distinguishes a user's servers that a hub has started in one directory."""
     return os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "")

@@ -1,4 +1,4 @@
-"""The end of a kernel that an earlier server was about to end, or to start."""
+"""End a kernel that an earlier server was stopping or starting."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..errors import KernelLostError
 async def finish(provisioner: Any, info: Mapping[str, Any], seconds: float) -> None:
     """End the kernel that `info` describes as soon as its host can be reached.
 
-    It has so many seconds to end by itself. `provisioner.left_behind` if the host could not be
-    reached within the grace.
+    The kernel has `seconds` to end by itself. Sets `provisioner.left_behind` if the host could not
+    be reached within the grace.
     """
     await provisioner.prepare_adoption(info)
     try:

@@ -1,10 +1,10 @@
-"""Kernel Gateway finds the kernels of its predecessor again, by one line of its configuration::
+"""Lets Kernel Gateway restore the kernels of its predecessor, with one line of configuration::
 
     c.KernelGatewayApp.kernel_manager_class = (
         "remote_provisioners.server.kernel_gateway.RestoringKernelManager"
     )
 
-Its clients keep the sessions; what they know a kernel by is its id, which stays.
+Its clients keep the sessions. They know a kernel by its id, which stays the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .manager_hooks import end_in_order
 
 
 class RestoringKernelManager(SeedingMappingKernelManager):  # type: ignore[misc]
-    """Kernel Gateway's own manager, which keeps records of its kernels."""
+    """Kernel Gateway's own manager, with records of its kernels."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

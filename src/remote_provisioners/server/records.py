@@ -1,14 +1,15 @@
-"""Records of kernels, for the server that comes after this one. Only files; no network.
+"""Records of kernels for the next server. Files only, no network.
 
-A directory a server process::
+Each server process has a directory::
 
-    <jupyter data directory>/remote-provisioners/<token>/lock          locked as long as it lives
+    <jupyter data directory>/remote-provisioners/<token>/lock          locked while it lives
                                                         /<hash>.json   a kernel, 0600
 
-A kernel's record is written before its host is asked for it, changed when it runs, when it or its
-sessions change, when its stop or restart begins, removed when it is shut down. Who can take the
-lock of a directory takes its records: each is renamed into the taker's own directory, so that of
-two at once only one gets it. It holds the session key.
+A kernel's record is written before its host gets the start request. It is updated when the kernel
+runs, when the kernel or its sessions change, and when a stop or restart begins. It is removed when
+the kernel is shut down. A process that gets the lock of a directory adopts its records: it renames
+each into its own directory, so that only one of two processes gets it. A record contains the
+session key.
 """
 
 from __future__ import annotations
@@ -33,34 +34,34 @@ from jupyter_core.paths import jupyter_data_dir
 
 _NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
 _VERSION = 1
-#: What may be under way with a kernel; "": nothing.
+#: The possible operations in progress; "" is none.
 _DOING = ("", "start", "stop", "restart")
-#: Texts that records of earlier versions do not have.
+#: Text fields that records of earlier versions lack.
 _LATER = ("server", "ended")
-#: Larger than any record: a file that is not ours is not read to its end.
+#: More than any record, so that a foreign file is not read completely.
 _MOST_BYTES = 1024 * 1024
 
 
 class BadRecord(Exception):
-    """A file or directory that cannot be used; the message says why."""
+    """An unusable file or directory. The message says why."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A kernel that was left running. `info` is what `get_provisioner_info` said of it."""
+    """A kernel that was left running. `info` comes from `get_provisioner_info`."""
 
     kernel_id: str
     kernel_name: str
-    #: The root directory of its server: the kernels of another directory are not ours.
+    #: The root directory of its server. Kernels of other directories are not ours.
     root: str
     info: Mapping[str, Any] = field(repr=False)
-    #: What the sessions API says of the notebooks that it is of: id, path, name, type.
+    #: Its sessions, as in the sessions API: id, path, name, type.
     sessions: Sequence[Mapping[str, str]] = ()
-    #: What is under way with it: who finds the record has to finish that, or undo a start.
+    #: The operation in progress. The next server finishes it, or undoes a start.
     doing: str = ""
-    #: Which of its user's servers it was of, where a hub gives them names: see `server_name`.
+    #: The name of its server, if a hub names a user's servers: see `server_name`.
     server: str = ""
-    #: Why it has ended, where somebody else than its server ended it.
+    #: Why it ended, if its server did not end it.
     ended: str = ""
     version: int = _VERSION
 
@@ -95,12 +96,12 @@ class Record:
         return json.dumps(asdict(self), indent=1).encode()
 
     def belongs_to(self, root: str, server: str) -> bool:
-        """Whether it was of a server of this directory, or of the server that a hub names so."""
+        """Whether its server had this directory or, under a hub, this name."""
         return self.server == server if self.server else self.root == root
 
     @property
     def origin(self) -> str:
-        """Which server it was of, as a person would say it."""
+        """Its former server, in words."""
         return f"the hub's server {self.server}" if self.server else f"a server in {self.root}"
 
     @property
@@ -116,15 +117,15 @@ def _has(found: Mapping[str, Any], name: str, kind: type) -> bool:
 
 
 class Records:
-    """The records of this process, in a directory made for the first of them.
+    """The records of this process. The first one creates their directory.
 
-    May be written by any thread.
+    Any thread may write them.
     """
 
     def __init__(self, parent: Path, log: logging.Logger) -> None:
         self.parent = parent
         self._log = log
-        #: Records that `adopt` has left: no server has these kernels, and we are not to have them.
+        #: Records that `adopt` left, because they belong to other servers that have ended.
         self.of_others: list[Record] = []
         self._directory: Path | None = None
         self._lock: int | None = None
@@ -141,7 +142,7 @@ class Records:
         return iter(list(self._written.values()))
 
     def write(self, record: Record) -> None:
-        """Have the record of this kernel on the disk. Raises OSError, BadRecord."""
+        """Write the record of a kernel to disk. Raises OSError, BadRecord."""
         with self._writing:
             self._write(record)
 
@@ -151,8 +152,8 @@ class Records:
         path = self._own() / (record.file + _RECORD)
         _replace(path, record)
         self._written[record.kernel_id] = record
-        # A killed process needs no more than that; a machine that loses its power needs this,
-        # which takes a disk some time.
+        # This is enough if the process is killed. A power failure also needs a sync, which takes
+        # the disk some time.
         self._syncing = self._syncing or ThreadPoolExecutor(1, "remote-provisioners-records")
         try:
             self._syncing.submit(_sync, path)
@@ -160,14 +161,14 @@ class Records:
             _sync(path)
 
     def remove(self, kernel_id: str) -> None:
-        """The kernel has ended."""
+        """Remove the record of a kernel that has ended."""
         record = self._written.pop(kernel_id, None)
         if record is not None and self._directory is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._directory / (record.file + _RECORD))
 
     def close(self) -> None:
-        """Give the records to whoever comes next; leave nothing where there are none."""
+        """Release the records for the next server. Remove the directory if it has none."""
         if self._syncing is not None:
             self._syncing.shutdown()
             self._syncing = None
@@ -179,7 +180,7 @@ class Records:
         self._written.clear()
 
     def _own(self) -> Path:
-        """Our directory. It has its name only once it is locked. Raises OSError, BadRecord."""
+        """Our directory. It gets its final name when it is locked. Raises OSError, BadRecord."""
         if self._directory is None:
             self.parent.mkdir(0o700, parents=True, exist_ok=True)
             _check(self.parent, os.lstat(self.parent), stat.S_ISDIR)
@@ -191,13 +192,13 @@ class Records:
             os.rename(draft, self._directory)
         return self._directory
 
-    # -- those of servers that are gone -------------------------------------------------------
+    # -- records of servers that have ended ---------------------------------------------------
 
     def adopt(self, root: str, server: str = "") -> list[Record]:
-        """Take the records of ended servers of this directory, or of this name.
+        """Adopt the records of ended servers with this directory or this name.
 
-        What cannot be used stays where it is, with a line in the log that says why; so does what
-        was of other servers that have ended, see `of_others`.
+        Unusable records stay where they are, and the log says why. Records of other ended servers
+        stay too: see `of_others`.
         """
         self.of_others = []
         try:
@@ -231,7 +232,7 @@ class Records:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return []  # its server lives
+                return []  # its server is alive
             for path in _files(directory):
                 if path.suffix == _DRAFT:
                     path.unlink()
@@ -256,12 +257,12 @@ class Records:
 
 
 def records_parent() -> Path:
-    """Where the records of this user's servers are."""
+    """The directory of the records of this user's servers."""
     return Path(jupyter_data_dir()) / "remote-provisioners"
 
 
 def all_records(parent: Path) -> list[tuple[Path, Record]]:
-    """Every record that can be read, of servers that run and of those that have ended."""
+    """All readable records, of running and of ended servers."""
     found = []
     for path in sorted(parent.glob(f"*/*{_RECORD}")):
         with contextlib.suppress(OSError, BadRecord):
@@ -270,7 +271,7 @@ def all_records(parent: Path) -> list[tuple[Path, Record]]:
 
 
 def note_end(parent: Path, kernel_id: str, why: str) -> None:
-    """Say in the record of a kernel that it was ended, unless its server runs, which sees it."""
+    """Note in a kernel's record that it was ended. A running server notices this by itself."""
     for path, record in all_records(parent):
         if record.kernel_id == kernel_id:
             with contextlib.suppress(OSError), open(path.parent / "lock", "rb+") as lock:
@@ -295,7 +296,7 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _read(path: Path) -> bytes:
-    """The content of a file that only we can have written and read. Raises OSError, BadRecord."""
+    """Read a file that only this user can read and write. Raises OSError, BadRecord."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         _check(path, os.fstat(file.fileno()), stat.S_ISREG)
         return file.read(_MOST_BYTES)
@@ -303,19 +304,19 @@ def _read(path: Path) -> bytes:
 
 def _check(path: Path, found: os.stat_result, kind: Any) -> None:
     if not kind(found.st_mode):
-        raise BadRecord("is not the kind of file that it should be")
+        raise BadRecord("has the wrong file type")
     if found.st_uid != os.getuid():
         raise BadRecord(f"belongs to uid {found.st_uid}, not to us (uid {os.getuid()})")
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
         raise BadRecord(
-            f"can be used by others (mode {mode:04o}), and so can the keys of its kernels: if you "
-            f"trust them all the same, chmod go= {path}"
+            f"is open to others (mode {mode:04o}), and so are the keys of its kernels. To "
+            f"trust it anyway: chmod go= {path}"
         )
 
 
 def _remove_if_empty(directory: Path) -> None:
-    """Remove a directory that is locked by us, if it has no records."""
+    """Remove a directory that we have locked, if it has no records."""
     with contextlib.suppress(OSError):
         if {path.name for path in directory.iterdir()} <= {"lock"}:
             os.unlink(directory / "lock")
@@ -324,7 +325,7 @@ def _remove_if_empty(directory: Path) -> None:
 
 def _sync(path: Path) -> None:
     for synced in (path, path.parent):
-        with contextlib.suppress(OSError):  # it is removed by now, or cannot be synced
+        with contextlib.suppress(OSError):  # it is already removed or cannot be synced
             descriptor = os.open(synced, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -333,27 +334,27 @@ def _sync(path: Path) -> None:
 
 
 class Keeper(Protocol):
-    """Keeps records for an application. Called by provisioners, on the application's loop."""
+    """Keeps records for an application. Provisioners call it on the application's loop."""
 
     def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """A host is about to be asked for a new kernel."""
+        """A host is about to get a start request."""
 
     def failed(self, kernel_id: str) -> None:
-        """It did not start, and nothing is left of it."""
+        """The start failed, and nothing is left of the kernel."""
 
     def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """The kernel has started, or started again."""
+        """The kernel has started or restarted."""
 
 
 _keepers: WeakKeyDictionary[Any, Keeper] = WeakKeyDictionary()
 
 
 def keep(multi_kernel_manager: Any, keeper: Keeper) -> None:
-    """Have `keeper` told of the kernels of that manager."""
+    """Register `keeper` for the kernels of a manager."""
     _keepers[multi_kernel_manager] = keeper
 
 
 def keeper_of(kernel_manager: Any) -> Keeper | None:
-    """Who keeps records of the kernels of that manager; None where nobody does."""
+    """The keeper for a kernel manager's kernels, or None."""
     manager = getattr(kernel_manager, "parent", None)
     return None if manager is None else _keepers.get(manager)

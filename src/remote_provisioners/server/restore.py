@@ -1,8 +1,8 @@
-"""The kernels of a Jupyter server, through the end of one process and the start of the next.
+"""Carry the kernels of a Jupyter server from one process to the next.
 
-A kernel that was left running is in the kernel manager before anybody asks for it, with its id,
-its sessions and open endpoints: it counts as busy and cannot be reached, until its host has been
-asked. One that has ended meanwhile is removed; the next kernel of its notebook says why it ended.
+A kernel that was left running is in the kernel manager before the first request, with its id, its
+sessions and open endpoints. It counts as busy and unreachable until its host answers. A kernel that
+ended in the meantime is removed, and the next kernel of its notebook says why it ended.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
 from ..errors import KernelLostError, KernelTakenError
 
-# Before we register a function for the exit: it needs the thread, which closes at exit as well.
+# Import this before registering an exit function, which needs the thread; it closes at exit too.
 from ..io_thread import close_io_thread
 from .finish import finish as finish_kernel
 from .manager_hooks import (
@@ -41,29 +41,29 @@ from .manager_hooks import (
 from .records import BadRecord, Record, Records
 from .sessions import OfKernels, Sessions
 
-#: What a kernel that has been told to end has to do so, as long as its server would have waited.
+#: How long a stopping kernel may take to end, as long as its server would have waited.
 _STOP_SECONDS = 5.0
-#: Whose kernels these are.
+#: The package of our provisioners.
 _PACKAGE = __name__.partition(".")[0]
-_COMMAND = "it runs on; see `jupyter remote kernels`"
+_COMMAND = "it keeps running: see `jupyter remote kernels`"
 _WAYS_TO_BE_LOST = (
-    "its host was rebooted, its agent killed, its lease ran out, or another machine's "
-    "`jupyter remote stop` ended it"
+    "its host was rebooted, its agent was killed, its lease ran out, or "
+    "`jupyter remote stop` on another machine ended it"
 )
 
 
 class ProvisionerInfo(dict[str, Any]):
-    """What start_kernel is given; it is logged there, and has a key in it."""
+    """The argument of start_kernel. It contains a key and is logged there, so repr hides it."""
 
     def __repr__(self) -> str:
         return f"<kernel {self.get('kernel_id')}>"
 
 
 class Restorer:
-    """Keeps the records of a server's kernels; brings back those of its predecessors.
+    """Keeps the records of a server's kernels and restores those of earlier servers.
 
-    `manager` is the multi kernel manager, `root` the directory that the server serves. Lives on
-    the server's event loop.
+    `manager` is the multi kernel manager, `root` the server's root directory. Lives on the
+    server's event loop.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class Restorer:
         self._root = root
         self._server = server
         self._tasks: set[asyncio.Task[None]] = set()
-        #: What is to be read by whoever opens the notebook of this path: its kernel has ended.
+        #: Messages by the path of a notebook: why its kernel ended.
         self._notices: dict[str, str] = {}
-        #: Hosts of which was said what others have left there.
+        #: Hosts whose leftover kernels were already reported.
         self._reported: set[str] = set()
-        #: The sessions of each kernel, also of one that has no record yet.
+        #: The sessions of each kernel, including kernels without a record.
         self._of_kernels: OfKernels = {}
 
     def watch(self) -> None:
-        """Learn of what happens to kernels and sessions from now on."""
+        """Follow kernels and sessions from now on."""
         if self._sessions is not None:
             self._sessions.watch(self._sessions_changed, self._replaced)
         watch_kernels(self._manager, self)
@@ -100,7 +100,7 @@ class Restorer:
     def is_ours(self, kernel_name: str | None) -> bool:
         try:
             spec = self._manager.kernel_spec_manager.get_kernel_spec(kernel_name)
-        except Exception:  # the start will say it
+        except Exception:  # the start will report it
             return False
         wanted = spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", "")
         return wanted in _our_provisioners()
@@ -121,7 +121,7 @@ class Restorer:
         self._records.close()
 
     def _at_exit(self) -> None:
-        """The process ends without `shutdown_all`: a SIGINT that no terminal asked about."""
+        """The process ends without `shutdown_all`, after a SIGINT without a terminal."""
         ended = []
         for kernel_id, kernel in kernels_of(self._manager):
             record = self._records.get(kernel_id)
@@ -143,7 +143,7 @@ class Restorer:
         await asyncio.gather(*(end(*kernel) for kernel in kernels), return_exceptions=True)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run it; it ends with the server."""
+        """Run a coroutine until it ends or the server does."""
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -151,7 +151,7 @@ class Restorer:
     # -- records ----------------------------------------------------------------------------
 
     def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """By the provisioner before a host is asked for a new kernel."""
+        """Called by the provisioner before a host gets a start request."""
         self._write(self._record(kernel_manager, info, doing="start"))
 
     def _record(self, kernel_manager: Any, info: Mapping[str, Any], doing: str = "") -> Record:
@@ -169,12 +169,12 @@ class Restorer:
         )
 
     def failed(self, kernel_id: str) -> None:
-        """By the provisioner when that has come to nothing."""
+        """Called by the provisioner when a start has failed."""
         self._records.remove(kernel_id)
 
     @contextlib.contextmanager
     def doing(self, kernel_id: str, what: str) -> Iterator[None]:
-        """The record says that this is under way, until it is over or has failed."""
+        """Note an operation in the record until it succeeds or fails."""
         self._note(kernel_id, what)
         try:
             yield
@@ -190,7 +190,7 @@ class Restorer:
             self._write(dataclasses.replace(record, doing=what))
 
     def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """By the provisioner when a kernel has started, again or for the first time."""
+        """Called by the provisioner when a kernel has started or restarted."""
         if getattr(kernel_manager, "execution_state", "") == "dead":
             kernel_manager.execution_state, kernel_manager.reason = "starting", ""
         self._write(self._record(kernel_manager, info))
@@ -200,8 +200,8 @@ class Restorer:
         if left and provisioner.place not in self._reported:
             self._reported.add(provisioner.place)
             self._log.warning(
-                "host %s: %d of your kernels there belong to no running server and are not in "
-                "this server's records: `jupyter remote kernels` lists them",
+                "host %s: %d of your kernels belong to no running server and are not in this "
+                "server's records: see `jupyter remote kernels`",
                 provisioner.place,
                 len(left),
             )
@@ -216,7 +216,7 @@ class Restorer:
                 await self._give_notice(session["path"], kernel_id)
 
     async def _give_notice(self, path: str, kernel_id: str) -> None:
-        """Have the first cell that is run in a notebook's new kernel say what became of the old."""
+        """Show in the first cell of a notebook's new kernel what happened to the old one."""
         kernel = self._manager._kernels.get(kernel_id)
         if path not in self._notices or is_dead(self._manager, kernel_id):
             return
@@ -226,13 +226,13 @@ class Restorer:
             await provisioner.announce(f"This is a new kernel. {text}")
 
     async def _replaced(self, path: str, kernel_id: str) -> bool:
-        """Somebody opens a notebook again: one whose kernel is dead gets a new one."""
+        """A notebook is opened again. If its kernel is dead, it gets a new one."""
         kernel = self._manager._kernels.get(kernel_id)
         if kernel is None or not is_dead(self._manager, kernel_id):
             return False
         self._notices[path] = kernel.reason
         provisioner = kernel.provisioner
-        if getattr(provisioner, "adoption_pending", False):  # it may live: it keeps its record
+        if getattr(provisioner, "adoption_pending", False):  # it may be alive, so its record stays
             await detach(self._manager, kernel_id, kernel)
         else:
             await self._manager.shutdown_kernel(kernel_id, now=True)
@@ -243,7 +243,7 @@ class Restorer:
             self._records.write(record)
         except (OSError, BadRecord) as error:
             self._log.error(
-                "kernel %s: no record can be kept of it, another server will not find it: %s",
+                "kernel %s: cannot write its record, so the next server will not find it: %s",
                 record.kernel_id,
                 error,
             )
@@ -251,7 +251,7 @@ class Restorer:
     # -- the next process -------------------------------------------------------------------
 
     async def restore_all(self) -> None:
-        """Bring back what servers of this directory left; their hosts are asked afterwards."""
+        """Restore the kernels that servers of this directory left. Their hosts are asked later."""
         for record in self._records.adopt(self._root, self._server):
             try:
                 if record.ended:
@@ -260,10 +260,12 @@ class Restorer:
                     self._finish(record)
                 else:
                     await self._restore(record)
-            except Exception as error:  # of whatever manager is configured; the others go on
+            except (
+                Exception
+            ) as error:  # any configured manager may raise anything; restore the others
                 cannot_be_added(self._manager, record.kernel_id)
                 self._log.error(
-                    "kernel %s on %s: cannot be brought back, %s: %s",
+                    "kernel %s on %s: cannot be restored, %s: %s",
                     record.kernel_id,
                     record.info["host"],
                     _COMMAND,
@@ -271,8 +273,8 @@ class Restorer:
                 )
         for origin, count in Counter(r.origin for r in self._records.of_others).items():
             self._log.warning(
-                "%d kernel%s of %s, which has ended, still here on hosts: such a server gets them "
-                "back when it starts; `jupyter remote kernels` lists them",
+                "%d kernel%s of %s, which has ended, still on hosts. Such a server restores them "
+                "when it starts: see `jupyter remote kernels`",
                 count,
                 " is" if count == 1 else "s are",
                 origin,
@@ -292,7 +294,7 @@ class Restorer:
         self.spawn(self._adopt(kernel_id, kernel, record))
 
     def _finish(self, record: Record) -> None:
-        """Have a kernel ended whose stop, or whose start, was under way. Raises BadRecord."""
+        """End a kernel whose stop or start was in progress. Raises BadRecord."""
         provisioner: Any = KernelProvisionerFactory.instance().create_provisioner_instance(
             record.kernel_id, self._spec(record.kernel_name), parent=self._manager
         )
@@ -302,18 +304,21 @@ class Restorer:
             await finish_kernel(provisioner, record.info, seconds)
             if not provisioner.left_behind:
                 self._records.remove(record.kernel_id)
-                self._log.info("kernel %s: ended, as its server was about to", record.kernel_id)
+                self._log.info(
+                    "kernel %s: ended, because its server was starting or stopping it",
+                    record.kernel_id,
+                )
 
         self.spawn(finish())
 
     def _spec(self, name: str) -> Any:
-        """The kernelspec of that name. Raises BadRecord: such a kernel would be another one."""
+        """The kernelspec of this name. Raises BadRecord if it is gone or not ours any more."""
         try:
             spec = self._manager.kernel_spec_manager.get_kernel_spec(name)
         except NoSuchKernel:
-            raise BadRecord(f"its kernelspec {name!r} is not installed any more") from None
+            raise BadRecord(f"its kernelspec {name!r} is no longer installed") from None
         if not self.is_ours(name):
-            raise BadRecord(f"its kernelspec {name!r} is not one of remote-provisioners any more")
+            raise BadRecord(f"its kernelspec {name!r} no longer uses remote-provisioners")
         return spec
 
     async def _adopt(self, kernel_id: str, kernel: Any, record: Record) -> None:
@@ -323,17 +328,17 @@ class Restorer:
         try:
             await provisioner.adopt_when_reachable()
         except KernelTakenError as error:
-            self._log.error("kernel %s: not brought back: %s", kernel_id, error)
+            self._log.error("kernel %s: not restored: %s", kernel_id, error)
             await detach(self._manager, kernel_id, kernel)
             return
         except KernelLostError as error:
             lost = f"{error}: {_WAYS_TO_BE_LOST}"
         if self._manager._kernels.get(kernel_id) is not kernel:
-            return  # it was shut down meanwhile
+            return  # it was shut down in the meantime
         code = await provisioner.poll()
         info = await provisioner.get_provisioner_info()
         if not lost and provisioner.adoption_pending:  # its record stays for the next server
-            show_dead(kernel, f"The kernel could not be found again: {provisioner.reason}")
+            show_dead(kernel, f"The kernel could not be restored: {provisioner.reason}")
             self._log.warning("kernel %s: %s; %s", kernel_id, kernel.reason, _COMMAND)
             return
         if record.doing == "restart" and (code is not None or info["pid"] == record.info["pid"]):
@@ -343,7 +348,7 @@ class Restorer:
             self.runs(kernel, info)
             kernel.start_restarter()
             ask_whether_idle(kernel)
-            self._log.info("kernel %s: found again on %s", kernel_id, provisioner.place)
+            self._log.info("kernel %s: restored on %s", kernel_id, provisioner.place)
             return
         why = lost or f"exit code {code}. {provisioner.reason}".strip()
         self._ended(self._records.get(kernel_id) or record, why)
@@ -351,23 +356,23 @@ class Restorer:
         self.spawn(bury(self._manager, kernel_id, kernel, text))
 
     def _ended(self, record: Record, why: str) -> None:
-        """A kernel has ended while no server was there: its notebooks get new ones."""
+        """A kernel ended while there was no server. Its notebooks get new kernels."""
         host = record.info["host"]
-        self._log.warning("kernel %s on %s: ended meanwhile: %s", record.kernel_id, host, why)
+        self._log.warning("kernel %s on %s: ended in the meantime: %s", record.kernel_id, host, why)
         self._notices.update((s["path"], self._text(why)) for s in record.sessions if s.get("path"))
         self._records.remove(record.kernel_id)
 
     @staticmethod
     def _text(why: str) -> str:
-        return f"The kernel ended while no server was there: {why}"
+        return f"The kernel ended while there was no server: {why}"
 
     async def _restart(self, kernel_id: str) -> None:
         try:
             await self._manager.restart_kernel(kernel_id, now=True)
-        except Exception as error:  # the restart that was asked for fails, as it would have before
+        except Exception as error:  # the requested restart fails, as it would have before
             self._log.error("kernel %s: cannot be restarted: %s", kernel_id, error)
         else:
-            self._log.info("kernel %s: restarted, as its server was about to", kernel_id)
+            self._log.info("kernel %s: restarted, because its server was restarting it", kernel_id)
 
     # -- the end of this process ------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The sessions of a Jupyter server: which notebook has which kernel. Followed, and put back."""
+"""Watch and restore the sessions of a Jupyter server: which notebook has which kernel."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tornado.web import HTTPError
 
 from .manager_hooks import session_named, watch_sessions
 
-#: What is kept of a session: all but its kernel.
+#: The stored fields of a session: all except its kernel.
 _FIELDS = ("id", "path", "name", "type")
-#: Some managers wait in `create_session` until the kernel answers; it may compute.
+#: Some managers wait in `create_session` for the kernel's answer, and the kernel may be computing.
 _RESTORE_SECONDS = 2.0
 
 OfKernels = Mapping[str, Sequence[Mapping[str, str]]]
 
 
 class Sessions:
-    """Speaks to whatever session manager is configured by the methods that the REST API calls."""
+    """Works with any configured session manager through the methods that the REST API calls."""
 
     def __init__(self, session_manager: Any, log: logging.Logger) -> None:
         self._manager = session_manager
@@ -36,14 +36,14 @@ class Sessions:
         changed: Callable[[OfKernels], Awaitable[None]],
         replaced: Callable[[str, str], Awaitable[bool]],
     ) -> None:
-        """Call `changed` with the sessions of each kernel whenever one of them has changed.
+        """Call `changed` with the sessions of each kernel whenever one of them changes.
 
-        `replaced` is asked, with the path and the kernel of a session that somebody opens again,
-        whether it is to be a new one.
+        When a user opens a session again, `replaced` is called with its path and kernel and
+        returns whether the session needs a new kernel.
         """
 
         async def read() -> None:
-            async with self._reading:  # what is read last is told last
+            async with self._reading:  # keeps the order of reading and reporting
                 await changed(await self._of_kernels())
 
         async def reopened(path: str) -> bool:
@@ -65,14 +65,14 @@ class Sessions:
     async def restore(
         self, kernel_id: str, kernel_name: str, sessions: Sequence[Mapping[str, str]]
     ) -> None:
-        """Put the sessions of a kernel back, with their ids; those that are there stay.
+        """Restore a kernel's sessions with their ids. Existing sessions stay.
 
-        By `create_session`: managers that do more for a session do it there.
+        Uses `create_session`, because some managers do more there.
         """
         for session in sessions:
             try:
                 await ensure_async(self._manager.get_session(session_id=session["id"]))
-                continue  # this manager keeps them on the disk
+                continue  # this manager keeps sessions on disk
             except HTTPError:
                 pass
             with session_named(session["id"]):
@@ -90,7 +90,7 @@ class Sessions:
                 kernel_name=kernel_name,
                 kernel_id=kernel_id,
             )
-        except Exception as error:  # of whatever manager is configured
+        except Exception as error:  # any configured manager may raise anything
             self._log.warning(
                 "session %s of kernel %s: not restored: %s", session["id"], kernel_id, error
             )
