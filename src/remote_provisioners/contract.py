@@ -40,10 +40,7 @@ _UNREACHABLE_WAIT_SECONDS = 0.2
 
 
 class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[metaclass]
-    """The base of provisioners, which consist of their options and a placer.
-
-    A subclass declares options and implements `_make_placer`.
-    """
+    """The base of provisioners: options, and a placer that `_make_placer` creates."""
 
     def __init__(self, **kwargs: Any) -> None:
         """Raises ConfigurationError for an unknown or invalid option."""
@@ -210,9 +207,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         return kernel.life.poll()
 
     async def wait(self) -> int | None:
-        """Wait for the kernel's end and return its exit code; a signal is negative. The manager's
-        `finish_shutdown` and `kill_kernel` call this.
-        """
+        """The exit code at the kernel's end; a signal is negative. By the manager at a shutdown."""
         kernel = self._kernel
         if kernel is None:
             return 0

@@ -183,10 +183,7 @@ class Host:
     async def open_link(
         self, protocol_factory: Callable[[int], asyncio.Protocol]
     ) -> asyncio.Protocol:
-        """Connect to the agent's streams, over the connection as it is now.
-
-        The factory is told the agent's pid.
-        """
+        """Connect to the agent's streams now. The factory gets the agent's pid."""
         if self._link is None:
             raise UnreachableError("not connected", host=self.name)
         return await self._link.open_link(protocol_factory)
