@@ -96,8 +96,15 @@ def test_a_process_of_another_owner_than_the_file(
     path = write(tmp_path, f"{agent()} 3\n", name)
     os.chown(path, 20001, 20001)
     assert counted(tmp_path) == 0
-    os.chown(write(tmp_path, f"{agent(user=20001)} 3\n", name), 20001, 20001)
+    theirs: dict[str, Any] = {"user": 20001, "start_new_session": True}
+    pid = agent(**theirs)
+    os.chown(write(tmp_path, f"{pid} 3\n", name), 20001, 20001)
+    assert counted(tmp_path) == 0  # it runs nothing
+    for _ in range(3):
+        agent("kernel", **theirs)
     assert counted(tmp_path) == 3
+    os.chown(write(tmp_path, f"{pid} 9999\n", name), 20001, 20001)
+    assert counted(tmp_path) == 3  # to make the host look full one has to fill it
 
 
 def test_what_is_no_file(tmp_path: Path, agent: Callable[..., int]) -> None:

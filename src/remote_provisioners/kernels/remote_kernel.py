@@ -34,7 +34,7 @@ from ..protocol.messages import (
 )
 from ..protocol.version import ACCEPTS
 from .client_sockets import ClientSockets
-from .failure import ended_early, too_late
+from .failure import ended_early, exit_text, too_late
 from .launcher_reports import SECRET_VARIABLE, LauncherReports
 from .lifecycle import LOST_EXIT_CODE, Lifecycle, State
 from .pausable_timeout import PausableTimeout, TimeoutExceeded
@@ -130,7 +130,8 @@ class RemoteKernel:
         except TimeoutExceeded:
             asked = self.life.state is not State.STARTING
             tail = await self.host.last_lines(self.kernel_id) if asked else ""
-            raise too_late(self.life, request.timeout, tail, self.spec.name) from None
+            spec = self.spec
+            raise too_late(self.life, request.timeout, tail, spec.name, spec.hook) from None
         except RemoteProvisionerError as error:
             raise error if error.host else error.at(self.spec.name) from None
         finally:
@@ -297,6 +298,7 @@ class RemoteKernel:
         elif isinstance(event, Exited):
             code = LOST_EXIT_CODE if event.exit_code is None else event.exit_code
             self._end(lambda: self.life.exited(code, event.reason))
+            log.info("kernel %s on %s: %s", self.kernel_id, self.spec.name, exit_text(code))
         elif isinstance(event, Taken) and not self.life.attached:
             self._end(lambda: self.life.lost("another server has taken it over"))
         self._note_change()

@@ -26,6 +26,7 @@ from ..errors import KernelLostError, KernelTakenError
 
 # Import this before registering an exit function, which needs the thread; it closes at exit too.
 from ..io_thread import close_io_thread
+from ..kernels.failure import exit_text
 from .finish import finish as finish_kernel
 from .manager_hooks import (
     add_running,
@@ -350,7 +351,7 @@ class Restorer:
             ask_whether_idle(kernel)
             self._log.info("kernel %s: restored on %s", kernel_id, provisioner.place)
             return
-        why = lost or f"exit code {code}. {provisioner.reason}".strip()
+        why = lost or f"{exit_text(code)}. {provisioner.reason}".strip()
         self._ended(self._records.get(kernel_id) or record, why)
         text = self._text(why)
         self.spawn(bury(self._manager, kernel_id, kernel, text))

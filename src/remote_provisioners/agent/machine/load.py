@@ -164,7 +164,22 @@ def _count_in(path: str, uid: int, digest: str) -> int:
         return 0
     # The number of a process that has ended may be another's by now.
     program = "/{}/agent.pyz".format(digest).encode()
-    return int(match.group(2)) if any(word.endswith(program) for word in argv) else 0
+    if not any(word.endswith(program) for word in argv):
+        return 0
+    # Whatever it says: no more than that user has sessions, of which each kernel leads one.
+    return min(int(match.group(2)), _sessions_of(uid))
+
+
+def _sessions_of(uid: int) -> int:
+    """How many processes of that user lead a session, its agent not counted."""
+    count = -1
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.stat("/proc/" + name).st_uid == uid:
+                count += os.getsid(int(name)) == int(name)
+        except OSError:
+            continue  # it has just ended, or may not be looked at
+    return max(0, count)
 
 
 def _load_average() -> float:
