@@ -22,8 +22,6 @@ BACKWARD = {
 #: To be split.
 TOO_LONG = {
     "agent/forking/template.py",
-    "agent/pipe_end.py",
-    "hosts/transport/pipe.py",
     "server/manager_hooks.py",
 }
 #: Decide, and await nothing.

@@ -27,7 +27,12 @@ _THERE = "remote_provisioners_agent"
 _PACKAGES = ("agent", "protocol")
 _START = "agent/find_or_start.py"
 #: A pipe's, sent by itself (transport/pipe_start.py): a change there is no other agent.
-_PIPE = ("agent/pipe_end.py", "protocol/multiplex.py")
+_PIPE = (
+    "agent/pipe_descriptors.py",
+    "agent/pipe_end.py",
+    "agent/pipe_ends.py",
+    "protocol/multiplex.py",
+)
 # asyncio does without TLS, which would be a tenth of the agent's start.
 _MAIN = f"""import sys
 sys.modules["ssl"] = None

@@ -10,27 +10,23 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from ...agent.pipe_end import SILENT_SECONDS
 from ...errors import ForwardingError, UnreachableError
 from ...protocol.multiplex import (
     ACCEPTED,
     CLOSE,
-    DATA,
     END,
-    ERRORS,
-    EXIT,
     LISTEN,
     OPEN,
     PING,
-    READY,
-    REFUSED,
     RUN,
     Multiplexer,
     PipeError,
 )
 from .base import Completed, Endpoint, Transport
+from .pipe_stream import Answer, End, Joined, PipeStream, Program
 
 _BATCH_BYTES = 256 * 1024
 #: A host that is silent for three of these is gone.
@@ -56,7 +52,7 @@ class PipeTransport(Transport):
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
         self.streams = Multiplexer()
-        self._ends: dict[int, _End] = {}
+        self._ends: dict[int, End] = {}
         self._numbers = itertools.count(1, 2)
         self._listening: dict[str, asyncio.Task[int]] = {}
         self._local_paths: dict[int, str] = {}
@@ -69,7 +65,7 @@ class PipeTransport(Transport):
     # -- Transport --------------------------------------------------------------------------
 
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
-        program = _Program(self, self._number())
+        program = Program(self, self._number())
         self._begin(program, RUN, "\0".join(argv).encode("utf-8", "surrogateescape"))
         try:
             program.send(stdin)
@@ -167,18 +163,18 @@ class PipeTransport(Transport):
         self._flush_soon()
         return self.streams.send(stream, kind, body)
 
-    def leave(self, end: _End) -> None:
+    def leave(self, end: End) -> None:
         """Nobody here wants the stream any more: it is over at once."""
         if self._ends.pop(end.stream, None) is not None:
             self.streams.drop(end.stream)
             self._flush_soon()
 
-    def over(self, end: _End) -> None:
+    def over(self, end: End) -> None:
         """The other end says that the stream is over."""
         self._ends.pop(end.stream, None)
         self.streams.forget(end.stream)
 
-    def finish(self, end: _End) -> None:
+    def finish(self, end: End) -> None:
         """The stream is over when what is queued has been sent."""
         if self._ends.pop(end.stream, None) is not None:
             self.queue(end.stream, CLOSE)
@@ -194,14 +190,14 @@ class PipeTransport(Transport):
             raise ConnectionResetError(self._closed.result())
         return next(self._numbers)
 
-    def _begin(self, end: _End, kind: int, body: bytes) -> None:
+    def _begin(self, end: End, kind: int, body: bytes) -> None:
         self._ends[end.stream] = end
         self.streams.begin(end.stream)
         self.streams.say(kind, end.stream, body)
         self._flush_soon()
 
     async def _listen_there(self, host_path: str) -> int:
-        listener = _Answer(self, self._number())
+        listener = Answer(self, self._number())
         self._begin(listener, LISTEN, host_path.encode("utf-8", "surrogateescape"))
         await listener.answered
         return listener.stream
@@ -217,13 +213,13 @@ class PipeTransport(Transport):
 
     async def _join_here(self, stream: PipeStream, path: str) -> None:
         loop = asyncio.get_running_loop()
-        here = _Joined()
+        here = Joined()
         try:
             transport, _ = await loop.create_unix_connection(lambda: here, path)
         except OSError:
             self.leave(stream)
             return
-        there = _Joined()
+        there = Joined()
         here.other, there.other = stream, transport
         stream.join(there)
 
@@ -256,204 +252,3 @@ class PipeTransport(Transport):
     def _fail(self, reason: str) -> None:
         self.carrier_lost(reason)
         self._carrier.abort()
-
-
-class _End:
-    """What a stream belongs to, at this side."""
-
-    def __init__(self, pipe: PipeTransport, stream: int) -> None:
-        self.pipe, self.stream = pipe, stream
-
-    def receive(self, kind: int, body: bytes) -> None:
-        """A frame came."""
-
-    def relieved(self) -> None:
-        """Enough of what was queued has been sent."""
-
-    def lost(self, error: ConnectionError) -> None:
-        """The pipe is gone."""
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    """Nobody may be waiting any more when a pipe is lost."""
-    if not future.cancelled():
-        future.exception()
-
-
-class _Answer(_End):
-    """A question to the other end, until that answers."""
-
-    def __init__(self, pipe: PipeTransport, stream: int) -> None:
-        super().__init__(pipe, stream)
-        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.answered.add_done_callback(_seen)
-
-    def receive(self, kind: int, body: bytes) -> None:
-        if self.answered.done():
-            return
-        if kind == READY:
-            self.answered.set_result(None)
-        elif kind in (REFUSED, CLOSE):
-            said = body.decode("utf-8", "replace")
-            self.answered.set_exception(ConnectionRefusedError(said))
-
-    def lost(self, error: ConnectionError) -> None:
-        if not self.answered.done():
-            self.answered.set_exception(error)
-
-
-class _Program(_End):
-    """A program that runs there."""
-
-    def __init__(self, pipe: PipeTransport, stream: int) -> None:
-        super().__init__(pipe, stream)
-        self.stdout, self.stderr = bytearray(), bytearray()
-        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.ended.add_done_callback(_seen)
-
-    def send(self, data: bytes) -> None:
-        if data:
-            self.pipe.queue(self.stream, DATA, data)
-
-    def receive(self, kind: int, body: bytes) -> None:
-        if kind in (DATA, ERRORS):
-            (self.stdout if kind == DATA else self.stderr).extend(body)
-            self.pipe.used(self.stream, len(body))
-        elif kind == EXIT and not self.ended.done():
-            self.pipe.over(self)
-            self.ended.set_result(int(body))
-
-    def lost(self, error: ConnectionError) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(error)
-
-
-class PipeStream(_Answer, asyncio.Transport):
-    """A stream as an asyncio transport."""
-
-    def __init__(self, pipe: PipeTransport, stream: int) -> None:
-        _Answer.__init__(self, pipe, stream)
-        asyncio.Transport.__init__(self)
-        self._protocol: Any = None
-        #: What came before anybody could take it, None for the end.
-        self._early: list[bytes | None] = []
-        self._paused = self._closing = self._over = self._full = False
-
-    def join(self, protocol: asyncio.BaseProtocol) -> None:
-        """From now on it is this protocol's."""
-        self._protocol = protocol
-        protocol.connection_made(self)
-        self._deliver()
-
-    # -- the pipe's side --------------------------------------------------------------------
-
-    def receive(self, kind: int, body: bytes) -> None:
-        if kind in (DATA, END):
-            if self._protocol is None or self._paused or self._early:
-                self._early.append(body if kind == DATA else None)
-            elif kind == DATA:
-                self._data(body)
-            else:
-                self._end()
-        elif kind == CLOSE and self._protocol is not None:
-            self.pipe.over(self)
-            self.lost(None)
-        else:
-            super().receive(kind, body)
-
-    def _deliver(self) -> None:
-        while self._early and not self._paused and self._protocol is not None:
-            body = self._early.pop(0)
-            if body is None:
-                self._end()
-            else:
-                self._data(body)
-
-    def _data(self, body: bytes) -> None:
-        self.pipe.used(self.stream, len(body))
-        if not self._closing:
-            self._protocol.data_received(body)
-
-    def _end(self) -> None:
-        if not self._closing and not self._protocol.eof_received():
-            self.close()
-
-    def relieved(self) -> None:
-        if self._full and not self._over:
-            self._full = False
-            self._protocol.resume_writing()
-
-    def lost(self, error: Exception | None) -> None:
-        if isinstance(error, ConnectionError):
-            super().lost(error)
-        if not self._over and self._protocol is not None:
-            self._over = self._closing = True
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, error)
-
-    # -- asyncio.Transport ------------------------------------------------------------------
-
-    def write(self, data: Any) -> None:
-        if self._closing or not data:
-            return
-        if not self.pipe.queue(self.stream, DATA, bytes(data)) and not self._full:
-            self._full = True
-            self._protocol.pause_writing()
-
-    def write_eof(self) -> None:
-        if not self._closing:
-            self.pipe.queue(self.stream, END)
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self.pipe.finish(self)
-            self.lost(None)
-
-    def abort(self) -> None:
-        self._closing = True
-        self.pipe.leave(self)
-        self.lost(None)
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def pause_reading(self) -> None:
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        self._paused = False
-        if self._early:
-            asyncio.get_running_loop().call_soon(self._deliver)
-
-    def get_write_buffer_size(self) -> int:
-        return self.pipe.streams.queued(self.stream)
-
-
-class _Joined(asyncio.Protocol):
-    """Hands on what it receives to another transport."""
-
-    other: Any
-    transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.other.write(data)
-
-    def eof_received(self) -> bool:
-        self.other.write_eof()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.other.close()
-
-    # The other one's protocol is asked: it knows where the data comes from.
-    def pause_writing(self) -> None:
-        self.other.pause_reading()
-
-    def resume_writing(self) -> None:
-        self.other.resume_reading()

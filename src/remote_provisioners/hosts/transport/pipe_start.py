@@ -22,7 +22,12 @@ from .pipe import Carrier, PipeTransport
 _PACKAGE = "remote_provisioners"
 _THERE = "remote_provisioners_pipe"
 #: Each needs those before it only.
-_MODULES = ("protocol.multiplex", "agent.pipe_end")
+_MODULES = (
+    "protocol.multiplex",
+    "agent.pipe_descriptors",
+    "agent.pipe_ends",
+    "agent.pipe_end",
+)
 #: A login that has printed this much before Python speaks will not come to an end.
 NOISE_BYTES = 1024 * 1024
 _STDERR_BYTES = 64 * 1024

@@ -1,0 +1,239 @@
+"""The streams of a pipe, at the server's side."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from ...protocol.multiplex import (
+    CLOSE,
+    DATA,
+    END,
+    ERRORS,
+    EXIT,
+    READY,
+    REFUSED,
+    Multiplexer,
+)
+
+
+class Pipe(Protocol):
+    """The pipe, as its streams see it."""
+
+    streams: Multiplexer
+
+    def queue(self, stream: int, kind: int, body: bytes = b"") -> bool:
+        """Send on a stream; whether its source may go on."""
+
+    def used(self, stream: int, amount: int) -> None:
+        """So many bytes of a stream have gone where they belong."""
+
+    def leave(self, end: End) -> None:
+        """Nobody here wants the stream any more."""
+
+    def over(self, end: End) -> None:
+        """The other end says that the stream is over."""
+
+    def finish(self, end: End) -> None:
+        """The stream is over when what is queued has been sent."""
+
+
+class End:
+    """What a stream belongs to, at this side."""
+
+    def __init__(self, pipe: Pipe, stream: int) -> None:
+        self.pipe, self.stream = pipe, stream
+
+    def receive(self, kind: int, body: bytes) -> None:
+        """A frame came."""
+
+    def relieved(self) -> None:
+        """Enough of what was queued has been sent."""
+
+    def lost(self, error: ConnectionError) -> None:
+        """The pipe is gone."""
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Nobody may be waiting any more when a pipe is lost."""
+    if not future.cancelled():
+        future.exception()
+
+
+class Answer(End):
+    """A question to the other end, until that answers."""
+
+    def __init__(self, pipe: Pipe, stream: int) -> None:
+        super().__init__(pipe, stream)
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answered.add_done_callback(_seen)
+
+    def receive(self, kind: int, body: bytes) -> None:
+        if self.answered.done():
+            return
+        if kind == READY:
+            self.answered.set_result(None)
+        elif kind in (REFUSED, CLOSE):
+            said = body.decode("utf-8", "replace")
+            self.answered.set_exception(ConnectionRefusedError(said))
+
+    def lost(self, error: ConnectionError) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+
+class Program(End):
+    """A program that runs there."""
+
+    def __init__(self, pipe: Pipe, stream: int) -> None:
+        super().__init__(pipe, stream)
+        self.stdout, self.stderr = bytearray(), bytearray()
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.ended.add_done_callback(_seen)
+
+    def send(self, data: bytes) -> None:
+        if data:
+            self.pipe.queue(self.stream, DATA, data)
+
+    def receive(self, kind: int, body: bytes) -> None:
+        if kind in (DATA, ERRORS):
+            (self.stdout if kind == DATA else self.stderr).extend(body)
+            self.pipe.used(self.stream, len(body))
+        elif kind == EXIT and not self.ended.done():
+            self.pipe.over(self)
+            self.ended.set_result(int(body))
+
+    def lost(self, error: ConnectionError) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+
+class PipeStream(Answer, asyncio.Transport):
+    """A stream as an asyncio transport."""
+
+    def __init__(self, pipe: Pipe, stream: int) -> None:
+        Answer.__init__(self, pipe, stream)
+        asyncio.Transport.__init__(self)
+        self._protocol: Any = None
+        #: What came before anybody could take it, None for the end.
+        self._early: list[bytes | None] = []
+        self._paused = self._closing = self._over = self._full = False
+
+    def join(self, protocol: asyncio.BaseProtocol) -> None:
+        """From now on it is this protocol's."""
+        self._protocol = protocol
+        protocol.connection_made(self)
+        self._deliver()
+
+    # -- the pipe's side --------------------------------------------------------------------
+
+    def receive(self, kind: int, body: bytes) -> None:
+        if kind in (DATA, END):
+            if self._protocol is None or self._paused or self._early:
+                self._early.append(body if kind == DATA else None)
+            elif kind == DATA:
+                self._data(body)
+            else:
+                self._end()
+        elif kind == CLOSE and self._protocol is not None:
+            self.pipe.over(self)
+            self.lost(None)
+        else:
+            super().receive(kind, body)
+
+    def _deliver(self) -> None:
+        while self._early and not self._paused and self._protocol is not None:
+            body = self._early.pop(0)
+            if body is None:
+                self._end()
+            else:
+                self._data(body)
+
+    def _data(self, body: bytes) -> None:
+        self.pipe.used(self.stream, len(body))
+        if not self._closing:
+            self._protocol.data_received(body)
+
+    def _end(self) -> None:
+        if not self._closing and not self._protocol.eof_received():
+            self.close()
+
+    def relieved(self) -> None:
+        if self._full and not self._over:
+            self._full = False
+            self._protocol.resume_writing()
+
+    def lost(self, error: Exception | None) -> None:
+        if isinstance(error, ConnectionError):
+            super().lost(error)
+        if not self._over and self._protocol is not None:
+            self._over = self._closing = True
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, error)
+
+    # -- asyncio.Transport ------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        if self._closing or not data:
+            return
+        if not self.pipe.queue(self.stream, DATA, bytes(data)) and not self._full:
+            self._full = True
+            self._protocol.pause_writing()
+
+    def write_eof(self) -> None:
+        if not self._closing:
+            self.pipe.queue(self.stream, END)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self.pipe.finish(self)
+            self.lost(None)
+
+    def abort(self) -> None:
+        self._closing = True
+        self.pipe.leave(self)
+        self.lost(None)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        if self._early:
+            asyncio.get_running_loop().call_soon(self._deliver)
+
+    def get_write_buffer_size(self) -> int:
+        return self.pipe.streams.queued(self.stream)
+
+
+class Joined(asyncio.Protocol):
+    """Hands on what it receives to another transport."""
+
+    other: Any
+    transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.other.write(data)
+
+    def eof_received(self) -> bool:
+        self.other.write_eof()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.other.close()
+
+    # The other one's protocol is asked: it knows where the data comes from.
+    def pause_writing(self) -> None:
+        self.other.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.other.resume_reading()
