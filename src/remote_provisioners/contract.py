@@ -171,12 +171,9 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         """Record a start before the host gets the request, so that the next server knows of it."""
         keeper = keeper_of(self.parent)
         if keeper is not None:
-            nothing: dict[str, Any] = {"host_connection": {}, "connection_info": {}}
-            launch = {
-                "launch": {"env": {"KERNEL_USERNAME": self.username}} if self.username else {}
-            }
-            info = {"kernel_id": self.kernel_id, **nothing, **launch, **where}
-            keeper.starts(self.parent, info)
+            asked = {"env": {"KERNEL_USERNAME": self.username}}
+            fields = {"host_connection": {}, "connection_info": {}, "launch": asked, **where}
+            keeper.starts(self.parent, {"kernel_id": self.kernel_id, **fields})
 
     async def _adopt_left(self, left: Mapping[str, Any], wait: bool) -> KernelConnectionInfo:
         """Adopt a kernel that was left running. Without `wait`, `adopt_when_reachable` does it."""
