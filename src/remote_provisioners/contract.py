@@ -18,7 +18,7 @@ from jupyter_client.multikernelmanager import MultiKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
-from .errors import ConfigurationError, HostError
+from .errors import ConfigurationError, HostError, short_errors
 from .hosts.registry import host_registry
 from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
@@ -77,6 +77,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
 
     # -- start ------------------------------------------------------------------------------
 
+    @short_errors
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Build and check the request. `KernelManager` calls this before `launch_kernel`.
 
@@ -116,6 +117,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         env = dict(kwargs.get("env") or os.environ)  # managers expect one there
         return {**kwargs, "env": env, "cmd": list(self._request.argv)}
 
+    @short_errors
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel, or restart it on its host. `KernelManager` calls this.
 

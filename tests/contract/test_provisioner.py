@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from traitlets.config import Config
 
 from remote_provisioners.errors import (
     ConfigurationError,
+    HostError,
     KernelLostError,
     KernelStartError,
     LaunchTimeoutError,
@@ -469,3 +471,18 @@ def test_options_from_a_bare_manager(host: str, install_spec: InstallSpec, start
     config = Config()
     config.RemoteProvisionerConfigMixin.remote_hosts = host
     assert start(install_spec(), config=config).host == host
+
+
+def test_an_error_of_a_start_has_no_frames_of_ours(
+    install_spec: InstallSpec, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Papermill and others print all of them, above the message."""
+    with pytest.raises(HostError) as info:
+        start(install_spec("no-such-host.invalid"))
+    ours = [entry for entry in info.traceback if "remote_provisioners" in str(entry.path)]
+    assert len(ours) <= 1
+    assert info.value.__suppress_context__
+    printed = "".join(traceback.format_exception(info.value))
+    assert printed.splitlines()[-1].endswith("(Name or service not known)")
+    assert "direct cause" not in printed
+    assert "During handling" not in printed
