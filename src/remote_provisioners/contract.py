@@ -18,13 +18,14 @@ from jupyter_client.multikernelmanager import MultiKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
-from .errors import ConfigurationError, HostError, short_errors
+from .errors import ConfigurationError, HostError
 from .hosts.registry import host_registry
 from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
 from .kernels.remote_path import RESOLVE_SECONDS, resolve
+from .kernels.short_errors import short_errors
 from .kernels.starts import run_start
 from .options.config import CommonOptions
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment

@@ -7,20 +7,12 @@ the message as their text.
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from tornado.web import HTTPError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 
 class RemoteProvisionerError(HTTPError):
@@ -144,22 +136,3 @@ class KernelTakenError(KernelLostError):
     """A kernel that should be adopted belongs to another server by now."""
 
     status = 409
-
-
-def short_errors(
-    method: Callable[P, Coroutine[Any, Any, T]],
-) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Have the errors of a start leave our own frames behind.
-
-    Clients such as papermill print all frames, and the message, which says it all, last.
-    """
-
-    @functools.wraps(method)
-    async def shortened(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(*args, **kwargs)
-        except RemoteProvisionerError as error:
-            log.debug("a start failed", exc_info=True)
-            raise error.with_traceback(None) from None
-
-    return shortened
