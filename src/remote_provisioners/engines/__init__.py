@@ -1,1 +1,1 @@
-"""Systems that choose the machine themselves: one package an engine."""
+"""Engines: systems that choose the machine themselves. Each has its own package."""

@@ -1,9 +1,9 @@
-"""What an engine is: a resource manager that chooses the node of a kernel and starts a launcher.
+"""The interface of engines: resource managers that choose a kernel's node and start a launcher.
 
-A launcher is the agent with a way to reach it, as one file of Python (`launcher.py`). An engine
-gets it onto a node in its own way. Nothing here assumes that the program that submits ends once the
-launcher runs (it may be the pipe to it), that the engine can read a file of this machine, or that
-this machine can connect to the node.
+A launcher is the agent with a way to reach it, as one Python file (`launcher.py`). Each engine has
+its own way of getting it onto a node. The interface does not assume that the submitting program
+ends once the launcher runs (it may be the pipe to the launcher), that the engine can read files of
+this machine, or that this machine can connect to the node.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from ..placement.host_address import HostAddress
 
 @dataclass(frozen=True)
 class Launch:
-    """What an engine is asked to run."""
+    """A request to an engine."""
 
     request: LaunchRequest
-    #: Names the submission, for `follow`, `cancel` and `diagnose`; no other has this name.
+    #: The unique name of the submission, for `follow`, `cancel` and `diagnose`.
     tag: str
-    #: By it the launcher proves to be the one that was submitted.
+    #: Proves that the launcher is the submitted one.
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Node(ABC):
-    """Where a launcher runs. Its fields are JSON: the next server finds the kernel by them.
+    """Where a launcher runs. The fields are JSON, and the next server finds the kernel with them.
 
-    An engine whose nodes are reached in another way derives a class with the fields for that.
+    An engine that reaches its nodes in another way derives a class with more fields.
     """
 
     host: str
-    #: Of the agent, and the interpreter that runs it.
+    #: The agent's directory, and the interpreter that runs the agent.
     directory: str
     python: str
     #: The directory that the launcher was started in.
@@ -45,58 +45,58 @@ class Node(ABC):
     @property
     @abstractmethod
     def address(self) -> HostAddress:
-        """How this machine reaches the agent: `hosts.transport.connect` knows the kind."""
+        """The agent's address, of a kind that `hosts.transport.connect` understands."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What an engine says of a submission."""
+    """The state of a submission."""
 
-    #: The engine's own name for it; "" while there is none.
+    #: The engine's own name for it; "" if there is none yet.
     id: str
     #: What it waits for, in words for users.
     text: str = ""
-    #: Whether it has ended, or was refused: `diagnose` says why.
+    #: Whether it has ended or was refused. `diagnose` says why.
     over: bool = False
 
 
 class Engine(ABC):
-    """An engine as one kernelspec reaches it. Used in the I/O thread.
+    """An engine, as configured by one kernelspec. Used in the I/O thread.
 
-    A new engine is a class with these five methods; `submission.py` does what they have in common.
+    A new engine is a class with these five methods. `submission.py` does the common work.
     """
 
-    #: As users know it.
+    #: The name for users.
     name: ClassVar[str]
     node_type: ClassVar[type[Node]]
 
     @abstractmethod
     async def check(self) -> None:
-        """Raise the HostError that says why the engine cannot be used; before each submission."""
+        """Check the engine before each submission. Raises the HostError that says what is wrong."""
 
     @abstractmethod
     async def submit(self, launch: Launch) -> asyncio.Future[Node]:
-        """Ask for a node; return as soon as that is under way. Raises KernelStartError.
+        """Request a node. Returns when the request is in progress. Raises KernelStartError.
 
-        The future has the node once the launcher there can be reached. To cancel it has to end
-        what the submission has on this machine. `follow` tells of a submission that fails.
+        The future gets the node when its launcher can be reached. Cancelling the future must end
+        everything of the submission on this machine. `follow` reports a failed submission.
         """
 
     @abstractmethod
     async def follow(self, tag: str) -> Progress | None:
-        """What has become of the submission; asked again and again. Raises HostError.
+        """The state of the submission; called repeatedly. Raises HostError.
 
-        None as long as the engine does not know it.
+        None until the engine knows it.
         """
 
     @abstractmethod
     async def cancel(self, tag: str) -> None:
-        """End the submission, and return when it has ended. Nothing is to be done if it has."""
+        """End the submission and return when it has ended. Does nothing if it has ended already."""
 
     @abstractmethod
     async def diagnose(self, tag: str) -> str:
-        """Why the submission is over, as far as the engine can tell."""
+        """Why the submission ended, as far as the engine knows."""
 
     def kernel_request(self, request: LaunchRequest, node: Node) -> LaunchRequest:
-        """What the agent on the node is asked to start: by default what the kernelspec says."""
+        """The request for the agent on the node. By default, that of the kernelspec."""
         return replace(request, cwd=(*request.cwd, node.cwd), warm=0)

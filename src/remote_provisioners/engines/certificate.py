@@ -1,4 +1,4 @@
-"""What this user's servers prove themselves by to launchers on nodes: a key and its certificate."""
+"""The key and certificate with which this user's servers identify themselves to launchers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from jupyter_core.paths import jupyter_data_dir
 
 @dataclass(frozen=True)
 class Identity:
-    """TLS for the side of the server, and the SHA-256 of its certificate in hex."""
+    """The server's side of TLS, and the SHA-256 of its certificate in hex."""
 
     context: ssl.SSLContext = field(repr=False)
     fingerprint: str
 
 
 def identity() -> Identity:
-    """Of this user; made when first asked for, and kept: the next server needs it to come back.
+    """This user's identity. The first call creates it. The next server needs it, so it is kept.
 
     Raises OSError.
     """
@@ -42,7 +42,7 @@ def _read(path: Path) -> Identity:
         with open(descriptor, "wb") as file:
             file.write(_made())
         try:
-            os.link(draft, path)  # of two servers at once one has made it
+            os.link(draft, path)  # if two servers do this at once, one of them wins
         except FileExistsError:
             pass
         finally:
@@ -66,7 +66,9 @@ def _made() -> bytes:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=36500))  # nobody asks: it is pinned
+        .not_valid_after(
+            now + datetime.timedelta(days=36500)
+        )  # nobody checks this, because the certificate is pinned
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -22,6 +22,6 @@ main(directory, {secret!r}, sys.argv[1:])
 
 
 def launcher_source(secret: str) -> str:
-    """The text of the file. It has a secret in it: nobody else may read it."""
+    """The text of the file. It contains a secret, so nobody else may read it."""
     archive = base64.b64encode(agent_archive()).decode()
     return _LAUNCHER.format(archive=archive, secret=secret)

@@ -1,4 +1,4 @@
-"""Where launchers on nodes report that they run, for engines whose nodes can connect to us."""
+"""Receive the reports of launchers, for engines whose nodes can connect to this server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REPORT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class DialledNode(Node):
-    """A node whose launcher listens on a port, and lets in who proves to know the secret."""
+    """A node whose launcher listens on a port and identifies itself with a secret."""
 
     port: int
     secret: str = field(repr=False)
@@ -35,7 +35,7 @@ class DialledNode(Node):
 
 
 class NodeReports:
-    """Where launchers report: TLS, and each has to say the secret of its launch."""
+    """The TLS servers for reports. Each launcher must send the secret of its launch."""
 
     def __init__(self) -> None:
         self._awaited: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -43,7 +43,7 @@ class NodeReports:
         self._opening = asyncio.Lock()
 
     async def address(self, wanted: str, towards: str) -> str:
-        """HOST:PORT for launchers: `wanted` (host or host:port), else the one that leads to a URL.
+        """HOST:PORT for launchers: `wanted` (host or host:port), or the address towards a URL.
 
         Raises HostError.
         """
@@ -59,12 +59,12 @@ class NodeReports:
         return f"{bound[0]}:{bound[1]}"
 
     def expect(self, secret: str) -> asyncio.Future[dict[str, Any]]:
-        """The report of the launcher with this secret."""
+        """Expect a launcher with this secret. The future gets its report."""
         future = self._awaited[secret] = asyncio.get_running_loop().create_future()
         return future
 
     def forget(self, secret: str) -> None:
-        """The launcher with this secret is not awaited any more."""
+        """Expect no launcher with this secret any more."""
         self._awaited.pop(secret, None)
 
     async def close(self) -> None:
@@ -77,7 +77,7 @@ class NodeReports:
             writer.write(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
             await writer.drain()
         except (OSError, ValueError, TypeError, KeyError, asyncio.TimeoutError) as error:
-            log.warning("a launcher's report cannot be read: %r", error)
+            log.warning("cannot read a launcher's report: %r", error)
         finally:
             writer.close()
 
@@ -87,12 +87,12 @@ class NodeReports:
             if hmac.compare_digest(given, secret.encode()) and not future.done():
                 future.set_result(report)
                 return {"ok": True}
-        log.warning("a launcher reported with a wrong secret; refused")
+        log.warning("refused a launcher with a wrong secret")
         return {"error": "not a launcher that is awaited"}
 
 
 def _own_address(url: str) -> str:
-    """The address of this machine that leads to the host of `url`. Raises HostError."""
+    """This machine's address towards the host of `url`. Raises HostError."""
     host = urlsplit(url).hostname or ""
     try:
         (family, _, _, _, address), *_ = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
@@ -100,9 +100,9 @@ def _own_address(url: str) -> str:
             probe.connect(address)  # sends nothing
             return str(probe.getsockname()[0])
     except OSError as error:
-        raise HostError(f"no way to {host}: {error}") from None
+        raise HostError(f"{host} cannot be reached: {error}") from None
 
 
 async def node_reports() -> NodeReports:
-    """This process's. Call it in the I/O thread, which closes it when it ends."""
+    """The reports of this process. Call this in the I/O thread, which closes them at its end."""
     return io_thread().own(NodeReports)

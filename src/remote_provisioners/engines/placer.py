@@ -1,4 +1,4 @@
-"""Kernels on the nodes of an engine: submitted, recorded, started by the agent that arrives."""
+"""Place kernels on an engine's nodes: submit, record, and start with the agent that arrives."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ log = logging.getLogger(__name__)
 
 
 class EngineOptions(Protocol):
-    """What an EnginePlacer reads at each start."""
+    """The options that an EnginePlacer reads at each start."""
 
     network_grace: Any
 
     def engine(self, request: LaunchRequest) -> Engine:
-        """The engine, as this request reaches it. Raises ConfigurationError."""
+        """The engine for this request. Raises ConfigurationError."""
 
 
 class EnginePlacer(Placer):
-    """Places the kernels of one provisioner by an engine. Lives on the application's event loop.
+    """Places one provisioner's kernels through an engine. Lives on the application's event loop.
 
-    A restarted kernel gets another node: an engine's job is one life of a kernel.
+    A restarted kernel gets another node, because an engine's job is one life of a kernel.
     """
 
     def __init__(self, options: EngineOptions, engine_type: type[Engine]) -> None:
         self._options = options
         self._type = engine_type
-        #: What a record has the fields under.
+        #: The key of the node's fields in a record.
         self._key = engine_type.name.lower()
         self._submission: Submission | None = None
         self._node: Node | None = None
-        #: Of the last submission, which may be another process's.
+        #: The last submission, perhaps of another process.
         self._tag = ""
         self._id = ""
 
@@ -58,7 +58,7 @@ class EnginePlacer(Placer):
         async def undo() -> None:
             if attempt is not None:
                 await attempt.abandon()
-            if self._node is not None:  # else the submission has cancelled itself
+            if self._node is not None:  # otherwise the submission has cancelled itself
                 await self._cancel(request, self._tag)
 
         try:
@@ -88,7 +88,7 @@ class EnginePlacer(Placer):
         async def undo(reason: str) -> None:
             if not kernel.life.over:
                 kernel.give_up(reason)
-            if self._node is not None:  # else the submission has cancelled itself
+            if self._node is not None:  # otherwise the submission has cancelled itself
                 await self._cancel(request, self._tag)
 
         await in_io_thread(leave())
@@ -105,9 +105,9 @@ class EnginePlacer(Placer):
     async def prepare_adoption(self, kernel_id: str, info: Mapping[str, Any]) -> RemoteKernel:
         left = dict(info.get(self._key) or {})
         if not left:
-            raise HostError(f"no node of {self._type.name} is known for the kernel")
+            raise HostError(f"the record names no node of {self._type.name} for the kernel")
         self._tag = left.pop("tag")
-        self._id = left.pop("application_id", "")  # as earlier versions call it
+        self._id = left.pop("application_id", "")  # the name in earlier versions
         self._id = left.pop("id", self._id)
         node = self._node = self._type.node_type(**left)
         grace = self._options.network_grace
@@ -119,7 +119,7 @@ class EnginePlacer(Placer):
         return await in_io_thread(prepare())
 
     async def abandon(self, request: LaunchRequest | None) -> None:
-        """Have the engine end what it runs for the kernel."""
+        """Tell the engine to end the kernel's job."""
         if request is not None and self._tag:
             await in_io_thread(self._cancel(request, self._tag))
 
@@ -132,7 +132,7 @@ class EnginePlacer(Placer):
             log.warning("kernel %s: %s did not end its job: %s", kernel_id, name, error)
 
     def describe(self) -> Mapping[str, Any]:
-        """Holds the secret of the launcher, if there is one."""
+        """The node for a record. It may contain the launcher's secret."""
         if self._node is None:
             return {}
         return {self._key: {**vars(self._node), "tag": self._tag, "id": self._id}}
@@ -145,7 +145,7 @@ class EnginePlacer(Placer):
         return waits or said
 
     async def _submit(self, request: LaunchRequest) -> tuple[LaunchRequest, Node]:
-        """A node, and what its agent is asked to start."""
+        """A node and the request for its agent."""
         self._node = None
 
         async def submit() -> tuple[LaunchRequest, Node]:

@@ -1,4 +1,4 @@
-"""One submission to an engine, followed until its launcher is there. In the I/O thread."""
+"""Follow one submission to an engine until its launcher runs. In the I/O thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.3
 
 
 class Submission:
-    """A node for one kernel. `text` and `id` may be read from any thread."""
+    """The request of a node for one kernel. Any thread may read `text` and `id`."""
 
     def __init__(self, engine: Engine, request: LaunchRequest) -> None:
         tag, secret = f"launch-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
@@ -32,7 +32,7 @@ class Submission:
         self.id = ""
 
     async def run(self) -> tuple[Node, float]:
-        """The node, once its launcher can be reached; and the seconds left for the kernel.
+        """The node, when its launcher can be reached, and the seconds that are left for the kernel.
 
         Raises KernelStartError, LaunchTimeoutError, HostError; the submission is cancelled then,
         and when this is cancelled.
@@ -63,11 +63,11 @@ class Submission:
             raise
 
     async def _follow(self, arrival: asyncio.Future[Node]) -> None:
-        """Raises KernelStartError when it has come to an end."""
+        """Update the state. Raises KernelStartError if the submission has ended."""
         try:
             progress = await self.engine.follow(self.launch.tag)
         except HostError:
-            return  # the engine is busy; whoever submits, or the time limit, will tell
+            return  # the engine is busy; the submitter or the time limit will report it
         if progress is None:
             return
         self.id = progress.id or self.id
@@ -82,7 +82,7 @@ class Submission:
             log.info("kernel %s: %s", kernel_id, self.text)
 
     async def _abandon(self, arrival: asyncio.Future[Node]) -> None:
-        """Leave nothing: neither what submits, nor what was submitted."""
+        """End the submitting program and the submission."""
         arrival.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await arrival

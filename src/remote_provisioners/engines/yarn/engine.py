@@ -1,4 +1,4 @@
-"""YARN as an engine: spark-submit takes a launcher to a node, YARN's REST API follows it."""
+"""YARN as an engine: spark-submit sends a launcher to a node, YARN's REST API follows it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from .resource_manager import Application, ResourceManager
 
 log = logging.getLogger(__name__)
 
-#: For an application that is killed to be over, and how often that is asked.
+#: How long a killed application may take to end, and how often to check.
 _KILL_SECONDS = 10.0
 _KILL_POLL_SECONDS = 0.2
-#: What spark-submit said last is shown when it fails.
+#: The last output of spark-submit, shown when it fails.
 _TAIL_BYTES = 3000
-#: What is run in the container, and with what (docs/spark.md).
+#: The program and arguments for the container (docs/spark.md).
 _KERNEL = ("python", "{resource_dir}/scripts/cluster.py", "{connection_file}")
 
 
 class YarnEngine(Engine):
-    """One kernelspec's way to YARN. `environ` is the environment of the program that submits."""
+    """YARN for one kernelspec. `environ` is the environment of the submitting program."""
 
     name = "YARN"
     node_type = DialledNode
@@ -54,7 +54,7 @@ class YarnEngine(Engine):
         self._language = language
         self._response_address = response_address
         self._submitter: _Submitter | None = None
-        #: As YARN has described it last.
+        #: YARN's last description.
         self._application: Application | None = None
 
     async def check(self) -> None:
@@ -88,7 +88,7 @@ class YarnEngine(Engine):
         return None
 
     async def cancel(self, tag: str) -> None:
-        """Kill the application with this tag, if there is one, and see it end."""
+        """Kill the application with this tag, if there is one, and wait for its end."""
         if self._submitter is not None:
             await self._submitter.close()
         loop = asyncio.get_running_loop()
@@ -101,11 +101,11 @@ class YarnEngine(Engine):
                 try:
                     await self._manager.kill(application.id)
                 except RemoteProvisionerError as error:
-                    log.info("%s is killed by Hadoop's client: %s", application.id, error)
+                    log.info("killing %s with Hadoop's client: %s", application.id, error)
                     await kill_by_client(application.id, self._environ)
                 await asyncio.sleep(_KILL_POLL_SECONDS)
         except RemoteProvisionerError as error:
-            log.warning("application of %s: not killed: %s", tag, error)
+            log.warning("cannot kill the application of %s: %s", tag, error)
 
     async def diagnose(self, tag: str) -> str:
         application = self._application or await self._manager.find(tag)
@@ -117,7 +117,7 @@ class YarnEngine(Engine):
         return f"the application was not submitted (exit code {code}); it printed:\n{printed}"
 
     def kernel_request(self, request: LaunchRequest, node: Node) -> LaunchRequest:
-        """The driver of Spark is the kernel, not what submits it."""
+        """The request for the Spark driver in the container."""
         python = self._language.lower() == "python"
         return replace(
             super().kernel_request(request, node),
@@ -129,7 +129,7 @@ class YarnEngine(Engine):
 
 
 class _Submitter:
-    """The program that submits, and the files that it needs on this machine."""
+    """The submitting program and its files on this machine."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class _Submitter:
         return cls(process, output, directory)
 
     async def arrive(self, reported: asyncio.Future[dict[str, Any]], secret: str) -> Node:
-        """The node, when the launcher has reported and the submitter has tidied up and ended."""
+        """The node, when the launcher has reported and the submitter has cleaned up and ended."""
         try:
             report = await reported
             await self.process.wait()
@@ -184,7 +184,7 @@ class _Submitter:
         )
 
     async def close(self) -> None:
-        """Leave no process and no file."""
+        """End the process and remove the files."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
@@ -192,7 +192,7 @@ class _Submitter:
         self._directory.cleanup()
 
     async def last_words(self) -> str:
-        """What it has printed last."""
+        """The last lines of its output."""
         printed = await asyncio.to_thread(self._output.read_bytes)
         return printed[-_TAIL_BYTES:].decode("utf-8", "replace")
 
@@ -202,7 +202,7 @@ def _write(path: Path, secret: str) -> None:
 
 
 async def kill_by_client(application_id: str, env: Mapping[str, str]) -> None:
-    """As `yarn application -kill`, by the classes that every Spark has.
+    """Do what `yarn application -kill` does, with classes that every Spark has.
 
     For a YARN whose web address lets nobody kill. `env`: that of spark-submit.
     """

@@ -1,4 +1,4 @@
-"""YarnProvisioner: YARN chooses the node. The same contract, over a launcher instead of SSH."""
+"""YarnProvisioner: kernels on nodes that YARN chooses, through a launcher instead of SSH."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .resource_manager import ResourceManager, configuration_directory, endpoint
 
 
 class YarnProvisioner(RemoteProvisioner):
-    """Starts kernels in containers of YARN: the driver of Spark's cluster mode is the kernel."""
+    """Starts kernels in YARN containers, as Spark drivers in cluster mode."""
 
     yarn_endpoint = Text(
         "",
@@ -56,7 +56,7 @@ class YarnProvisioner(RemoteProvisioner):
         return EnginePlacer(self, YarnEngine)
 
     def engine(self, request: LaunchRequest) -> YarnEngine:
-        """YARN as this request reaches it. Raises ConfigurationError."""
+        """YARN for this request. Raises ConfigurationError."""
         spec: Any = self.kernel_spec
         environ = self._environment(request)
         return YarnEngine(
@@ -68,7 +68,7 @@ class YarnProvisioner(RemoteProvisioner):
         )
 
     def _environment(self, request: LaunchRequest) -> dict[str, str]:
-        """That of the program that submits: this process's, under the kernelspec's."""
+        """The submitting program's environment: this process's, overridden by the kernelspec's."""
         environ = kernel_environment(os.environ, request.env, request.request_env)
         user = request.request_env.get("KERNEL_USERNAME", "")
         if self.impersonation and user:

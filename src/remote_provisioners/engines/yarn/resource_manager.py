@@ -1,4 +1,4 @@
-"""YARN's ResourceManager, by its REST API: what became of an application, and its end.
+"""YARN's ResourceManager through its REST API: find and kill applications.
 
 https://hadoop.apache.org/docs/stable/hadoop-yarn/hadoop-yarn-site/ResourceManagerRest.html
 """
@@ -31,7 +31,7 @@ _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class Application:
-    """What YARN knows of one."""
+    """YARN's description of an application."""
 
     id: str
     state: str
@@ -45,7 +45,7 @@ class Application:
 
     @property
     def words(self) -> str:
-        """Its state, as users are told."""
+        """Its state in words for users."""
         if self.state == "ACCEPTED":
             said = f"accepted by YARN, waiting for resources in queue {self.queue}"
         elif self.state == "RUNNING":
@@ -56,14 +56,14 @@ class Application:
 
     @property
     def end(self) -> str:
-        """Why it is over, as far as YARN can tell."""
+        """Why it ended, as far as YARN knows."""
         diagnostics = self.diagnostics.strip() or "YARN gives no reason"
         log = f"; its log: {self.log}" if self.log else ""
         return f"{self.id} is {self.state.lower()}: {diagnostics}{log}"
 
 
 class ResourceManager:
-    """One of a cluster, or the pair of them of which one is active. In the I/O thread."""
+    """The ResourceManager of a cluster, or a pair of which one is active. In the I/O thread."""
 
     def __init__(
         self,
@@ -74,20 +74,20 @@ class ResourceManager:
         user: str = "",
     ) -> None:
         """`endpoints`: http://host:8088, with or without /ws/v1/cluster. `environ` names the
-        cache of Kerberos tickets; `secure`: speak to nobody who does not show by Kerberos who it
-        is, else that is answered where it is asked for. `user`: whose applications they are, if
-        not this process's own user's.
+        Kerberos ticket cache. `secure`: require that the server proves its identity by Kerberos;
+        otherwise use Kerberos only if the server asks for it. `user`: the owner of the
+        applications, if it is not this process's user.
         """
         self.endpoints = [e.rstrip("/").removesuffix("/ws/v1/cluster") for e in endpoints]
         self._environ = environ
         self._secure = secure
         self._user = user
-        #: By endpoint: what it gave us to be known by, in place of another ticket.
+        #: Cookies by endpoint, which replace another ticket.
         self._cookies: dict[str, str] = {}
 
     async def check(self) -> None:
-        """Raises UnreachableError when none answers that is active, AuthenticationError."""
-        await self._ask("metrics")  # a standby answers "info", too
+        """Raises UnreachableError if no active one answers, or AuthenticationError."""
+        await self._ask("metrics")  # a standby also answers "info"
 
     async def find(self, tag: str) -> Application | None:
         """The application with this tag. Raises UnreachableError, AuthenticationError."""
@@ -98,9 +98,9 @@ class ResourceManager:
         return None
 
     async def kill(self, application_id: str) -> None:
-        """End it, in whatever state it is. Raises UnreachableError, also where that is refused."""
+        """Kill an application in any state. Raises UnreachableError, also if this is refused."""
         user = quote(user_name())
-        path = f"apps/{application_id}/state?user.name={user}"  # where that is believed
+        path = f"apps/{application_id}/state?user.name={user}"  # for servers that trust this
         await self._ask(path, method="PUT", body=json.dumps({"state": "KILLED"}))
 
     async def _ask(self, path: str, **how: Any) -> Any:
@@ -132,7 +132,7 @@ class ResourceManager:
     async def _fetch(
         self, client: AsyncHTTPClient, endpoint: str, path: str, how: Mapping[str, Any]
     ) -> HTTPResponse:
-        """Raises AuthenticationError, and what the client raises."""
+        """Raises AuthenticationError and the client's errors."""
 
         async def fetch(headers: Mapping[str, str]) -> HTTPResponse:
             asked = client.fetch(
@@ -140,7 +140,7 @@ class ResourceManager:
                 headers={**_JSON, **headers},
                 connect_timeout=_SECONDS,
                 request_timeout=_SECONDS,
-                follow_redirects=False,  # to the name of the active one: it is next
+                follow_redirects=False,  # it would lead to the active one, which comes next
                 **how,
             )
             return await _to_its_end(asked)
@@ -171,12 +171,12 @@ def _challenges(response: HTTPResponse | None) -> list[str]:
 
 
 def _cookie(response: HTTPResponse) -> str:
-    """What it wants to be told next time, as it stands."""
+    """The cookie to send next time."""
     return "; ".join(text.partition(";")[0] for text in response.headers.get_list("Set-Cookie"))
 
 
 async def _to_its_end(asked: asyncio.Future[HTTPResponse]) -> HTTPResponse:
-    """Its result; who is cancelled waits for it, because it cannot be: a socket would stay."""
+    """Wait for a request even if cancelled. Otherwise its socket would stay open."""
     try:
         return await asyncio.shield(asked)
     except asyncio.CancelledError:
@@ -185,7 +185,7 @@ async def _to_its_end(asked: asyncio.Future[HTTPResponse]) -> HTTPResponse:
 
 
 def _said(error: Exception) -> str:
-    """What the server said, if it said anything."""
+    """The server's message, if there is one."""
     response = error.response if isinstance(error, HTTPError) else None
     body = response.body.decode("utf-8", "replace") if response is not None else ""
     with contextlib.suppress(ValueError, AttributeError, KeyError):
@@ -222,7 +222,7 @@ def _endpoint(values: Mapping[str, str], suffix: str) -> str:
 
 
 def configuration_directory(environ: Mapping[str, str]) -> str:
-    """Where yarn-site.xml is, "" where nothing says so."""
+    """The directory of yarn-site.xml, or ""."""
     for name in ("YARN_CONF_DIR", "HADOOP_CONF_DIR"):
         directory = environ.get(name, "")
         if directory and os.path.isfile(os.path.join(directory, "yarn-site.xml")):

@@ -1,6 +1,6 @@
-"""SPNEGO (RFC 4559): who asks a web address, and who answers there, shown by Kerberos.
+"""SPNEGO (RFC 4559): HTTP client and server prove their identities by Kerberos.
 
-By the package gssapi. It may ask a KDC, which may not answer: each call has a thread of its own.
+Uses the package gssapi. It may wait for a KDC that does not answer, so each call has a thread.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MISSING = (
 
 
 def demanded(challenges: Sequence[str]) -> bool:
-    """Whether one of these values of WWW-Authenticate asks for it."""
+    """Whether one of these WWW-Authenticate values asks for SPNEGO."""
     return _token(challenges) is not None
 
 
 def _token(challenges: Sequence[str]) -> str | None:
-    """What the server sent along, "" if nothing; None where it does not speak of SPNEGO."""
+    """The server's token, "" if it is empty; None without SPNEGO."""
     for challenge in ",".join(challenges).split(","):
         scheme, _, token = challenge.strip().partition(" ")
         if scheme.lower() == _SCHEME:
@@ -41,10 +41,10 @@ def _token(challenges: Sequence[str]) -> str | None:
 
 
 class Negotiation:
-    """One, with the host of a web address."""
+    """A negotiation with the host of a web address."""
 
     def __init__(self, host: str, environ: Mapping[str, str]) -> None:
-        """`environ` names the ticket cache (KRB5CCNAME) if it is not this process's own."""
+        """`environ` names the ticket cache (KRB5CCNAME), if it is not this process's."""
         self.peer = f"HTTP@{host}"
         self._cache = environ.get("KRB5CCNAME", "")
         self._context: Any = None
@@ -55,7 +55,7 @@ class Negotiation:
         return f"Negotiate {base64.b64encode(token).decode()}"
 
     async def finish(self, challenges: Sequence[str]) -> bool:
-        """Whether the server has shown, in its WWW-Authenticate, that it is who we think."""
+        """Whether the server has proved its identity in WWW-Authenticate."""
         try:
             token = base64.b64decode(_token(challenges) or "", validate=True)
         except binascii.Error:
@@ -68,9 +68,9 @@ class Negotiation:
         own = self._cache in ("", os.environ.get("KRB5CCNAME"))
         store = None if own else {"ccache": self._cache}
         try:
-            # SPNEGO's own errors do not say why; SPNEGO passes over credentials of Kerberos.
+            # SPNEGO hides reasons and skips Kerberos credentials, so ask Kerberos first.
             ticket = gssapi.Credentials(usage="initiate", mechs=[kerberos], store=store)
-            _ = ticket.lifetime  # an error where it is over
+            _ = ticket.lifetime  # raises an error if it has expired
             self._context = gssapi.SecurityContext(
                 name=gssapi.Name(self.peer, gssapi.NameType.hostbased_service),
                 creds=gssapi.Credentials(usage="initiate", mechs=[spnego], store=store),
@@ -83,7 +83,7 @@ class Negotiation:
             raise AuthenticationError(self._explained(error)) from None
 
     def _explained(self, error: Any) -> str:
-        """In the words of the library, which knows what it has looked for."""
+        """The library's message, which names what it has looked for."""
         gssapi = _library()
         said = "; ".join(error.get_all_statuses(error.min_code, False))
         cache = f" (KRB5CCNAME: {self._cache})" if self._cache else ""
@@ -105,7 +105,7 @@ class Negotiation:
 
 
 def _library() -> Any:
-    """Raises AuthenticationError: not everybody has it."""
+    """Import gssapi. Raises AuthenticationError if it is not installed."""
     try:
         return importlib.import_module("gssapi")
     except ImportError:
