@@ -296,12 +296,9 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         kernel = self._kernel
         if kernel is not None:
             info["connection_info"] = {**self.connection_info, "key": kernel.connection["key"]}
-            info["host"] = kernel.spec.name
-            info["pid"] = kernel.pid
-            info["host_connection"] = kernel.connection
-            info["owner"] = kernel.owner
-            info["agent"] = kernel.host.directory
-            info.update(self._placer.describe())
+            info |= {"host": kernel.spec.name, "pid": kernel.pid, "owner": kernel.owner}
+            info |= {"agent": kernel.host.directory, "boot": kernel.boot}
+            info |= {"host_connection": kernel.connection, **self._placer.describe()}
             request = self._request
             if request is not None:
                 info["launch"] = {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}

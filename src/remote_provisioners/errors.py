@@ -92,6 +92,10 @@ class AgentError(HostError):
     """The agent cannot start or does not answer: no Python, a full disk, a foreign directory."""
 
 
+class UnusablePythonError(AgentError):
+    """An interpreter is not on the host, or is too old for the agent: another one may do."""
+
+
 class NoRoomError(RemoteProvisionerError):
     """No host meets the requirements of the request, or all that do are full."""
 

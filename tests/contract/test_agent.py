@@ -133,6 +133,12 @@ class Server(asyncio.Protocol):
         await self.closed
 
 
+async def agent_socket() -> str:
+    """Of this user's agent here, which is started if it does not run."""
+    found = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+    return found.socket
+
+
 async def connect(path: str, owner: str) -> Server:
     server = Server()
     await asyncio.get_running_loop().create_unix_connection(lambda: server, path)
@@ -143,7 +149,7 @@ async def connect(path: str, owner: str) -> Server:
 @contextlib.asynccontextmanager
 async def servers(*owners: str, path: str = "") -> AsyncIterator[list[Server]]:
     """Servers connected to this user's agent; they leave in the end, and the agent with them."""
-    path = path or await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+    path = path or await agent_socket()
     connected = [await connect(path, owner) for owner in owners]
     try:
         yield connected

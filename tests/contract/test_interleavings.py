@@ -65,7 +65,9 @@ class RealInterleavings(RuleBasedStateMachine):
     async def server(self, name: str) -> Server:
         found = self.servers.get(name)
         if found is None or found.closed.done():
-            path = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+            path = (
+                await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+            ).socket
             found = self.servers[name] = await connect(path, name)
             self.agent = found.hello["pid"]
             self.compare(found.hello["kernels"], name)
@@ -119,7 +121,9 @@ class RealInterleavings(RuleBasedStateMachine):
             await asyncio.sleep(after)
             await self._kill_agent()
             await asyncio.gather(task, return_exceptions=True)
-            path = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+            path = (
+                await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+            ).socket
             again = self.servers[name] = await connect(path, name)
             self.agent = again.hello["pid"]
             self.kernels.pop(kernel, None)

@@ -23,7 +23,7 @@ from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.protocol.wire import Message
 
 from ..conftest import eventually
-from .test_agent import SLEEPS, Refused, Server, connect, listens, run, servers
+from .test_agent import SLEEPS, Refused, Server, agent_socket, connect, listens, run, servers
 
 UNKNOWN = "its exit code is not known: the agent that had started it was killed"
 
@@ -314,12 +314,7 @@ def test_servers_that_come_at_once_find_one_agent() -> None:
         async with servers("a") as (one,):
             started = [await one.start(f"k{number}", SLEEPS) for number in range(2)]
             await kill(one)
-            paths = await asyncio.gather(
-                *(
-                    bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
-                    for _ in range(5)
-                )
-            )
+            paths = await asyncio.gather(*(agent_socket() for _ in range(5)))
             assert len(set(paths)) == 1
             async with servers("a", "b", "c", path=paths[0]) as found:
                 assert len({server.hello["pid"] for server in found}) == 1
@@ -362,7 +357,9 @@ def test_its_lease_begins_anew_and_idle_agents_end(clean_environment: Path) -> N
         async with servers("a") as (one,):
             pid = (await one.start("k1", SLEEPS))["pid"]
             await kill(one)
-            path = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+            path = (
+                await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+            ).socket
             looker = await connect(path, "b")
             (status,) = (await looker.request("status"))["kernels"]
             assert (status["pid"], status["owner"], status["owned"]) == (pid, "a", False)

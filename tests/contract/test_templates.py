@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 
 from remote_provisioners.agent.forking.templates import MOST_TEMPLATES
-from remote_provisioners.hosts import deploy_agent as bootstrap
-from remote_provisioners.hosts.transport.local import LocalTransport
 
 from ..conftest import eventually
 from ..unit.test_agent_on_old_python import FOUND, supported
@@ -143,7 +141,7 @@ class Agent:
 
 @contextlib.asynccontextmanager
 async def agent(reports: Path) -> AsyncIterator[Agent]:
-    path = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+    path = await test_agent.agent_socket()
     async with test_agent.servers("a", path=path) as (server,):
         yield Agent(path, server, reports)
 

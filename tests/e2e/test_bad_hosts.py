@@ -258,16 +258,56 @@ def test_no_key_accepted(
 def test_no_python(
     rig: Rig, home: Path, install_spec: InstallSpec, start: Start, python: str
 ) -> None:
+    """A kernelspec's interpreter is its kernels' own: what it names wrong is no other's matter."""
     host = rig.hosts[0]
-    text = refused(start, install_spec(host.target, python=python), AgentError)
-    assert text.startswith(f"host {host.target}: no Python: {python!r} is not there")
-    assert "option `python`" in text
+    text = refused(start, install_spec(host.target, python=python), KernelStartError)
+    assert text.startswith(f"host {host.target}: ")
+    assert repr(python) in text
     assert not Path("/tmp/x").exists()
 
 
 def test_not_a_python(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:
-    text = refused(start, install_spec(rig.hosts[0].target, python="cat"), AgentError)
-    assert text.startswith(f"host {rig.hosts[0].target}: 'cat' cannot run the agent")
+    text = refused(start, install_spec(rig.hosts[0].target, python="cat"), KernelStartError)
+    assert text.startswith(f"host {rig.hosts[0].target}: ")
+
+
+OLD = """#!/bin/sh
+echo 'Python 3.7 is older than 3.8' >&2
+exit 1
+"""
+
+
+def test_a_kernelspec_with_an_old_python_does_not_break_the_others(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    """Whatever the order, and a killed agent is replaced all the same."""
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.write(host.home / "old-python", OLD, 0o755)
+    old = install_spec(host.target, name="old", python=str(host.home / "old-python"))
+    good = install_spec(host.target, name="good")
+    with pytest.raises(KernelStartError):
+        start(old)
+    assert start(good).value("1") == 1
+    with pytest.raises(KernelStartError):
+        start(old)
+    host.run(["pkill", "-9", "-f", "agent.pyz"])
+    assert start(good).value("2") == 2
+
+
+def test_a_host_whose_only_python_a_kernelspec_knows(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.write(host.home / ".bashrc", "PATH=/nowhere\n")
+    assert start(install_spec(host.target)).value("1") == 1
+    other = own_rig.hosts[1]
+    other.write(other.home / ".bashrc", "PATH=/nowhere\n")
+    text = refused(start, install_spec(other.target, python="python3"), AgentError)
+    assert text.startswith(f"host {other.target}: no Python: 'python3' is not there")
+    assert "option `python`" in text
+    assert "tried: python3, python, python3.13" in text
 
 
 def test_full_disk(

@@ -275,9 +275,10 @@ def test_an_ssh_configuration_that_cannot_be_read(doctor: Doctor) -> None:
 
 
 def test_a_python_that_is_not_there(doctor: Doctor) -> None:
-    failed = doctor.failure("demo-a", "--python=/no/such/python", after=ALL[:5])
-    assert failed["check"] == "agent"
-    assert "'/no/such/python' is not there" in failed["seen"]
+    """The agent runs by another one: kernels would not."""
+    failed = doctor.failure("demo-a", "--python=/no/such/python", after=ALL[:7])
+    assert failed["check"] == "interpreter"
+    assert "'/no/such/python' does not exist" in failed["seen"]
 
 
 def test_a_hook_that_fails(doctor: Doctor) -> None:

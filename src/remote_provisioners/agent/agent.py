@@ -19,7 +19,7 @@ from ..protocol.conventions import AGENT_SOCKET
 from ..protocol.messages import Dropped, LoadChanged, Notice
 from ..protocol.version import VERSION
 from ..protocol.wire import Message
-from .background import report_failure
+from .background import Background, report_failure
 from .forking.templates import Templates
 from .forking.warm_kernels import WarmKernels
 from .kernels.hosted_kernel import HostedKernel
@@ -29,7 +29,9 @@ from .machine.load import Load, cores
 from .operations import Operations
 from .peers import Peers
 from .processes.kernel_process import zombies
+from .processes.process_identity import boot_id
 from .server_connection import Peer
+from .siblings import Siblings
 from .start_queue import StartQueue
 from .stream_server import Streams
 
@@ -61,11 +63,14 @@ class Agent:
             streams=self._streams,
             load=self._load,
         )
+        self._siblings = Siblings(directory)
         identity = AgentDescription(
             pid=os.getpid(),
             python="{}.{}.{}".format(*sys.version_info),
             directory=directory,
             protocol=VERSION,
+            host=self._siblings.host,
+            boot=boot_id(),
         )
         self._operations = Operations(
             identity,
@@ -75,7 +80,9 @@ class Agent:
             streams=self._streams,
             warm=self._warm,
             load=self._load,
+            siblings=self._siblings,
         )
+        self._background = Background()
         self._over = asyncio.Event()
         self._strangers: Set[int] = set()
 
@@ -126,6 +133,7 @@ class Agent:
         server = await loop.create_unix_server(self._accepted, sock=listener)
         os.write(ready, b"+")
         os.close(ready)
+        self._revive_siblings()
         with contextlib.suppress(asyncio.CancelledError):
             while not self._over.is_set():
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -150,6 +158,7 @@ class Agent:
             self._table.trim_logs,
             self._table.check_leases,
             self._reap_strangers,
+            self._revive_siblings,
             self._end_idle,
             self._tell_news,
         )
@@ -162,6 +171,10 @@ class Agent:
     def _tell_news(self) -> None:
         if self._peers:
             self._load.tell_news()
+
+    def _revive_siblings(self) -> None:
+        if self._siblings.orphaned():
+            self._background.run(self._siblings.revive(), "starting another agent again")
 
     def _end_idle(self) -> None:
         idle = time.monotonic() - self._table.idle_since

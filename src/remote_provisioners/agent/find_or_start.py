@@ -1,10 +1,12 @@
 """Find or start the agent on this host. Sent as text to ``python -c`` over the connection.
 
-Reads from stdin, after this text, a line with the digest and the size of the agent's archive, and
-that; prints MARKER and a dictionary as Python writes it: ``{"socket": path}`` or ``{"error":
-text}``. (A login shell may print what it likes before.) Standard library only, and what most starts
-do not need is imported when it is: that is half of the time this takes. It is no module of the
-archive.
+Reads from stdin, after this text, a line with the digest and the size of the agent's archive and
+the directory of a former agent, or nothing; then the archive. Prints MARKER and a dictionary as
+Python writes it: ``host`` and ``boot`` (see host_identity), and ``socket`` (a path), ``error`` (a
+text) or ``gone`` (a text: that former agent cannot come back). A login shell may print what it
+likes before. A former agent is started again by its own program: who knows best what it has left is
+itself. Standard library only, and what most starts do not need is imported when it is: that is half
+of the time this takes. The agent has it too, for other agents of its user (siblings.py).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import fcntl
 import os
 import stat
 import sys
+from binascii import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ MARKER = "remote-provisioners-agent "
 
 class Refused(Exception):
     """The agent cannot be had here; the message says why."""
+
+
+class GoneError(Exception):
+    """The agent that is asked for, and what it had, is no more; the message says why."""
 
 
 def private_directory(path: str) -> None:
@@ -45,7 +52,7 @@ def private_directory(path: str) -> None:
 def temporary() -> str:
     """Where sockets may live: on this host (a home may be on NFS), with a short path."""
     path = os.environ.get("TMPDIR", "/tmp")
-    return path if os.path.isabs(path) and len(path) <= 40 and os.path.isdir(path) else "/tmp"
+    return path if os.path.isabs(path) and len(path) <= 36 and os.path.isdir(path) else "/tmp"
 
 
 def bases() -> List[str]:
@@ -55,18 +62,18 @@ def bases() -> List[str]:
     if os.path.isdir("/run/user/{}".format(os.getuid())):
         found.append("/run/user/{}/{}".format(os.getuid(), name))
     home = os.path.expanduser("~")
-    if os.path.isdir(home) and len(home) <= 40:  # with the host's name: hosts may share it
+    if os.path.isdir(home) and len(home) <= 28:  # with the host's name: hosts may share it
         found.append(os.path.join(home, ".{}-{:.12}".format(name, os.uname().nodename)))
     return found
 
 
-def reserved(digest: str) -> Tuple[str, int]:
-    """The base to use, and what holds its lock: one where an agent answers, or the first that
-    can be had. Raises Refused, OSError.
+def reserved(name: str) -> Tuple[str, int]:
+    """The base to use, and what holds its lock: one where the agent of this directory answers,
+    or the first that can be had. Raises Refused, OSError.
     """
     places = bases()
     for base in places[1:]:
-        if answers(os.path.join(base, digest[:12], "agent.sock")):
+        if answers(os.path.join(base, name, "agent.sock")):
             return base, locked(base)
     refused = None
     for base in places:
@@ -105,12 +112,54 @@ def answers(path: str) -> bool:
         return True
 
 
+def host_identity() -> Tuple[str, str]:
+    """This host, and its boot: a short name of what no other host is, and the boot's own id.
+
+    Two hosts may share a directory, over NFS or as containers: processes of the other are not
+    ours to see, or to signal. After a reboot nothing of before is there: that is another host.
+    """
+    boot = node = ""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        node = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        node = os.uname().nodename
+    return "{:08x}".format(crc32("{} {}".format(boot, node).encode("utf-8", "replace"))), boot
+
+
 def start(directory: str, archive: bytes) -> None:
-    """Start the agent in `directory`, detached from this session. Raises Refused, OSError."""
+    """Start the agent in `directory`, detached from this session. Raises Refused, OSError.
+
+    What was there before stays, whatever happens: kernels of a killed agent may run, and their
+    sockets and records are in it.
+    """
+    made = not os.path.lexists(directory)
     private_directory(directory)
+    try:
+        program = install(directory, archive)
+        launch(directory, program)
+    except BaseException:
+        if made:
+            import shutil  # noqa: PLC0415
+
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def install(directory: str, archive: bytes) -> str:
+    """The agent's program, which is there already after the first time: a full disk does not
+    matter then. An empty `archive` stands for that one. Raises OSError.
+    """
     program = os.path.join(directory, "agent.pyz")
-    with open(program, "wb") as file:
-        file.write(archive)
+    if archive and not (os.path.isfile(program) and os.path.getsize(program) == len(archive)):
+        with open(program + ".new", "wb") as file:
+            file.write(archive)
+        os.rename(program + ".new", program)
+    return program
+
+
+def launch(directory: str, program: str) -> None:
     path = os.path.join(directory, "agent.sock")
     if os.path.lexists(path):
         os.unlink(path)
@@ -133,8 +182,11 @@ def start(directory: str, archive: bytes) -> None:
 
 def become_agent(directory: str, program: str, ready: int) -> None:
     """Replace this process by the agent, with nothing left of the session it came from."""
-    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
-    log = os.open(os.path.join(directory, "agent.log"), flags, 0o600)
+    path, flags = os.path.join(directory, "agent.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND
+    try:
+        log = os.open(path, flags, 0o600)
+    except OSError:  # the disk is full
+        log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -143,37 +195,70 @@ def become_agent(directory: str, program: str, ready: int) -> None:
     os.execv(sys.executable, [sys.executable, "-I", "-S", program, directory, str(ready)])
 
 
-def discard(directory: str, base: str) -> None:
-    """Remove what could not be started; the base too, unless other versions live in it."""
-    import shutil  # noqa: PLC0415
+def revive(directory: str, host: str) -> None:
+    """Start the agent that had `directory` again, by the program that it has left there.
 
-    shutil.rmtree(directory, ignore_errors=True)
+    Raises Refused, GoneError, OSError.
+    """
+    name = os.path.basename(directory)
+    if "-" in name and name.rpartition("-")[2] != host:
+        raise GoneError("it is of another host, or of an earlier boot of this one")
+    if not os.path.isfile(os.path.join(directory, "agent.pyz")):
+        raise GoneError("its files are removed")
+    start(directory, b"")
+
+
+def find_or_start(digest: str, archive: bytes, former: str, host: str) -> str:
+    """The path of the socket of the agent of this digest, or of the agent that has the directory
+    `former`. Raises Refused, GoneError, OSError.
+    """
+    base, name = os.path.split(former)
+    if not former:
+        name = "{}-{}".format(digest[:12], host)
+        base, lock = reserved(name)
+    elif os.path.isdir(base):
+        lock = locked(base)
+    else:
+        raise GoneError("its files are removed")
     try:
-        os.rmdir(base)
-    except OSError:
-        pass
+        directory = os.path.join(base, name)
+        path = os.path.join(directory, "agent.sock")
+        if not answers(path):
+            if former:
+                revive(directory, host)
+            else:
+                start(directory, archive)
+        return path
+    except BaseException:
+        try:
+            os.rmdir(base)  # which takes it away only when nobody has anything in it
+        except OSError:
+            pass
+        raise
+    finally:
+        os.close(lock)
+
+
+def request(digest: str, size: int, former: str = "") -> bytes:
+    """The line that follows this text: for an archive of that size, or for a former agent."""
+    return "{} {} {}\n".format(digest, size, former).encode("utf-8", "surrogateescape")
 
 
 def main(stdin: BinaryIO) -> None:
     """Print where the agent is."""
+    host, boot = host_identity()
+    answer = {"host": host, "boot": boot}
     try:
-        digest, size = stdin.readline().decode("ascii").split()
-        archive = stdin.read(int(size))
-        base, lock = reserved(digest)
-        directory = os.path.join(base, digest[:12])
-        path = os.path.join(directory, "agent.sock")
-        if not answers(path):
-            try:
-                start(directory, archive)
-            except OSError:
-                discard(directory, base)
-                raise
-        os.close(lock)
-        answer = {"socket": path}
+        digest, size, former = (
+            stdin.readline().decode("utf-8", "surrogateescape")[:-1].split(" ", 2)
+        )
+        answer["socket"] = find_or_start(digest, stdin.read(int(size)), former, host)
+    except GoneError as error:
+        answer["gone"] = str(error)
     except Refused as error:
-        answer = {"error": str(error)}
+        answer["error"] = str(error)
     except OSError as error:
-        answer = {"error": "{}: {}".format(error.strerror, error.filename or "agent")}
+        answer["error"] = "{}: {}".format(error.strerror, error.filename or "agent")
     print(MARKER + ascii(answer), flush=True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING
 
 from ..protocol import messages
 from ..protocol.answers import (
@@ -31,7 +31,6 @@ from ..protocol.answers import (
     Tail,
     Welcome,
 )
-from ..protocol.conventions import AGENT_SOCKET
 from ..protocol.structure import Structure
 from ..protocol.version import VersionError, agree
 from . import examine as doctor
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from .kernels.kernel_table import KernelTable
     from .machine.load import Load
     from .peers import Peers
+    from .siblings import Siblings
     from .start_queue import StartQueue
     from .stream_server import Streams
 
@@ -67,6 +67,7 @@ class Operations:
         streams: Streams,
         warm: WarmKernels,
         load: Load,
+        siblings: Siblings,
     ) -> None:
         self._identity = identity
         self._table = table
@@ -75,6 +76,7 @@ class Operations:
         self._streams = streams
         self._warm = warm
         self._load = load
+        self._siblings = siblings
         self._directory = identity.directory
         self._resources_directory = os.path.join(self._directory, "resources")
         self._environments = Environments(self._directory)
@@ -231,6 +233,7 @@ class Operations:
         return self.load_for(peer, self._load.snapshot())
 
     async def op_status(self, peer: Peer, request: messages.GetStatus) -> HostReport:
+        await self._siblings.revive()  # or their kernels would be in no list
         now = time.monotonic()
         connected = self._peers.owners
         self._table.note_owners()
@@ -249,18 +252,10 @@ class Operations:
 
         return HostReport(
             agent=AgentStatus(
-                **self._identity.fields(), since=self._since, others=self._other_agents()
+                **self._identity.fields(), since=self._since, others=self._siblings.answering()
             ),
             load=LoadReport.read(self._load.snapshot()),
             kernels=[of(kernel) for kernel in self._table],
-        )
-
-    def _other_agents(self) -> List[str]:
-        """The directories of this user's agents of other versions."""
-        parent = os.path.dirname(self._directory)
-        places = [os.path.join(parent, name) for name in os.listdir(parent)]
-        return sorted(
-            p for p in places if p != self._directory and _answers(os.path.join(p, AGENT_SOCKET))
         )
 
     async def op_leave(self, peer: Peer, request: messages.Leave) -> Nothing:
@@ -269,9 +264,3 @@ class Operations:
                 self._table.forget(kernel)
         peer.left = True
         return Nothing()
-
-
-def _answers(path: str) -> bool:
-    """Whether somebody listens on the socket `path`."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(path) == 0

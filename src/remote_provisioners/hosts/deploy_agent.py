@@ -11,11 +11,13 @@ import importlib.util
 import io
 import marshal
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..agent.find_or_start import MARKER
-from ..errors import AgentError
+# It travels as text, and so has no protocol to import.
+from ..agent.find_or_start import MARKER, request
+from ..errors import AgentError, UnusablePythonError
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 _HERE = "remote_provisioners"
 _THERE = "remote_provisioners_agent"
-#: The packages that travel. Sent as text, and no part of the archive: how the agent is started.
+#: The packages that travel, and how the agent is started, which is sent as text as well.
 _PACKAGES = ("agent", "protocol")
 _START = "agent/find_or_start.py"
 #: A pipe's, sent by itself (transport/pipe_start.py): a change there is no other agent.
@@ -46,6 +48,25 @@ _COMMAND = (
 )
 
 
+def _sources(directory: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """The modules below a directory, each with its path in the archive."""
+    for entry in directory.iterdir():
+        there = f"{path}/{entry.name}"
+        if entry.name.endswith(".py"):
+            yield there, entry.read_bytes()
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _sources(entry, there)
+
+
+#: Read when this process imports us, in 2 ms: it speaks the protocol of that moment, whatever is
+#: installed over it while it runs.
+_SOURCES = {
+    path: content
+    for name in _PACKAGES
+    for path, content in _sources(importlib.resources.files(_HERE) / name, name)
+}
+
+
 @functools.cache
 def _archive() -> tuple[bytes, bytes, str]:
     """The bootstrap's text, the agent as a zip file, and the digest of their sources.
@@ -53,11 +74,8 @@ def _archive() -> tuple[bytes, bytes, str]:
     Beside each source is what Python has compiled it to: where the host's Python is of our
     version, a third of the agent's own start is saved. Any other reads the source.
     """
-    package = importlib.resources.files(_HERE)
-    sources = {"__init__.py": b""}
-    for name in _PACKAGES:
-        sources.update(_sources(package / name, name))
-    bootstrap = sources.pop(_START)
+    sources = {"__init__.py": b"", **_SOURCES}
+    bootstrap = sources[_START]
     for path in _PIPE:
         del sources[path]
     digest = hashlib.sha256(bootstrap + _MAIN.encode())
@@ -69,16 +87,6 @@ def _archive() -> tuple[bytes, bytes, str]:
             archive.writestr(f"{_THERE}/{path}c", _compiled(path, content))
         archive.writestr("__main__.py", _MAIN)
     return bootstrap, buffer.getvalue(), digest.hexdigest()
-
-
-def _sources(directory: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-    """The modules below a directory, each with its path in the archive."""
-    for entry in directory.iterdir():
-        there = f"{path}/{entry.name}"
-        if entry.name.endswith(".py"):
-            yield there, entry.read_bytes()
-        elif entry.is_dir() and entry.name != "__pycache__":
-            yield from _sources(entry, there)
 
 
 def _compiled(path: str, source: bytes) -> bytes:
@@ -99,14 +107,57 @@ def agent_archive() -> bytes:
 
 
 def agent_version() -> str:
-    """The name of our agent's directory on every host."""
+    """Ours: what the name of our agent's directory begins with, on every host."""
     return _archive()[2][:12]
 
 
-async def find_or_start_agent(transport: Transport, python: str, host: str) -> str:
-    """The path of the agent's socket on the host. Raises AgentError."""
+def version_of(directory: str) -> str:
+    """The version of the agent that has this directory."""
+    return directory.rpartition("/")[2].partition("-")[0]
+
+
+@dataclass(frozen=True)
+class FoundAgent:
+    """Where an agent listens; `host` and `boot` are as find_or_start.py names them."""
+
+    socket: str
+    host: str
+    boot: str
+
+
+class AgentGoneError(Exception):
+    """The former agent that was asked for is no more; `boot` is that of its host now."""
+
+    def __init__(self, why: str, boot: str) -> None:
+        super().__init__(why)
+        self.boot = boot
+
+
+async def find_agent(
+    transport: Transport, pythons: Sequence[str], host: str, former: str = ""
+) -> tuple[FoundAgent, str]:
+    """Find or start the agent by the first of these interpreters that can, and return which.
+
+    `former`: the directory of an agent of another version, to be started again. Raises AgentError,
+    AgentGoneError.
+    """
+    failed: list[UnusablePythonError] = []
+    for python in pythons:
+        try:
+            return await find_or_start_agent(transport, python, host, former), python
+        except UnusablePythonError as error:
+            failed.append(error)
+    tried = ", ".join(pythons)
+    raise AgentError(f"{failed[0].message} (tried: {tried})", host=host)
+
+
+async def find_or_start_agent(
+    transport: Transport, python: str, host: str, former: str = ""
+) -> FoundAgent:
+    """The agent on the host, found or started. Raises as find_agent, and UnusablePythonError."""
     bootstrap, archive, digest = await asyncio.to_thread(_archive)
-    header = f"{digest} {len(archive)}\n".encode()
+    archive = b"" if former else archive
+    header = request(digest, len(archive), former)
     if python.startswith("~/"):
         python = "." + python[1:]  # commands are run in the home directory, and no shell helps
     command = [python, "-I", "-S", "-c", _COMMAND.format(len(bootstrap))]
@@ -117,16 +168,24 @@ async def find_or_start_agent(transport: Transport, python: str, host: str) -> s
             answer = ast.literal_eval(text)
             if "error" in answer:
                 raise AgentError(f"cannot start the agent: {answer['error']}", host=host)
-            return str(answer["socket"])
+            if "gone" in answer:
+                raise AgentGoneError(answer["gone"], answer.get("boot", ""))
+            return FoundAgent(str(answer["socket"]), answer.get("host", ""), answer.get("boot", ""))
     said = done.stderr.decode("utf-8", "replace").strip()[-1000:] or "no output"
-    if done.returncode == 127:
-        raise AgentError(
+    if done.returncode in (126, 127):
+        raise UnusablePythonError(
             f"no Python: {python!r} is not there ({said}); name one that is 3.8 or later by the "
             "option `python`",
             host=host,
         )
-    raise AgentError(
+    kind = UnusablePythonError if _is_too_old(done.returncode, said) else AgentError
+    raise kind(
         f"{python!r} cannot run the agent, which needs Python 3.8 or later "
         f"(exit code {done.returncode}): {said}",
         host=host,
     )
+
+
+def _is_too_old(returncode: int | None, said: str) -> bool:
+    """Whether an interpreter has said so: by our own words, or as Python 2 does."""
+    return "is older than 3.8" in said or (returncode == 2 and "Unknown option: -I" in said)

@@ -11,23 +11,18 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from ..errors import (
-    AgentError,
-    ForwardingError,
     HostError,
-    KernelLostError,
     RemoteProvisionerError,
     UnreachableError,
-    forwarding_advice,
 )
 from ..placement.host_address import HostAddress
 from ..placement.policies import Load
-from ..protocol.answers import KernelDescription, LoadReport, Welcome
-from ..protocol.conventions import AGENT_SOCKET
-from ..protocol.messages import Forget, GetLoad, Hello, Leave, LoadChanged, Notice, Request
+from ..protocol.answers import KernelDescription, LoadReport
+from ..protocol.messages import Forget, GetLoad, Leave, LoadChanged, Notice, Request
 from ..protocol.structure import Structure
-from ..protocol.version import VERSION, VersionError, agree
-from .agent_channel import AgentChannel, SilentError
-from .deploy_agent import agent_version, find_or_start_agent
+from .agent_channel import SilentError
+from .agent_finder import AgentFinder
+from .deploy_agent import agent_version
 from .host_connection import HostConnection
 from .reconnect import OpenCircuit, Reconnector
 from .transport import Transport
@@ -64,12 +59,9 @@ class Host:
     def __init__(self, address: HostAddress, directory: str = "") -> None:
         """`directory`: that of an agent of another version, which has kernels of ours."""
         self.address = address
-        self.former = bool(directory)
         #: Where our agent is on the host, once it is known.
         self.directory = directory
         self.name = str(address)
-        #: The interpreter to start the agent with, when there is none.
-        self.python = ""
         self.kernels: dict[str, Resident] = {}
         #: Called when the connection, the circuit or the load has changed.
         self.on_change: Callable[[], None] = lambda: None
@@ -79,7 +71,7 @@ class Host:
         self.round_trip: float | None = None
         #: Kernels there whose servers were away when we connected.
         self.left: frozenset[str] = frozenset()
-        #: To be ended when the host is back.
+        #: To be ended when the host is back: until its agent has confirmed it.
         self._pending_kills: set[str] = set()
         #: To go on without us.
         self._left_running: set[str] = set()
@@ -87,6 +79,7 @@ class Host:
         self._endings: set[asyncio.Task[None]] = set()
         #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
         self._owner = secrets.token_hex(8)
+        self._agents = AgentFinder(address, self._owner, directory)
         #: Since when, by the monotonic clock, it is away with kernels of ours.
         self.away_since: float | None = None
         self._link: HostConnection | None = None
@@ -256,7 +249,7 @@ class Host:
         except (RemoteProvisionerError, asyncio.TimeoutError):
             pass
         if kernel.may_run:
-            self._pending_kills.add(kernel.kernel_id)
+            self.kill(kernel.kernel_id)
 
     async def _forget_later(self, kernel_id: str, asked: Coroutine[Any, Any, Any]) -> None:
         """The host is silent: it hears `asked` when it can be reached again."""
@@ -292,56 +285,33 @@ class Host:
 
     async def complete(self, transport: Transport) -> HostConnection:
         """Start the agent if it does not run, and say hello to it."""
-        channel, agent, seconds = await self._reach_agent(transport)
+        channel, agent, seconds = await self._agents.reach(transport, self._on_event)
         log.info("host %s: connected (agent %s)", self.name, agent.pid)
         return HostConnection(transport, channel, agent, seconds)
 
-    async def _reach_agent(self, opened: Transport) -> tuple[AgentChannel, Welcome, float]:
-        python = self.python or "python3"
-        for last_try in (False, True):
-            path = f"{self.directory}/{AGENT_SOCKET}"
-            if not self.former:
-                path = await find_or_start_agent(opened, python, self.name)
-            channel = AgentChannel(self.name, self._on_event)
-            try:
-                await opened.open(path, lambda channel=channel: channel)  # type: ignore[misc]
-                began = time.monotonic()
-                return channel, await self._greet(channel), time.monotonic() - began
-            except (ConnectionError, UnreachableError) as error:
-                if self.former:
-                    text = f"its agent is gone from {self.directory}"
-                    raise KernelLostError(text, host=self.name) from None
-                # The agent that was found may have ended itself, idle, at this very moment.
-                if last_try:
-                    raise self._not_let_through(error) from None
-            except HostError as error:
-                channel.close()
-                raise error.at(self.name) from None
-            except asyncio.CancelledError:
-                channel.close()  # this machine's transport would not do it
-                raise
-        raise AssertionError("unreachable")
+    def may_have(self, python: str) -> None:
+        """A kernelspec says that the host has this interpreter."""
+        if python and python not in self.pythons:
+            self.pythons.insert(1, python)
 
-    async def _greet(self, channel: AgentChannel) -> Welcome:
-        """The agent's answer to hello. Raises HostError."""
-        welcome = await channel.request(Hello(owner=self._owner, protocol=VERSION))
-        try:
-            agree(welcome.protocol, f"the agent in {welcome.directory}")
-        except VersionError as error:
-            raise AgentError(str(error), host=self.name) from None
-        return welcome
+    @property
+    def pythons(self) -> list[str]:
+        """Interpreters that the agent may be started by, the one that has worked first."""
+        return self._agents.pythons
 
-    def _not_let_through(self, error: Exception) -> HostError:
-        """Why an agent that answers on the host itself cannot be reached from here."""
-        if self.address.is_local:
-            return UnreachableError(f"the agent does not answer: {error}", host=self.name)
-        # OpenSSH gives no reason of its own for a unix socket that it may not forward to.
-        return ForwardingError(forwarding_advice(str(error)), host=self.name)
+    @property
+    def boot(self) -> str:
+        """The boot of the host, as it names it; "" where that is not known."""
+        return self._agents.boot
 
     def on_agent_gone(self) -> None:
         """The host can be reached; the agent that had our kernels is no more."""
+        self.away_since = None
+        self._back.set()
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(None)
+        # What is started here from now on is our own agent's: a restart of one of these.
+        self._agents.former = self.directory = ""
 
     def on_connected(self, link: HostConnection) -> None:
         """The connection is made: tell the kernels, end what has to be ended."""
@@ -357,10 +327,25 @@ class Host:
             kernel.on_reconnected(known.get(kernel.kernel_id))
         # A kernel that we were to adopt is not among the known: it is another server's still.
         to_end = (known.keys() - self._left_running) | self._pending_kills
-        self._pending_kills.clear()
         for kernel_id in to_end - self.kernels.keys():
-            self.tell(Forget(kernel_id=kernel_id))
+            self.kill(kernel_id)
+        self._pending_kills -= self.kernels.keys()
         self.on_change()
+
+    def kill(self, kernel_id: str) -> None:
+        """Have a kernel ended, now or when the host is back; it is pending until that is done."""
+        self._pending_kills.add(kernel_id)
+        if self._link is not None:
+            asked = self._link.channel.request(Forget(kernel_id=kernel_id))
+            task = asyncio.ensure_future(asked)
+            self._told.add(task)
+            task.add_done_callback(lambda task: self._killed(kernel_id, task))
+
+    def _killed(self, kernel_id: str, task: asyncio.Task[Any]) -> None:
+        self._told_over(task)
+        if not task.cancelled() and task.exception() is None:
+            self._pending_kills.discard(kernel_id)
+            self.on_change()
 
     async def _watch(self, link: HostConnection) -> None:
         """Notice the loss of the connection; make it again while there are kernels."""

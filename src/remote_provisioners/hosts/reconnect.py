@@ -17,6 +17,7 @@ from ..errors import (
     KernelLostError,
     LoginWantedError,
     RemoteProvisionerError,
+    UnusablePythonError,
 )
 from ..placement.host_address import HostAddress
 from . import keys, transport
@@ -70,8 +71,10 @@ class Reconnecting(Protocol[Connection]):
 
     address: HostAddress
     name: str
-    #: The interpreter there, which some ways in need.
-    python: str
+
+    @property
+    def pythons(self) -> list[str]:
+        """Interpreters that it may have, which some ways in need, the best one first."""
 
     @property
     def awaited(self) -> bool:
@@ -138,7 +141,7 @@ class Reconnector(Generic[Connection]):
     async def _connect(self) -> Connection:
         self._host.on_attempt()
         try:
-            opened = await self._dialer.connect(hurry=self.hurry, python=self._host.python)
+            opened = await self._dial()
         except HostError as error:
             raise error.at(self._host.name) from None
         except asyncio.CancelledError:
@@ -152,6 +155,22 @@ class Reconnector(Generic[Connection]):
             raise
         finally:
             self._completing = False
+
+    async def _dial(self) -> Transport:
+        """A connection, by the first interpreter that can where the way in needs one."""
+        first: UnusablePythonError | None = None
+        for python in list(self._host.pythons):
+            try:
+                opened = await self._dialer.connect(hurry=self.hurry, python=python)
+            except UnusablePythonError as error:
+                first = first or error
+            else:
+                if first is not None:
+                    self._host.pythons.remove(python)
+                    self._host.pythons.insert(0, python)
+                return opened
+        assert first is not None
+        raise first
 
     def _ended(self, attempt: asyncio.Task[Connection]) -> None:
         self._attempt = None

@@ -22,7 +22,7 @@ from ..kernels.socket_directory import SocketDirectory
 from ..options.launch_request import LaunchRequest
 from ..placement.host_address import HostAddress
 from ..placement.inventory import HostSpec
-from .deploy_agent import agent_version
+from .deploy_agent import agent_version, version_of
 from .host import Host
 
 #: A host keeps our clients' streams longer than we wait for it.
@@ -67,12 +67,12 @@ class HostRegistry:
         if host is None:
             host = self.hosts[spec.address] = Host(spec.address)
             host.on_change = lambda: self._host_changed(host)
-        host.python = spec.python or host.python
+        host.may_have(spec.python)
         return host
 
     def host_with(self, spec: HostSpec, directory: str) -> Host:
         """The host, by its agent in this directory: an earlier version's keeps its kernels."""
-        if not directory or directory.rpartition("/")[2] == agent_version():
+        if not directory or version_of(directory) == agent_version():
             return self.host(spec)
         key = spec.address, directory
         if key not in self._former:
@@ -127,11 +127,11 @@ class HostRegistry:
     ) -> RemoteKernel:
         """A kernel that an earlier process left running, with its endpoints open here already.
 
-        `info`: its `host_connection`, `pid`, `owner` and `agent`. RemoteKernel.adopt and
-        adopt_when_reachable look for it.
+        `info`: its `host_connection`, `pid`, `owner`, `boot` and `agent`. RemoteKernel.adopt
+        and adopt_when_reachable look for it.
         """
         kernel = await self.new_kernel(kernel_id, spec, grace, info.get("agent", ""))
-        kernel.prepare_adoption(info["host_connection"], info.get("pid"), info.get("owner", ""))
+        kernel.prepare_adoption(info)
         return kernel
 
     async def prepare_attachment(
@@ -231,9 +231,9 @@ class HostRegistry:
 
     def _part(self, host: Host) -> None:
         """An agent of another version is left when we have no kernel there: it ends itself."""
-        key = host.address, host.directory
-        if self._former.get(key) is host and not host.kernels:
-            del self._former[key]
+        keys = [key for key, former in self._former.items() if former is host]
+        if keys and not host.kernels:
+            del self._former[keys[0]]
             task = asyncio.ensure_future(host.close())
             self._parting.add(task)
             task.add_done_callback(self._parting.discard)

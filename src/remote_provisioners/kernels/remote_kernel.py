@@ -36,7 +36,7 @@ from ..protocol.version import ACCEPTS
 from .client_sockets import ClientSockets
 from .failure import ended_early, exit_text, too_late
 from .launcher_reports import SECRET_VARIABLE, LauncherReports
-from .lifecycle import LOST_EXIT_CODE, Lifecycle, State
+from .lifecycle import LOST_EXIT_CODE, Lifecycle, State, why_gone
 from .pausable_timeout import PausableTimeout, TimeoutExceeded
 from .resource_upload import put_resources
 from .start_message import start_message
@@ -79,7 +79,7 @@ class RemoteKernel:
         self.connection: dict[str, Any] = {}
         #: Whether it keeps running when this process ends normally.
         self.stays = False
-        self.grace = grace
+        self.grace, self.boot = grace, ""  # of its host, as that names it
         #: Whether the host may have received the start request.
         self._asked = False
         self._changed = asyncio.Event()
@@ -198,14 +198,15 @@ class RemoteKernel:
 
     # -- kernels that another process started -------------------------------------------------
 
-    def prepare_adoption(self, connection: Mapping[str, Any], pid: int | None, owner: str) -> None:
-        """Represent a kernel that `owner` left, according to its record. Asks nobody yet.
+    def prepare_adoption(self, info: Mapping[str, Any]) -> None:
+        """Represent a kernel that another process left, as its record says. Asks nobody yet.
 
         It counts as unreachable, within its grace, until `adopt` or `adopt_when_reachable` has
         found it.
         """
-        self.connection, self.pid = dict(connection), pid
-        self._begin_unadopted(Lifecycle.left(owner, time.monotonic()))
+        self.connection = dict(info["host_connection"])
+        self.pid, self.boot = info.get("pid"), info.get("boot", "")
+        self._begin_unadopted(Lifecycle.left(info.get("owner", ""), time.monotonic()))
 
     def prepare_attachment(self) -> None:
         """Represent a kernel that another process owns and keeps. Asks nobody yet."""
@@ -229,7 +230,7 @@ class RemoteKernel:
         try:
             found = await self._ask_for_it()
         except KernelLostError as error:
-            self.give_up(error.message)
+            self.give_up(why_gone(self.boot, self.host.boot, error.message))
             raise error.at(self.spec.name) from None
         if self.life.over:
             return  # the grace ended or it was declared lost while we asked
@@ -276,7 +277,8 @@ class RemoteKernel:
         return former or self.host.owner
 
     def _describe(self, described: KernelDescription) -> None:
-        self.pid, self.connection = described.pid, dict(described.connection)
+        self.pid, self.boot = described.pid, self.host.boot
+        self.connection = dict(described.connection)
         self.cwd, self.home = described.cwd, described.home
         self.started, self.way = described.started, described.way
         self.gpus, self.lease = tuple(described.gpus), described.lease
@@ -317,14 +319,13 @@ class RemoteKernel:
         if self.life.state is State.LOST and described is not None and not self.life.attached:
             # Its users were told that it is dead, so nobody will return to it.
             log.warning("kernel %s on %s: lives, ending it", self.kernel_id, self.spec.name)
-            self.host.tell(Forget(kernel_id=self.kernel_id))
+            self.host.kill(self.kernel_id)
         if self.life.state is State.STARTING or self.life.over:
             return
         if self.life.state is State.UNADOPTED:
             pass  # `adopt_when_reachable` asks for it
         elif described is None:
-            reason = "nothing is left of it there: the host was rebooted, or its files removed"
-            self._end(lambda: self.life.lost(reason))
+            self._end(lambda: self.life.lost(why_gone(self.boot, self.host.boot)))
         else:
             self._resume(described)
         self._note_change()
@@ -356,9 +357,8 @@ class RemoteKernel:
         self._stop_grace_timer()
         if self.life.state is State.LOST:
             self.client_sockets.drop()
-            log.warning(
-                "kernel %s on %s: lost: %s", self.kernel_id, self.spec.name, self.life.reason
-            )
+            name, why = self.spec.name, self.life.reason
+            log.warning("kernel %s on %s: lost: %s", self.kernel_id, name, why)
 
     def _start_grace_timer(self) -> None:
         self._stop_grace_timer()

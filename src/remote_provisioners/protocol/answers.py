@@ -5,7 +5,7 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from .conventions import LEASE_SECONDS
 from .structure import Structure
@@ -35,6 +35,19 @@ HOOK_FAILED = "hook-failed"
 NO_KERNEL, TAKEN = "no-kernel", "taken"
 #: Of a stream that is over.
 NO_STREAM = "no-stream"
+
+
+class Fallible(Structure):
+    """An answer that may be an error instead."""
+
+    error: str = ""
+
+    def fields(self) -> Dict[str, Any]:
+        """Without the error where there is none: version 0 takes the field itself for one."""
+        found = super().fields()
+        if not self.error:
+            del found["error"]
+        return found
 
 
 class Nothing(Structure):
@@ -101,8 +114,9 @@ class AgentDescription(Structure):
     directory: str = ""
     #: Of the protocol.
     protocol: int = 0
-    #: The host it runs on, as find_or_start.py names hosts; "" where it does not say.
+    #: The host it runs on, and the boot of that, as find_or_start.py names them; "": not said.
     host: str = ""
+    boot: str = ""
 
 
 class AgentStatus(AgentDescription):
@@ -169,10 +183,9 @@ class Present(Structure):
     present: bool = False
 
 
-class Examined(Structure):
+class Examined(Fallible):
     """An interpreter and what it has; `error` where there is none."""
 
-    error: str = ""
     program: str = ""
     version: str = ""
     #: The version of the package that was asked for; None if it has none.

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Dict, Generic, Mapping, Sequence, Type, TypeVa
 from .answers import (
     Delivered,
     Examined,
+    Fallible,
     HostReport,
     KernelDescription,
     LoadReport,
@@ -318,10 +319,9 @@ class OpenStream(Structure):
     greeted: bool = False
 
 
-class StreamOpened(Structure):
+class StreamOpened(Fallible):
     """The agent's answer. `error`: NO_KERNEL (it is not there yet, or not any more, and nothing was
     delivered) or NO_STREAM (the stream is over).
     """
 
     received: int = 0
-    error: str = ""

@@ -60,6 +60,15 @@ def read(directory: str) -> Record:
 
     One that others could have written or read is refused: nothing of it can be believed.
     """
+    record = read_any(directory)
+    wrong = _wrong(record)
+    if wrong:
+        raise RecordError("{} has no usable {}".format(os.path.join(directory, NAME), wrong))
+    return dict(record)
+
+
+def read_any(directory: str) -> Any:
+    """The record in `directory`, of whichever version, unchecked. Raises as :func:`read`."""
     path = os.path.join(directory, NAME)
     _private(directory, os.lstat(directory), stat.S_ISDIR)
     try:
@@ -72,13 +81,9 @@ def read(directory: str) -> Record:
         _private(path, os.fstat(file), stat.S_ISREG)
         content = opened.read(_MOST_BYTES + 1)
     try:
-        record = json.loads(content)
+        return json.loads(content)
     except ValueError:
         raise RecordError("{} is no JSON".format(path)) from None
-    wrong = _wrong(record)
-    if wrong:
-        raise RecordError("{} has no usable {}".format(path, wrong))
-    return dict(record)
 
 
 def remove(path: str) -> None:

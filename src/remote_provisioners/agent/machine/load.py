@@ -16,7 +16,7 @@ from ...protocol.wire import Message
 from . import gpus as devices
 from .memory import meminfo
 
-_COUNT_FILE = re.compile(r"remote-provisioners-(\d{1,10})-([0-9a-f]+)\.kernels")
+_COUNT_FILE = re.compile(r"remote-provisioners-(\d{1,10})-([0-9a-f]+(?:-[0-9a-f]+)?)\.kernels")
 _COUNT = re.compile(rb"([1-9]\d{0,9}) (\d{1,4})\n")
 #: Less of a change, of the load a core and of the share of memory, is not worth a message.
 _NOTABLE_LOAD = 0.25

@@ -18,6 +18,7 @@ from ...errors import (
     RunAsError,
     UnknownHostError,
     UnreachableError,
+    UnusablePythonError,
 )
 from ...hosts import transport
 from ...hosts.reconnect import is_refusal
@@ -45,6 +46,7 @@ _CHECKS: dict[type[RemoteProvisionerError], str] = {
     RunAsError: "run as",
     ForwardingError: "forwarding",
     AgentError: "agent",
+    UnusablePythonError: "agent",
 }
 #: Advice for each check. {ssh}, {hook} and {python} are the commands for this host. The errors of
 #: other checks contain their advice.

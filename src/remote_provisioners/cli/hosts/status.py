@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...hosts.deploy_agent import version_of
+
 #: The host answers; does not answer; answers but is unusable; has an invalid configuration and is
 #: not asked.
 UP, DOWN, UNUSABLE, MISCONFIGURED = "up", "down", "unusable", "misconfigured"
@@ -40,7 +42,7 @@ class HostStatus:
     @property
     def digest(self) -> str:
         """Identifies the agent's version. Its directory is named after it."""
-        return str(self.agent.get("directory", "")).rpartition("/")[2]
+        return version_of(str(self.agent.get("directory", "")))
 
     @property
     def gpus_given(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ...errors import AgentError, HostError, RunAsError, UnreachableError
+from ...errors import HostError, RunAsError, UnreachableError, UnusablePythonError
 from ...placement.way_in import WayIn
 from .pipe_start import NotOpened
 
@@ -22,12 +22,12 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
         if error is not None:
             return error
     if "SyntaxError" in said:
-        return AgentError(
+        return UnusablePythonError(
             f"{python!r} is too old: the agent needs Python 3.8 or later.\n"
             "Name another one by the option `python`."
         )
     if failed.returncode in (126, 127) and _NO_PROGRAM.search(said):
-        return AgentError(
+        return UnusablePythonError(
             f"no Python: {python!r} is not there ({last_line(said)}).\n"
             "Name one that is 3.8 or later by the option `python`."
         )

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...errors import AgentError
+from ...errors import UnusablePythonError
 from .pipe import Carrier, PipeTransport
 
 _PACKAGE = "remote_provisioners"
@@ -139,7 +139,7 @@ class PipeStart:
         if version < _OLDEST:
             python = self._introduction.argv[0]
             said = f"{python!r} is Python {version[0]}.{version[1]}, the agent needs 3.8 or later"
-            self._refuse(AgentError(said + ".\nName another one by the option `python`."))
+            self._refuse(UnusablePythonError(said + ".\nName another one by the option `python`."))
             return
         self._pipe = PipeTransport(self._carrier)
         self._carrier.write(pipe_program())

@@ -1,0 +1,133 @@
+"""This user's other agents on this host, of other versions, and what is left of those that died.
+
+Kernels stay with the agent that has started them. If it is killed while no server looks, nobody
+would end them when their lease is over, and nobody would list them. So each agent looks after the
+others: one that was killed and has left kernels that run is started again, by its own program,
+which knows its own records. Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import sys
+from typing import Dict, Iterator, List
+
+from ..protocol.conventions import AGENT_SOCKET
+from . import find_or_start
+from .kernels import kernel_record as record
+from .processes.process_identity import boot_id, leaders_in, stat_of
+
+_SECONDS = 20.0
+_COMMAND = "import sys;exec(sys.stdin.buffer.read({}))"
+
+
+class Siblings:
+    """The other agents, by their directories next to ours."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._host, _ = find_or_start.host_identity()
+        self._starting: Dict[str, asyncio.Task[str]] = {}
+        self._said: Dict[str, str] = {}
+
+    @property
+    def host(self) -> str:
+        """The name of this host, as agents' directories have it."""
+        return self._host
+
+    def answering(self) -> List[str]:
+        """The directories of those that run."""
+        return sorted(path for path in self._others() if _answers(path))
+
+    def orphaned(self) -> List[str]:
+        """The directories of those that were killed while kernels of theirs run."""
+        return [path for path in self._others() if not _answers(path) and has_kernels(path)]
+
+    async def revive(self) -> None:
+        """Start those of `orphaned` again; wait until they listen."""
+        for path in self.orphaned():
+            if path not in self._starting:
+                self._starting[path] = asyncio.ensure_future(_revive(path))
+        for path, task in list(self._starting.items()):
+            try:
+                said = await asyncio.shield(task)
+            except OSError as error:
+                said = str(error)
+            self._starting.pop(path, None)
+            if said != self._said.get(path):
+                self._said[path] = said
+                print(
+                    "the agent of {} was killed; started again: {}".format(path, said), flush=True
+                )
+
+    def _others(self) -> Iterator[str]:
+        parent, own = os.path.split(self._directory)
+        try:
+            names = os.listdir(parent)
+        except OSError:
+            return
+        for name in names:
+            path = os.path.join(parent, name)
+            # Version 0 did not say whose host its directory is.
+            ours = name.rpartition("-")[2] == self._host if "-" in name else True
+            if name != own and ours and os.path.isfile(os.path.join(path, "agent.pyz")):
+                yield path
+
+
+def has_kernels(directory: str) -> bool:
+    """Whether a kernel of the agent of `directory` runs on this host."""
+    kernels = os.path.join(directory, "k")
+    try:
+        names = os.listdir(kernels)
+    except OSError:
+        return False
+    return any(_runs(os.path.join(kernels, name)) for name in names)
+
+
+def _runs(directory: str) -> bool:
+    try:
+        found = record.read_any(directory)
+        process = stat_of(int(found["pid"]))
+        same = process is not None and process.started == int(found["start_time"])
+        return same and found["boot_id"] == boot_id() and process is not None and not process.ended
+    except (OSError, record.RecordError):
+        return False
+    except (KeyError, TypeError, ValueError):  # of another form than all that we know
+        return any(True for _ in leaders_in(directory))
+
+
+def _answers(directory: str) -> bool:
+    """Whether the agent of that directory runs, on this host."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(os.path.join(directory, AGENT_SOCKET)) != 0:
+            return False
+        if not hasattr(socket, "SO_PEERCRED"):
+            return True
+        # 0: who listens is in another container, which shares the directory with us.
+        pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return bool(pid)
+
+
+async def _revive(directory: str) -> str:
+    """Start that agent by its own program. Returns what came of it. Raises OSError."""
+    loader = find_or_start.__loader__
+    program = loader.get_source(find_or_start.__name__).encode()  # type: ignore[union-attr]
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-I", "-S", "-c", _COMMAND.format(len(program))],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        said, _ = await asyncio.wait_for(
+            process.communicate(program + find_or_start.request("-", 0, directory)), _SECONDS
+        )
+    except asyncio.TimeoutError:
+        process.kill()
+        await process.wait()
+        return "not within {:g} s".format(_SECONDS)
+    return said.decode("utf-8", "replace").strip()[-300:]

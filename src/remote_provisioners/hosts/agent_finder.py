@@ -1,0 +1,111 @@
+"""From a connection to a host to an agent that has said hello. Lives in the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import (
+    AgentError,
+    ForwardingError,
+    HostError,
+    KernelLostError,
+    UnreachableError,
+    forwarding_advice,
+)
+from ..placement.host_address import HostAddress, NodeAddress
+from ..protocol.answers import Welcome
+from ..protocol.conventions import AGENT_SOCKET
+from ..protocol.messages import Hello
+from ..protocol.version import VERSION, VersionError, agree
+from .agent_channel import AgentChannel
+from .deploy_agent import AgentGoneError, FoundAgent, find_agent
+from .transport import Transport
+
+#: Of the agent, which needs no packages. The kernels' own is the kernelspec's matter.
+_PYTHONS = ("python3", "python", *(f"python3.{minor}" for minor in range(13, 7, -1)))
+
+
+class AgentFinder:
+    """Finds the agent of one host: of our version, or a former one that has kernels of ours."""
+
+    def __init__(self, address: HostAddress, owner: str, former: str = "") -> None:
+        """`owner` names us to the agent. `former`: the directory of one of another version."""
+        self.former = former
+        #: Interpreters that an agent may be started by, the one that has worked first.
+        self.pythons = list(_PYTHONS)
+        #: The boot of the host, as it names it; "" where that is not known.
+        self.boot = ""
+        self._address = address
+        self._name = str(address)
+        self._owner = owner
+
+    async def reach(
+        self, transport: Transport, on_event: Callable[[Any], None]
+    ) -> tuple[AgentChannel, Welcome, float]:
+        """A channel to the agent, its answer to hello and the seconds that took.
+
+        Raises HostError, KernelLostError.
+
+        A former agent is met where it was. If it was killed it is started again, by its own
+        program: it knows the records of its kernels.
+        """
+        found = FoundAgent(f"{self.former}/{AGENT_SOCKET}", "", "")
+        for last_try in (False, True):
+            if not self.former or (last_try and not isinstance(self._address, NodeAddress)):
+                found = await self._find(transport)
+            channel = AgentChannel(self._name, on_event)
+            try:
+                await transport.open(found.socket, lambda channel=channel: channel)  # type: ignore[misc]
+                began = time.monotonic()
+                return channel, await self._greet(channel, found), time.monotonic() - began
+            except (ConnectionError, UnreachableError) as error:
+                # The agent that was found may have ended itself, idle, at this very moment.
+                if last_try:
+                    raise self._why_not(error) from None
+            except HostError as error:
+                channel.close()
+                raise error.at(self._name) from None
+            except asyncio.CancelledError:
+                channel.close()  # this machine's transport would not do it
+                raise
+        raise AssertionError("unreachable")
+
+    async def _find(self, transport: Transport) -> FoundAgent:
+        try:
+            found, python = await find_agent(transport, self.pythons, self._name, self.former)
+        except AgentGoneError as error:
+            self.boot = error.boot
+            text = f"its agent is gone from {self.former}: {error}"
+            raise KernelLostError(text, host=self._name) from None
+        self.pythons.remove(python)
+        self.pythons.insert(0, python)
+        self.boot = found.boot
+        return found
+
+    async def _greet(self, channel: AgentChannel, found: FoundAgent) -> Welcome:
+        welcome = await channel.request(Hello(owner=self._owner, protocol=VERSION))
+        try:
+            agree(welcome.protocol, f"the agent in {welcome.directory}")
+        except VersionError as error:
+            raise AgentError(str(error), host=self._name) from None
+        if found.host and welcome.host and welcome.host != found.host:
+            raise AgentError(
+                f"the agent in {welcome.directory} runs on another host, {welcome.hostname}, "
+                "which shares that directory: give each host a TMPDIR of its own",
+                host=self._name,
+            )
+        self.boot = welcome.boot or self.boot
+        return welcome
+
+    def _why_not(self, error: Exception) -> Exception:
+        """Why an agent that answers on the host itself cannot be reached from here."""
+        if self.former:
+            text = f"its agent is gone from {self.former}"
+            return KernelLostError(text, host=self._name)
+        if self._address.is_local:
+            return UnreachableError(f"the agent does not answer: {error}", host=self._name)
+        # OpenSSH gives no reason of its own for a unix socket that it may not forward to.
+        return ForwardingError(forwarding_advice(str(error)), host=self._name)
