@@ -21,7 +21,6 @@ BACKWARD = {
 }
 #: To be split.
 TOO_LONG = {
-    "agent/forking/template.py",
     "server/manager_hooks.py",
 }
 #: Decide, and await nothing.

@@ -1,7 +1,8 @@
 """The fork server: a process that has imported what a Python kernel needs, and forks kernels.
 
-The agent hands this text to the kernel's own interpreter on standard input, with the flags and
-the environment of the kernels to come (see templates.py). The process has one thread, no event
+The agent hands this text, and those of the modules that it names below, to the kernel's own
+interpreter on standard input, with the flags and the environment of the kernels to come (see PARTS
+in templates.py): there they are one module. The process has one thread, no event
 loop, no ZeroMQ context and no instance of any application: what a kernel is told apart by, it
 makes itself after the fork. The next kernel's process is forked ahead, and waits to be told what to
 be. Standard library only: this module travels to hosts.
@@ -9,24 +10,25 @@ be. Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-import array
 import builtins
 import contextlib
 import gc
 import importlib
 import importlib.machinery
 import importlib.util
-import json
 import os
 import random
 import runpy
 import select
 import socket
-import struct
 import sys
 import threading
-import types
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+if TYPE_CHECKING:
+    from .template_files import Seen
+    from .template_memory import modules_in_a_row, share
+    from .template_messages import Message, receive, send
 
 #: What ipykernel imports until it answers. Of another version some may be missing.
 MODULES = (
@@ -48,12 +50,9 @@ MODULES = (
     "encodings.idna",
     "encodings.latin_1",
 )
-MOST_DESCRIPTORS = 64
 #: For so long nobody has asked for a kernel when the process of the next one is forked.
 SPARE_SECONDS = 0.1
 _LAUNCHER = "ipykernel_launcher"
-_SITE = ("site-packages", "dist-packages")
-_LENGTH = struct.Struct(">I")
 
 #: Whether the flags let the directory of the program stand first on sys.path.
 _HAS_DIRECTORY = sys.path[:1] == [""]
@@ -63,11 +62,6 @@ _own: List[int] = []
 
 #: The environment as we were given it, whatever has become of it since.
 _given: Dict[str, str] = {}
-
-#: Modules that are made before they are imported: ipykernel and what it needs are about 500.
-_STOCK = 600
-
-Message = Dict[str, Any]
 
 
 class Kernel(NamedTuple):
@@ -80,12 +74,12 @@ class Kernel(NamedTuple):
     identity: Optional[socket.socket]
 
 
-def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Kernel:
+def serve(connection: socket.socket, preload: Sequence[str], seen: Seen) -> Kernel:
     """Fork a kernel at each request, until the agent is gone; returns only in a kernel.
 
     Raises ImportError when the interpreter has no ipykernel.
     """
-    with _modules_in_a_row():
+    with modules_in_a_row():
         importlib.import_module(MODULES[0])
         for name in MODULES[1:]:
             with contextlib.suppress(ImportError):
@@ -93,7 +87,7 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Ker
     threads = _threads()
     if threads > 1:
         raise ImportError("importing ipykernel started {} threads".format(threads - 1))
-    _share(seen)
+    share(seen)
     send(connection, {"ready": True})
     waiting = list(preload)
     successor = 0
@@ -130,7 +124,7 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: _Seen) -> Ker
 # -- one kernel ------------------------------------------------------------------------------
 
 
-def _serve_one(connection: socket.socket, spare: socket.socket, seen: _Seen) -> None:
+def _serve_one(connection: socket.socket, spare: socket.socket, seen: Seen) -> None:
     """Make a kernel of the spare process, as requested."""
     request, descriptors = receive(connection)
     send(spare, request, descriptors)
@@ -255,7 +249,7 @@ def _show_argv(argv: Sequence[str]) -> None:
         pass  # a process without /proc, or hardened: the name is all that is wrong
 
 
-def _pause(identity: socket.socket, seen: _Seen) -> None:
+def _pause(identity: socket.socket, seen: Seen) -> None:
     """Have ipykernel stop before the first step that has to do with who it is.
 
     By then its sockets are bound and the shell is made; startup files and extensions come after.
@@ -284,7 +278,7 @@ def _pause(identity: socket.socket, seen: _Seen) -> None:
     application.init_path = init_path
 
 
-def run(kernel: Kernel, seen: _Seen) -> None:
+def run(kernel: Kernel, seen: Seen) -> None:
     """Run the module or the script of its argv as the interpreter itself would."""
     arguments = kernel.argv[1 + len(kernel.flags) :]
     if kernel.identity is not None:
@@ -316,40 +310,7 @@ def run(kernel: Kernel, seen: _Seen) -> None:
 # -- what was imported -----------------------------------------------------------------------
 
 
-class _Seen:
-    """The files that this process is made of, as they were when it was."""
-
-    def __init__(self) -> None:
-        sites = [path for path in sys.path if os.path.basename(path.rstrip("/")) in _SITE]
-        user = getattr(sys.modules.get("site"), "USER_SITE", None)
-        sites += [user] if user else []  # it may come to be
-        paths = [sys.executable, os.path.realpath(sys.executable), *sites]
-        self._states = {path: _state(path) for path in paths}
-
-    def modules(self) -> None:
-        """Add the files of all modules imported by now."""
-        for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
-            if isinstance(path, str) and path not in self._states:
-                self._states[path] = _state(path)
-
-    def changed(self) -> str:
-        """One that is not what it was, "" if there is none."""
-        for path, state in self._states.items():
-            if _state(path) != state:
-                return path
-        return ""
-
-
-def _state(path: str) -> Optional[Tuple[int, int, int]]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _succeed(name: str, seen: _Seen) -> int:
+def _succeed(name: str, seen: Seen) -> int:
     """Fork a successor that imports a module, and serve on meanwhile.
 
     Returns its number; it says by _own[0] that it has the module, and waits until we have ended.
@@ -374,7 +335,7 @@ def _succeed(name: str, seen: _Seen) -> int:
     if problem:
         print("preload: {} is left out: {}".format(name, problem), flush=True)
         os._exit(1)
-    _share(seen)
+    share(seen)
     try:
         os.write(writer, b"+")
     except OSError:
@@ -407,93 +368,6 @@ def _threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-# -- what is shared --------------------------------------------------------------------------
-
-# Whoever counts a reference to an object writes to the page that it is on, which is shared no
-# more: kernels that make lists of all modules, and we before each fork.
-
-
-@contextlib.contextmanager
-def _modules_in_a_row() -> Iterator[None]:
-    """Have modules that are imported in one place, not each among what it was imported with."""
-    loader: Any = importlib.machinery.SourceFileLoader
-    stock = [types.ModuleType("") for _ in range(_STOCK)]
-
-    def create_module(_: Any, spec: importlib.machinery.ModuleSpec) -> Optional[types.ModuleType]:
-        if not stock:
-            return None  # which is that the importer makes one
-        module = stock.pop()
-        module.__init__(spec.name)  # type: ignore[misc]
-        return module
-
-    loader.create_module = create_module
-    try:
-        yield
-    finally:
-        del loader.create_module  # the inherited one again
-
-
-def _share(seen: _Seen) -> None:
-    """Keep kernels, and us, from writing to what is shared by those to come."""
-    _gather()
-    seen.modules()
-    importlib.invalidate_caches()  # for all of them: the directories may have changed
-    if sys.version_info < (3, 13):
-        sys._clear_type_cache()  # a kernel would write to each name that leaves it
-    gc.freeze()
-
-
-def _gather() -> None:
-    """Put the names of modules in one place, and those of their files."""
-    for name, module in list(sys.modules.items()):
-        if type(module) is types.ModuleType and type(vars(module).get("__file__")) is str:
-            module.__file__ = _copy(vars(module)["__file__"])
-        del sys.modules[name]
-        sys.modules[_copy(name)] = module
-
-
-def _copy(text: str) -> str:
-    return text[:1] + text[1:]
-
-
-# -- the connection to the agent -------------------------------------------------------------
-
-
-def send(connection: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
-    """Send a message, blocking."""
-    body = json.dumps(message).encode()
-    data = _LENGTH.pack(len(body)) + body
-    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-    sent = connection.sendmsg([data], [rights] if descriptors else [])
-    if sent < len(data):  # not in vain: the other end may have read all and closed by now
-        connection.sendall(data[sent:])
-
-
-def receive(connection: socket.socket) -> Tuple[Message, List[int]]:
-    """A message and the descriptors that came with it. Ends the process when the agent is gone."""
-    size = array.array("i").itemsize
-    head, ancillary, _, _ = connection.recvmsg(
-        _LENGTH.size, socket.CMSG_SPACE(MOST_DESCRIPTORS * size)
-    )
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % size])
-    head += _exactly(connection, _LENGTH.size - len(head))
-    return json.loads(_exactly(connection, _LENGTH.unpack(head)[0])), list(descriptors)
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    parts = []
-    while count:
-        part = connection.recv(count)
-        if not part:
-            os._exit(0)
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
-
-
 def main(descriptor: int, preload: Sequence[str]) -> None:
     """Serve on the inherited socket; in a kernel, run it."""
     # What kernels share is not to be written to. Imports leave nearly no garbage (0.3 MB), and
@@ -503,7 +377,7 @@ def main(descriptor: int, preload: Sequence[str]) -> None:
     _given.update(_environment_given())
     if _HAS_DIRECTORY:
         del sys.path[0]
-    seen = _Seen()
+    seen = Seen()
     try:
         kernel = serve(connection, preload, seen)
     except ImportError as error:

@@ -6,11 +6,9 @@ because it would wait longer for its template. Standard library only: this modul
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import errno
-import json
 import os
 import re
 import signal
@@ -18,13 +16,17 @@ import socket
 import struct
 import subprocess
 import sys
+from types import ModuleType
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ...protocol.wire import Message, encode
+from ...protocol.wire import Message
 from ..machine import gpus as devices
 from ..processes.kernel_process import Command, KernelProcess, open_output
-from . import template
+from . import template, template_files, template_memory, template_messages
+from .template_connection import receive, send
 
+#: What a template's program consists of; a later part uses the earlier ones.
+PARTS: Tuple[ModuleType, ...] = (template_messages, template_files, template_memory, template)
 #: A template of an environment that is not used any more holds 45 MB of memory for nothing.
 MOST_TEMPLATES = 4
 #: After the first kernel of an environment its template is loaded: it is not to slow that start.
@@ -249,8 +251,7 @@ class Template:
         self._connection.setblocking(False)
         argv = [*program, "-"]
         missing = _size(kernel_argv) - _size(argv)
-        text = "exec(compile({!r}, 'template', 'exec'), {{'__name__': 'template'}})\n"
-        run = "\nmain({}, {!r})\n".format(theirs.fileno(), list(preload))
+        program_text = _program_text(theirs.fileno(), preload)
         with theirs:
             self._process = subprocess.Popen(
                 argv + (["-" * (missing - 1)] if missing > 0 else []),
@@ -262,9 +263,8 @@ class Template:
                 start_new_session=True,
             )
         assert self._process.stdin is not None
-        with self._process.stdin as program_text:
-            source = template.__loader__.get_source(template.__name__)  # type: ignore[union-attr]
-            program_text.write(text.format(source + run).encode())
+        with self._process.stdin as stdin:
+            stdin.write(program_text.encode())
         self._ready = asyncio.ensure_future(self._load())
         self._turn = asyncio.Lock()
 
@@ -359,33 +359,15 @@ class Template:
             self._process.wait()
 
 
-async def send(
-    connection: socket.socket, message: Message, descriptors: Sequence[int] = ()
-) -> None:
-    """Send a message as template.py receives it. Raises OSError."""
-    data = encode(message)
-    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-    sent = connection.sendmsg([data], [rights] if descriptors else [])
-    if sent < len(data):  # not in vain: the other end may have answered and closed by now
-        await asyncio.get_running_loop().sock_sendall(connection, data[sent:])
-
-
-async def receive(connection: socket.socket) -> Message:
-    """A message of template.py. Raises OSError, EOFError."""
-    (length,) = _LENGTH.unpack(await _exactly(connection, _LENGTH.size))
-    answer: Message = json.loads(await _exactly(connection, length))
-    return answer
-
-
-async def _exactly(connection: socket.socket, count: int) -> bytes:
-    loop, parts = asyncio.get_running_loop(), []
-    while count:
-        part = await loop.sock_recv(connection, count)
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+def _program_text(descriptor: int, preload: Sequence[str]) -> str:
+    """The program of a template: the texts of PARTS as one module, one line each, and its call."""
+    lines = ["program = {'__name__': 'template'}"]
+    for part in PARTS:
+        source = part.__loader__.get_source(part.__name__)  # type: ignore[union-attr]
+        name = part.__name__.rpartition(".")[2]
+        lines.append("exec(compile({!r}, {!r}, 'exec'), program)".format(source, name))
+    lines.append("program['main']({}, {!r})".format(descriptor, list(preload)))
+    return "\n".join(lines) + "\n"
 
 
 def _umask() -> int:

@@ -24,7 +24,8 @@ from ..endpoints import (
 )
 from ..listening import until_all_listen
 from ..processes.kernel_process import Command, KernelProcess
-from .templates import Templates, receive, send
+from .template_connection import receive, send
+from .templates import Templates
 
 #: How long no kernel has been started before one is made ready: it is to slow nobody's start.
 REFILL_SECONDS = 2.0
