@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from remote_provisioners.agent.processes.process_identity import start_time, stat_of
+from remote_provisioners.errors import AgentError
 from remote_provisioners.hosts import deploy_agent as bootstrap
 from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.protocol.wire import Message
@@ -372,5 +373,27 @@ def test_its_lease_begins_anew_and_idle_agents_end(clean_environment: Path) -> N
         while running(pid) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         assert not running(pid)
+
+    run(body())
+
+
+def test_a_failed_start_removes_nothing(clean_environment: Path) -> None:
+    """Whatever it fails for: here something is in the way of the agent's socket."""
+
+    async def body() -> None:
+        async with servers("a") as (one,):
+            pid = (await one.start("k1", SLEEPS))["pid"]
+            await kill(one)
+            in_the_way = Path(one.hello["directory"], "agent.sock")
+            in_the_way.unlink()
+            in_the_way.mkdir()
+            with pytest.raises(AgentError, match=r"cannot start the agent: .*agent\.sock"):
+                await agent_socket()
+            assert running(pid)
+            assert records(clean_environment)
+            in_the_way.rmdir()
+            async with servers("a") as (again,):
+                assert kernels(again)["k1"]["pid"] == pid
+                await again.request("forget", kernel_id="k1")
 
     run(body())
