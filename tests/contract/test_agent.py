@@ -287,6 +287,52 @@ def test_forgotten_while_its_hook_runs(two_cores: None) -> None:
     run(body())
 
 
+def test_processes_that_are_stuck_hold_up_nobody() -> None:
+    """As on a dead NFS: SIGKILL has no effect before they get out of there."""
+    group = Path("/sys/fs/cgroup/freezer", f"rp-test-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("needs root and the freezer of control groups, version 1")
+    state = group / "freezer.state"
+    pids: list[int] = []
+
+    async def body() -> None:
+        async with servers("a", "b") as (server, other):
+            for number in range(10):
+                pids.append((await server.start(f"k{number}", listens(0)))["pid"])
+                (group / "cgroup.procs").write_text(str(pids[-1]))
+            await server.until(lambda: len(server.kernels("listening")) == 10)
+            state.write_text("FROZEN")
+            forgotten = [
+                asyncio.ensure_future(server.request("forget", kernel_id=f"k{number}"))
+                for number in range(10)
+            ]
+            longest = 0.0
+            while not all(task.done() for task in forgotten):
+                began = time.monotonic()
+                await other.request("tail", kernel_id="none")
+                longest = max(longest, time.monotonic() - began)
+                await asyncio.sleep(0.002)
+            assert longest < 0.25  # it would be 5 s; the bound is for a busy machine
+            # Started again while the earlier process is still there.
+            again = await server.start("k1", listens(0))
+            await server.until(lambda: server.kernels("listening")[10:] == ["k1"])
+            assert again["pid"] not in pids
+            state.write_text("THAWED")
+            await server.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+    try:
+        run(body())
+    finally:
+        state.write_text("THAWED")
+        deadline = time.monotonic() + 10
+        while group.exists() and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+            time.sleep(0.05)
+
+
 def test_started_again_while_it_waits_or_its_hook_runs(two_cores: None) -> None:
     """The files belong to the later start, whatever becomes of the earlier one."""
 

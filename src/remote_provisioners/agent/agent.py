@@ -142,8 +142,7 @@ class Agent:
         self._load.close()  # before a successor may be started, which has the same file
         server.close()
         self._streams.close()
-        for kernel in self._table:
-            self._table.forget(kernel)
+        self._table.end_at_once(list(self._table))
         self._warm.close()
         self._templates.close()
 
@@ -188,7 +187,7 @@ class Agent:
 
         One that was there at the last tick as well is nobody's: asyncio reaps its own at once.
         """
-        ours = {kernel.process.pid for kernel in self._table if kernel.process}
+        ours = self._table.pids
         ours |= self._templates.pids | self._warm.pids
         found = zombies() - ours
         for pid in found & self._strangers:

@@ -5,6 +5,7 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -126,6 +127,8 @@ class Operations:
         self._table.kernels[kernel_id] = kernel
         peer.starts.add(kernel)
         try:
+            if earlier is not None:
+                await self._table.until_ended(earlier)
             # At once, and kept while it waits: who gets none may try another host.
             await kernel.take_gpus(request.gpus, self._load.temporary)
             await self._turn(peer, kernel)
@@ -137,7 +140,8 @@ class Operations:
                 self._table.on_listening,
             )
         except BaseException:
-            self._table.forget(kernel)
+            self._table.end(kernel)
+            self._table.drop(kernel)
             raise
         finally:
             peer.starts.discard(kernel)
@@ -176,7 +180,7 @@ class Operations:
     async def op_forget(self, peer: Peer, request: messages.Forget) -> Nothing:
         kernel = self._table.kernels.get(request.kernel_id)
         if kernel is not None:
-            self._table.forget(kernel)
+            await self._table.forget(kernel)
         return Nothing()
 
     async def op_tail(self, peer: Peer, request: messages.GetTail) -> Tail:
@@ -212,7 +216,14 @@ class Operations:
 
     async def op_put_resources(self, peer: Peer, request: messages.PutResources) -> Nothing:
         try:
-            resources.unpack(self._resources_directory, request.digest, request.archive)
+            # In a thread: a slow file system holds up nobody else.
+            await asyncio.get_running_loop().run_in_executor(
+                None,
+                resources.unpack,
+                self._resources_directory,
+                request.digest,
+                request.archive,
+            )
         except (OSError, ValueError) as error:
             raise RefusedError(CANNOT_START, "kernelspec files: {}".format(error)) from None
         return Nothing()
@@ -259,8 +270,7 @@ class Operations:
         )
 
     async def op_leave(self, peer: Peer, request: messages.Leave) -> Nothing:
-        for kernel in self._table.of(peer.owner):
-            if kernel.kernel_id not in request.keep:
-                self._table.forget(kernel)
+        kernels = self._table.of(peer.owner)
+        await self._table.forget(*(k for k in kernels if k.kernel_id not in request.keep))
         peer.left = True
         return Nothing()

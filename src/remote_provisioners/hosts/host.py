@@ -181,9 +181,7 @@ class Host:
             raise UnreachableError("not connected", host=self.name)
         return await self._link.open_link(protocol_factory)
 
-    async def unless_silent(
-        self, asked: Coroutine[Any, Any, A], accepted: asyncio.Event | None = None
-    ) -> A:
+    async def unless_silent(self, asked: Coroutine[Any, Any, A], accepted: asyncio.Event) -> A:
         """What `asked` of the agent gives. Raises UnreachableError, and opens the circuit, when
         nothing is heard of the host before the answer, or before it is `accepted`.
         """
@@ -191,7 +189,7 @@ class Host:
             return await asked
         channel, patience = self._link.channel, self._link.patience
         try:
-            return await channel.unless_silent(asked, accepted or asyncio.Event(), patience)
+            return await channel.unless_silent(asked, accepted, patience)
         except SilentError as error:
             self.open_circuit(error, unresponsive=True)
             raise

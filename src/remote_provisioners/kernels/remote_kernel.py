@@ -151,7 +151,7 @@ class RemoteKernel:
             self.life.replaced()
         patient = self.patient or link.agent.protocol < ACCEPTS
         if not patient and request.resource_dir is not None:
-            await self.host.unless_silent(link.channel.request(GetLoad()))
+            await self.host.unless_silent(link.channel.request(GetLoad()), asyncio.Event())
         resources = await put_resources(request.resource_dir, link.channel)
         substitutions: dict[str, str] = {}
         expected, secret = None, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -55,4 +56,8 @@ class ResourceArchive:
 
 async def put_resources(directory: Path | None, channel: AgentChannel) -> str:
     """Send a kernelspec's directory. Returns its digest, "" where none is needed."""
-    return "" if directory is None else await ResourceArchive(directory).put(channel)
+    if directory is None:
+        return ""
+    # In a thread: it may be on a slow file system.
+    archive = await asyncio.get_running_loop().run_in_executor(None, ResourceArchive, directory)
+    return await archive.put(channel)

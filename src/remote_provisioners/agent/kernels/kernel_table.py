@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, Set
 
 from ...protocol.answers import NO_KERNEL, TAKEN
 from ...protocol.messages import Exited, Listening, Taken
@@ -54,6 +54,8 @@ class KernelTable:
         self._load = load
         self._leases = Leases()
         self._idleness = Idleness()
+        # Killed, and not gone yet: also such as are forgotten.
+        self._ending: Set[HostedKernel] = set()
 
     def __iter__(self) -> Any:
         return iter(list(self.kernels.values()))
@@ -173,15 +175,45 @@ class KernelTable:
                 exited = Exited(**kernel.describe().fields())
                 self._peers.tell(kernel.owner, exited)
                 self._load.changed()
+        for kernel in list(self._ending):  # such as are forgotten already
+            if kernel.process is None or kernel.process.reap() is not None:
+                self._ending.discard(kernel)
+
+    @property
+    def pids(self) -> Set[int]:
+        """The processes that are reaped here."""
+        return {k.process.pid for k in (*self, *self._ending) if k.process}
 
     def end(self, kernel: HostedKernel) -> None:
-        """End its process now, or its start."""
+        """End its process now, or its start. Who needs it gone waits by `until_ended`.
+
+        A process that is stuck in the kernel, on a dead NFS, ends when it gets out of there.
+        """
         kernel.given_up = True
         self._queue.leave(kernel)
         if kernel.process is not None and kernel.process.signal(signal.SIGKILL):
-            deadline = time.monotonic() + _KILL_SECONDS  # SIGKILL takes effect in microseconds
-            while not kernel.ended() and time.monotonic() < deadline:
-                time.sleep(0.0005)
+            self._ending.add(kernel)
+
+    async def until_ended(self, *kernels: HostedKernel) -> None:
+        """Wait for the end of processes that were killed: microseconds, but for stuck ones."""
+        deadline = time.monotonic() + _KILL_SECONDS
+        while any(kernel.running and not kernel.ended() for kernel in kernels):
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(0.001)
+        self._ending.difference_update(kernels)
+
+    def end_at_once(self, kernels: List[HostedKernel]) -> None:
+        """The agent ends: forget them all, and wait for their ends without serving anybody."""
+        for kernel in kernels:
+            self.end(kernel)
+        deadline = time.monotonic() + _KILL_SECONDS
+        while any(kernel.running and not kernel.ended() for kernel in kernels):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.0005)
+        for kernel in kernels:
+            self.drop(kernel)
 
     def drop(self, kernel: HostedKernel) -> None:
         """Forget it, and its files."""
@@ -193,10 +225,13 @@ class KernelTable:
         self.idle_since = time.monotonic()
         self._load.changed()
 
-    def forget(self, kernel: HostedKernel) -> None:
-        """Nobody wants it any more."""
-        self.end(kernel)
-        self.drop(kernel)
+    async def forget(self, *kernels: HostedKernel) -> None:
+        """Nobody wants them any more."""
+        for kernel in kernels:
+            self.end(kernel)
+        await self.until_ended(*kernels)
+        for kernel in kernels:
+            self.drop(kernel)
 
     def take_over(self) -> None:
         """Look after the kernels of an agent that was killed; each has a lease from now on."""
