@@ -25,11 +25,14 @@ from remote_provisioners.errors import (
     UnknownHostError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport import command, openssh
-from remote_provisioners.io_thread import close_io_thread
+from remote_provisioners.hosts.transport import command, connect, openssh
+from remote_provisioners.io_thread import close_io_thread, io_thread
+from remote_provisioners.placement.host_address import HostAddress
+from remote_provisioners.placement.way_in import COMMAND, WayIn
 
 from ..conftest import InstallSpec, Session, Start, be_client, eventually
 from ..rig import Host, Rig
+from ..unit.test_agent_on_old_python import FOUND, supported
 
 
 def refused(
@@ -447,6 +450,30 @@ def test_a_bad_command(case: str, install_spec: InstallSpec, start: Start) -> No
     said = refused(start, name, error, 3.0)
     assert said.startswith("host box: ")
     assert text in said
+
+
+@pytest.mark.usefixtures("short_command")
+@pytest.mark.parametrize("version", sorted(FOUND))
+def test_any_python(version: str, install_spec: InstallSpec, start: Start) -> None:
+    """The other end of a pipe is one of any version from 3.8; older ones are named."""
+    login = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "TMPDIR")]
+    words = ["env", "-i", *login]
+    if not supported(version):
+        name = install_spec("box", connect=words, python=FOUND[version])
+        said = refused(start, name, AgentError, 3.0)
+        assert "the agent needs" in said
+        assert "3.8 or later" in said
+        return
+
+    async def echoed() -> bytes:
+        way = WayIn(COMMAND, tuple(words))
+        transport = await connect(HostAddress("box", way=way), FOUND[version])
+        try:
+            return (await transport.run(["cat"], b"x" * 1_000_000)).stdout
+        finally:
+            await transport.close()
+
+    assert io_thread().call_blocking(echoed(), 20) == b"x" * 1_000_000
 
 
 def test_the_words_of_a_command(

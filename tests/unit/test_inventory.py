@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from remote_provisioners.errors import ConfigurationError
 from remote_provisioners.placement.host_address import HostAddress
-from remote_provisioners.placement.inventory import HostSpec, read_inventory
+from remote_provisioners.placement.inventory import HostSpec, for_user, read_inventory
+from remote_provisioners.placement.way_in import WayOptions
 
 TABLE = {
     "host": "me@gpu1:2222",
@@ -115,3 +117,46 @@ def test_bad_files_are_named(tmp_path: Path, name: str, text: str, says: str) ->
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigurationError, match=r"hosts in /no/such\.toml: No such file"):
         read_inventory(["/no/such.toml"])
+
+
+def test_users_share_hosts_that_do_not_depend_on_them() -> None:
+    """Turns belong to an inventory: a gateway's users take them together."""
+    plain = read_inventory(["a", "b"])
+    options = WayOptions()
+    assert for_user(plain, options, "ann") is for_user(plain, options, "bob")
+    for dependent, own in (
+        (read_inventory(["{username}@a"]), options),
+        (plain, WayOptions(run_as="{username}")),
+        (plain, WayOptions(connect=("tool", "--as={username}"))),
+        (read_inventory([{"host": "a", "connect": ["tool", "{username}"]}]), options),
+    ):
+        ann, bob = (for_user(dependent, own, name) for name in ("ann", "bob"))
+        assert ann != bob
+        assert for_user(dependent, own, "ann") is ann
+
+
+def test_the_way_in_of_a_host() -> None:
+    table = {"host": "me@box:22", "connect": ["exec", "{host}", "{user}", "{port}"]}
+    (spec,) = for_user(read_inventory([table]), WayOptions(connect="openssh"), "ann")
+    assert spec.address.way.command == ("exec", "box", "me", "22")
+    (other,) = for_user(read_inventory(["box"]), WayOptions(connect="openssh"), "ann")
+    assert (other.address.way.kind, other.address.way.command) == ("openssh", ())
+
+
+@pytest.mark.parametrize(
+    ("connect", "text"),
+    [
+        ("telnet", "must be asyncssh, openssh, or a command"),
+        ([], "must be asyncssh, openssh, or a command"),
+        (["-x", "{host}"], "'-x' is no program"),
+        (["{host}"], "'{host}' is no program"),
+        (["tool", "{name}"], "unknown {name} (known: {host}, {port}, {user}, {username})"),
+        (["tool", ""], "is no word of a command"),
+        (["tool", "a\nb"], "is no word of a command"),
+        ("[1", "is no list of words in JSON"),
+        (["tool", "{port}"], "nothing is known to put for {port}"),
+    ],
+)
+def test_a_way_in_that_cannot_be_used(connect: Any, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(text)):
+        for_user(read_inventory([{"host": "box", "connect": connect}]), WayOptions(), "ann")

@@ -87,23 +87,33 @@ def _read(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
 
 
 def for_user(inventory: Inventory, options: WayOptions, username: str) -> Inventory:
-    """The hosts, each with the way in for a user's kernels. Raises ConfigurationError.
+    """The hosts, each with the way in for the kernels of a user. Raises ConfigurationError.
 
-    Returns the same object for the same arguments, because turns belong to an inventory.
+    Returns the same object for the same arguments, because turns belong to an inventory. Users
+    share it where nothing in it depends on them.
     """
-    key = id(inventory), options, username
-    known = _for_users.pop(key, None)
-    if known is None or known[0] is not inventory:
-        known = inventory, tuple(spec_for_user(spec, options, username) for spec in inventory)
-    _for_users[key] = known
+    for name in ("", username):
+        known = _for_users.get((id(inventory), options, name))
+        if known is not None and known[0] is inventory:
+            return known[1]
+    made = tuple(spec_for_user(spec, options, username) for spec in inventory)
+    key = id(inventory), options, username if _depends_on_user(inventory, options) else ""
+    _for_users[key] = inventory, made
     if len(_for_users) > _MOST_USERS:
         del _for_users[next(iter(_for_users))]
-    return known[1]
+    return made
 
 
-#: By their arguments. The values keep the inventory alive, so its id stays unique.
+#: By what they were made of. The inventory, whose identity is in the key, is kept.
 _for_users: dict[tuple[int, WayOptions, str], tuple[Inventory, Inventory]] = {}
 _MOST_USERS = 256
+
+
+def _depends_on_user(inventory: Inventory, options: WayOptions) -> bool:
+    texts = [*options.connect, options.run_as] if options.connect else [options.run_as]
+    for spec in inventory:
+        texts += [*spec.connect, spec.run_as, spec.address.user]
+    return any("{username}" in text for text in texts)
 
 
 def spec_for_user(spec: HostSpec, options: WayOptions, username: str) -> HostSpec:
