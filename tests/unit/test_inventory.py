@@ -148,13 +148,13 @@ def test_the_way_in_of_a_host() -> None:
     [
         ("telnet", "must be asyncssh, openssh, or a command"),
         ([], "must be asyncssh, openssh, or a command"),
-        (["-x", "{host}"], "'-x' is no program"),
-        (["{host}"], "'{host}' is no program"),
+        (["-x", "{host}"], "'-x' is not a program"),
+        (["{host}"], "'{host}' is not a program"),
         (["tool", "{name}"], "unknown {name} (known: {host}, {port}, {user}, {username})"),
-        (["tool", ""], "is no word of a command"),
-        (["tool", "a\nb"], "is no word of a command"),
-        ("[1", "is no list of words in JSON"),
-        (["tool", "{port}"], "nothing is known to put for {port}"),
+        (["tool", ""], "is not a word of a command"),
+        (["tool", "a\nb"], "is not a word of a command"),
+        ("[1", "is not a list of words in JSON"),
+        (["tool", "{port}"], "there is no value for {port}"),
     ],
 )
 def test_a_way_in_that_cannot_be_used(connect: Any, text: str) -> None:

@@ -19,6 +19,8 @@ WAYS_TEXT = "asyncssh, openssh, or a command as a list of words"
 #: Starts another user's agent over a service account's connection.
 DEFAULT_RUN_AS_COMMAND = ("sudo", "-n", "-u", "{user}", "-H", "--")
 
+#: Characters of a command that errors show.
+_SHOWN = 60
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _COMMAND_PLACES = frozenset({"host", "user", "port", "username"})
 #: As the distributions' useradd allows it, plus capitals, which directory services allow.
@@ -41,7 +43,10 @@ class WayIn:
 
     def __str__(self) -> str:
         """The text for errors."""
-        way = f"`{' '.join(self.command)}`" if self.kind == COMMAND else self.kind
+        way = self.kind
+        if self.kind == COMMAND:
+            text = " ".join(self.command)
+            way = f"`{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}`"
         return f"{way} as {self.run_as}" if self.run_as else way
 
 

@@ -21,7 +21,7 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
         error = _of_run_as(said, way, failed)
         if error is not None:
             return error
-    if "SyntaxError" in said:
+    if "SyntaxError" in said or "Unknown option: -I" in said:  # older than 3.6, 3.4
         return UnusablePythonError(
             f"{python!r} is too old: the agent needs Python 3.8 or later.\n"
             "Name another one by the option `python`."
