@@ -16,6 +16,10 @@ from pathlib import Path
 import pytest
 
 from remote_provisioners.errors import AgentError, UnreachableError
+from remote_provisioners.hosts.transport import connect
+from remote_provisioners.io_thread import io_thread
+from remote_provisioners.placement.host_address import HostAddress
+from remote_provisioners.placement.way_in import COMMAND, WayIn
 
 from ..conftest import InstallSpec, Start, eventually
 
@@ -23,6 +27,7 @@ pytestmark = pytest.mark.docker
 
 #: This machine's own programs are mounted into it: to fetch a distribution takes minutes.
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+STAYS = ["/bin/sh", "-c", "while :; do sleep 1; done"]
 SHARED = ["/usr", str(Path(__file__).resolve().parents[2]), sys.prefix, sys.base_prefix]
 
 
@@ -112,8 +117,7 @@ def docker() -> Iterator[Docker]:
 def box(docker: Docker) -> Iterator[str]:
     """A container that runs until it is stopped."""
     mounts = [word for path in dict.fromkeys(SHARED) for word in ("-v", f"{path}:{path}:ro")]
-    stays = ["/bin/sh", "-c", "while :; do sleep 1; done"]
-    name = docker.run("run", "-d", "--network", "none", *mounts, "box", *stays)[:12]
+    name = docker.run("run", "-d", "--network", "none", *mounts, "box", *STAYS)[:12]
     yield name
     docker.run("rm", "-f", name)
 
@@ -146,11 +150,17 @@ def test_a_container_that_stops(
     eventually(lambda: session.provisioner._kernel.life.poll() is not None, 15)
 
 
-def test_a_container_without_python(
-    docker: Docker, box: str, install_spec: InstallSpec, start: Start
-) -> None:
-    name = install_spec("box", connect=docker.exec(box), python="/opt/no/python")
+def test_a_container_without_python(docker: Docker) -> None:
+    name = docker.run("run", "-d", "--network", "none", "-v", "/usr:/usr:ro", "box", *STAYS)[:12]
+
+    async def reach() -> None:
+        way = WayIn(COMMAND, tuple(docker.exec(name)))
+        await connect(HostAddress("box", way=way), "/opt/no/python")
+
     began = time.monotonic()
-    with pytest.raises(AgentError, match="no Python: '/opt/no/python' is not there"):
-        start(name)
-    assert time.monotonic() - began < 3
+    try:
+        with pytest.raises(AgentError, match="no Python: '/opt/no/python' is not there"):
+            io_thread().call_blocking(reach(), 20)
+        assert time.monotonic() - began < 3
+    finally:
+        docker.run("rm", "-f", name)
