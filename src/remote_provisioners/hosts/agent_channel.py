@@ -1,4 +1,4 @@
-"""The channel to an agent: requests that await their answers, events as they come."""
+"""The channel to an agent: requests with answers, and events."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=Structure)
 
-#: Refusals for which the host is to blame, not the kernel.
+#: Refusals that are the host's fault, not the kernel's.
 _HOST_ERRORS: dict[str, type[HostError]] = {
     answers.HOST_FULL: AgentError,
     answers.VERSION_REFUSED: AgentError,
     answers.NO_GPUS: GpusTakenError,
 }
 _START_ERRORS = {answers.NO_PROGRAM: ProgramNotFoundError}
-#: Of a kernel that was started before.
+#: Refusals about existing kernels.
 _LOST_ERRORS = {answers.NO_KERNEL: KernelLostError, answers.TAKEN: KernelTakenError}
 
 
@@ -48,7 +48,7 @@ class AgentChannel(asyncio.Protocol):
     """One server process's connection to one agent. Lives in the I/O thread."""
 
     def __init__(self, host: str, on_event: Callable[[Any], None]) -> None:
-        """`on_event` is called with an event of protocol/messages.py."""
+        """`on_event` gets the events of protocol/messages.py."""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._host = host
         self._on_event = on_event
@@ -60,11 +60,10 @@ class AgentChannel(asyncio.Protocol):
         self.heard = time.monotonic()
 
     async def request(self, request: Request[A]) -> A:
-        """Ask, and return the answer.
+        """Send a request and return the answer.
 
-        Raises KernelStartError, KernelLostError or AgentError for what the agent refuses,
-        AgentError for an answer that cannot be read, UnreachableError when the connection is lost
-        before the answer.
+        Raises KernelStartError, KernelLostError or AgentError if the agent refuses, AgentError if
+        the answer cannot be read, and UnreachableError if the connection is lost before it.
         """
         if self._transport is None:
             raise UnreachableError("the connection to the agent is gone", host=self._host)
@@ -74,7 +73,7 @@ class AgentChannel(asyncio.Protocol):
         try:
             try:
                 self._transport.write(encode({"id": number, "op": request.op, **request.fields()}))
-            except OSError:  # closed, which connection_lost is yet to say
+            except OSError:  # closed, and connection_lost follows
                 raise self._lost() from None
             read: A = request.answer.read(await answer)  # type: ignore[assignment]
             return read
@@ -107,7 +106,7 @@ class AgentChannel(asyncio.Protocol):
             accepting.cancel()
 
     def close(self) -> None:
-        """Close the connection; the agent keeps what it holds."""
+        """Close the connection. The agent keeps everything."""
         if self._transport is not None:
             self._transport.close()
 
@@ -144,13 +143,13 @@ class AgentChannel(asyncio.Protocol):
             answer.set_result(message.get("result", {}))
 
     def _tell(self, message: Message) -> None:
-        """An event: one that cannot be read, or used, must not end the connection."""
+        """Pass on an event. An invalid event must not end the connection."""
         try:
             event = read_event(message)
             if event is not None:
                 self._on_event(event)
         except FieldError as error:
-            log.warning("host %s: the agent's event is passed over: %s", self._host, error)
+            log.warning("host %s: ignored an invalid event of the agent: %s", self._host, error)
         except Exception:
             log.exception("host %s: event %s", self._host, message.get("event"))
 

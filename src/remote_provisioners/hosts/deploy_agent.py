@@ -1,4 +1,4 @@
-"""Ship the agent: its archive, and the way to find or start it on a host."""
+"""Build the agent's archive, and find or start the agent on a host."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _PIPE = (
     "agent/pipe_ends.py",
     "protocol/multiplex.py",
 )
-# asyncio does without TLS, which would be a tenth of the agent's start.
+# The agent needs no TLS, and importing it would be a tenth of the agent's start.
 _MAIN = f"""import sys
 sys.modules["ssl"] = None
 from {_THERE}.agent.main import main
 main(sys.argv[1], int(sys.argv[2]))
 """
-# Must be readable by any Python, also one that is too old. The rest comes on stdin.
+# Any Python must be able to parse this, even one that is too old. The rest comes on stdin.
 _COMMAND = (
     "import sys;v=sys.version_info;v<(3,8) and sys.exit('Python %d.%d is older than 3.8'%v[:2]);"
     "exec(sys.stdin.buffer.read({}))"
@@ -71,8 +71,8 @@ _SOURCES = {
 def _archive() -> tuple[bytes, bytes, str]:
     """The bootstrap's text, the agent as a zip file, and the digest of their sources.
 
-    Beside each source is what Python has compiled it to: where the host's Python is of our
-    version, a third of the agent's own start is saved. Any other reads the source.
+    The zip file also has the compiled modules. If the host's Python has our version, they save a
+    third of the agent's start. Other versions read the source.
     """
     sources = {"__init__.py": b"", **_SOURCES}
     bootstrap = sources[_START]
@@ -90,7 +90,7 @@ def _archive() -> tuple[bytes, bytes, str]:
 
 
 def _compiled(path: str, source: bytes) -> bytes:
-    """The module's .pyc file, not to be checked against its source (PEP 552)."""
+    """The module's .pyc file, which Python does not check against its source (PEP 552)."""
     code = compile(source, f"{_THERE}/{path}", "exec", dont_inherit=True, optimize=0)
     flags = (1).to_bytes(4, "little")
     return (
@@ -159,7 +159,7 @@ async def find_or_start_agent(
     archive = b"" if former else archive
     header = request(digest, len(archive), former)
     if python.startswith("~/"):
-        python = "." + python[1:]  # commands are run in the home directory, and no shell helps
+        python = "." + python[1:]  # commands run in the home directory without a shell
     command = [python, "-I", "-S", "-c", _COMMAND.format(len(bootstrap))]
     done = await transport.run(command, bootstrap + header + archive)
     for line in done.stdout.decode("utf-8", "replace").splitlines():

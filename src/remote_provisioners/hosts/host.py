@@ -1,4 +1,4 @@
-"""A host: one connection, one agent, the kernels of this server there. Lives in the I/O thread."""
+"""A host: one connection, one agent, this server's kernels there. Lives in the I/O thread."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ _FORGET_SECONDS = 5.0
 
 
 class Resident(Protocol):
-    """A kernel, as its host knows it."""
+    """A kernel, as its host sees it."""
 
     kernel_id: str
 
     @property
     def may_run(self) -> bool:
-        """Whether there may be a process of it on the host."""
+        """Whether it may have a process on the host."""
 
     def on_event(self, event: Any) -> None:
-        """The agent reports something of it: an event of protocol/messages.py."""
+        """The agent reports an event of protocol/messages.py."""
 
     def on_disconnected(self) -> None:
         """The connection is lost."""
 
     def on_reconnected(self, described: KernelDescription | None) -> None:
-        """The connection is back; `described` is what the agent knows of it, if anything."""
+        """The connection is back. `described` is the agent's description of it, if any."""
 
 
 class Host:
-    """Connects when it is needed, and again when the connection is lost while it has kernels."""
+    """Connects on demand, and reconnects if the connection is lost while it has kernels."""
 
     def __init__(self, address: HostAddress, directory: str = "") -> None:
-        """`directory`: that of an agent of another version, which has kernels of ours."""
+        """`directory`: the directory of an agent of another version that has kernels of ours."""
         self.address = address
         #: Where our agent is on the host, once it is known.
         self.directory = directory
@@ -98,16 +98,16 @@ class Host:
 
     @property
     def circuit(self) -> OpenCircuit | None:
-        """Why no start is tried here for a while; None while the host can be used."""
+        """Why no start uses this host at the moment; None if it can be used."""
         return self._reconnector.circuit
 
     def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
-        """Have starts go elsewhere until a later attempt succeeds."""
+        """Make starts go elsewhere until an attempt succeeds."""
         self._reconnector.open_circuit(error, unresponsive)
 
     @property
     def awaited(self) -> bool:
-        """Whether it has kernels of ours, or kernels of ours that have to be ended."""
+        """Whether it has kernels of ours, or pending kills."""
         return bool(self.kernels or self._pending_kills)
 
     async def link(self) -> HostConnection:
@@ -122,7 +122,7 @@ class Host:
         return await self._reconnector.connect()
 
     async def until_back(self, grace: float) -> None:
-        """Return when it is connected again, or away for longer than the `grace`."""
+        """Return when it is connected again or has been away for longer than `grace`."""
         if self.away_since is not None:
             left = self.away_since + grace - time.monotonic()
             self._reconnector.hasten()
@@ -134,7 +134,7 @@ class Host:
         return await (await self.link()).channel.request(request)
 
     async def refresh_load(self) -> None:
-        """Have the agent report now. Raises HostError."""
+        """Ask the agent for its load. Raises HostError."""
         link = await self.link()
         began = time.monotonic()
         report = await link.channel.request(GetLoad())
@@ -155,11 +155,11 @@ class Host:
 
     @property
     def owner(self) -> str:
-        """What names us to the agent."""
+        """Our name for the agent."""
         return self._owner
 
     def tell(self, request: Request[Any]) -> None:
-        """Ask the agent for something, if it can be reached; nobody waits for it."""
+        """Send a request if the agent can be reached. Nobody waits for the answer."""
         if self._link is not None:
             self._in_background(self._link.channel.request(request))
 
@@ -195,11 +195,11 @@ class Host:
             raise
 
     async def answers(self) -> bool:
-        """Whether the agent that we are connected to says something. By the reconnector."""
+        """Whether the connected agent answers. Called by the reconnector."""
         return self._link is not None and await self._link.answers()
 
     async def last_lines(self, kernel_id: str) -> str:
-        """What that kernel has printed last, "" where the host does not say."""
+        """The kernel's last lines of output, "" if the host does not answer."""
         return "" if self._link is None else await self._link.last_lines(kernel_id)
 
     async def expose(self, local_path: str) -> str:
@@ -207,17 +207,17 @@ class Host:
         return await (await self.link()).expose(local_path)
 
     def remember(self, kernel: Resident) -> None:
-        """`kernel` is ours to watch."""
+        """Watch `kernel`."""
         self.kernels[kernel.kernel_id] = kernel
         self._left_running.discard(kernel.kernel_id)
 
     def forget(self, kernel: Resident) -> None:
-        """`kernel` is no longer ours to watch."""
+        """Stop watching `kernel`."""
         if self.kernels.get(kernel.kernel_id) is kernel:
             del self.kernels[kernel.kernel_id]
 
     def leave_running(self, kernel: Resident) -> None:
-        """`kernel` is not to end with this process."""
+        """Let `kernel` outlive this process."""
         self.forget(kernel)
         self._left_running.add(kernel.kernel_id)
 
@@ -255,11 +255,11 @@ class Host:
         self._pending_kills.discard(kernel_id)
 
     def has_pending_kill(self, kernel_id: str) -> bool:
-        """Whether that kernel may run and could not be ended yet."""
+        """Whether that kernel may still run and has to be ended."""
         return kernel_id in self._pending_kills
 
     async def close(self) -> None:
-        """Tell the agent that this server goes, close the connection."""
+        """Tell the agent that this server leaves, and close the connection."""
         self._closed = True
         # An agent that is being started would wait for us in vain: connect to it, and leave.
         await self._reconnector.close()
@@ -278,11 +278,11 @@ class Host:
     # -- connecting -------------------------------------------------------------------------
 
     def on_attempt(self) -> None:
-        """A connection is about to be made: pack the agent meanwhile."""
+        """A connection attempt begins. Pack the agent in the meantime."""
         asyncio.get_running_loop().run_in_executor(None, agent_version)
 
     async def complete(self, transport: Transport) -> HostConnection:
-        """Start the agent if it does not run, and say hello to it."""
+        """Start the agent if it does not run, and greet it."""
         channel, agent, seconds = await self._agents.reach(transport, self._on_event)
         log.info("host %s: connected (agent %s)", self.name, agent.pid)
         return HostConnection(transport, channel, agent, seconds)
@@ -303,7 +303,7 @@ class Host:
         return self._agents.boot
 
     def on_agent_gone(self) -> None:
-        """The host can be reached; the agent that had our kernels is no more."""
+        """The host is reachable, but the agent that had our kernels is gone."""
         self.away_since = None
         self._back.set()
         for kernel in list(self.kernels.values()):
@@ -312,7 +312,7 @@ class Host:
         self._agents.former = self.directory = ""
 
     def on_connected(self, link: HostConnection) -> None:
-        """The connection is made: tell the kernels, end what has to be ended."""
+        """The connection is made. Tell the kernels, and end pending kills."""
         self._link = link
         self.directory = link.agent.directory
         self.left = frozenset(link.agent.left)
@@ -346,7 +346,7 @@ class Host:
             self.on_change()
 
     async def _watch(self, link: HostConnection) -> None:
-        """Notice the loss of the connection; make it again while there are kernels."""
+        """Notice the loss of the connection, and reconnect if there are kernels."""
         over = [
             asyncio.ensure_future(link.transport.wait_closed()),
             asyncio.ensure_future(asyncio.wait([link.channel.closed])),

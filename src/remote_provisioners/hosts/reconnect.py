@@ -1,4 +1,4 @@
-"""Connecting to a host: attempts side by side, an open circuit, retries. In the I/O thread."""
+"""Connect to a host: parallel attempts, the circuit, retries. In the I/O thread."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ log = logging.getLogger(__name__)
 
 Connection = TypeVar("Connection")
 
-#: Where a connection is in a hurry: until the next attempt beside those under way, and how many.
+#: For an urgent connection: the time until the next parallel attempt, and the most attempts.
 _NEXT_SECONDS = 1.0
 _MOST = 5
 _FIRST_PAUSE_SECONDS = 0.25
 _AWAITED_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
-#: After a login that was refused: servers shut out who tries that again and again.
+#: After a refused login. Servers block clients that repeat refused logins.
 _REFUSED_PAUSE_SECONDS = 60.0
 _LONGEST_REFUSED_PAUSE_SECONDS = 900.0
-#: A host that takes longer to fail is unresponsive: no start waits for it again.
+#: A host that takes longer to fail is unresponsive, and no start waits for it again.
 _UNRESPONSIVE_SECONDS = 1.0
 _LAST_ATTEMPT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class OpenCircuit:
-    """Why a host is not used. `unresponsive`: to find out takes long, it does not answer."""
+    """Why a host is not used. `unresponsive`: it does not answer, so a retry takes long."""
 
     error: HostError
     unresponsive: bool
     failures: int
     #: Seconds since the epoch.
     since: float
-    #: The last so many attempts were refused.
+    #: The number of refused attempts in a row.
     refusals: int = 0
 
     def pause(self, awaited: bool) -> float:
-        """Seconds until the next attempt. They grow, and are not the same for every server.
+        """Seconds until the next attempt. They grow and differ between servers.
 
-        `awaited`: kernels are on the host, and their users want them back.
+        `awaited`: the host has kernels, and their users wait.
         """
         if self.refusals:
             growing = _REFUSED_PAUSE_SECONDS * 2.0 ** min(self.refusals - 1, 16)
@@ -78,47 +78,47 @@ class Reconnecting(Protocol[Connection]):
 
     @property
     def awaited(self) -> bool:
-        """Whether it has kernels of ours, or kernels of ours that have to be ended."""
+        """Whether it has kernels of ours, or pending kills."""
 
     @property
     def connected(self) -> bool:
         """Whether it has a connection."""
 
     async def answers(self) -> bool:
-        """Whether it says something over the connection that it has."""
+        """Whether it answers over its connection."""
 
     def on_attempt(self) -> None:
-        """A connection is about to be made."""
+        """A connection attempt begins."""
 
     async def complete(self, transport: Transport) -> Connection:
-        """Make a connection of `transport`; raise HostError, KernelLostError if that fails."""
+        """Turn `transport` into a connection. Raises HostError, KernelLostError."""
 
     def on_connected(self, connection: Connection) -> None:
         """The connection is made."""
 
     def on_agent_gone(self) -> None:
-        """The host can be reached; the agent that had our kernels is no more."""
+        """The host is reachable, but the agent that had our kernels is gone."""
 
     def on_change(self) -> None:
         """An attempt has begun, or the circuit has opened or closed."""
 
 
 class Reconnector(Generic[Connection]):
-    """Connects a host, once for however many wait for it.
+    """Connects a host, with one attempt for all who wait for it.
 
-    After a failure the circuit is open: starts go elsewhere, and attempts go on in the background
-    until one succeeds.
+    After a failure the circuit is open: starts go elsewhere, and attempts continue in the
+    background until one succeeds.
     """
 
     def __init__(self, host: Reconnecting[Connection]) -> None:
         self._host = host
         self.circuit: OpenCircuit | None = None
-        #: A connection was lost while kernels were there: they want it back at once.
+        #: A connection with kernels was lost, so the next one is urgent.
         self.hurry = False
         self._dialer = Dialer(host.address)
         self._attempt: asyncio.Task[Connection] | None = None
         self._began = 0.0
-        #: Whether the attempt has come as far as the agent.
+        #: Whether the attempt has reached the agent.
         self._completing = False
         self._retrier: asyncio.Task[None] | None = None
         self._closed = False
@@ -129,13 +129,13 @@ class Reconnector(Generic[Connection]):
         return self._attempt is not None
 
     async def connect(self) -> Connection:
-        """The connection that is being made, or a new one. Raises HostError, KernelLostError."""
+        """Await the current attempt, or a new one. Raises HostError, KernelLostError."""
         if self._attempt is None:
             self._began = time.monotonic()
             self._attempt = asyncio.ensure_future(self._connect())
             self._attempt.add_done_callback(self._ended)
             self._host.on_change()
-        # Shielded: a start that is given up does not take the connection from the others.
+        # Shielded, so that a cancelled start does not cancel the others' connection.
         return await asyncio.shield(self._attempt)
 
     async def _connect(self) -> Connection:
@@ -187,7 +187,7 @@ class Reconnector(Generic[Connection]):
             self._host.on_agent_gone()
 
     def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
-        """Have starts go elsewhere for a while; the pauses between attempts grow."""
+        """Make starts go elsewhere. The pauses between attempts grow."""
         earlier = self.circuit
         refused = is_refusal(error)
         refusals = (earlier.refusals if earlier else 0) + 1 if refused else 0
@@ -212,11 +212,11 @@ class Reconnector(Generic[Connection]):
             self._host.on_change()
 
     def hasten(self) -> None:
-        """Somebody waits for the host: try again at once, whatever the pause."""
+        """Somebody waits for the host. Try again at once."""
         self._asked.set()
 
     async def _pause(self, circuit: OpenCircuit) -> None:
-        """Until the next attempt: shorter where somebody waits, or the user's keys change."""
+        """Pause before the next attempt, until somebody waits or the user's keys change."""
         seconds = circuit.pause(self._host.awaited)
         over = [asyncio.ensure_future(asyncio.sleep(seconds))]
         if circuit.refusals:
@@ -243,7 +243,7 @@ class Reconnector(Generic[Connection]):
             self._retrier = None
 
     async def close(self) -> None:
-        """Give up attempts. One that is about to start an agent may finish: see Host.close."""
+        """Stop attempts. One that is starting an agent may finish: see Host.close."""
         self._closed = True
         attempt = self._attempt
         if attempt is not None and (self._completing or attempt.done()):
@@ -255,17 +255,17 @@ class Reconnector(Generic[Connection]):
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the host has been reached and we are not let in, or do not trust it."""
+    """Whether the host was reached but refuses us, or we do not trust it."""
     if isinstance(error, LoginWantedError):  # to look whether she has logged in asks no host
         return False
     return isinstance(error, (AuthenticationError, HostKeyError))
 
 
 class Dialer:
-    """Makes connections to one address, several next to each other where that is in a hurry.
+    """Makes connections to one address, several in parallel if it is urgent.
 
-    A packet that begins a connection and is lost is sent again after 1, 3 and 7 seconds only: an
-    attempt that is under way when the network comes back may sleep on, a new one is answered.
+    A lost packet that begins a connection is sent again only after 1, 3 and 7 seconds. So an old
+    attempt may still sleep when the network is back, and a new one is answered.
     """
 
     def __init__(self, address: HostAddress) -> None:
@@ -273,9 +273,9 @@ class Dialer:
         self._attempts: set[asyncio.Task[Transport]] = set()
 
     async def connect(self, hurry: bool, python: str = "") -> Transport:
-        """The first connection that is made. Raises the HostError of the first that fails.
+        """The first successful connection. Raises the HostError of the first failure.
 
-        Attempts that are still under way then count for the next call. `python`: the interpreter
+        Attempts that are still running then count for the next call. `python`: the interpreter
         there, which some ways in need.
         """
         self._python = python
@@ -303,7 +303,7 @@ class Dialer:
         self._attempts.add(asyncio.ensure_future(transport.connect(self._address, self._python)))
 
     def close(self) -> None:
-        """Give up what is under way, drop what nobody has waited for."""
+        """Cancel attempts and drop connections that nobody waits for."""
         for task in self._attempts:
             task.cancel()
             # Cancelled just as it succeeds it may do so all the same.

@@ -1,4 +1,4 @@
-"""What this process has on hosts: the hosts by address, its kernels on them. In the I/O thread."""
+"""The hosts of this process by address, and its kernels on them. In the I/O thread."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from ..placement.inventory import HostSpec
 from .deploy_agent import agent_version, version_of
 from .host import Host
 
-#: A host keeps our clients' streams longer than we wait for it.
+#: A host keeps our clients' streams longer than we wait for the host.
 _KEEP_AFTER_GRACE_SECONDS = 60.0
-#: How often the sockets' directory is looked for.
+#: How often to check that the sockets' directory exists.
 _LOOK_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
-    """Follows what placement has to know of hosts."""
+    """Receives the changes of hosts that placement needs."""
 
     def on_host_changed(self, host: Host) -> None:
         """The load or the circuit of `host` has changed."""
 
     def on_count_changed(self, spec: HostSpec) -> None:
-        """This server has a kernel more or less on that host."""
+        """This server's number of kernels on that host has changed."""
 
 
 class HostRegistry:
-    """The hosts and the kernels of this process. There is one, see `host_registry()`."""
+    """The hosts and the kernels of this process. There is one: see `host_registry()`."""
 
     def __init__(self) -> None:
         self.hosts: dict[HostAddress, Host] = {}
-        #: Kernels by the name of their host, starts in flight counted.
+        #: Kernels by the name of their host, including starts in progress.
         self.counts: Counter[str] = Counter()
         self.watcher: Watcher | None = None
-        #: Agents of other versions of ours that have kernels still, by their directories.
+        #: Agents of other versions that still have kernels, by their directories.
         self._former: dict[tuple[HostAddress, str], Host] = {}
         self._parting: set[asyncio.Task[None]] = set()
         self._kernels: set[RemoteKernel] = set()
@@ -62,7 +62,7 @@ class HostRegistry:
     # -- hosts ------------------------------------------------------------------------------
 
     def host(self, spec: HostSpec) -> Host:
-        """The host at this address; not connected before somebody needs it."""
+        """The host at this address. It connects when somebody needs it."""
         host = self.hosts.get(spec.address)
         if host is None:
             host = self.hosts[spec.address] = Host(spec.address)
@@ -71,7 +71,7 @@ class HostRegistry:
         return host
 
     def host_with(self, spec: HostSpec, directory: str) -> Host:
-        """The host, by its agent in this directory: an earlier version's keeps its kernels."""
+        """The host with the agent in this directory, which may be of another version."""
         if not directory or version_of(directory) == agent_version():
             return self.host(spec)
         key = spec.address, directory
@@ -83,15 +83,15 @@ class HostRegistry:
 
     @property
     def kernels(self) -> list[RemoteKernel]:
-        """Those of this process, in no order."""
+        """The kernels of this process, in no order."""
         return list(self._kernels)
 
     async def start_on(
         self, spec: HostSpec, request: LaunchRequest, grace: float, agent: str = ""
     ) -> RemoteKernel:
-        """Start a kernel on this host and no other. Raises what RemoteKernel.launch raises.
+        """Start a kernel on this host only. Raises the errors of RemoteKernel.launch.
 
-        `agent`: the directory of the agent to start it by, where that is not ours to start.
+        `agent`: the directory of the agent to use, if it is not an agent of ours.
         """
         kernel = await self.new_kernel(request.kernel_id, spec, grace, agent)
         try:
@@ -102,20 +102,22 @@ class HostRegistry:
         return kernel
 
     async def launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
-        """Start the kernel where it is, with its endpoints. Raises as RemoteKernel.launch."""
-        with contextlib.suppress(OSError, zmq.ZMQError):  # clients cannot connect: tried again
+        """Start the kernel on its host. Raises the errors of RemoteKernel.launch."""
+        with contextlib.suppress(
+            OSError, zmq.ZMQError
+        ):  # clients cannot connect yet; this is retried
             await self._open_sockets()
         await kernel.launch(request, self._reports)
 
     async def leave(self, kernel: RemoteKernel) -> None:
-        """End what is left of the kernel where it was: it will `move`."""
+        """End what is left of the kernel on its host before `move`."""
         await kernel.discard()
         kernel.host.forget(kernel)
         self._part(kernel.host)
         kernel.wait_for_place()
 
     def move(self, kernel: RemoteKernel, spec: HostSpec, agent: str = "") -> None:
-        """Have the next launch on that host, by that agent, with its endpoints here."""
+        """Use that host and agent for the next launch. The endpoints here stay."""
         former = kernel.spec
         kernel.move(spec, self.host_with(spec, agent))
         self._count(former, -1)
@@ -137,32 +139,32 @@ class HostRegistry:
     async def prepare_attachment(
         self, kernel_id: str, spec: HostSpec, agent: str, grace: float
     ) -> RemoteKernel:
-        """A kernel that stays another process's; RemoteKernel.adopt looks for it."""
+        """A kernel that another process owns. RemoteKernel.adopt then attaches to it."""
         kernel = await self.new_kernel(kernel_id, spec, grace, agent)
         kernel.prepare_attachment()
         return kernel
 
     def let_go(self, kernel: RemoteKernel) -> None:
-        """The kernel goes on, without us: whoever has its record may adopt it."""
+        """Leave the kernel running. A process with its record may adopt it."""
         kernel.host.leave_running(kernel)
         self.close_kernel(kernel)
 
     async def end(self, kernel: RemoteKernel) -> None:
-        """The kernel is no longer wanted: end it if it runs, remove all that was its."""
+        """End the kernel if it runs, and remove everything of it."""
         await kernel.discard()
         self.close_kernel(kernel)
 
     def has_pending_kill(self, kernel_id: str) -> bool:
-        """Whether a process of that kernel may run somewhere and could not be ended yet."""
+        """Whether a process of that kernel may still run on a host that could not be reached."""
         return any(
             h.has_pending_kill(kernel_id) for h in (*self.hosts.values(), *self._former.values())
         )
 
     async def close(self) -> None:
-        """End what this process still has, disconnect."""
+        """End the remaining kernels and disconnect."""
         for kernel in [k for k in self._kernels if k.stays and not k.life.over]:
             kernel.host.leave_running(kernel)
-        # The hosts first: it is they who end the kernels, and that must not wait for files here.
+        # Hosts first: they end the kernels, which must not wait for files here.
         hosts = [*self.hosts.values(), *self._former.values()]
         await asyncio.gather(*(host.close() for host in hosts), *self._parting)
         for kernel in list(self._kernels):
@@ -172,19 +174,19 @@ class HostRegistry:
         self._sockets.remove()
 
     async def _keep_sockets(self) -> None:
-        """Open the sockets of all kernels again when somebody has removed their directory."""
+        """Open the sockets of all kernels again if their directory was removed."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 await self._open_sockets()
             except (OSError, zmq.ZMQError) as error:
-                log.warning("the sockets of kernels cannot be opened on this machine: %s", error)
+                log.warning("cannot open the sockets of kernels on this machine: %s", error)
 
     async def _open_sockets(self) -> None:
         """Raises OSError, ZMQError."""
         if self._sockets.is_there():
             return
-        log.warning("%s was removed: its sockets are opened again", self._sockets.path)
+        log.warning("%s was removed; opening its sockets again", self._sockets.path)
         self._sockets.renew()
         self._reports.listen(self._sockets.path)
         for kernel in list(self._kernels):
@@ -193,15 +195,15 @@ class HostRegistry:
     async def new_kernel(
         self, kernel_id: str, spec: HostSpec, grace: float, agent: str = ""
     ) -> RemoteKernel:
-        """A kernel that is counted on its host, with its endpoints open."""
+        """A new kernel, counted on its host, with open endpoints."""
         host = self.host_with(spec, agent)
         keep = _KEEP_AFTER_GRACE_SECONDS + 2 * grace
         name = secrets.token_hex(4)
 
         def open_link(factory: Any) -> Any:
-            return kernel.host.open_link(factory)  # wherever it is by then
+            return kernel.host.open_link(factory)  # on its host at that time
 
-        with contextlib.suppress(OSError, zmq.ZMQError):  # `listen` will say it
+        with contextlib.suppress(OSError, zmq.ZMQError):  # `listen` will report it
             await self._open_sockets()
         client_sockets = ClientSockets(self._sockets.path, name, kernel_id, open_link, keep)
         kernel = RemoteKernel(kernel_id, spec, host, client_sockets, grace)
@@ -220,7 +222,7 @@ class HostRegistry:
         return kernel
 
     def close_kernel(self, kernel: RemoteKernel) -> None:
-        """The kernel is none of this process's any more. It is not ended."""
+        """Remove the kernel from this process without ending it."""
         if kernel in self._kernels:
             self._kernels.discard(kernel)
             events.tell(KernelForgotten(kernel))
@@ -230,7 +232,7 @@ class HostRegistry:
             self._part(kernel.host)
 
     def _part(self, host: Host) -> None:
-        """An agent of another version is left when we have no kernel there: it ends itself."""
+        """Leave an agent of another version when we have no kernel there. It then ends itself."""
         keys = [key for key, former in self._former.items() if former is host]
         if keys and not host.kernels:
             del self._former[keys[0]]

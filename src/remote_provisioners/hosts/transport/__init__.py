@@ -1,4 +1,4 @@
-"""How a host is reached: one interface, and a module for each way in."""
+"""Ways in to a host: one interface, and a module for each way."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .local import LocalTransport
 
 
 async def connect(address: HostAddress, python: str = "") -> Transport:
-    """Reach a host. Raises HostError: what is wrong, and what to do.
+    """Connect to a host. Raises HostError that says what is wrong and what to do.
 
-    `python`: the interpreter there, which a pipe needs.
+    `python`: the interpreter on the host, which a pipe needs.
     """
     if address.is_local:
         return LocalTransport()
@@ -28,7 +28,7 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
         from .openssh import connect_by_openssh  # noqa: PLC0415
 
         return await connect_by_openssh(address, python)
-    # Takes 0.2 s, of the I/O thread: jupyter_client imports us on its application's event loop.
+    # Import it in the I/O thread, because it takes 0.2 s and jupyter_client imports us on its loop.
     from .ssh import connect_ssh  # noqa: PLC0415
 
     return await connect_ssh(address, python)

@@ -1,4 +1,4 @@
-"""What every transport can do."""
+"""The interface of transports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Endpoint = str | int
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that has ended. `returncode` is None when a signal ended it."""
+    """A command that has ended. `returncode` is None if a signal ended it."""
 
     returncode: int | None
     stdout: bytes
@@ -23,41 +23,40 @@ class Completed:
 class Transport(ABC):
     """An open connection to a host.
 
-    Lives in the I/O thread. Raises the errors of :mod:`remote_provisioners.errors` only.
+    Lives in the I/O thread. Raises only the errors of :mod:`remote_provisioners.errors`.
     """
 
     @abstractmethod
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
-        """Run a program on the host, in the home directory, to its end.
+        """Run a program in the home directory on the host until it ends.
 
-        `argv` holds no value of a user.
+        `argv` contains no value from a user.
         """
 
     @abstractmethod
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
     ) -> asyncio.Protocol:
-        """Connect to an endpoint on the host; the protocol's transport is the stream.
+        """Connect to an endpoint on the host. The protocol's transport is the stream.
 
-        Raises ForwardingError where the host does not allow it, ConnectionError where nothing
-        listens there.
+        Raises ForwardingError if the host does not allow it, ConnectionError if nothing listens.
         """
 
     @abstractmethod
     async def expose(self, local_path: str, host_path: str) -> str:
         """Make the unix socket `local_path` of this machine reachable on the host.
 
-        Returns where it is there: `host_path`, or `local_path` itself. Raises ForwardingError.
+        Returns its path there: `host_path`, or `local_path` itself. Raises ForwardingError.
         """
 
     @abstractmethod
     async def wait_closed(self) -> str:
-        """Return when the connection is gone, with the reason."""
+        """Return the reason when the connection is gone."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Close it politely."""
+        """Close it gracefully."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Drop it now."""
+        """Drop it at once."""

@@ -11,12 +11,12 @@ from ...errors import AgentError
 from ...user import user_name
 from .base import Completed, Endpoint, Transport
 
-#: What a login would set: the rest of the server's environment is not the kernels' business.
+#: Variables that a login would set. Kernels get no others of the server's environment.
 _LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
 
 
 def login_environment() -> dict[str, str]:
-    """The environment that logging in to this machine would give, as far as it can be told."""
+    """The environment of a login on this machine, as far as it is known."""
     name, home, shell = user_name(), "/", "/bin/sh"
     try:
         user = pwd.getpwuid(os.getuid())
@@ -32,7 +32,7 @@ def login_environment() -> dict[str, str]:
 
 
 class LocalTransport(Transport):
-    """The machine and the user that the server runs as."""
+    """The server's machine and user."""
 
     def __init__(self) -> None:
         self._closed = asyncio.Event()

@@ -1,7 +1,7 @@
-"""A node that nobody can log in to, by the launcher that runs there (agent/node_launcher.py).
+"""A node without a login, through its launcher (agent/node_launcher.py).
 
-TLS 1.3, whoever connects: this side shows the certificate whose fingerprint the launcher was given,
-the launcher says the secret of its launch. There is one connection for each stream.
+Connections use TLS 1.3, whichever side connects. This side shows the certificate whose fingerprint
+the launcher knows, and the launcher sends the secret of its launch. Each stream has a connection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SECONDS = 5.0
 
 
 async def connect_node(address: NodeAddress) -> Transport:
-    """Reach a launcher. Raises UnreachableError; of one that is gone `open` tells."""
+    """Connect to a launcher. Raises UnreachableError. If it is gone, `open` reports it."""
     transport = NodeTransport(address)
     with contextlib.suppress(ConnectionRefusedError):
         transport.spare = await transport.dial()
@@ -39,7 +39,7 @@ class NodeTransport(Transport):
         self.spare: _Opening | None = None
 
     async def dial(self) -> _Opening:
-        """A connection whose two ends know each other. Raises UnreachableError, OSError."""
+        """An authenticated connection. Raises UnreachableError, OSError."""
         opening = None
         try:
             opening = await asyncio.wait_for(self._dial(), _SECONDS)
@@ -52,7 +52,7 @@ class NodeTransport(Transport):
             raise UnreachableError(f"its launcher does not answer: {error!r}") from None
         if not hmac.compare_digest(secret, self._address.secret.encode()):
             opening.transport.abort()
-            raise ConnectionRefusedError("another launcher listens there by now")
+            raise ConnectionRefusedError("another launcher listens there now")
         return opening
 
     async def _dial(self) -> _Opening:
@@ -72,7 +72,7 @@ class NodeTransport(Transport):
         return opening
 
     async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
-        raise AgentError("no command can be run on a node")
+        raise AgentError("commands cannot run on a node")
 
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
@@ -93,7 +93,7 @@ class NodeTransport(Transport):
         return protocol
 
     async def expose(self, local_path: str, host_path: str) -> str:
-        raise ForwardingError("a node has no way to a socket of the server")
+        raise ForwardingError("a node cannot reach a socket of the server")
 
     async def wait_closed(self) -> str:
         await self._closed.wait()
@@ -110,7 +110,7 @@ class NodeTransport(Transport):
 
 
 class _Opening(asyncio.Protocol):
-    """A connection until it is somebody's stream: lines."""
+    """A connection that carries lines until it becomes a stream."""
 
     transport: asyncio.Transport
 
@@ -142,7 +142,7 @@ class _Opening(asyncio.Protocol):
         return line
 
     def become(self, protocol: asyncio.Protocol) -> None:
-        """From now on the connection is this protocol's."""
+        """Give the connection to this protocol."""
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         if self._received:
