@@ -11,16 +11,18 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: help demo ui test test-all environment lint bench docs programs clean
+.PHONY: help demo lab ui test test-all environment lint bench docs pictures programs clean
 
 help:
 	@echo "make demo      run kernels on three throwaway SSH hosts of this machine"
+	@echo "make lab       open JupyterLab with such hosts"
 	@echo "make ui        build the user interface for JupyterLab, for whoever changes it"
 	@echo "make test      install what the tests need; linters, types and most tests (10 minutes)"
 	@echo "make test-all  the same with every test"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     measure against a local kernel and against peers"
 	@echo "make docs      write the pages that are generated from the code"
+	@echo "make pictures  take those of docs/images again: JupyterLab on the demo's hosts"
 	@echo "make clean     remove what these made"
 
 demo: .venv/demo
@@ -39,6 +41,11 @@ test-all: environment
 # may install into .venv: .venv/test, ui, .venv/kerberos.
 environment:
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target programs ui lint .venv/kerberos
+
+lab: .venv/demo ui
+	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'jupyterlab>=4'
+	@$(BIN)/jupyter-remote demo --lab
 
 UI := ui/labextensions/@remote-provisioners/lab/package.json
 
@@ -64,6 +71,9 @@ bench: programs .venv/kerberos
 
 docs: .venv/test
 	$(BIN)/python docs/generate.py
+
+pictures: ui
+	$(BIN)/python docs/pictures.py
 
 programs:
 	@sh tests/install-programs.sh

@@ -43,18 +43,14 @@ def demo() -> Iterator[str]:
 
 def close_notices(page: Page) -> None:
     """What JupyterLab asks a new user."""
-    for _ in range(3):
-        close = page.locator(".Toastify__close-button")
-        if close.count():
-            close.first.click()
-        page.wait_for_timeout(300)
+    page.locator(".jp-toast-button", has_text=re.compile("^No$")).first.click()
 
 
 def start_on(page: Page, host: str) -> None:
-    page.locator(".jp-LauncherCard", has_text="on …").first.click()
+    page.locator(".jp-LauncherCard:visible", has_text="on …").first.click()
     page.locator(".jp-Dialog label", has_text=host).click()
     page.wait_for_timeout(400)
-    page.locator(".jp-Dialog button", has_text="Run There").click()
+    page.locator(".jp-Dialog:visible button", has_text="Run There").click()
     expect(page.locator(".rp-Toolbar:visible")).to_contain_text(host, timeout=40 * SECONDS)
 
 
@@ -71,23 +67,25 @@ def main() -> None:
             frames.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
 
         page.goto(url)
-        expect(page.locator(".rp-Toolbar:visible")).to_be_visible()
+        expect(page.locator(".rp-Toolbar:visible")).to_be_visible(timeout=60 * SECONDS)
         close_notices(page)
         frame()
         hosts = page.locator(".rp-Row-host .rp-Name").all_text_contents()
         for host in hosts:
-            page.keyboard.press("Control+Shift+L")
+            page.locator(".lm-TabBar-addButton:visible").first.click()
             page.locator(".jp-Launcher:visible").wait_for()
             page.wait_for_timeout(500)
             frame()
             start_on(page, host)
             page.locator(".jp-CodeCell:visible .cm-content").first.click()
-            page.keyboard.type("import socket; socket.gethostname()")
+            page.keyboard.type("import os; os.environ['HOSTNAME']")
             page.keyboard.press("Shift+Enter")
-            expect(page.locator(".jp-OutputArea-output:visible").first).to_contain_text(host)
+            expect(page.locator(".jp-OutputArea-output:visible").first).to_contain_text(
+                host, timeout=30 * SECONDS
+            )
             frame()
         page.locator(".rp-Toolbar:visible").click()
-        expect(page.locator(".rp-Details")).to_contain_text("MiB")
+        expect(page.locator(".rp-Details")).to_contain_text("MiB", timeout=30 * SECONDS)
         frame()
         page.screenshot(path=IMAGES / "jupyterlab-light.png")
         page.keyboard.press("Escape")
@@ -96,7 +94,7 @@ def main() -> None:
         page.locator(".lm-Menu-itemLabel", has_text=re.compile("^JupyterLab Dark$")).click()
         page.wait_for_timeout(3 * SECONDS)
         page.locator(".rp-Toolbar:visible").click()
-        expect(page.locator(".rp-Details")).to_contain_text("MiB")
+        expect(page.locator(".rp-Details")).to_contain_text("MiB", timeout=30 * SECONDS)
         page.screenshot(path=IMAGES / "jupyterlab-dark.png")
         browser.close()
     small = [f.resize((880, 496)).quantize(64) for f in frames]

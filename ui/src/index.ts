@@ -268,6 +268,7 @@ function addNewNotebook(
       if (host === null) {
         return;
       }
+      let opened: unknown;
       await deeds.attempt(async () => {
         const made = await app.commands.execute('docmanager:new-untitled', {
           path: String(args.cwd ?? ''),
@@ -276,12 +277,13 @@ function addNewNotebook(
         const kernel = host
           ? { id: (await fleet.api.start({ name, host, path: made.path })).id, name }
           : { name };
-        await app.commands.execute('docmanager:open', {
+        opened = await app.commands.execute('docmanager:open', {
           path: made.path,
           factory: 'Notebook',
           kernel
         });
       });
+      return opened; // for which the launcher gives up its place
     },
     describedBy: {
       args: {

@@ -65,6 +65,8 @@ export class Panel {
   private pending = 0;
   private stale = true;
   private current = '';
+  /** Of the list, when it was drawn. */
+  private height = 0;
   private timer = 0;
   private readonly stopListening: () => void;
   private readonly sizes: ResizeObserver;
@@ -270,6 +272,7 @@ export class Panel {
   // -- what is drawn -------------------------------------------------------------------------
 
   private draw(): void {
+    this.height = this.list.clientHeight;
     const from = this.list.scrollTop - SPARE_PIXELS;
     const to = this.list.scrollTop + this.list.clientHeight + SPARE_PIXELS;
     const start = first(this.tops, from - HEIGHTS.host);
@@ -338,6 +341,9 @@ export class Panel {
   }
 
   private tick(): void {
+    if (this.list.clientHeight !== this.height) {
+      this.schedule(); // a change of theme, of which nobody has told
+    }
     for (const row of this.rows) {
       const drawn = this.drawn.get(row.key);
       const words = drawn?.element.querySelector('.rp-State');

@@ -71,7 +71,11 @@ class DemoApp(Command):
                 return run_lab(site, self.browser, self.port)
             _run_notebooks(site)
         print("All kernels and hosts have ended. Nothing is left of them.")
-        print(f"See it in JupyterLab: {_command()} demo --lab")
+        if importlib.util.find_spec("jupyterlab") is None:
+            print("See it in JupyterLab: make lab, or pip install jupyterlab and then:")
+        else:
+            print("See it in JupyterLab:")
+        print(f"    {_command()} demo --lab")
         return 0
 
 
