@@ -141,7 +141,10 @@ def test_sparks_former_variable_for_yarn(installed: Installed) -> None:
     [
         ({"SPARK_HOME": ""}, "SPARK_HOME is not set"),
         ({"SPARK_HOME": "/no/spark"}, "SPARK_HOME is /no/spark: no such directory on this host"),
-        ({"SPARK_HOME": "/usr"}, "SPARK_HOME is /usr: there is no bin/spark-submit in it"),
+        (
+            {"SPARK_HOME": "/usr"},
+            "SPARK_HOME is /usr: there is no executable bin/spark-submit in it",
+        ),
         ({"JAVA_HOME": "/no/java"}, "no Java: JAVA_HOME is /no/java, which has no bin/java"),
         ({"SPARK_OPTS": "--name 'a"}, "SPARK_OPTS cannot be split into words (No closing"),
         ({"KERNEL_EXTRA_SPARK_OPTS": "a\\"}, "KERNEL_EXTRA_SPARK_OPTS cannot be split into words"),

@@ -45,23 +45,23 @@ class Metrics(Collector):
         self._lock = threading.Lock()
         self._starts = Counter(
             f"{_PREFIX}_starts",
-            "Starts of kernels by how they ended; cause is the kind of error.",
+            "Starts of kernels by outcome; cause is the kind of error.",
             ["kind", "outcome", "cause"],
             registry=None,
         )
         self._seconds = Histogram(
             f"{_PREFIX}_start_seconds",
-            "Seconds from the request of a kernel until it listens, by how its process came to be.",
+            "Seconds from the request of a kernel until it listens, by the kind of its process.",
             ["kind", "way"],
             buckets=_BUCKETS,
             registry=None,
         )
         self._reconnections = Counter(
-            f"{_PREFIX}_reconnections", "Connections made again.", ["host"], registry=None
+            f"{_PREFIX}_reconnections", "Reconnections.", ["host"], registry=None
         )
         self._dropped = Counter(
             f"{_PREFIX}_output_dropped_messages",
-            "Messages that kernels printed and nobody will ever get.",
+            "Messages of kernels that were dropped.",
             ["host"],
             registry=None,
         )
@@ -119,7 +119,12 @@ class Metrics(Collector):
         running = Count((kernel.spec.name, kernel.life.state.value) for kernel in kernels)
         yield _gauge("kernels", "Kernels by host and state.", ["host", "state"], running)
         trips = {(host.name,): host.round_trip for host in hosts if host.round_trip is not None}
-        yield _gauge("round_trip_seconds", "The last request to each agent.", ["host"], trips)
+        yield _gauge(
+            "round_trip_seconds",
+            "The round trip of the last request to each agent.",
+            ["host"],
+            trips,
+        )
         for kernel in kernels:
             there, back = kernel.client_sockets.traffic
             carried[kernel.spec.name, "to"] += there

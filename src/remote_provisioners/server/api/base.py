@@ -44,12 +44,12 @@ class RemoteHandler(APIHandler):
         """The fields of the body, which may be left out. Raises HTTPError 400."""
         body = self.get_json_body() or {}
         if not isinstance(body, dict):
-            raise web.HTTPError(400, "the body is no JSON object")
+            raise web.HTTPError(400, "the body is not a JSON object")
         for name, value in body.items():
             if name not in kinds:
                 raise web.HTTPError(400, f"unknown field {name!r} (known: {', '.join(kinds)})")
             if not isinstance(value, kinds[name]) or isinstance(value, bool):
-                raise web.HTTPError(400, f"field {name!r} has a value that cannot be used")
+                raise web.HTTPError(400, f"field {name!r} has an invalid value")
         return body
 
     async def answer(self, model: Any, status: int = 200) -> None:

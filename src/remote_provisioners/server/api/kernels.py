@@ -19,15 +19,15 @@ class KernelsHandler(RemoteHandler):
         """Start one; answered when it runs."""
         body = self.body(id=str, name=str, path=str, host=str, labels=list, gpus=int)
         if not body.get("name"):
-            raise web.HTTPError(400, "name, the kernelspec, is missing")
+            raise web.HTTPError(400, "the field name (the kernelspec) is missing")
         if not all(isinstance(label, str) for label in body.get("labels", ())):
-            raise web.HTTPError(400, "labels are no texts")
+            raise web.HTTPError(400, "labels must be texts")
         kernel_id = body.pop("id", "")
         if kernel_id:
             try:
                 kernel_id = str(uuid.UUID(kernel_id))
             except ValueError:
-                raise web.HTTPError(400, "id is no UUID") from None
+                raise web.HTTPError(400, "id is not a UUID") from None
         started = await self.actions.start(body.pop("name"), kernel_id=kernel_id, **body)
         await self.answer(started, 201)
 
@@ -57,7 +57,7 @@ class MoveHandler(RemoteHandler):
     async def post(self, kernel_id: str) -> None:
         body = self.body(host=str)
         if not body.get("host"):
-            raise web.HTTPError(400, "host, where the kernel is to go, is missing")
+            raise web.HTTPError(400, "the field host (the destination) is missing")
         await self.answer(await self.actions.move(kernel_id, body["host"]))
 
 

@@ -48,7 +48,7 @@ class Actions:
         if directory is None:
             raise KeyError(name)
         if read_spec(name, Path(directory)) is None:
-            raise ConfigurationError(f"the kernels of kernelspec {name!r} do not run on hosts")
+            raise ConfigurationError(f"kernels of kernelspec {name!r} do not run on hosts")
         env = dict(os.environ)
         if host:
             env["KERNEL_REMOTE_HOST"] = host
@@ -58,7 +58,7 @@ class Actions:
             env["KERNEL_GPUS"] = str(gpus)
         kernel_id = kernel_id or str(uuid.uuid4())
         if kernel_id in self._manager:
-            raise ConfigurationError(f"kernel {kernel_id} is there already")
+            raise ConfigurationError(f"kernel {kernel_id} exists already")
         if path:
             env["JPY_SESSION_NAME"] = str(Path(self._root, path))
         where = await ensure_async(self._contents_manager.get_kernel_path(path)) if path else ""

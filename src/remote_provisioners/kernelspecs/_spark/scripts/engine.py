@@ -1,4 +1,4 @@
-"""Where the engine of a driver is, and whether anybody listens there.
+"""The address of a driver's engine, and whether it answers.
 
 Standard library only, Python 3.8 or later.
 """
@@ -13,14 +13,14 @@ _YARN_PORT = 8032
 
 
 def addresses(master, environ):
-    """Each host:port that `master` may mean; empty where that is not known."""
+    """The host:port pairs of `master`; empty if unknown."""
     if master.startswith("spark://"):
         return master[len("spark://") :].split(",")
     return _resource_managers(environ) if master == "yarn" else []
 
 
 def silent(master, environ):
-    """Why none of them can be connected to; "" if one can, or if they are not known."""
+    """Why none of them accepts connections; "" if one does or if they are unknown."""
     reasons = []
     for address in addresses(master, environ):
         host, _, port = address.rpartition(":")

@@ -1,4 +1,4 @@
-"""The Spark session of a driver in Python: made behind who waits for it, interrupted, given up.
+"""The Spark session of a Python driver: creation in the background, interrupts, end.
 
 Runs in the driver that spark-submit has started: master, name and everything else of the session
 come from its options. Whoever has made the session, interrupts are for its jobs.
@@ -21,7 +21,7 @@ _YARN_SECONDS = 3.0
 
 
 class Session:
-    """The Spark session of this kernel, made in a thread of its own.
+    """The Spark session of this kernel, created in a separate thread.
 
     Who waits for it can be interrupted; it goes on being made and is there for the next who asks.
     """
@@ -34,13 +34,13 @@ class Session:
         self._error = None
 
     def start(self):
-        """Begin to make it, unless that was done before."""
+        """Start its creation, unless that has started already."""
         if self._done is None:
             self._done = threading.Event()
             threading.Thread(target=self._make, name="spark-session", daemon=True).start()
 
     def notices(self):
-        """Begin to make it; yield what there is to say of the waiting until it is over."""
+        """Start its creation, and yield messages for the user until it is over."""
         self.start()
         done, said, seconds = self._done, None, _NOTICE_SECONDS
         while not done.wait(seconds):
@@ -50,7 +50,7 @@ class Session:
             said, seconds = state, _ASK_SECONDS
 
     def get(self):
-        """The session, once it is there. Raises what Spark raises."""
+        """Wait for the session. Raises Spark's errors."""
         self.start()
         self._done.wait()
         if self._error is not None:
@@ -59,7 +59,7 @@ class Session:
         return self._made
 
     def stop(self):
-        """Leave nothing in the engine."""
+        """Remove everything from the engine."""
         context = active_context()
         if self._done is not None and not self._done.is_set():
             _ask_yarn(yarn_application.kill)
@@ -84,7 +84,7 @@ class Session:
 
 
 def cancel_jobs():
-    """Cancel what Spark is doing for us: of a handler of SIGINT, which then raises."""
+    """Cancel our Spark jobs. A SIGINT handler calls this and then raises."""
     context = active_context()
     if context is not None:
         _leave_connection(context)
@@ -95,7 +95,7 @@ def cancel_jobs():
 
 
 def active_context():
-    """The SparkContext of this process, whoever made it, once it is whole."""
+    """This process's SparkContext, once it is complete."""
     made_by = getattr(sys.modules.get("pyspark"), "SparkContext", None)
     context = getattr(made_by, "_active_spark_context", None)
     return context if getattr(context, "_jsc", None) is not None else None
@@ -115,7 +115,7 @@ def _engine():
 
 
 def _ask_yarn(function):
-    """What a function of yarn_application says; None where that cannot be, or takes too long."""
+    """The result of a function of yarn_application; None if it fails or takes too long."""
     from pyspark import SparkContext
 
     if _master() != "yarn":
@@ -132,7 +132,7 @@ def _cancel(context):
 
 
 def _leave_connection(context):
-    """Let the interrupted call's answer not be taken for the answer to the next call.
+    """Keep the answer of an interrupted call from being read as that of the next call.
 
     Py4J keeps one connection a thread, found again as long as anybody holds it, such as the
     traceback of this interrupt. One that waits for an answer is not in its queue.

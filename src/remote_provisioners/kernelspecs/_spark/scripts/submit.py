@@ -1,4 +1,4 @@
-"""The command line of spark-submit, from the environment that the kernelspec gives.
+"""Build the command line of spark-submit from the kernelspec's environment.
 
 Standard library only, Python 3.8 or later. Words are split as a shell splits them and nothing
 else: no expansion, no substitution, no shell.
@@ -17,11 +17,11 @@ _UNSET = ("${KERNEL_EXTRA_SPARK_OPTS}", "$KERNEL_EXTRA_SPARK_OPTS")
 
 
 class SubmitError(Exception):
-    """The kernel cannot be submitted; the message says what to change."""
+    """The kernel cannot be submitted. The message says what to change."""
 
 
 def split(name, environ):
-    """The words of a variable. Raises SubmitError."""
+    """Split a variable into words. Raises SubmitError."""
     text = environ.get(name, "")
     try:
         return [word for word in shlex.split(text) if word not in _UNSET]
@@ -31,7 +31,7 @@ def split(name, environ):
 
 
 def command(application, arguments, environ):
-    """argv of spark-submit: the variables' options, then the application with its own.
+    """argv of spark-submit: options from variables, then the application with its options.
 
     Raises SubmitError for what is missing on this host.
     """
@@ -43,7 +43,7 @@ def command(application, arguments, environ):
 
 
 def options(environ):
-    """Those of spark-submit. Raises SubmitError."""
+    """The options of spark-submit. Raises SubmitError."""
     given = [*split("SPARK_OPTS", environ), *split("KERNEL_EXTRA_SPARK_OPTS", environ)]
     if master(given) != "yarn":
         return given
@@ -52,7 +52,7 @@ def options(environ):
 
 
 def master(words):
-    """The master that these options of spark-submit name, "" if they name none."""
+    """The master in these options of spark-submit, or ""."""
     found = ""
     for number, word in enumerate(words):
         following = words[number + 1] if number + 1 < len(words) else ""
@@ -72,7 +72,7 @@ def environment(environ):
 
 
 def ignore_interrupts():
-    """Let the processes that are started from now on pass over SIGINT.
+    """Make processes that start from now on ignore SIGINT.
 
     An interrupt goes to the whole process group and would end the JVM; the kernel in it
     restores its own handler.
@@ -81,7 +81,7 @@ def ignore_interrupts():
 
 
 def replace_by(application, arguments):
-    """Become spark-submit. Ends with a message where that cannot be."""
+    """Replace this process with spark-submit, or exit with a message."""
     try:
         argv = command(application, arguments, os.environ)
     except SubmitError as error:
@@ -102,13 +102,13 @@ def _spark_submit(environ):
         raise SubmitError("SPARK_HOME is {}: no such directory on this host".format(home))
     if not os.access(program, os.X_OK):
         raise SubmitError(
-            "SPARK_HOME is {}: there is no bin/spark-submit in it that can be run".format(home)
+            "SPARK_HOME is {}: there is no executable bin/spark-submit in it".format(home)
         )
     return program
 
 
 def _sets(environ, variable):
-    """Whether Spark's own configuration on this host may set the variable."""
+    """Whether Spark's configuration on this host may set the variable."""
     directory = environ.get("SPARK_CONF_DIR") or os.path.join(environ["SPARK_HOME"], "conf")
     try:
         with open(os.path.join(directory, _ENV_SCRIPT), errors="replace") as file:
@@ -148,7 +148,7 @@ def _check_hadoop(environ):
 
 
 def _yarn_tags(environ):
-    """By which the kernel finds its application: YARN knows no other name that is its alone."""
+    """The tag with which the kernel finds its application, because no other name is unique."""
     kernel_id = environ.get("KERNEL_ID", "")
     tags = ["kernel-" + kernel_id.lower()] if kernel_id else []
     tags += [environ["RP_LAUNCH_TAG"]] if environ.get("RP_LAUNCH_TAG") else []
@@ -156,7 +156,7 @@ def _yarn_tags(environ):
 
 
 def _yarn_request(environ):
-    """What a start request asks of YARN; it takes precedence over the kernelspec's options."""
+    """A start request's options for YARN, which override the kernelspec's."""
     wanted = (("--queue", "KERNEL_QUEUE"), ("--proxy-user", "RP_PROXY_USER"))
     return [w for option, name in wanted if environ.get(name) for w in (option, environ[name])]
 

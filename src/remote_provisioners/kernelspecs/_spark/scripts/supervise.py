@@ -1,4 +1,4 @@
-"""Run a kernel that cannot report itself, and report for it: where it listens, how it ends.
+"""Run a kernel that cannot report by itself, and report for it.
 
 For kernels that read a connection file and listen on TCP, started by spark-submit. Needs pyzmq with
 CurveZMQ, for the report.
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.02
 
 
 def run(application, environ, interrupt=None, says_when_it_waits=True):
-    """Run spark-submit on `application`, a function from the connection file to its words.
+    """Run spark-submit with `application`, a function from the connection file to argv.
 
     The process group gets SIGINT for an interrupt. Spark ignores it; `interrupt` is the signal
     that its JVM gets instead, if any. A kernel that would not say that nobody answers it is not
@@ -85,7 +85,7 @@ def _arguments():
 
 
 def _reserve():
-    """Sockets on ports that nobody else is given until the kernel has bound them.
+    """Sockets that reserve ports until the kernel has bound them.
 
     The kernel's own bind passes next to one that does not listen, by SO_REUSEADDR; everybody
     else's search for a free port passes by.
@@ -100,7 +100,7 @@ def _reserve():
 
 
 def _listening():
-    """The TCP ports of this host that somebody listens on: seen without a connection to them."""
+    """The TCP ports of this host with a listener, found without connecting to them."""
     ports = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:

@@ -1,4 +1,4 @@
-"""What YARN says of the application of this kernel, and its end, by the JVM of its driver.
+"""The state and the end of this kernel's YARN application, through the driver's JVM.
 
 So whatever lets the driver speak to YARN (Kerberos, high availability) is used here too. Every
 call may last: Hadoop tries again for a long time when no ResourceManager answers.
@@ -14,12 +14,12 @@ _WORDS = {
 
 
 def tag(kernel_id):
-    """By which an application is found; submit.py gives it that."""
+    """The application's tag, which submit.py sets."""
     return "kernel-" + kernel_id.lower()
 
 
 def state(jvm, kernel_id):
-    """How far YARN is with the application, in words; "" where it has none."""
+    """The application's progress in words; "" without an application."""
     client = _client(jvm)
     try:
         for report in _reports(jvm, client, kernel_id):
@@ -27,7 +27,7 @@ def state(jvm, kernel_id):
             text = _WORDS.get(name, "{name} by YARN in queue {queue}: {said}")
             queue, said = report.getQueue(), report.getDiagnostics()
             application = report.getApplicationId().toString()
-            words = text.format(name=name.lower(), queue=queue, said=said or "no more is said")
+            words = text.format(name=name.lower(), queue=queue, said=said or "YARN gives no reason")
             return "{} is {}".format(application, words)
     finally:
         client.stop()
@@ -35,7 +35,7 @@ def state(jvm, kernel_id):
 
 
 def kill(jvm, kernel_id):
-    """End the application, in whatever state it is."""
+    """End the application in any state."""
     client = _client(jvm)
     try:
         for report in _reports(jvm, client, kernel_id):
@@ -45,14 +45,14 @@ def kill(jvm, kernel_id):
 
 
 def within(seconds, function, *arguments):
-    """The value of `function`, None where it fails or takes longer."""
+    """The value of `function`; None if it fails or takes longer."""
     values = []
 
     def call():
         try:
             values.append(function(*arguments))
         except Exception as error:
-            said = "YARN cannot be asked: {}".format(error)
+            said = "cannot ask YARN: {}".format(error)
             print(said, file=sys.__stderr__, flush=True)  # the kernel's log, not the cell
 
     thread = threading.Thread(target=call, daemon=True)
