@@ -165,7 +165,7 @@ class SimulatedAgent:
             return
         for waiting in [w for w in self._waiting if w[1]["kernel_id"] == kernel_id]:
             self._waiting.remove(waiting)
-            cancelled = {"code": "cancelled", "message": "the start was given up"}
+            cancelled = {"code": "cancelled", "message": "the start was cancelled"}
             waiting[0].send({"id": waiting[1]["id"], "error": cancelled})
         self._started(kernel_id)
         self._changed()

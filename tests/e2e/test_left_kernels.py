@@ -135,7 +135,7 @@ def test_a_left_kernel_that_idles(
     listing = applications.jupyter("remote", "kernels", f"--host={rig.hosts[0].target}")
     assert listing.wait() == 0
     (line,) = (line for line in listing.output.splitlines() if idle in line)
-    assert "it idled for 2 s without its server (left_idle_timeout)" in line
+    assert "it was idle for 2 s without its server (left_idle_timeout)" in line
     assert applications.jupyter("remote", "stop", idle, busy).wait() == 0
 
 

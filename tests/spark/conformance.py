@@ -26,22 +26,22 @@ ROWS = (
 )
 YES = "yes"
 _HEAD = """\
-# Spark: what was seen to work
+# Spark: what works
 
 <!-- Written by the tests: python -m pytest tests/spark --conformance-table. -->
 
-Real kernels on real hosts and real engines ([Spark](spark.md)): Spark standalone, and YARN in
-client and cluster mode. A cell with other words than yes says what does not work, or why there is
-nothing to try.
+Tested with real kernels on real hosts and real engines ([Spark](spark.md)): Spark standalone, and
+YARN in client and cluster mode. A cell other than *yes* says what does not work, or why it does not
+apply.
 
 - *engine down at start*: the start, or the first cell that uses Spark, names the address that does
-  not answer; the cell can be interrupted, the kernel shut down.
-- *engine lost while running*: master or ResourceManager is killed; jobs go on with the executors
-  they have. The next master (with `spark.deploy.recoveryMode`) takes the application back. The next
-  ResourceManager (without recovery) ends it: the next cell that uses Spark says so, in cluster mode
-  the kernel has ended; it can be restarted.
-- *no container free*: whoever waits is told *accepted by YARN, waiting for resources in queue ...*,
-  and nothing is left of who gives up.
+  not answer. The cell can be interrupted and the kernel shut down.
+- *engine lost while running*: the master or ResourceManager is killed. Jobs continue with the
+  executors that they have. The next master (with `spark.deploy.recoveryMode`) takes over the
+  application. The next ResourceManager (without recovery) ends it: the next cell that uses Spark
+  says so. In cluster mode the kernel has ended and can be restarted.
+- *no container free*: the user is told *accepted by YARN, waiting for resources in queue ...*, and
+  a cancelled start leaves nothing.
 
 """
 

@@ -160,7 +160,7 @@ class Operations:
 
         wanted = peer.connected and not kernel.given_up
         if not wanted or not await self._queue.enter(peer.owner, kernel, wait):
-            raise RefusedError(CANCELLED, "the start was given up")
+            raise RefusedError(CANCELLED, "the start was cancelled")
 
     async def op_listening(self, peer: Peer, request: messages.ReportListening) -> Nothing:
         kernel = self._table.kernels.get(request.kernel_id)

@@ -126,7 +126,7 @@ class HostedKernel:
             gpus = request.gpus.fields()
             environ.update(devices.variables(gpus, self._gpus, dict(request.env)))
             if self.given_up:
-                raise RefusedError(CANCELLED, "the start was given up")
+                raise RefusedError(CANCELLED, "the start was cancelled")
             output = os.path.join(self.directory, OUTPUT)
             command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
             self._reports_endpoints = request.reports_endpoints
@@ -139,7 +139,7 @@ class HostedKernel:
             if recipe is not None:
                 warm.want(recipe, request.warm)
             if self.given_up:  # meanwhile: it is ended by whoever called us
-                raise RefusedError(CANCELLED, "the start was given up")
+                raise RefusedError(CANCELLED, "the start was cancelled")
             record.write(self.directory, self._record())
         except environment.CommandError as error:
             raise RefusedError(NO_PROGRAM, str(error)) from None

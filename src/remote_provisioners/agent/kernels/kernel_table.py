@@ -126,7 +126,7 @@ class KernelTable:
                 if kernel.ended_by:  # it was told to end
                     self.end(kernel)
                 elif self._idle_and_left(kernel, now) >= kernel.left_idle:
-                    text = "it idled for {:g} s without its server (left_idle_timeout)"
+                    text = "it was idle for {:g} s without its server (left_idle_timeout)"
                     self._lease_over(kernel, 0.0, text.format(kernel.left_idle))
 
     def _idle_and_left(self, kernel: HostedKernel, now: float) -> float:
@@ -150,7 +150,7 @@ class KernelTable:
         if kernel.running and kernel.process is not None:
             if not kernel.ended_by:
                 kernel.ended_by = why
-                text = "kernel {} (pid {}, owner {}): {}, it is ended"
+                text = "kernel {} (pid {}, owner {}): {}; ending it"
                 process = kernel.process
                 report(text.format(kernel.kernel_id, process.pid, kernel.owner, kernel.ended_by))
                 process.signal(signal.SIGTERM)
