@@ -589,7 +589,7 @@ def test_what_kernels_see(gpus: Callable[..., Any]) -> None:
 def another_agent(python: str, directory: Path, **user: Any) -> str:
     """The socket of an agent of another version."""
     text, archive, _ = bootstrap._archive()
-    header = "{} {}\n".format("f" * 64, len(archive)).encode()
+    header = bootstrap.request("f" * 64, len(archive))
     done = subprocess.run(
         [python, "-I", "-S", "-c", bootstrap._COMMAND.format(len(text))],
         input=text + header + archive,

@@ -97,7 +97,7 @@ def test_a_process_of_another_owner_than_the_file(
     os.chown(path, 20001, 20001)
     assert counted(tmp_path) == 0
     theirs: dict[str, Any] = {"user": 20001, "start_new_session": True}
-    pid = agent(**theirs)
+    pid = agent(user=20001)  # an agent leads no session
     os.chown(write(tmp_path, f"{pid} 3\n", name), 20001, 20001)
     assert counted(tmp_path) == 0  # it runs nothing
     for _ in range(3):

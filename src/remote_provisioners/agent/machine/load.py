@@ -171,15 +171,15 @@ def _count_in(path: str, uid: int, digest: str) -> int:
 
 
 def _sessions_of(uid: int) -> int:
-    """How many processes of that user lead a session, its agent not counted."""
-    count = -1
+    """How many processes of that user lead a session; its agent does not (find_or_start.py)."""
+    count = 0
     for name in os.listdir("/proc"):
         try:
             if name.isdigit() and os.stat("/proc/" + name).st_uid == uid:
                 count += os.getsid(int(name)) == int(name)
         except OSError:
             continue  # it has just ended, or may not be looked at
-    return max(0, count)
+    return count
 
 
 def _load_average() -> float:
