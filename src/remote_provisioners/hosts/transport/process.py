@@ -19,7 +19,7 @@ _PIPE_BYTES = 256 * 1024
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, which Python names since 3.10 on Linux
 _EXIT_SECONDS = 2.0
 _LOOK_SECONDS = 0.01
-_KILLED_SECONDS = 0.2
+_ASKED_SECONDS = 0.05
 
 
 class ProcessCarrier:
@@ -77,10 +77,13 @@ class ProcessCarrier:
 
     def abort(self) -> None:
         if not self._ended:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_KILLED_SECONDS)
+            # ssh removes the socket of its master connection when it is asked to end.
+            for number, seconds in ((signal.SIGTERM, _ASKED_SECONDS), (signal.SIGKILL, 0.2)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(seconds)
+                    break
             self._finish()
 
     # -- its descriptors --------------------------------------------------------------------
