@@ -447,14 +447,20 @@ def test_no_gpu_twice_and_free_when_its_kernel_has_ended(gpus: Callable[..., Any
         async with servers("a", "b") as (first, second):
             assert (await first.start("k1", SLEEPS, **gpus(1)))["gpus"] == ["0"]
             assert (await second.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
-            with pytest.raises(Refused, match=r"^no-gpus: 1 GPU wanted, 0 of 2 free$"):
+            with pytest.raises(
+                Refused,
+                match=r"^no-gpus: 1 GPU wanted, 0 of 2 free; held: . by pid \d+ of uid \d+, .*$",
+            ):
                 await first.start("k3", SLEEPS, **gpus(1))
             load = await first.request("load")
             assert (load["gpus_taken"], load["kernels"]) == (["0", "2"], 2)
             await second.request("signal", kernel_id="k2", signum=signal.SIGTERM)
             await second.until(lambda: second.kernels("exited"))
             assert second.events("exited")[0]["gpus"] == []
-            with pytest.raises(Refused, match=r"^no-gpus: 2 GPUs wanted, 1 of 2 free$"):
+            with pytest.raises(
+                Refused,
+                match=r"^no-gpus: 2 GPUs wanted, 1 of 2 free; held: . by pid .*$",
+            ):
                 await first.start("k3", SLEEPS, **gpus(2))
             assert (await first.start("k3", SLEEPS, **gpus(1)))["gpus"] == ["2"]
             for name in ("k1", "k3"):

@@ -33,13 +33,16 @@ def test_no_device_twice(tmp_path: Path) -> None:
     first, second = take(tmp_path, 1, four), take(tmp_path, 2, four)
     assert (first.names, second.names) == (["0"], ["1", "2"])
     assert taken(tmp_path) == ["0", "1", "2"]
-    with pytest.raises(NoDevicesError, match=r"^2 GPUs wanted, 1 of 4 free$"):
+    with pytest.raises(
+        NoDevicesError,
+        match=r"^2 GPUs wanted, 1 of 4 free; held: 0 by pid \d+ of uid \d+, 1 by pid .*$",
+    ):
         take(tmp_path, 2, four)
     third = take(tmp_path, 1, four)  # what was refused has let go of it
     assert third.names == ["3"]
     first.close()
     first.close()
-    with pytest.raises(NoDevicesError, match=r"^5 GPUs wanted, 1 of 4 free$"):
+    with pytest.raises(NoDevicesError, match=r"^5 GPUs wanted, 1 of 4 free; held: .*$"):
         take(tmp_path, 5, four)
     second.close()
     third.close()

@@ -77,16 +77,34 @@ def _take_now(temporary: str, devices: List[str], count: int, first: Sequence[st
                 if descriptor is not None:
                     found[device] = descriptor
         if len(found) < count:
-            raise NoDevicesError(
-                "{} GPU{} wanted, {} of {} free".format(
-                    count, "" if count == 1 else "s", len(found), len(devices)
-                )
+            text = "{} GPU{} wanted, {} of {} free".format(
+                count, "" if count == 1 else "s", len(found), len(devices)
             )
+            raise NoDevicesError(text + _held(temporary, set(devices) - set(found)))
     except BaseException:
         Held((), list(found.values())).close()
         raise
     names = [device for device in devices if device in found]
     return Held(names, [found[name] for name in names])
+
+
+def _held(temporary: str, devices: Iterable[str]) -> str:
+    """Who has locked these devices, as far as the system says: the agents of kernels."""
+    try:
+        with open("/proc/locks") as file:
+            locks = [line.split() for line in file]
+    except OSError:
+        return ""
+    pids = {words[5].rpartition(":")[2]: words[4] for words in locks if words[1] == "FLOCK"}
+    said = []
+    for device in sorted(devices):
+        try:
+            pid = pids[str(os.stat(lock_path(temporary, device)).st_ino)]
+            uid = os.stat("/proc/" + pid).st_uid
+        except (OSError, KeyError):
+            continue  # its agent has ended, and the kernel has it
+        said.append("{} by pid {} of uid {}".format(device, pid, uid))
+    return "; held: " + ", ".join(said) if said else ""
 
 
 def variables(gpus: Mapping[str, Any], held: Held, spec_env: Mapping[str, str]) -> Dict[str, str]:
