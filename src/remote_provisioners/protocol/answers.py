@@ -1,4 +1,4 @@
-"""What an agent answers, and why it refuses.
+"""The agent's answers and its reasons for refusals.
 
 Standard library only: this module travels to hosts.
 """
@@ -12,38 +12,38 @@ from .structure import Structure
 
 
 class Refusal(Structure):
-    """Why the agent does not do what it was asked. `code` is one of those below."""
+    """Why the agent refuses a request. `code` is one of those below."""
 
     code: str = ""
     message: str = ""
 
 
-#: The request cannot be understood, or is not this server's to make.
+#: The request is invalid, or this server may not make it.
 BAD_REQUEST = "bad-request"
-#: The versions of the two ends do not get on.
+#: The versions of the two ends are incompatible.
 VERSION_REFUSED = "version"
-#: A fault of the agent; its log has more.
+#: An error in the agent. Its log has details.
 INTERNAL = "internal"
-#: The start was given up before it was over.
+#: The start was cancelled.
 CANCELLED = "cancelled"
-#: The host is to blame, another one may be tried.
+#: The host's fault. Another host may work.
 HOST_FULL, NO_GPUS = "host-full", "no-gpus"
-#: The kernel, its program or what was configured for it is to blame.
+#: The fault of the kernel, its program or its configuration.
 CANNOT_START, NO_PROGRAM, NO_PORTS = "cannot-start", "no-program", "no-ports"
 HOOK_FAILED = "hook-failed"
-#: Of a kernel that was started before: it is not here, or another server's that is connected.
+#: About an existing kernel: it is not here, or it belongs to another connected server.
 NO_KERNEL, TAKEN = "no-kernel", "taken"
-#: Of a stream that is over.
+#: About a stream that is over.
 NO_STREAM = "no-stream"
 
 
 class Fallible(Structure):
-    """An answer that may be an error instead."""
+    """An answer that may be an error."""
 
     error: str = ""
 
     def fields(self) -> Dict[str, Any]:
-        """Without the error where there is none: version 0 takes the field itself for one."""
+        """Leave out an empty error, because version 0 reads the field itself as an error."""
         found = super().fields()
         if not self.error:
             del found["error"]
@@ -51,56 +51,56 @@ class Fallible(Structure):
 
 
 class Nothing(Structure):
-    """It is done."""
+    """The request was carried out."""
 
 
 class KernelDescription(Structure):
     """A kernel, as its agent describes it."""
 
     kernel_id: str
-    #: None before its process runs.
+    #: None until its process runs.
     pid: Optional[int] = None
     #: Seconds since the epoch.
     started: Optional[float] = None
-    #: How its process came to be: "spawned", "forked", "warm"; "" where that is not known.
+    #: How its process came to be: "spawned", "forked", "warm"; "" if unknown.
     way: str = ""
-    #: The devices that it has.
+    #: Its devices.
     gpus: Sequence[str] = ()
     cwd: str = ""
     home: str = ""
-    #: What its connection file says; there is a key in it.
+    #: The content of its connection file, including the key.
     connection: Mapping[str, Any] = {}
     listening: bool = False
     #: Negative for a signal; None while it runs.
     exit_code: Optional[int] = None
     #: The last lines that it printed, once it has ended.
     tail: str = ""
-    #: Seconds that it lives on without its server.
+    #: Seconds that it lives without its server.
     lease: float = LEASE_SECONDS
-    #: Why the agent has ended it, "" if it has not.
+    #: Why the agent ended it; "" if it did not.
     ended_by: str = ""
 
     @property
     def reason(self) -> str:
-        """Why it ended, as far as the agent knows: who ended it, the last lines it printed."""
+        """Why it ended, as far as the agent knows, and its last lines of output."""
         return "\n".join(filter(None, (self.ended_by, self.tail)))
 
 
 class LoadReport(Structure):
-    """How busy a host is; 0 is what cannot be told."""
+    """The load of a host. 0 means unknown."""
 
-    #: Those that the agent, and so its kernels, may use.
+    #: The cores that the agent and its kernels may use.
     cores: int = 1
-    #: The average of a minute.
+    #: The average over a minute.
     load: float = 0.0
     #: Bytes.
     memory: int = 0
     memory_available: int = 0
-    #: The kernels that run there: everybody's, this agent's, and those of who is told.
+    #: Running kernels: everybody's, this agent's, and those of the receiving server.
     kernels: int = 0
     mine: int = 0
     yours: int = 0
-    #: The devices that kernels have, everybody's.
+    #: The devices that any kernels have.
     gpus_taken: Sequence[str] = ()
 
 
@@ -110,9 +110,9 @@ class AgentDescription(Structure):
     pid: int = 0
     #: The version of its interpreter.
     python: str = ""
-    #: Where its sockets are; the name of it says its version and its host.
+    #: The directory of its sockets. Its name contains the version and the host.
     directory: str = ""
-    #: Of the protocol.
+    #: The protocol version.
     protocol: int = 0
     #: The host it runs on, and the boot of that, as find_or_start.py names them; "": not said.
     host: str = ""
@@ -128,13 +128,13 @@ class AgentStatus(AgentDescription):
 
 
 class Resolved(Structure):
-    """An absolute path, "" where there is nothing."""
+    """An absolute path, "" if nothing is there."""
 
     path: str = ""
 
 
 class Welcome(AgentDescription):
-    """The agent, and what it holds for who has said hello."""
+    """The agent's answer to hello: itself and this server's kernels."""
 
     hostname: str = ""
     home: str = ""
@@ -145,7 +145,7 @@ class Welcome(AgentDescription):
 
 
 class KernelStatus(KernelDescription):
-    """A kernel for somebody who looks at all; without what its connection consists of."""
+    """A kernel in a list of all kernels, without its connection."""
 
     owner: str = ""
     #: Whether its owner is connected.
@@ -158,7 +158,7 @@ class KernelStatus(KernelDescription):
 
 
 class HostReport(Structure):
-    """What is on a host, of whichever server."""
+    """All kernels on a host, of any server."""
 
     agent: AgentStatus
     load: LoadReport
@@ -166,7 +166,7 @@ class HostReport(Structure):
 
 
 class Delivered(Structure):
-    """Whether a signal has reached somebody."""
+    """Whether a signal reached a process."""
 
     delivered: bool = False
 
@@ -184,9 +184,9 @@ class Present(Structure):
 
 
 class Examined(Fallible):
-    """An interpreter and what it has; `error` where there is none."""
+    """An interpreter and its package, or an `error`."""
 
     program: str = ""
     version: str = ""
-    #: The version of the package that was asked for; None if it has none.
+    #: The version of the requested package; None if it is not installed.
     package: Optional[str] = None

@@ -1,4 +1,4 @@
-"""What both ends know without asking: names of sockets, channels, values where none is given.
+"""Conventions of both ends: names of sockets, channels, default values.
 
 Standard library only: this module travels to hosts.
 """
@@ -11,15 +11,15 @@ from typing import Dict
 AGENT_SOCKET = "agent.sock"
 STREAM_SOCKET = "streams.sock"
 
-#: What a kernel listens to, in the order in which jupyter_client numbers ipc sockets.
+#: A kernel's channels, in the order in which jupyter_client numbers ipc sockets.
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
-#: How long a kernel lives on without its server: a long weekend.
+#: How long a kernel lives without its server: a long weekend.
 LEASE_SECONDS = 4 * 24 * 3600.0
-#: Bytes of a kernel's output that are kept while nobody listens: in memory, then on disk.
+#: Bytes of a kernel's output to keep while nobody listens: in memory, then on disk.
 OUTPUT_MEMORY, OUTPUT_DISK = 64 * 1024 * 1024, 256 * 1024 * 1024
 
 
 def ipc_ports() -> Dict[str, int]:
-    """What a connection file calls the ports of ipc: the numbers of the sockets."""
+    """The ports of an ipc connection file, which are the numbers of the sockets."""
     return {channel + "_port": number for number, channel in enumerate(CHANNELS, 1)}

@@ -1,8 +1,11 @@
 """Frames of a stream: a byte of kind, four of length (big-endian), the body.
 
-HELLO is JSON, the first of each side (messages.py); ACK has the number of bytes received so far,
-8 bytes; CLOSE is empty: this side's socket is closed, nothing follows, and the other side answers
-with CLOSE; ASK is empty: ACK is wanted at once. Standard library only: this module travels to
+- HELLO: JSON, the first frame of each side (messages.py)
+- ACK: the number of bytes received so far, in 8 bytes
+- CLOSE: empty. This side's socket is closed and nothing follows. The other side answers with CLOSE
+- ASK: empty. Requests an ACK at once
+
+Standard library only: this module travels to
 hosts.
 """
 
@@ -27,7 +30,7 @@ def frame(kind: int, body: Piece = b"") -> bytes:
 
 
 class FrameReader:
-    """Bytes in, frames out, however they were cut; DATA comes in the pieces that arrive."""
+    """Bytes in, frames out, however they are split. DATA comes in the pieces that arrive."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -35,7 +38,7 @@ class FrameReader:
         self._left = 0
 
     def feed(self, data: bytes) -> Iterator[Tuple[int, bytes]]:
-        """Yield kind and body of what `data` brings. Raises WireError."""
+        """Yield kind and body of each frame in `data`. Raises WireError."""
         position = 0
         while position < len(data):
             if self._left:  # within DATA

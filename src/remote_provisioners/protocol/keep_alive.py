@@ -1,4 +1,4 @@
-"""TCP keep-alive as both ends of a launcher's connection have it.
+"""TCP keep-alive for both ends of a launcher's connection.
 
 Standard library only: this module travels to hosts.
 """
@@ -9,7 +9,7 @@ import socket
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Have a peer that is gone without a word noticed within half a minute."""
+    """Notice within half a minute that a peer has vanished."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):

@@ -1,8 +1,8 @@
-"""Requests, events and the first frames of streams, as both ends write and read them.
+"""Requests, events and the first frames of streams, for both ends.
 
-A request is sent by a server and answered by the agent with one structure (answers.py); an event
-comes from the agent unasked. wire.py frames them, version.py says how versions get on: a field
-that is added later needs a default, which stands for what an older side does.
+A server sends a request, and the agent answers with one structure (answers.py). The agent sends
+events unasked. wire.py frames them. version.py has the rule for versions: a field that is added
+later needs a default, which means the behaviour of an older side.
 Standard library only: this module travels to hosts.
 """
 
@@ -33,7 +33,7 @@ A = TypeVar("A", bound=Structure)
 
 
 class Request(Structure, Generic[A]):
-    """What a server asks of an agent."""
+    """A server's request to an agent."""
 
     op: ClassVar[str] = ""
     answer: ClassVar[Type[Structure]] = Nothing
@@ -49,56 +49,56 @@ class Hello(Request[Welcome]):
 
 
 class GpuRequest(Structure):
-    """How many of these devices a kernel wants for itself."""
+    """The number of devices that a kernel needs, and the candidates."""
 
     count: int = 0
     devices: Sequence[str] = ()
 
 
 class OutputBounds(Structure):
-    """What is kept of a kernel's output while nobody listens, in bytes."""
+    """How much of a kernel's output to keep while nobody listens, in bytes."""
 
     memory: int = OUTPUT_MEMORY
     disk: int = OUTPUT_DISK
 
 
 class Start(Request[KernelDescription]):
-    """Start a kernel; the answer comes when its process runs.
+    """Start a kernel. The answer comes when its process runs.
 
-    An event `Queued` comes first when it has to wait; `Listening` or `Exited` follow.
+    If it has to wait, an event `Queued` comes first. `Listening` or `Exited` follow.
     """
 
     op = "start"
     answer = KernelDescription
     kernel_id: str
-    #: With ``{templates}``, and what they stand for, beside the host's own.
+    #: The words with ``{templates}``, and their values besides the host's own.
     argv: Sequence[str]
     substitutions: Mapping[str, str] = {}
-    #: The kernelspec's, to be expanded on the host.
+    #: The kernelspec's environment, which the host expands.
     env: Mapping[str, str] = {}
-    #: The start request's, to be taken as it is.
+    #: The start request's environment, which is used unchanged.
     request_env: Mapping[str, str] = {}
-    #: Directories to begin in: the first that is there.
+    #: Working directories. The first existing one is used.
     cwd: Sequence[str] = ()
-    #: Shell text that makes the environment, and the interpreter that `python` means.
+    #: The environment hook, and the interpreter that `python` stands for.
     hook: str = ""
     python: str = ""
     #: transport, key, signature_scheme, and keys for CurveZMQ.
     connection: Mapping[str, Any]
-    #: Lower and upper; 0 and 0: any.
+    #: Lower and upper; 0 and 0 mean any.
     port_range: Sequence[int] = (0, 0)
-    #: The digest of a directory that was put before, and where that is on the server.
+    #: The digest of a resource directory that was sent, and its path on the server.
     resources: str = ""
     resources_from: str = ""
     #: Whether a launcher tells the server where the kernel listens.
     reports_endpoints: bool = False
     gpus: GpuRequest = GpuRequest()
-    #: Modules that a Python kernel is to find imported.
+    #: Modules that a Python kernel should find imported.
     preload: Sequence[str] = ()
-    #: How many such kernels to keep ready.
+    #: The number of such kernels to keep warm.
     warm: int = 0
     lease: float = LEASE_SECONDS
-    #: Seconds that it may idle while its server is away; 0: as long as its lease.
+    #: Seconds that it may be idle while its server is away; 0: no limit but the lease.
     left_idle: float = 0.0
     output: OutputBounds = OutputBounds()
 
@@ -110,7 +110,7 @@ class OfKernel(Request[A]):
 
 
 class ReportListening(OfKernel[Nothing]):
-    """A launcher has told the server where its kernel listens: its start is over."""
+    """A launcher has reported where its kernel listens, so the start is complete."""
 
     op = "listening"
     connection: Mapping[str, Any] = {}
@@ -125,27 +125,27 @@ class Signal(OfKernel[Delivered]):
 
 
 class Forget(OfKernel[Nothing]):
-    """The server is done with this kernel: end it if it runs, remove its files."""
+    """End this kernel if it runs, and remove its files."""
 
     op = "forget"
 
 
 class GetTail(OfKernel[Tail]):
-    """The last lines that a kernel printed."""
+    """Request a kernel's last lines of output."""
 
     op = "tail"
     answer = Tail
 
 
 class GetOutput(OfKernel[Output]):
-    """All that is kept of what a kernel printed."""
+    """Request all stored output of a kernel's process."""
 
     op = "output"
     answer = Output
 
 
 class Adopt(OfKernel[KernelDescription]):
-    """Make the asking server the owner of a kernel. `owner`: who its record says has it."""
+    """Make this server the owner of a kernel. `owner`: the present owner, from its record."""
 
     op = "adopt"
     answer = KernelDescription
@@ -153,7 +153,7 @@ class Adopt(OfKernel[KernelDescription]):
 
 
 class Attach(OfKernel[KernelDescription]):
-    """How to reach a kernel that stays its owner's; kept, as by its owner, while we look."""
+    """Attach to a kernel that keeps its owner. Its lease does not run out meanwhile."""
 
     op = "attach"
     answer = KernelDescription
@@ -167,7 +167,7 @@ class Announce(OfKernel[Nothing]):
 
 
 class ResolvePath(OfKernel[Resolved]):
-    """Where a path of the kernel is in its host's file system."""
+    """Resolve a path of the kernel in its host's file system."""
 
     op = "resolve_path"
     answer = Resolved
@@ -175,7 +175,7 @@ class ResolvePath(OfKernel[Resolved]):
 
 
 class HasResources(Request[Present]):
-    """Whether the resource directory of this digest is there already."""
+    """Ask whether the resource directory with this digest exists."""
 
     op = "has_resources"
     answer = Present
@@ -183,7 +183,7 @@ class HasResources(Request[Present]):
 
 
 class PutResources(Request[Nothing]):
-    """Unpack a resource directory; `archive` is a tar in base64."""
+    """Unpack a resource directory. `archive` is a tar in base64."""
 
     op = "put_resources"
     digest: str
@@ -191,7 +191,7 @@ class PutResources(Request[Nothing]):
 
 
 class Examine(Request[Examined]):
-    """Which interpreter `python` means after the hook, and which version of a package it has."""
+    """Ask which interpreter `python` means after the hook, and its version of a package."""
 
     op = "examine"
     answer = Examined
@@ -211,7 +211,7 @@ class GetStatus(Request[HostReport]):
 
 
 class Leave(Request[Nothing]):
-    """The server goes for good: its kernels are ended, but for those to keep."""
+    """The server leaves for good. Its kernels are ended, except those to keep."""
 
     op = "leave"
     keep: Sequence[str] = ()
@@ -228,11 +228,11 @@ class Accepted(Structure):
 
 
 class Queued(Structure):
-    """A start waits for its turn."""
+    """A start waits in the queue."""
 
     event: ClassVar[str] = "queued"
     kernel_id: str
-    #: Starts that are before it.
+    #: The number of starts before it.
     ahead: int = 0
 
 
@@ -257,7 +257,7 @@ class Taken(Structure):
 
 
 class Dropped(Structure):
-    """A kernel printed more than is kept: these messages are lost to its clients."""
+    """A kernel printed more than is kept. These messages are lost."""
 
     event: ClassVar[str] = "dropped"
     kernel_id: str
@@ -269,7 +269,7 @@ class LoadChanged(LoadReport):
 
 
 class Notice(Structure):
-    """Something that whoever looks after servers and hosts should know."""
+    """A notice for the operator of servers and hosts."""
 
     event: ClassVar[str] = "notice"
     text: str = ""
@@ -287,7 +287,7 @@ EVENTS: Dict[str, Any] = {
 
 
 def read_event(message: Mapping[str, Any]) -> Any:
-    """The event in a message; None for one that this side does not know. Raises FieldError."""
+    """The event in a message; None if this side does not know it. Raises FieldError."""
     kind = EVENTS.get(str(message.get("event")))
     return None if kind is None else kind.read(message)
 
@@ -300,28 +300,28 @@ def event_message(event: Any) -> Dict[str, Any]:
 
 
 class OpenStream(Structure):
-    """The first frame of a server on a link of a stream (protocol/stream.py)."""
+    """The server's first frame on a link of a stream (protocol/stream.py)."""
 
     #: Its name, which is secret enough.
     stream: str
     kernel_id: str
     channel: str
-    #: Bytes that this side has.
+    #: Bytes that this side has received.
     received: int = 0
-    #: The pid of the agent it was first opened at, and whether that has answered.
+    #: The pid of the agent that first opened it, and whether that agent has answered.
     agent: int = 0
     known: bool = False
-    #: Seconds to keep it when its link is lost.
+    #: Seconds to keep it after its link is lost.
     keep: float = 0.0
-    #: Of iopub: it wants what nobody has had.
+    #: For iopub: send the output that no client has received.
     replay: bool = False
-    #: What a kernel's socket says until it is connected has been said to the client already.
+    #: The client has already received the greeting of the kernel's socket.
     greeted: bool = False
 
 
 class StreamOpened(Fallible):
-    """The agent's answer. `error`: NO_KERNEL (it is not there yet, or not any more, and nothing was
-    delivered) or NO_STREAM (the stream is over).
+    """The agent's answer. `error`: NO_KERNEL (the kernel is not there yet or any more, and nothing
+    was delivered) or NO_STREAM (the stream is over).
     """
 
     received: int = 0

@@ -1,12 +1,12 @@
-"""Many streams over one pipe each way: frames, flow control for each stream, turns between them.
+"""Many streams over one pipe in each direction: frames, flow control and fair turns.
 
-Used at both ends of a pipe: by the server, and by the program on the host that it talks to
-(agent/pipe_end.py). Pure: bytes that arrive go in, bytes to be written come out.
+Both ends of a pipe use it: the server, and the program on the host (agent/pipe_end.py). Pure:
+received bytes go in, bytes to write come out.
 
-Frames: a byte of kind, four of stream and four of length (big-endian), the body. The server gives
-streams odd numbers, the host even ones; none is used twice. Each side may send WINDOW_BYTES of a
-stream before the other one says by WINDOW that it has used some of them. Standard library only:
-this module travels to hosts.
+A frame has a byte of kind, four of stream and four of length (big-endian), and the body. The
+server uses odd stream numbers, the host even ones, and none twice. Each side may send
+WINDOW_BYTES of a stream until the other side reports with WINDOW that it has used some of them.
+Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Deque, Dict, Iterator, List, Tuple
 
 # OPEN: connect to a socket (body: a path or a port). RUN: run a program (JSON: its words).
 # LISTEN: make a socket at a path. READY and REFUSED (body: the reason) answer these.
-# ACCEPTED: somebody has connected to that socket (body: the stream that LISTEN began).
+# ACCEPTED: a client has connected to that socket (body: the stream that LISTEN began).
 OPEN, RUN, LISTEN, READY, REFUSED, ACCEPTED = range(1, 7)
 # END: no more DATA from this side. CLOSE: this side is done with the stream.
 # ERRORS: what a program writes to stderr. EXIT: it has ended (body: its return code).
 DATA, ERRORS, END, EXIT, CLOSE, WINDOW, PING, PONG = range(7, 15)
 
 WINDOW_BYTES = 2 * 1024 * 1024
-#: A side that holds more of a stream than this takes no more of it from its source.
+#: A side that holds more of a stream than this stops reading its source.
 FULL_BYTES = 512 * 1024
-#: What a stream sends in its turn.
+#: The bytes that a stream sends in its turn.
 _PIECE_BYTES = 64 * 1024
 _MAX_BODY = 64 * 1024
 _HEADER = struct.Struct(">BII")
@@ -35,23 +35,23 @@ _FLOWING = (DATA, ERRORS)
 
 
 class PipeError(Exception):
-    """What came is not what the other end of a pipe would send."""
+    """The received bytes are not from the other end of a pipe."""
 
 
 def frame(kind: int, stream: int, body: bytes = b"") -> bytes:
-    """A frame, as it is written."""
+    """Encode a frame."""
     return _HEADER.pack(kind, stream, len(body)) + body
 
 
 class FrameDecoder:
-    """Bytes in, frames out, however they were cut; DATA and ERRORS in the pieces that arrive."""
+    """Bytes in, frames out, however they are split. DATA and ERRORS come as they arrive."""
 
     def __init__(self) -> None:
         self._head = b""
         self._kind = self._stream = self._left = 0
 
     def feed(self, data: bytes) -> Iterator[Tuple[int, int, bytes]]:
-        """Yield kind, stream and body of what `data` brings. Raises PipeError."""
+        """Yield kind, stream and body of each frame in `data`. Raises PipeError."""
         if self._head:
             data, self._head = self._head + data, b""
         position, size = 0, len(data)
@@ -80,20 +80,20 @@ class FrameDecoder:
 
 
 class _Outgoing:
-    """What a stream has to send, in order, and how much the other side has room for."""
+    """A stream's data to send, and the room at the other side."""
 
     def __init__(self) -> None:
         self.queue: Deque[Tuple[int, bytes]] = deque()
         self.size = 0
         self.window = WINDOW_BYTES
-        #: It is among those that take turns.
+        #: Whether it takes turns.
         self.waits = False
-        #: Its source has been told to stop.
+        #: Whether its source was told to stop.
         self.full = False
 
 
 class Multiplexer:
-    """One end: the streams that it knows, what is to be written, what has been used."""
+    """One end: its streams, the data to write, and the data used."""
 
     def __init__(self) -> None:
         self._streams: Dict[int, _Outgoing] = {}
@@ -105,12 +105,12 @@ class Multiplexer:
     # -- sending ----------------------------------------------------------------------------
 
     def begin(self, stream: int) -> None:
-        """A stream of this number exists from now on."""
+        """Add a stream with this number."""
         self._streams[stream] = _Outgoing()
         self._used[stream] = 0
 
     def forget(self, stream: int) -> None:
-        """Nothing more of this stream goes out or is expected."""
+        """Remove a stream."""
         self._streams.pop(stream, None)
         self._used.pop(stream, None)
 
@@ -118,11 +118,11 @@ class Multiplexer:
         return stream in self._streams
 
     def say(self, kind: int, stream: int = 0, body: bytes = b"") -> None:
-        """Send a frame before all data that waits."""
+        """Send a frame before all waiting data."""
         self._control.append(frame(kind, stream, body))
 
     def send(self, stream: int, kind: int, body: bytes = b"") -> bool:
-        """Send a frame after the stream's others; whether its source may go on."""
+        """Send a frame after the stream's others. Returns whether its source may continue."""
         out = self._streams.get(stream)
         if out is None:
             return True
@@ -133,23 +133,23 @@ class Multiplexer:
         return not out.full
 
     def drop(self, stream: int) -> None:
-        """Send nothing of what waits: the stream is over at once."""
+        """Drop a stream's waiting data, because it is over."""
         if stream in self._streams:
             self.forget(stream)
             self.say(CLOSE, stream)
 
     def queued(self, stream: int) -> int:
-        """Bytes of the stream that wait to be sent."""
+        """The stream's waiting bytes."""
         out = self._streams.get(stream)
         return out.size if out is not None else 0
 
     @property
     def idle(self) -> bool:
-        """Nothing can be sent."""
+        """Whether nothing can be sent."""
         return not self._control and not self._turns
 
     def take(self, most: int) -> Tuple[List[bytes], List[int]]:
-        """What to write next, about `most` bytes, and the streams whose source may go on."""
+        """The next bytes to write, about `most`, and the streams whose source may continue."""
         written, size = list(self._control), 0
         self._control.clear()
         relieved: List[int] = []
@@ -188,7 +188,7 @@ class Multiplexer:
     # -- receiving --------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> Iterator[Tuple[int, int, bytes]]:
-        """Yield the frames that are somebody's business here. Raises PipeError."""
+        """Yield the frames for this side's streams. Raises PipeError."""
         for kind, stream, body in self._decoder.feed(data):
             if kind == WINDOW:
                 out = self._streams.get(stream)
@@ -201,7 +201,7 @@ class Multiplexer:
                 yield kind, stream, body
 
     def used(self, stream: int, amount: int) -> None:
-        """That much of what arrived for the stream has gone where it belongs."""
+        """Report that this many received bytes of a stream have been delivered."""
         if stream in self._used:
             self._used[stream] += amount
             if self._used[stream] >= WINDOW_BYTES // 4:

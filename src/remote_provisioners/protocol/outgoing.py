@@ -1,4 +1,4 @@
-"""What one side of a stream sends, kept until the other side has it. Pure.
+"""The data that one side of a stream sends, kept until it is acknowledged. Pure.
 
 Standard library only: this module travels to hosts.
 """
@@ -15,14 +15,14 @@ PIECE_BYTES = 256 * 1024
 
 
 class Outgoing:
-    """What is to be sent, and what has been sent and is not acknowledged; offsets count bytes."""
+    """Unsent data, and sent data without acknowledgement. Offsets count bytes."""
 
     def __init__(self) -> None:
-        #: All before it has arrived at the other side.
+        #: Everything before it has arrived at the other side.
         self.acknowledged = 0
-        #: Where the next bytes will begin.
+        #: The offset of the next bytes.
         self.end = 0
-        #: What is before it has been sent over the present link.
+        #: Everything before it was sent over the present link.
         self.sent_end = 0
         self._base = 0  # where the oldest piece that is kept begins
         self._sent: Deque[Piece] = deque()
@@ -30,12 +30,12 @@ class Outgoing:
 
     @property
     def kept(self) -> int:
-        """Bytes not acknowledged."""
+        """Bytes without acknowledgement."""
         return self.end - self.acknowledged
 
     @property
     def on_the_way(self) -> int:
-        """Bytes sent and not acknowledged."""
+        """Sent bytes without acknowledgement."""
         return self.sent_end - self.acknowledged
 
     @property
@@ -48,7 +48,7 @@ class Outgoing:
             self.end += len(data)
 
     def take(self, most: int = PIECE_BYTES) -> Optional[Piece]:
-        """The next piece to send over the present link, None when all is sent."""
+        """The next piece to send over the present link; None if all is sent."""
         if not self._unsent:
             return None
         piece = self._unsent.popleft()
@@ -61,7 +61,7 @@ class Outgoing:
         return piece
 
     def acknowledge(self, offset: int) -> None:
-        """The other side has received all before `offset`. Raises WireError."""
+        """The other side has received everything before `offset`. Raises WireError."""
         if not self.acknowledged <= offset <= self.sent_end:
             raise WireError("{} bytes acknowledged, {} sent".format(offset, self.sent_end))
         self.acknowledged = offset
@@ -69,7 +69,7 @@ class Outgoing:
             self._base += len(self._sent.popleft())
 
     def rewind(self, offset: int) -> None:
-        """Over a new link: send from `offset` on, all before has arrived. Raises WireError."""
+        """Resend from `offset` over a new link; earlier bytes have arrived. Raises WireError."""
         self.acknowledge(offset)
         self._unsent.extendleft(reversed(self._sent))
         self._sent.clear()

@@ -1,9 +1,9 @@
-"""How much of a stream may be on the way at once, lest what other kernels say has to queue up.
+"""Limit a stream's data in transit, so that other kernels' messages do not wait behind it.
 
-The output of a kernel that is alone may fill the connection. As soon as several kernels send, each
-stream has so much on the way that it arrives little later than a single piece would: more would
-wait in a queue, and so would what the others send. So do congestion controls that go by delay, TCP
-Vegas for one (Brakmo and Peterson, 1995). Pure; times are seconds of a monotonic clock. Standard
+A kernel that sends alone may fill the connection. When several kernels send, each stream keeps so
+little in transit that its data arrives only a little later than a single piece would. More data
+would wait in a queue and delay the others. Delay-based congestion control works like this, for
+example TCP Vegas (Brakmo and Peterson, 1995). Pure; times are monotonic seconds. Standard
 library only: this module travels to hosts.
 """
 
@@ -14,17 +14,17 @@ from typing import Deque, Optional, Tuple
 
 #: Room of a stream of several, within what fast and near, and slow or far hosts need.
 LEAST_BYTES, MOST_BYTES = 64 * 1024, 8 * 1024 * 1024
-#: The pieces that it sends.
+#: The size of its pieces.
 SHARED_PIECE_BYTES = LEAST_BYTES // 2
-#: By how much an answer may be later than the earliest one was.
+#: How much later than the earliest answer an answer may be.
 _LATER = 1.25
-#: How long several kernels are taken to send after they last did.
+#: How long several kernels count as sending after they last did.
 _SHARED_SECONDS = 0.1
 _CLOCK_SECONDS = 1e-6
 
 
 class Traffic:
-    """Who sends over a connection."""
+    """The senders on a connection."""
 
     def __init__(self) -> None:
         self._last: Optional[object] = None
@@ -37,12 +37,12 @@ class Traffic:
             self._last = sender
 
     def is_shared(self, now: float) -> bool:
-        """Whether several do."""
+        """Whether several kernels send."""
         return now < self._shared_until
 
 
 class Pace:
-    """The room of one stream on one link, learnt from how long questions take."""
+    """The room of one stream on one link, derived from the time of acknowledgements."""
 
     def __init__(self) -> None:
         self.room = LEAST_BYTES
@@ -51,7 +51,7 @@ class Pace:
         self._asked: Deque[Tuple[int, int, float]] = deque()
 
     def sent(self, end: int, on_the_way: int, now: float) -> bool:
-        """All before `end` is sent. Returns whether to ask for its acknowledgement."""
+        """Everything before `end` is sent. Returns whether to ask for an acknowledgement."""
         if end - self._asked_before < SHARED_PIECE_BYTES // 2:
             return False
         self._asked_before = end
@@ -59,7 +59,7 @@ class Pace:
         return True
 
     def acknowledged(self, offset: int, now: float) -> None:
-        """All before `offset` has arrived."""
+        """Everything before `offset` has arrived."""
         while self._asked and self._asked[0][0] <= offset:
             _, on_the_way, then = self._asked.popleft()
             taken = max(now - then, _CLOCK_SECONDS)

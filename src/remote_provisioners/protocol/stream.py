@@ -1,8 +1,8 @@
-"""A stream of bytes, each way, that outlives the connections it travels over.
+"""A two-way stream of bytes that outlives its connections.
 
-What a side has sent is kept until the other acknowledges it. When a link is lost the stream stays;
-the next link begins with how much each side has received, and each sends again from there. Used at
-both ends: by the server for a client's socket, by the agent for the kernel's. Standard
+Each side keeps its sent bytes until the other side acknowledges them. If a link is lost, the stream
+stays. The next link begins with how much each side has received, and each side resends from there.
+The server uses a stream for a client's socket, the agent for the kernel's socket. Standard
 library only: this module travels to hosts.
 """
 
@@ -21,7 +21,7 @@ from .pace import SHARED_PIECE_BYTES, Pace, Traffic
 from .structure import FieldError, Structure
 from .wire import Message, WireError
 
-#: What a stream keeps, each way, before it stops reading its socket.
+#: The bytes that a stream keeps in each direction before it stops reading its socket.
 KEPT_BYTES = 8 * 1024 * 1024
 _ACK_BYTES = 1024 * 1024
 _ACK_SECONDS = 0.02
@@ -29,7 +29,7 @@ _SMALL_BYTES = 16 * 1024
 
 
 class Link(asyncio.Protocol):
-    """One connection that a stream travels over, until it is lost or another one comes."""
+    """One connection of a stream, until it is lost or replaced."""
 
     def __init__(
         self, on_hello: Callable[[Link, Message], None], on_lost: Callable[[Link], None]
@@ -68,7 +68,7 @@ class Link(asyncio.Protocol):
                 elif self.stream is not None:
                     self.stream.receive(kind, body)
         except (WireError, FieldError, ValueError, KeyError, TypeError, struct.error):
-            # Somebody else's protocol. Nobody would know what has arrived: over for good.
+            # It is another protocol, and nobody knows what has arrived, so the stream is over.
             if self.stream is not None:
                 self.stream.abort()
             self.abort()
@@ -89,9 +89,9 @@ class Link(asyncio.Protocol):
 
 
 class Stream:
-    """The stream, at one side: between a socket here (`socket`) and the link of the moment.
+    """One side of a stream: between a local socket (`socket`) and the present link.
 
-    `socket` has write, pause_reading, resume_reading and close, as an asyncio transport has.
+    `socket` has write, pause_reading, resume_reading and close, like an asyncio transport.
     """
 
     def __init__(
@@ -100,18 +100,18 @@ class Stream:
         traffic: Optional[Traffic] = None,
         sender: object = None,
     ) -> None:
-        """`traffic`: of the connection that it shares with others; `sender`: the kernel."""
+        """`traffic`: that of the shared connection; `sender`: the kernel."""
         self.outgoing = Outgoing()
         self.socket: Any = None
         self.link: Optional[Link] = None
         self.received = 0
-        #: Closed at both sides, or given up.
+        #: Closed at both sides, or aborted.
         self.over = False
         self.on_acknowledged: Callable[[], None] = lambda: None
         self._on_over = on_over
         self._traffic, self._sender = traffic or Traffic(), sender
         self._pace = Pace()
-        # What came before the socket, and what is to be written to it at once.
+        # Data that arrived before the socket and is written to it at once.
         self._early: Deque[bytes] = deque()
         self._unwritten: List[bytes] = []
         self._acknowledged = 0
@@ -122,7 +122,7 @@ class Stream:
     # -- the socket's side ------------------------------------------------------------------
 
     def join(self, socket: Any) -> None:
-        """The socket is there: it gets what came before."""
+        """The socket is there. Give it the data that arrived before."""
         self.socket = socket
         if self.over:
             socket.close()
@@ -138,7 +138,7 @@ class Stream:
             self.socket.pause_reading()
 
     def finish(self) -> None:
-        """The socket is closed: the other side is told after all that it has read."""
+        """The socket is closed. Tell the other side after all data."""
         self._finished = True
         self.pump()
 
@@ -154,7 +154,7 @@ class Stream:
             self.link.transport.resume_reading()
 
     def abort(self) -> None:
-        """Over for good, whatever is on the way."""
+        """End the stream and drop its data in transit."""
         link, self.link = self.link, None
         if link is not None:
             link.stream = None
@@ -164,7 +164,7 @@ class Stream:
     # -- the link's side --------------------------------------------------------------------
 
     def attach(self, link: Link, received: int) -> None:
-        """Travel over `link` from now on; the other side has `received` bytes. Raises WireError."""
+        """Use `link` from now on. The other side has `received` bytes. Raises WireError."""
         self.outgoing.rewind(received)
         former, self.link = self.link, link
         if former is not None:
@@ -184,7 +184,7 @@ class Stream:
             self.link = None
 
     def pump(self) -> None:
-        """Send what can be sent."""
+        """Send as much as possible."""
         link, outgoing = self.link, self.outgoing
         if link is None:
             return
@@ -205,7 +205,7 @@ class Stream:
             link.send(CLOSE)
 
     def receive(self, kind: int, body: bytes) -> None:
-        """A frame came. Raises WireError."""
+        """Handle a frame. Raises WireError."""
         if self.over:
             pass
         elif kind == DATA:

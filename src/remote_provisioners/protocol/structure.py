@@ -1,8 +1,8 @@
-"""What a message consists of: named fields of known kinds, which travel as a JSON object.
+"""The base of messages: named, typed fields that travel as a JSON object.
 
-A subclass of `Structure` declares its fields as a dataclass does. The standard dataclasses would
-take a tenth of an agent's start to be made; these are made in no time, and read what comes over
-the wire: a field that this side does not know is passed over, one that is missing has its default.
+A subclass of `Structure` declares its fields like a dataclass. Standard dataclasses would take a
+tenth of an agent's start; these take almost no time. They also read messages: an unknown field is
+ignored, and a missing field gets its default.
 Standard library only: this module travels to hosts.
 """
 
@@ -32,14 +32,14 @@ _REQUIRED = object()
 
 
 class FieldError(Exception):
-    """What came is not this structure; the message names the field."""
+    """A message is not this structure. The error names the field."""
 
 
 @dataclass_transform(kw_only_default=True)
 class Structure:
     """Fields by name. Annotations are ``str``, ``bool``, ``int``, ``float``, another structure,
-    ``Sequence`` or ``Mapping`` of something, or Optional of one of these. What a Sequence or a
-    Mapping has in it is not checked, unless it is a structure.
+    ``Sequence`` or ``Mapping`` of something, or Optional of one of these. The items of a
+    Sequence or Mapping are checked only if they are structures.
     """
 
     #: Name, default or _REQUIRED, and the annotation.
@@ -65,12 +65,12 @@ class Structure:
             raise TypeError("{} has no {}".format(type(self).__name__, ", ".join(values)))
 
     def __repr__(self) -> str:
-        # Not the values: there are keys among them.
+        # Leave out the values, because some are keys.
         return "<{} {}>".format(type(self).__name__, getattr(self, "kernel_id", ""))
 
     @classmethod
     def read(cls: Type[S], message: Any) -> S:
-        """The structure in a message. Raises FieldError."""
+        """Read the structure from a message. Raises FieldError."""
         if not isinstance(message, Mapping):
             raise FieldError("{} is no object".format(cls.__name__))
         values = {}
@@ -82,12 +82,12 @@ class Structure:
         return cls(**values)
 
     def fields(self) -> Dict[str, Any]:
-        """As a message has them."""
+        """The fields for a message."""
         return {name: _plain(getattr(self, name)) for name in self._fields}
 
 
 def _value(value: Any, kind: str, cls: Type[Structure], name: str) -> Any:
-    """What came for a field, with the structures in it. Raises FieldError."""
+    """Read a field's value, including structures. Raises FieldError."""
     outer, _, inner = kind.rstrip("]").partition("[")
     if outer == "Optional":
         return None if value is None else _value(value, kind[len("Optional[") : -1], cls, name)
@@ -102,7 +102,7 @@ def _value(value: Any, kind: str, cls: Type[Structure], name: str) -> Any:
 
 
 def _readable(items: Any, structure: Type[S]) -> Any:
-    """Those that can be read: one that cannot must not take the others with it."""
+    """The readable items. An unreadable item must not affect the others."""
     found = []
     for item in items:
         try:

@@ -13,14 +13,14 @@ from typing import Any, Dict, Iterator
 
 Message = Dict[str, Any]
 
-#: Larger than any resource directory that travels; a longer frame is somebody else's protocol.
+#: More than any resource directory. A longer frame belongs to another protocol.
 MAX_FRAME = 64 * 1024 * 1024
 
 _HEADER = struct.Struct(">I")
 
 
 class WireError(Exception):
-    """The peer sent what is not a frame of ours."""
+    """The peer sent an invalid frame."""
 
 
 def encode(message: Message) -> bytes:
@@ -32,7 +32,7 @@ def encode(message: Message) -> bytes:
 
 
 class Decoder:
-    """Bytes in, messages out, however the bytes were cut."""
+    """Bytes in, messages out, however the bytes are split."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

@@ -1,8 +1,8 @@
 """ZMTP 3.0, the protocol of ZeroMQ's sockets (https://rfc.zeromq.org/spec/23/), as far as
-publishing goes: greeting, the NULL mechanism, messages, subscriptions.
+publishing needs it: greeting, the NULL mechanism, messages, subscriptions.
 
-A message is kept as it is on the wire, its frames with their headers: what one socket sent can be
-sent to another as it is. Pure. Standard library only: this module travels to hosts.
+A message stays in its wire format, with the headers of its frames, so it can be sent to another
+socket unchanged. Pure. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def ready(socket_type: bytes) -> bytes:
 
 
 def header(data: bytes, position: int) -> Tuple[int, int, int]:
-    """Of the frame there: flags, where its body begins, where it ends (-1: not known yet)."""
+    """A frame's flags, and the begin and end of its body (-1: not known yet)."""
     if len(data) < position + 2:
         return 0, position + 2, -1
     flags = data[position]
@@ -60,18 +60,18 @@ def header(data: bytes, position: int) -> Tuple[int, int, int]:
 
 
 def greeting(socket_type: bytes) -> bytes:
-    """All that a socket of today, of version 3.1, says before its first message."""
+    """Everything that a socket of version 3.1 sends before its first message."""
     return _SIGNATURE + b"\3\1" + GREETING[12:] + ready(socket_type)
 
 
 def end_of_handshake(data: bytes) -> int:
-    """Where a peer's greeting and READY, or its ERROR, end in what it has sent; -1: not yet."""
+    """The end of a peer's greeting and READY or ERROR in its data; -1: not yet complete."""
     _, _, end = header(data, len(GREETING))
     return end if end <= len(data) else -1
 
 
 def bodies(raw: bytes, most: int = 0) -> List[bytes]:
-    """The frames of a message; at `most` so many of the first ones."""
+    """The frames of a message, or its first `most` frames."""
     found: List[bytes] = []
     position = 0
     while 0 <= position < len(raw) and (not most or len(found) < most):
@@ -86,15 +86,15 @@ def topic(raw: bytes) -> bytes:
     return raw[begin:end]
 
 
-#: What a decoder yields: a message on the wire; a command's body; a large message, in parts.
+#: A decoder yields messages in wire format, bodies of commands, and large messages in parts.
 MESSAGE, COMMAND, BEGINNING, PART, END = range(5)
 
 
 class Decoder:
-    """Bytes in, messages and commands out, however the bytes were cut.
+    """Bytes in, messages and commands out, however the bytes are split.
 
-    `large`: of a message that is not complete when that many bytes of it have come the parts are
-    yielded as they come; 0: never.
+    `large`: a message that is incomplete after this many bytes is yielded in parts as they
+    arrive; 0: never.
     """
 
     def __init__(self, large: int = 0) -> None:
@@ -103,13 +103,13 @@ class Decoder:
         self._size = 0
         self._needed = 2
         self._scanned = 0
-        # Within a large message: bytes left of the frame, or its header as far as it has come.
+        # Within a large message: the frame's remaining bytes, or the received part of its header.
         self._in_parts = self._more = False
         self._left = 0
         self._head = b""
 
     def feed(self, data: bytes) -> Iterator[Tuple[int, bytes]]:
-        """Yield what it is (see above), and the message on the wire or the command's body."""
+        """Yield the kind (see above), and the message in wire format or the command's body."""
         if self._in_parts:
             used = 0
             for kind, end in self._parts(data):
@@ -160,7 +160,7 @@ class Decoder:
         return data
 
     def _parts(self, data: bytes) -> Iterator[Tuple[int, int]]:
-        """What `data` brings of a large message: PART or END, and where in it that ends."""
+        """The part of a large message in `data`: PART or END, and its end."""
         position = 0
         while True:
             taken = min(self._left, len(data) - position)
@@ -187,9 +187,9 @@ class Decoder:
 
 
 class Connection:
-    """One side of a connection. `output` is what to send, to be taken by the caller.
+    """One side of a connection. The caller takes the bytes to send from `output`.
 
-    `greeted`: the other side has had :func:`greeting` of this type already. `large`: see Decoder.
+    `greeted`: the other side already has the :func:`greeting` of this type. `large`: see Decoder.
     """
 
     def __init__(self, socket_type: bytes, greeted: bool = False, large: int = 0) -> None:
@@ -202,12 +202,12 @@ class Connection:
         self._decoder = Decoder(large)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield messages, as they are on the wire. Raises ZmtpError."""
+        """Yield messages in wire format. Raises ZmtpError."""
         for _, content in self.feed_parts(data):
             yield content
 
     def feed_parts(self, data: bytes) -> Iterator[Tuple[int, bytes]]:
-        """Yield messages, a large one in parts: see Decoder. Raises ZmtpError."""
+        """Yield messages, large ones in parts: see Decoder. Raises ZmtpError."""
         if len(self._greeting) < len(GREETING):
             missing = len(GREETING) - len(self._greeting)
             self._greeting += data[:missing]
