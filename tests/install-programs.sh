@@ -26,6 +26,7 @@ need kinit krb5-user
 need krb5-config libkrb5-dev
 need cc "gcc libc6-dev"
 need sudo sudo
+need /usr/bin/python3 python3
 need zsh zsh
 need tcsh tcsh
 need fish fish

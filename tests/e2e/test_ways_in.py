@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -30,6 +31,7 @@ from remote_provisioners.hosts.transport import command, connect, openssh
 from remote_provisioners.io_thread import close_io_thread, io_thread
 from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, WayIn
+from remote_provisioners.provisioner import DistributedProvisioner
 
 from ..conftest import InstallSpec, Session, Start, be_client, eventually
 from ..rig import Host, Rig
@@ -304,14 +306,16 @@ def test_login_without_a_shared_connection(rig: Rig, home: Path) -> None:
 # -- another user ----------------------------------------------------------------------------------
 
 #: As docs/ways-in.md has it.
-SUDOERS = f"alice ALL=(bob, carol) NOPASSWD: {sys.executable} -I -S -c *\n"
+SUDOERS = """Defaults secure_path="/usr/sbin:/usr/bin:/sbin:/bin"
+alice ALL=(bob, carol) NOPASSWD: /usr/bin/python3 -I -S -c *
+"""
 
 
 @pytest.fixture
 def site(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A host that alice, a service account, logs in to; she may become bob and carol."""
-    if shutil.which("sudo") is None:
-        pytest.skip("needs sudo")
+    if shutil.which("sudo") is None or not Path("/usr/bin/python3").exists():
+        pytest.skip("needs sudo, and a Python of the system")
     be_client(own_rig, monkeypatch)
     host = own_rig.hosts[0]
     for number, name in enumerate(("bob", "carol", "dave"), 20100):
@@ -368,6 +372,23 @@ def test_never_as_the_service_account(
         text = refused(start, name, ConfigurationError, env={"KERNEL_USERNAME": hostile})
         assert "cannot be a user name on a host" in text
     assert not [p for p in site.processes() if "agent.pyz" in " ".join(p.argv)]
+
+
+def test_another_process_finds_it_as_its_user(
+    site: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    """What is kept of a kernel says whose it is."""
+    name = install_spec(f"alice@{site.target}", connect="openssh")
+    session = start(name, env={"KERNEL_USERNAME": "bob"})
+    info = asyncio.run(session.provisioner.get_provisioner_info())
+    other = DistributedProvisioner(
+        kernel_id="to be loaded", kernel_spec=session.manager.kernel_spec, parent=session.manager
+    )
+    asyncio.run(other.load_provisioner_info(info))
+    assert asyncio.run(other.poll()) is None
+    assert other._kernel is not None
+    assert other._kernel.spec.address.way.run_as == "bob"
+    asyncio.run(other.cleanup())
 
 
 def test_a_login_for_each_user(

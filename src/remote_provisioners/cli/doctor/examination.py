@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import shutil
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ from ...errors import (
 from ...hosts import transport
 from ...hosts.reconnect import is_refusal
 from ...hosts.registry import host_registry
+from ...hosts.transport import Transport
 from ...hosts.transport.openssh_master import has_master
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
@@ -169,9 +171,17 @@ class Examination:
 
     async def _way_in(self) -> str:
         """Start Python there and read its greeting."""
-        opened = await transport.connect(self.spec.address, self.spec.python)
+        opened = await self._connect()
         await opened.close()
         return "Python answers"
+
+    async def _connect(self) -> Transport:
+        """By the first interpreter that can, as a start does."""
+        *others, last = (await host_registry()).host(self.spec).pythons
+        for python in others:
+            with contextlib.suppress(UnusablePythonError):
+                return await transport.connect(self.spec.address, python)
+        return await transport.connect(self.spec.address, last)
 
     async def _run_as(self) -> str | None:
         """The way in has checked this already. A failure carries the name of this check."""
@@ -204,7 +214,7 @@ class Examination:
         The port is probed separately only if the login fails.
         """
         try:
-            opened = await transport.connect(self.spec.address, self.spec.python)
+            opened = await self._connect()
         except RemoteProvisionerError as error:
             self._met = error
         else:
