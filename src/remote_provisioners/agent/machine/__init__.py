@@ -1,3 +1,3 @@
-"""What this machine has and how busy it is.
+"""The resources and the load of this machine.
 
 Standard library only: this package travels to hosts."""

@@ -24,7 +24,7 @@ _NOTABLE_MEMORY = 0.1
 
 
 class Load:
-    """The load of this host, and our part in it: asked for, and told when it is news.
+    """The load of this host and our part in it, on request and when it changes.
 
     `directory` is the agent's own, `running` says how many kernels it runs, `tell` is called with
     the event for every server.
@@ -69,12 +69,12 @@ class Load:
         }
 
     def changed(self) -> None:
-        """A kernel has started or ended: tell it, once for all that happens at this moment."""
+        """A kernel has started or ended. Report it, once for all changes of this moment."""
         if self._due is None:
             self._due = asyncio.get_running_loop().call_soon(self.tell_news)
 
     def tell_news(self) -> None:
-        """Tell the servers and the other agents, unless nothing notable has changed."""
+        """Tell the servers and the other agents if something notable has changed."""
         self._due = None
         now = self.snapshot()
         if notable(self._told, now):
@@ -114,7 +114,7 @@ def _shared_directory(parent: str) -> str:
 
 
 def notable(before: Optional[Message], now: Message) -> bool:
-    """Whether who was told `before` (None: nothing yet) should be told `now`."""
+    """Whether a receiver of `before` (None: nothing yet) should get `now`."""
     if before is None:
         return True
     if any(before[name] != now[name] for name in ("kernels", "mine", "gpus_taken", "cores")):
@@ -125,7 +125,7 @@ def notable(before: Optional[Message], now: Message) -> bool:
 
 
 def cores() -> int:
-    """The cores that the agent, and so its kernels, may use."""
+    """The cores that the agent and its kernels may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

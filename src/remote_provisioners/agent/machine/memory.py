@@ -1,4 +1,4 @@
-"""The memory of this host that we may still take: the machine's, or our control group's.
+"""The memory that is still available: the machine's, or our control group's.
 
 Standard library only: this module travels to hosts.
 """
@@ -26,7 +26,7 @@ def meminfo() -> Dict[str, int]:
 
 
 def available() -> int:
-    """Bytes that can be had; 0 if nothing can be told."""
+    """Available bytes; 0 if unknown."""
     found = meminfo().get("MemAvailable", 0)
     for directory in _groups():
         for bound, used in _FILES:

@@ -1,4 +1,4 @@
-"""What kernels use: memory and CPU time of their process groups, and since when they are idle.
+"""Memory and CPU time of kernels' process groups, and how long they have been idle.
 
 Standard library only: this module travels to hosts.
 """
@@ -25,7 +25,7 @@ class Usage(NamedTuple):
 
 
 def usage_of(groups: Collection[int]) -> Dict[int, Usage]:
-    """What each process group uses; those that have no process, or no /proc, are left out."""
+    """The usage of each process group. Groups without a process, or without /proc, are left out."""
     found: Dict[int, Usage] = {}
     if not groups:
         return found
@@ -60,7 +60,7 @@ class Idleness:
         self._seen: Dict[int, Tuple[float, float, float]] = {}
 
     def update(self, usage: Dict[int, Usage], now: float) -> None:
-        """Take note of what all groups use now."""
+        """Note the present usage of all groups."""
         seen = {}
         for group, used in usage.items():
             at, cpu, busy = self._seen.get(group, (now, used.cpu, now))
@@ -72,6 +72,6 @@ class Idleness:
         self._seen = seen
 
     def seconds(self, group: int, now: float) -> Optional[float]:
-        """For how long it has been idle; None where that cannot be told."""
+        """How long it has been idle; None if unknown."""
         seen = self._seen.get(group)
         return None if seen is None else now - seen[2]

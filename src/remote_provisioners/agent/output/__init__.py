@@ -1,3 +1,3 @@
-"""What kernels print and publish: recorded, kept, replayed.
+"""Record, store and replay the output of kernels.
 
 Standard library only: this package travels to hosts."""

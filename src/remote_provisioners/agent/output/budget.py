@@ -1,4 +1,4 @@
-"""What all that is kept of all kernels' output may take of this host.
+"""The limit of memory and disk for the stored output of all kernels.
 
 Standard library only: this module travels to hosts.
 """
@@ -20,23 +20,23 @@ _VALID_SECONDS = 1.0
 
 
 class Spender:
-    """What keeps the output of one kernel."""
+    """The stored output of one kernel."""
 
     #: Bytes.
     memory_used: int
     disk_used: int
 
     def make_room(self) -> bool:
-        """Take less of the disk; False if it cannot."""
+        """Use less disk. Returns False if that is impossible."""
         raise NotImplementedError
 
     def shrink(self) -> bool:
-        """Take less memory; False if it cannot."""
+        """Use less memory. Returns False if that is impossible."""
         raise NotImplementedError
 
 
 class Budget:
-    """The bound of one agent. Where it is reached, the kernel that keeps most gives way.
+    """The limit of one agent. At the limit, the kernel that stores the most drops output.
 
     `directory`: where the files are; what is there counts as memory if it is a tmpfs.
     `on_near`: told in words when the bound is near.
@@ -63,12 +63,12 @@ class Budget:
         self.disk_used += on_disk
 
     def has_disk(self, size: int) -> bool:
-        """Whether `size` bytes more may go to disk."""
+        """Whether `size` more bytes may go to disk."""
         self._measure()
         return self.disk_used + size <= self._disk
 
     def fit(self) -> bool:
-        """Keep within the bound; False if that is only possible once a client has read on."""
+        """Enforce the limit. Returns False if a client has to read first."""
         if self.memory_used + self.disk_used < _LEAST_BYTES // 2:
             return True
         self._measure()
@@ -84,7 +84,7 @@ class Budget:
         return True
 
     def _measure(self) -> None:
-        """What the host has now."""
+        """Measure what the host has left."""
         now = time.monotonic()
         if self._measured is not None and now - self._measured < _VALID_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""What was dropped: how many messages of which cell, and how that cell's state was last.
+"""Dropped output: the number of messages of each cell, and the cell's last state.
 
 Standard library only: this module travels to hosts.
 """
@@ -19,7 +19,7 @@ Run = Tuple[bytes, int, Optional[bytes]]
 
 
 class Gap:
-    """Runs of messages in their order, each of one parent."""
+    """Runs of messages in order, each with one parent."""
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self.runs: List[Run] = list(runs)
@@ -65,14 +65,14 @@ class Gap:
         return list(cells.values())[-_MOST_CELLS:]
 
     def shortened(self) -> Gap:
-        """The same number of messages, with the last cells only."""
+        """The same number of messages, with only the last cells."""
         total, cells = self.count, self.by_cell()
         missing = total - sum(count for _, count, _ in cells)
         return Gap([(NO_PARENT, missing, None), *cells] if missing else cells)
 
 
 def parent_of(raw: bytes) -> bytes:
-    """The parent header of a message; empty where that is none of Jupyter's."""
+    """The parent header of a message; empty if it is not a Jupyter message."""
     frames = zmtp.bodies(raw, 12)
     try:
         return frames[frames.index(DELIMITER) + 3]

@@ -43,7 +43,7 @@ def _gap_notice(connection: Dict[str, Any], missing: int, parent: bytes) -> byte
 
 
 def announcement(connection: Dict[str, Any], text: str, message: bytes) -> Optional[bytes]:
-    """A text for the cell that `message` says is run (execute_input); None where it says none."""
+    """A text for the cell that `message` (execute_input) starts; None for other messages."""
     frames = zmtp.bodies(message)
     if not any(b'"execute_input"' in frame for frame in frames[:5]):
         return None
@@ -52,7 +52,7 @@ def announcement(connection: Dict[str, Any], text: str, message: bytes) -> Optio
 
 
 def welcome(connection: Dict[str, Any], topic: bytes) -> bytes:
-    """That the subscription is there (JEP 65), as ipykernel says it."""
+    """The welcome that confirms a subscription (JEP 65), as ipykernel sends it."""
     content = {"subscription": topic.decode("utf-8", "replace")}
     return _message(connection, [topic] if topic else [], "iopub_welcome", content, b"{}")
 

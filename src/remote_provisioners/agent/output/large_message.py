@@ -1,4 +1,4 @@
-"""A message that is read while it still arrives, and need not be kept whole for that.
+"""A message that clients read while it arrives, so that it need not be stored whole.
 
 Standard library only: this module travels to hosts.
 """
@@ -19,16 +19,16 @@ _READ_BYTES = 256 * 1024
 
 
 class GoneError(Exception):
-    """What is to be read is not there any more."""
+    """The requested data is no longer there."""
 
 
 class LargeMessage:
-    """One message of a spool: its beginning in a file, or let go; the rest in memory."""
+    """One message of a spool: the beginning in a file or dropped, the rest in memory."""
 
     count = 1
 
     def __init__(self, number: int, path: str, beginning: bytes) -> None:
-        """`beginning` has its topic and its parent in it."""
+        """`beginning` contains its topic and its parent."""
         self.first = number
         self.size = 0
         #: Whether its last byte is there; nothing comes any more when it has been `dropped`.
@@ -51,7 +51,7 @@ class LargeMessage:
         self.memory += len(data)
 
     def read(self, offset: int) -> Optional[bytes]:
-        """Some bytes from `offset` on; None where none have come yet. Raises GoneError."""
+        """Some bytes from `offset` on; None if none have arrived yet. Raises GoneError."""
         if self.dropped:
             raise GoneError
         if offset < self.disk:
@@ -78,7 +78,7 @@ class LargeMessage:
         return sum(len(piece) for piece in self._pieces[: self._next_pieces()])
 
     def spill(self) -> None:
-        """Take the oldest pieces to the file. Raises OSError."""
+        """Write the oldest pieces to the file. Raises OSError."""
         if not self.whole:
             raise OSError("its beginning is gone")
         count = self._next_pieces()
@@ -90,7 +90,7 @@ class LargeMessage:
         self._forget(count)
 
     def let_go(self, offset: int) -> None:
-        """Nobody can begin to read it any more; who does read it is at `offset` or beyond."""
+        """No new reader can begin. All present readers are at `offset` or beyond."""
         if offset < self.disk or not offset:
             return  # the file is needed to its end
         self._unlink()
@@ -98,7 +98,7 @@ class LargeMessage:
         self._forget(bisect_right(self._begins, offset) - 1 if offset < self.size else None)
 
     def drop(self) -> None:
-        """Nothing of it is needed."""
+        """Drop everything."""
         self.dropped, self.whole = True, False
         self._unlink()
         self._forget(None)

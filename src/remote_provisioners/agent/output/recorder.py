@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.5
 
 
 class Recorder(Listener, Publisher):
-    """What one kernel publishes, through its restarts, and the clients it is published to."""
+    """Records one kernel's output through its restarts, and publishes it to clients."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
@@ -52,7 +52,7 @@ class Recorder(Listener, Publisher):
         self.on_dropped: Callable[[int], None] = lambda messages: None
 
     async def connect(self, connection: Dict[str, Any]) -> None:
-        """Subscribe to the kernel, which listens; again after each of its restarts.
+        """Subscribe to the listening kernel, again after each restart.
 
         Clients stay connected meanwhile: nothing that the new process says is lost to them.
         """
@@ -66,20 +66,20 @@ class Recorder(Listener, Publisher):
             self.pump()
 
     def disconnect(self) -> None:
-        """Nothing more will be heard of the kernel: clients are told so."""
+        """The kernel sends nothing more. Tell the clients."""
         if self.source is not None:
             self.source.close()
         self.over = True
         self.pump()
 
     async def ready(self) -> bool:
-        """Whether the kernel could be subscribed to; else clients are joined to it directly."""
+        """Whether the subscription worked. Otherwise clients are joined to the kernel directly."""
         return self.source is not None and await self.source.ready
 
     # -- clients ----------------------------------------------------------------------------
 
     def attach(self, stream: Stream, replay: bool, greeted: bool = False) -> Subscriber:
-        """A client's stream. With `replay` it gets what nobody has had, else what comes."""
+        """Add a client's stream. With `replay` it gets the output that no client has received."""
         position = None
         if replay and self._kept is not None:
             position, self._kept, self._owed = self._kept, None, False
@@ -92,7 +92,7 @@ class Recorder(Listener, Publisher):
         return subscriber
 
     def detach(self, subscriber: Subscriber, vanished: bool) -> None:
-        """A client's stream is over: it was closed, or has `vanished` with its server."""
+        """A client's stream is over: it was closed, or it `vanished` with its server."""
         self.subscribers.remove(subscriber)
         had = subscriber.acknowledged()
         if had is not None and (vanished or not self.subscribers):
@@ -103,7 +103,7 @@ class Recorder(Listener, Publisher):
         self.trim()
 
     def adopted(self) -> None:
-        """Another server has the kernel: what nobody has had is for its notebook."""
+        """Another server has adopted the kernel. Keep the unreceived output for its notebook."""
         self._owed = self._kept is not None
 
     def subscribe(self, message: bytes) -> None:
@@ -115,7 +115,7 @@ class Recorder(Listener, Publisher):
             self.source.send(message)
 
     def trim(self) -> None:
-        """Forget what all have had, and what is more than may be kept."""
+        """Drop output that all clients have received, and output beyond the limits."""
         places = [subscriber.acknowledged() for subscriber in self.subscribers]
         needed = [place for place in [self._kept, self._cut, *places] if place is not None]
         self.spool.trim(min(needed) if needed else self.spool.end)
@@ -126,12 +126,12 @@ class Recorder(Listener, Publisher):
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
-        """Somebody may have stalled, and other kernels' output may have gone."""
+        """Check for stalled clients and for room."""
         self._look = None
         self.pump()
 
     def _places(self) -> List[Place]:
-        """Where clients are that read."""
+        """The positions of the clients that read."""
         now = time.monotonic()
         return [s.place for s in self.subscribers if s.place is not None and s.reads(now)]
 
@@ -161,7 +161,7 @@ class Recorder(Listener, Publisher):
                 self.spool.append(text)
 
     def pump(self) -> None:
-        """Publish what has come."""
+        """Publish the received messages."""
         for subscriber in list(self.subscribers):
             subscriber.pump()
         self.trim()
@@ -174,7 +174,7 @@ class Recorder(Listener, Publisher):
         return gap_notices(self._connection, gap, following)
 
     def close(self) -> None:
-        """Forget the output, and the kernel."""
+        """Drop the output and the kernel."""
         self.over = True
         self._kept = self._cut = None
         if self.source is not None:

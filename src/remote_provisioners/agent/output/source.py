@@ -1,4 +1,4 @@
-"""The connection to one process of a kernel, subscribed to all that it publishes.
+"""The connection to one process of a kernel, subscribed to all of its output.
 
 Standard library only: this module travels to hosts.
 """
@@ -17,12 +17,12 @@ _HANDSHAKE_SECONDS = 5.0
 
 
 class Listener:
-    """Who takes what a kernel publishes."""
+    """The receiver of a kernel's output."""
 
     spool: Spool
 
     def topics(self) -> Iterable[bytes]:
-        """What clients have subscribed to, for the next process of the kernel to be told."""
+        """The clients' subscriptions, for the kernel's next process."""
         raise NotImplementedError
 
     def append(self, message: bytes) -> None:
@@ -30,11 +30,11 @@ class Listener:
         raise NotImplementedError
 
     def pump(self) -> None:
-        """Publish what has come."""
+        """Publish the received messages."""
         raise NotImplementedError
 
     def ended(self, source: Source) -> None:
-        """Nothing more comes from `source`."""
+        """`source` has ended."""
         raise NotImplementedError
 
 
@@ -49,7 +49,7 @@ class Source(asyncio.Protocol):
         self._held = False
 
     async def connect(self, endpoint: Endpoint) -> bool:
-        """Returns whether there is ZMTP at the other end that we can speak."""
+        """Connect. Returns whether the other end speaks a supported ZMTP."""
         loop = asyncio.get_running_loop()
         try:
             if isinstance(endpoint, str):
@@ -91,7 +91,7 @@ class Source(asyncio.Protocol):
             self._transport.write(self._zmtp.take_output() + data)
 
     def hold(self, held: bool) -> None:
-        """Read no more from the kernel for now, or again."""
+        """Pause or resume reading from the kernel."""
         if held != self._held and self._transport is not None:
             self._held = held
             if held:

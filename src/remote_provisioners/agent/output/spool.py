@@ -1,8 +1,8 @@
-"""Messages that are kept in order, in memory and then on disk, within bounds.
+"""Store messages in order, in memory and then on disk, within limits.
 
-They are numbered from 0. When the bounds are reached the oldest are dropped: `first` says from
-which on they are there, `gap` what the others were. Blocks of messages, not single ones, go to
-files and are dropped. A large message is a block of its own, and can be read while it arrives.
+They are numbered from 0. At the limits the oldest are dropped: `first` is the oldest stored one,
+and `gap` describes the dropped ones. Whole blocks of messages go to files and are dropped. A large
+message is a separate block, and can be read while it arrives.
 Standard library only: this module travels to hosts.
 """
 
@@ -51,7 +51,7 @@ class _Block:
         return self.size
 
     def spill(self) -> None:
-        """Go to its file. Raises OSError."""
+        """Write the block to its file. Raises OSError."""
         assert self.messages is not None
         descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:
@@ -59,12 +59,12 @@ class _Block:
         self.gap, self.messages = Gap.of(self.messages), None
 
     def lost(self) -> Gap:
-        """It is dropped: what its messages were."""
+        """Drop the block. Returns the description of its messages."""
         return self.gap if self.messages is None else Gap.of(self.messages)
 
 
 class Spool(Spender):
-    """Holds messages as they are on the wire (protocol/zmtp.py), for any number of readers."""
+    """Holds messages in wire format (protocol/zmtp.py) for any number of readers."""
 
     def __init__(
         self, directory: str, memory: int, disk: int, budget: Optional[Budget] = None
@@ -89,11 +89,11 @@ class Spool(Spender):
 
     @property
     def first(self) -> int:
-        """The oldest message that is kept."""
+        """The number of the oldest stored message."""
         return self._blocks[0].first if self._blocks else self.end
 
     def append(self, message: bytes) -> None:
-        """One more, whole. The bounds may be exceeded until `fit` is called."""
+        """Add a whole message. The limits may be exceeded until `fit` is called."""
         last = self._blocks[-1] if self._blocks else None
         full = not isinstance(last, _Block) or last.size >= self._block_bytes
         if full or last is None or last.messages is None:  # type: ignore[union-attr]
@@ -116,7 +116,7 @@ class Spool(Spender):
         self._count(memory=len(data))
 
     def proceed(self, data: bytes, complete: bool = False) -> None:
-        """More of the large message has come; it may be `complete` then."""
+        """More of the large message has arrived. It may now be `complete`."""
         large = self._arriving
         if large is not None and not large.dropped:
             large.append(data)
@@ -126,7 +126,7 @@ class Spool(Spender):
             self._arriving = None
 
     def broken_off(self) -> bool:
-        """Nothing follows of what arrives: whether a large message was not complete."""
+        """The source has ended. Returns whether a large message was incomplete."""
         large, self._arriving = self._arriving, None
         if large is None or large.dropped:
             return False
@@ -157,7 +157,7 @@ class Spool(Spender):
         return messages[number - block.first :]
 
     def gap(self, number: int) -> Gap:
-        """What has been dropped from `number` on, until `first`."""
+        """The dropped messages from `number` to `first`."""
         total = Gap()
         for begin, gap in self._gaps:
             if begin + gap.count > number:
@@ -165,21 +165,21 @@ class Spool(Spender):
         return total
 
     def trim(self, number: int) -> None:
-        """Nobody needs what is before `number` any more."""
+        """Forget the messages before `number`."""
         while self._blocks and self._blocks[0].first + self._blocks[0].count <= number:
             self._remove()
         while self._gaps and self._gaps[0][0] + self._gaps[0][1].count <= number:
             self._gaps.popleft()
 
     def fit(self) -> bool:
-        """Keep within the bounds; False if that is only possible once a client has read on."""
+        """Enforce the limits. Returns False if a client has to read first."""
         while self.memory_used > self._memory:
             if not self.shrink():
                 return False
         return self._budget.fit()
 
     def shrink(self) -> bool:
-        """Take less memory; False where only clients can help."""
+        """Use less memory. Returns False if only clients can help."""
         block = next((block for block in self._blocks if block.memory), None)
         if block is None:
             return False
@@ -196,7 +196,7 @@ class Spool(Spender):
         return self.make_room()
 
     def make_room(self) -> bool:
-        """Drop the oldest; False where only clients can help."""
+        """Drop the oldest block. Returns False if only clients can help."""
         if not self._blocks:
             return False
         oldest, places = self._blocks[0], self.places()
@@ -212,7 +212,7 @@ class Spool(Spender):
         return True
 
     def close(self) -> None:
-        """Forget all, remove the files."""
+        """Drop everything and remove the files."""
         self._arriving = None
         self.trim(self.end)
         self._budget.remove(self)
@@ -230,7 +230,7 @@ class Spool(Spender):
             self._drop()
 
     def _drop(self) -> None:
-        """Drop the oldest, which somebody may miss."""
+        """Drop the oldest block, which a client may miss."""
         block = self._blocks[0]
         self._gaps.append((block.first, block.lost()))
         while len(self._gaps) > HELD_MESSAGES:

@@ -1,4 +1,4 @@
-"""A client of a kernel's output: what is published to it, and what it has had.
+"""A client of a kernel's output, and its position in it.
 
 Standard library only: this module travels to hosts.
 """
@@ -20,7 +20,7 @@ _STALLED_SECONDS = 10.0
 
 
 class Publisher:
-    """Who has what clients read."""
+    """The owner of the output that clients read."""
 
     spool: Spool
     #: The kernel waits for a client that reads what is more than may be kept.
@@ -33,7 +33,7 @@ class Publisher:
         raise NotImplementedError
 
     def trim(self) -> None:
-        """A client has had more: forget what all have had."""
+        """A client has received more. Drop output that all clients have received."""
         raise NotImplementedError
 
     def cut(self, subscriber: Subscriber, number: int) -> None:
@@ -79,18 +79,18 @@ class Subscriber:
         stream.send(self._zmtp.take_output())
 
     def acknowledged(self) -> Optional[int]:
-        """The first message that may not have arrived; None before it has subscribed."""
+        """The first message that may not have arrived; None before it subscribes."""
         return self._acknowledged
 
     @property
     def place(self) -> Optional[Place]:
-        """What it will read next from the spool."""
+        """The next message to read from the spool."""
         if self._position is None or not self.topics:
             return None
         return self._position + len(self._batch), self._offset
 
     def reads(self, now: float) -> bool:
-        """Whether it takes what it is sent."""
+        """Whether it takes the data that is sent."""
         waits = self._paused or self._stream.link is None
         return not self._closed and (not waits or now - self._moved < _STALLED_SECONDS)
 
@@ -150,7 +150,7 @@ class Subscriber:
     # -- what is published ------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Send what there is and what there is room for."""
+        """Send as much as there is room for."""
         if self.topics and self._position is not None and not self._closed:
             try:
                 while not self._paused and self._send_next():
@@ -164,7 +164,7 @@ class Subscriber:
             self._stream.finish()
 
     def _send_next(self) -> bool:
-        """Send some of what there is; False if there is nothing. Raises GoneError."""
+        """Send some output. Returns False if there is none. Raises GoneError."""
         assert self._position is not None
         if self._large is not None:
             return self._send_part(self._large)
@@ -202,7 +202,7 @@ class Subscriber:
         return b"" in self.topics or topic.startswith(tuple(self.topics))
 
     def _find(self) -> bool:
-        """Look what is next in the spool; False if nothing is."""
+        """Fetch the next message from the spool. Returns False if there is none."""
         assert self._position is not None
         spool = self._publisher.spool
         if self._position < spool.first:
