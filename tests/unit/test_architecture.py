@@ -19,10 +19,6 @@ BACKWARD = {
     ("events", "hosts.host"),  # it names what it tells of
     ("events", "kernels.remote_kernel"),
 }
-#: To be split.
-TOO_LONG = {
-    "server/manager_hooks.py",
-}
 #: Decide, and await nothing.
 PURE = [
     "events",
@@ -120,7 +116,7 @@ def test_no_module_imports_itself_by_others() -> None:
 def test_modules_are_short() -> None:
     lines = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCES}
     long = {str(path.relative_to(ROOT)): n for path, n in lines.items() if n > MOST_LINES}
-    assert {name: n for name, n in long.items() if name not in TOO_LONG} == {}
+    assert long == {}
 
 
 def test_the_root_is_small() -> None:

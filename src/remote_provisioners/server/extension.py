@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .manager_hooks import take_environments
+from .hooks.session_manager import take_environments
 from .records import Records, keep, records_parent
 from .restore import Restorer
 from .seen import show

@@ -15,7 +15,7 @@ from typing import Any
 from kernel_gateway.services.kernels.manager import SeedingMappingKernelManager
 
 from .extension import restore_kernels
-from .manager_hooks import end_in_order
+from .hooks.kernel_manager import end_in_order
 
 
 class RestoringKernelManager(SeedingMappingKernelManager):  # type: ignore[misc]

@@ -28,7 +28,7 @@ from ..errors import KernelLostError, KernelTakenError
 from ..io_thread import close_io_thread
 from ..kernels.failure import exit_text
 from .finish import finish as finish_kernel
-from .manager_hooks import (
+from .hooks.kernel import (
     add_running,
     ask_whether_idle,
     bury,
@@ -37,8 +37,8 @@ from .manager_hooks import (
     is_dead,
     kernels_of,
     show_dead,
-    watch_kernels,
 )
+from .hooks.kernel_manager import watch_kernels
 from .records import BadRecord, Record, Records
 from .sessions import OfKernels, Sessions
 

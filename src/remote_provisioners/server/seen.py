@@ -8,7 +8,7 @@ from typing import Any
 from .announcer import Announcer
 from .api.base import ACTIONS, VIEW
 from .api.routes import routes
-from .manager_hooks import watch_sessions
+from .hooks.session_manager import watch_sessions
 from .metrics import Metrics
 from .page.handlers import routes as page_routes
 from .view.actions import Actions

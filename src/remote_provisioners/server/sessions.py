@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
-from .manager_hooks import session_named, watch_sessions
+from .hooks.session_manager import session_named, watch_sessions
 
 #: The stored fields of a session: all except its kernel.
 _FIELDS = ("id", "path", "name", "type")

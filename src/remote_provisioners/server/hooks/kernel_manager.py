@@ -1,0 +1,90 @@
+"""The manager of all kernels: what happens to them is told, before it happens."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Protocol
+
+from jupyter_core.utils import ensure_async
+
+from .kernel import forget_failure
+from .pending_starts import PendingStarts, forget_failed_starts
+
+
+class ManagerListener(Protocol):
+    """Learns what happens to the kernels of a manager."""
+
+    def is_ours(self, kernel_name: str | None) -> bool:
+        """Whether kernels of this kernelspec are started by one of our provisioners."""
+
+    def removed(self, kernel_id: str, kernel: Any) -> None:
+        """The manager forgets a kernel now."""
+
+    def doing(self, kernel_id: str, what: str) -> contextlib.AbstractContextManager[None]:
+        """A stop or a restart is under way as long as the context is open."""
+
+    async def before_shutdown_all(self) -> None:
+        """All kernels are about to be shut down."""
+
+    def after_shutdown_all(self) -> None:
+        """They were."""
+
+
+def watch_kernels(manager: Any, listener: ManagerListener) -> None:
+    """Tell `listener` of each removal, stop, restart and of the end of all kernels.
+
+    jupyter_server has events for successful actions only, after the fact; a record has to be
+    changed before. It calls these methods by their names on its one manager, so replacing them on
+    that object reaches every caller.
+    """
+    remove_kernel, shutdown_all = manager.remove_kernel, manager.shutdown_all
+    shutdown_kernel, restart_kernel = manager.shutdown_kernel, manager.restart_kernel
+
+    def remove(kernel_id: str) -> Any:
+        listener.removed(kernel_id, manager._kernels.get(kernel_id))
+        return remove_kernel(kernel_id)
+
+    starts = PendingStarts(manager, listener)
+
+    async def stop(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
+        if await starts.give_up([kernel_id]):
+            return None
+        forget_failure(manager, kernel_id)
+        with listener.doing(kernel_id, "stop"):
+            return await ensure_async(shutdown_kernel(kernel_id, *args, **kwargs))
+
+    async def restart(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
+        forget_failure(manager, kernel_id)
+        with listener.doing(kernel_id, "restart"):
+            return await ensure_async(restart_kernel(kernel_id, *args, **kwargs))
+
+    async def stop_all(*args: Any, **kwargs: Any) -> None:
+        await starts.give_up(list(starts.pending))
+        await listener.before_shutdown_all()
+        for kernel_id in list(manager._kernels):
+            forget_failure(manager, kernel_id)
+        forget_failed_starts(manager)
+        try:
+            await ensure_async(shutdown_all(*args, **kwargs))
+        finally:
+            listener.after_shutdown_all()
+
+    manager.remove_kernel, manager.shutdown_all = remove, stop_all
+    manager.shutdown_kernel, manager.restart_kernel = stop, restart
+
+
+def end_in_order(gateway: Any, listener: ManagerListener) -> None:
+    """Tell `listener` before Kernel Gateway ends, and after.
+
+    It shuts its kernels down one by one, as if each were to be ended: `shutdown_all` is not called.
+    """
+    stop = gateway._stop
+
+    async def stopping() -> None:
+        await listener.before_shutdown_all()
+        try:
+            await stop()
+        finally:
+            listener.after_shutdown_all()
+
+    gateway._stop = stopping

@@ -1,0 +1,128 @@
+"""Starts that take longer than a request waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol
+
+from jupyter_core.utils import ensure_async
+
+from .kernel import show_dead
+
+#: How long a request for a session waits for its kernel. Then it is answered and the kernel is
+#: shown as starting: JupyterLab never runs a cell that is started before that answer.
+PATIENCE_SECONDS = 0.25
+
+#: What a request asks to be in the environment of the kernel that it starts.
+requested: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar(
+    "environment", default=None
+)
+#: Whether the kernel is started for a session that may have a pending one.
+for_session: contextvars.ContextVar[bool] = contextvars.ContextVar("for_session", default=False)
+
+
+class Judge(Protocol):
+    """Knows kernelspecs."""
+
+    def is_ours(self, kernel_name: str | None) -> bool:
+        """Whether kernels of this kernelspec are started by one of our provisioners."""
+
+
+class PendingStarts:
+    """Has a session whose kernel takes longer than `PATIENCE_SECONDS` answered meanwhile, with a
+    pending kernel.
+
+    `use_pending_kernels` would answer every start at once: for all kernelspecs and every client,
+    and errors of the first moment would not be the request's answer any more.
+    """
+
+    def __init__(self, manager: Any, judge: Judge) -> None:
+        self.pending: dict[str, asyncio.Future[Any]] = {}
+        self._manager = manager
+        self._judge = judge
+        self._start_kernel = manager.start_kernel
+        self._pre_start_kernel = manager.pre_start_kernel
+        #: By id, those that are made for starts of ours; None before they are made.
+        self._made: dict[str, Any] = {}
+        manager.start_kernel, manager.pre_start_kernel = self._start, self._pre_start
+
+    def _pre_start(self, kernel_name: str | None, kwargs: Any) -> Any:
+        kernel, name, kernel_id = self._pre_start_kernel(kernel_name, kwargs)
+        if kernel_id in self._made:
+            self._made[kernel_id] = kernel
+        return kernel, name, kernel_id
+
+    async def _start(self, *args: Any, **kwargs: Any) -> Any:
+        manager, kernel_id = self._manager, kwargs.get("kernel_id")
+        name = kwargs.get("kernel_name") or manager.default_kernel_name
+        if not self._judge.is_ours(name) or (kernel_id is not None and kernel_id in manager):
+            return await _started(manager, self._start_kernel(*args, **kwargs))
+        if asked := requested.get():
+            kwargs["env"] = {**(kwargs.get("env") or os.environ), **asked}
+        if not kernel_id:
+            kernel_id = kwargs["kernel_id"] = manager.new_kernel_id(**kwargs)
+        self._made[kernel_id] = None
+        starting = asyncio.ensure_future(_started(manager, self._start_kernel(*args, **kwargs)))
+        self.pending[kernel_id] = starting
+        starting.add_done_callback(lambda _: self._over(kernel_id))
+        await asyncio.wait([starting], timeout=PATIENCE_SECONDS if for_session.get() else None)
+        kernel = self._made.get(kernel_id)
+        if starting.done() or kernel is None:
+            return await starting
+        _show_pending(manager, kernel_id, kernel, starting)
+        return kernel_id
+
+    def _over(self, kernel_id: str) -> None:
+        del self._made[kernel_id], self.pending[kernel_id]
+
+    async def give_up(self, kernel_ids: Sequence[str]) -> bool:
+        """Cancel these starts, where they are not over. Returns whether one was."""
+        given_up = {k: self.pending[k] for k in kernel_ids if k in self.pending}
+        for task in given_up.values():
+            task.cancel()
+        if given_up:
+            await asyncio.wait(given_up.values())
+        for kernel_id in given_up:
+            self._manager.remove_kernel(kernel_id)
+            self._manager._pending_kernels.pop(kernel_id, None)
+        return bool(given_up)
+
+
+async def _started(manager: Any, starting: Awaitable[Any]) -> Any:
+    """Await a start; where it fails forget it: see `forget_failed_starts`."""
+    try:
+        return await ensure_async(starting)
+    except BaseException:
+        forget_failed_starts(manager)
+        raise
+
+
+def forget_failed_starts(manager: Any) -> None:
+    """jupyter_client keeps the id of a failed start among those that it shuts down at the end."""
+    for kernel_id, task in list(manager._pending_kernels.items()):
+        if task.done() and kernel_id not in manager._kernels:
+            del manager._pending_kernels[kernel_id]
+
+
+def _show_pending(manager: Any, kernel_id: str, kernel: Any, starting: asyncio.Future[Any]) -> None:
+    """Have a kernel that starts in the manager, as `use_pending_kernels` has it."""
+    manager._kernels[kernel_id] = kernel
+    manager._kernel_connections.setdefault(kernel_id, 0)
+    kernel.execution_state, kernel.reason = "starting", ""
+    kernel.last_activity = _now()
+
+    def over(task: asyncio.Future[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and manager._kernels.get(kernel_id) is kernel:
+            show_dead(kernel, str(error))
+
+    starting.add_done_callback(over)
+
+
+def _now() -> Any:
+    from jupyter_server._tz import utcnow  # noqa: PLC0415
+
+    return utcnow()
