@@ -189,8 +189,7 @@ def test_one_that_hides_it_is_said(command: CommandLine, tmp_path: Path) -> None
     done = command.run("install", f"--prefix={tmp_path}/p", JUPYTER_PATH=path)
     assert done.returncode == 0
     assert done.stderr == ""  # JUPYTER_PATH comes first
-    command.run("install", "--user", JUPYTER_PATH=path)
-    done = command.run("install", "--user", JUPYTER_PATH=path)
+    done = command.run("install", "--user", "--replace", JUPYTER_PATH=path)
     assert f"Another kernelspec of this name in {path}" in done.stderr
 
 
