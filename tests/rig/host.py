@@ -241,5 +241,9 @@ class Host(abc.ABC):
         """Let ``/tmp`` hold no more than that, as tmpfs writes sizes: ``1m``, ``50%``."""
         self._no_faults()
 
+    def share_tmp(self) -> None:
+        """Have one ``/tmp`` with the rig's other hosts that share it, instead of its own."""
+        self._no_faults()
+
     def _no_faults(self) -> NoReturn:
         raise RigError(f"{type(self).__name__} cannot inject faults (see Rig.faults)")

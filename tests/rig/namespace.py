@@ -20,6 +20,9 @@ from .view import view
 
 UNSHARE = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--mount-proc"]
 
+#: The directory of a rig that all its hosts see.
+SHARED = "shared"
+
 # All that a rig will need the kernel to allow, in namespaces that are gone right after.
 PROBE = """\
 mount -t tmpfs tmpfs /tmp &&
@@ -56,7 +59,7 @@ class NamespaceHost(Host):
     def power_on(self) -> None:
         if self.has_power:
             return
-        hidden, kept = view(self._directory)
+        hidden, kept = view(self._directory, self._directory.parent / SHARED)
         boot = [str(HERE / "boot.sh"), str(self._directory), str(HERE / "init.sh"), self.name]
         argv = [*UNSHARE, "--kill-child", "--propagation", "private", "bash"]
         self._init.start([*argv, *boot, *hidden, "--", *kept])
@@ -143,6 +146,9 @@ class NamespaceHost(Host):
     def small_tmp(self, size: str = "1m") -> None:
         self.run(["mount", "-o", f"remount,size={size}", "/tmp"])
 
+    def share_tmp(self) -> None:
+        self.run(["mount", "--bind", str(self._directory.parent / SHARED), "/tmp"])
+
 
 class NamespaceRig(Rig):
     """Hosts on a network of their own; needs root.  Each also has an unprivileged user alice."""
@@ -169,6 +175,9 @@ class NamespaceRig(Rig):
     def _prepare(self, stack: ExitStack) -> None:
         if reason := self.unavailable():
             raise RigError(f"no namespaces for hosts: {reason}")
+        shared = self.directory / SHARED
+        shared.mkdir()
+        shared.chmod(0o1777)
         keeper = self._keep(stack, "unshare", "--net", link="uplink")
         self._addresses = Addresses(self.number)
         self._switch = Switch(keeper.pid, self.name, self._addresses)

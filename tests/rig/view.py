@@ -9,7 +9,7 @@ from pathlib import Path
 PRIVATE = ("/tmp", "/var/tmp", "/run", "/var/log", "/dev/shm")
 
 
-def view(own: Path) -> tuple[list[str], list[str]]:
+def view(*own: Path) -> tuple[list[str], list[str]]:
     """Return the directories to hide, and the paths to keep visible below those.
 
     Kept are ``own`` and all that a host needs to run this project: the interpreter, its virtual
@@ -19,7 +19,7 @@ def view(own: Path) -> tuple[list[str], list[str]]:
     """
     private = [path.resolve() for path in map(Path, PRIVATE) if path.is_dir()]
     checkout = Path(__file__).resolve().parents[2]
-    needed = [own, checkout, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
+    needed = [*own, checkout, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()]
     closed = _closed(path for path in needed if not _below(path, private))
     kept = {path for path in needed if _below(path, private)}
     for path in {path for directory in closed for path in directory.iterdir()} - closed:
