@@ -160,24 +160,51 @@ def install(directory: str, archive: bytes) -> str:
 
 
 def launch(directory: str, program: str) -> None:
-    path = os.path.join(directory, "agent.sock")
+    """Start the program, and wait until it listens. Raises Refused, OSError."""
+    path, log = os.path.join(directory, "agent.sock"), os.path.join(directory, "agent.log")
     if os.path.lexists(path):
         os.unlink(path)
+    said_before = os.path.getsize(log) if os.path.exists(log) else 0
     read_end, write_end = os.pipe()
-    if os.fork() == 0:
+    error_end, own_error_end = os.pipe()
+    if forked() == 0:
         try:
             os.setsid()
-            if os.fork() == 0:
+            if forked() == 0:
                 become_agent(directory, program, write_end)
+        except (OSError, Refused) as error:
+            os.write(own_error_end, str(error).encode("utf-8", "replace"))
         finally:
             os._exit(1)
     os.wait()
     os.close(write_end)
+    os.close(own_error_end)
     started = os.read(read_end, 1)  # a byte when it listens, end of file when it could not
+    why = os.read(error_end, 1000).decode("utf-8", "replace")
     os.close(read_end)
+    os.close(error_end)
     if not started:
-        with open(os.path.join(directory, "agent.log")) as log:
-            raise Refused("the agent did not start: " + log.read()[-2000:])
+        raise Refused("the agent did not start: " + (why or said_since(log, said_before)))
+
+
+def forked() -> int:
+    """As os.fork. Raises Refused where the user has too many processes, OSError."""
+    try:
+        return os.fork()
+    except BlockingIOError:
+        text = "uid {} may start no more processes there (ulimit -u, or the system's limit)"
+        raise Refused(text.format(os.getuid())) from None
+
+
+def said_since(log: str, before: int) -> str:
+    """What was added to the log of an agent."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(before)
+            said = file.read()[-2000:].decode("utf-8", "replace").strip()
+    except OSError as error:
+        said = "it has no log ({})".format(error.strerror)
+    return said or "it said nothing"
 
 
 def become_agent(directory: str, program: str, ready: int) -> None:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import socket
+import sys
 
 from ..protocol.conventions import AGENT_SOCKET
 from .agent import Agent
@@ -18,16 +19,25 @@ from .agent import Agent
 def main(directory: str, ready: int) -> None:
     """Serve on our socket in `directory` until there is nothing left to hold."""
     path = os.path.join(directory, AGENT_SOCKET)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o600)
-    listener.listen(128)
-    listener.setblocking(False)
+    try:
+        listener = _listen(path)
+    except OSError as error:  # in one line: it is what the server says of the failed start
+        sys.exit("cannot listen on {}: {}".format(path, error.strerror or error))
     asyncio.run(_serve(directory, listener, ready))
     try:
         _leave_nothing(directory, path)
     except OSError:
         pass  # removed by somebody else, or an agent of another version lives next to us
+
+
+def _listen(path: str) -> socket.socket:
+    """A listener there, for nobody but us. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(128)
+    listener.setblocking(False)
+    return listener
 
 
 async def _serve(directory: str, listener: socket.socket, ready: int) -> None:

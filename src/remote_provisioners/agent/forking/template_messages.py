@@ -20,13 +20,16 @@ Message = Dict[str, Any]
 
 
 def send(connection: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
-    """Send a message, blocking."""
+    """Send a message, blocking. Ends the process when the agent is gone."""
     body = json.dumps(message).encode()
     data = _LENGTH.pack(len(body)) + body
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-    sent = connection.sendmsg([data], [rights] if descriptors else [])
-    if sent < len(data):  # not in vain: the other end may have read all and closed by now
-        connection.sendall(data[sent:])
+    try:
+        sent = connection.sendmsg([data], [rights] if descriptors else [])
+        if sent < len(data):  # not in vain: the other end may have read all and closed by now
+            connection.sendall(data[sent:])
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
 
 
 def receive(connection: socket.socket) -> Tuple[Message, List[int]]:
