@@ -50,6 +50,7 @@ _KEYS_EXCHANGED = re.compile(r"^debug1: SSH2_MSG_NEWKEYS received", re.M)
 _LOGGED_IN = re.compile(r"^(Authenticated to |debug1: mux_client_request_session)", re.M)
 _KEY_METHODS = {"publickey", "gssapi-with-mic", "hostbased"}
 #: What `-v` adds to what the program says without it.
+_DEBUG = re.compile(r"debug\d: [^\n]*(?:\n|$)")
 _VERBOSE = re.compile(
     r"^(debug\d: |OpenSSH_|Authenticated |Transferred: |Bytes per second: |Warning: Permanently)"
 )
@@ -216,5 +217,9 @@ def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> Authent
 
 
 def own_words(verbose: str) -> str:
-    """What the program would have said without `-v`."""
-    return "\n".join(line for line in verbose.splitlines() if not _VERBOSE.match(line))
+    """What the program and the host's command would have said without `-v`.
+
+    The command's words may be cut in two by the program's.
+    """
+    quiet = _DEBUG.sub("", verbose)
+    return "\n".join(line for line in quiet.splitlines() if not _VERBOSE.match(line))
