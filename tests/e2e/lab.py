@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page
@@ -12,9 +13,13 @@ EXTENSIONS = Path(__file__).parents[2] / "ui" / "labextensions"
 OPTIONS = (
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.news_url=None",
-    f"--LabApp.extra_labextensions_path={EXTENSIONS}",
 )
 SECONDS = 1000
+
+
+def install_extension(tmp_path: Path) -> None:
+    """What was built last, before whatever is installed, where `install_spec` puts kernelspecs."""
+    shutil.copytree(EXTENSIONS, tmp_path / "jupyter" / "labextensions")
 
 
 class Lab:

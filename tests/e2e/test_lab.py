@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from ..conftest import InstallSpec
 from ..rig import Rig
 from .applications import Applications, eventually
-from .lab import OPTIONS, SECONDS, Lab
+from .lab import OPTIONS, SECONDS, Lab, install_extension
 from .openapi import DocumentedApi
 
 pytestmark = pytest.mark.browser
@@ -27,6 +27,7 @@ def test_a_person_chooses_a_host_sees_it_and_moves_on(
 ) -> None:
     one, two = (host.target for host in rig.hosts)
     install_spec([{"host": one, "labels": ["big"], "capacity": 9, "gpus": 2}, two])
+    install_extension(tmp_path)
     with Applications(tmp_path) as applications:
         server = applications.server("lab", *OPTIONS)
         lab = Lab(browser, server, pictures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from ..conftest import InstallSpec, be_client
 from ..rig import Rig
 from .applications import TOKEN, Applications
-from .lab import EXTENSIONS, OPTIONS, SECONDS, Lab
+from .lab import OPTIONS, SECONDS, Lab, install_extension
 from .openapi import DocumentedApi
 
 pytestmark = pytest.mark.browser
@@ -49,6 +48,7 @@ def test_a_start_that_fails_says_why_and_a_slow_one_is_cancelled(
     install_spec([host], name="ends", argv=ENDS)
     install_spec([host], name="slow", argv=SLOW)
     install_spec([{"host": host, "capacity": 0}], name="full")
+    install_extension(tmp_path)
     with Applications(tmp_path) as applications:
         for name in ("ends", "slow", "full"):
             write_notebook(applications.root / f"{name}.ipynb", name)
@@ -99,6 +99,7 @@ def test_a_host_that_cannot_be_reached_is_said_and_its_return_too(
     off.power_off()
     install_spec([host.target], name="remote")
     install_spec([host.target, off.target], name="both")
+    install_extension(tmp_path)
     with Applications(tmp_path) as applications:
         write_notebook(applications.root / "one.ipynb", "remote")
         lab = Lab(browser, applications.server("lab", *OPTIONS), pictures)
@@ -135,10 +136,9 @@ def test_notebook_7_shows_the_host_too(
 ) -> None:
     host = rig.hosts[0].target
     install_spec([host])
+    install_extension(tmp_path)
     with Applications(tmp_path) as applications:
         write_notebook(applications.root / "one.ipynb", "remote")
-        # It takes them from where they are installed only.
-        shutil.copytree(EXTENSIONS, tmp_path / "jupyter" / "labextensions")
         server = applications.server("notebook")
         lab = Lab(browser, server, pictures)
         lab.page.goto(f"http://{server.address}/notebooks/one.ipynb?token={TOKEN}")
