@@ -59,7 +59,7 @@ class SimulatedTransport(Transport):
         self._closed = asyncio.Event()
         self._streams: list[Stream] = []
 
-    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+    async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         """The only command is the bootstrap: the agent runs already."""
         answer = MARKER + json.dumps({"socket": self._agent.path})
         return Completed(0, answer.encode() + b"\n", b"")

@@ -450,7 +450,7 @@ BAD_COMMANDS = {
     "ends at once": (
         ["sh", "-c", "echo container box is not running >&2; exit 1", "x"],
         UnreachableError,
-        "(exit code 1): container box is not running",
+        "it says: container box is not running",
     ),
     "prints for ever": (["sh", "-c", "exec yes", "x"], UnreachableError, "it prints without end"),
     "never prints": (["sh", "-c", "exec sleep 100", "x"], UnreachableError, "no answer within 2 s"),

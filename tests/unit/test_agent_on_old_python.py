@@ -103,10 +103,8 @@ def test_serves(version: str) -> None:
 
 @pytest.mark.parametrize("version", [v for v in FOUND if not supported(v)])
 def test_older_is_refused_with_the_reason(version: str) -> None:
-    said = "Unknown option: -I" if version == "2.7" else f"Python {version} is older than 3.8"
-
     async def body() -> None:
-        with pytest.raises(AgentError, match=rf"needs Python 3\.8 or later .*{said}"):
+        with pytest.raises(AgentError, match=r"is too old: the agent needs Python 3\.8 or later"):
             await find_or_start_agent(LocalTransport(), FOUND[version], "here")
 
     io_thread().call_blocking(body(), 30)

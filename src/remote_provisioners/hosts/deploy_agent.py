@@ -10,6 +10,7 @@ import importlib.resources
 import importlib.util
 import io
 import marshal
+import secrets
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ from typing import TYPE_CHECKING
 # It travels as text, and so has no protocol to import.
 from ..agent.find_or_start import MARKER, request
 from ..errors import AgentError, UnusablePythonError
+from ..placement.way_in import DEFAULT_WAY
 from .transport import Transport
+from .transport.pipe_errors import why_not_opened
+from .transport.pipe_start import NotOpened
+from .transport.ssh_command import SPEAK_SECONDS
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -41,10 +46,11 @@ sys.modules["ssl"] = None
 from {_THERE}.agent.main import main
 main(sys.argv[1], int(sys.argv[2]))
 """
-# Any Python must be able to parse this, even one that is too old. The rest comes on stdin.
+# Any Python must be able to parse this, even one that is too old. It prints a number that is not in
+# its text, as only an interpreter does; then the rest comes on stdin.
 _COMMAND = (
     "import sys;v=sys.version_info;v<(3,8) and sys.exit('Python %d.%d is older than 3.8'%v[:2]);"
-    "exec(sys.stdin.buffer.read({}))"
+    "print({first}*{second});sys.stdout.flush();exec(sys.stdin.buffer.read({size}))"
 )
 
 
@@ -148,7 +154,7 @@ async def find_agent(
         except UnusablePythonError as error:
             failed.append(error)
     tried = ", ".join(pythons)
-    raise AgentError(f"{failed[0].message} (tried: {tried})", host=host)
+    raise AgentError(f"{failed[0].message}\n(tried: {tried})", host=host)
 
 
 async def find_or_start_agent(
@@ -160,8 +166,11 @@ async def find_or_start_agent(
     header = request(digest, len(archive), former)
     if python.startswith("~/"):
         python = "." + python[1:]  # commands run in the home directory without a shell
-    command = [python, "-I", "-S", "-c", _COMMAND.format(len(bootstrap))]
-    done = await transport.run(command, bootstrap + header + archive)
+    first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))
+    spoken = str(first * second).encode()
+    code = _COMMAND.format(first=first, second=second, size=len(bootstrap))
+    command = [python, "-I", "-S", "-c", code]
+    done = await transport.run(command, bootstrap + header + archive, after=spoken)
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         _, found, text = line.partition(MARKER)  # a login may print no newline
         if found:
@@ -171,21 +180,15 @@ async def find_or_start_agent(
             if "gone" in answer:
                 raise AgentGoneError(answer["gone"], answer.get("boot", ""))
             return FoundAgent(str(answer["socket"]), answer.get("host", ""), answer.get("boot", ""))
-    said = done.stderr.decode("utf-8", "replace").strip()[-1000:] or "no output"
-    if done.returncode in (126, 127):
-        raise UnusablePythonError(
-            f"no Python: {python!r} is not there ({said}); name one that is 3.8 or later by the "
-            "option `python`",
-            host=host,
-        )
-    kind = UnusablePythonError if _is_too_old(done.returncode, said) else AgentError
-    raise kind(
-        f"{python!r} cannot run the agent, which needs Python 3.8 or later "
-        f"(exit code {done.returncode}): {said}",
+    stdout, stderr = (
+        each.decode("utf-8", "replace").strip()
+        for each in (done.stdout.replace(spoken, b""), done.stderr)
+    )
+    if done.late or spoken not in done.stdout:
+        why = f"no answer within {SPEAK_SECONDS:.0f} s" if done.late else "it has ended"
+        failed = NotOpened(why, stdout, stderr, done.returncode)
+        raise why_not_opened(failed, DEFAULT_WAY, python).at(host)
+    raise AgentError(
+        f"the agent was not started (exit code {done.returncode}): {stderr[-1000:] or 'no output'}",
         host=host,
     )
-
-
-def _is_too_old(returncode: int | None, said: str) -> bool:
-    """Whether an interpreter has said so: by our own words, or as Python 2 does."""
-    return "is older than 3.8" in said or (returncode == 2 and "Unknown option: -I" in said)

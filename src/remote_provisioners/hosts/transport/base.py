@@ -13,11 +13,15 @@ Endpoint = str | int
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that has ended. `returncode` is None if a signal ended it."""
+    """A command that has ended. `returncode` is None if a signal ended it.
+
+    `late`: it was given up, because it did not speak; stdin was not sent.
+    """
 
     returncode: int | None
     stdout: bytes
     stderr: bytes
+    late: bool = False
 
 
 class Transport(ABC):
@@ -27,10 +31,11 @@ class Transport(ABC):
     """
 
     @abstractmethod
-    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+    async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         """Run a program in the home directory on the host until it ends.
 
-        `argv` contains no value from a user.
+        `argv` contains no value from a user. Where a login shell starts the program, `stdin` is
+        sent when the output has `after`: another program than the one named gets nothing.
         """
 
     @abstractmethod

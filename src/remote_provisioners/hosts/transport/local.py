@@ -37,7 +37,7 @@ class LocalTransport(Transport):
     def __init__(self) -> None:
         self._closed = asyncio.Event()
 
-    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+    async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         environ = login_environment()
         try:
             process = await asyncio.create_subprocess_exec(

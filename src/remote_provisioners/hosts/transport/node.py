@@ -71,7 +71,7 @@ class NodeTransport(Transport):
             raise
         return opening
 
-    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+    async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         raise AgentError("commands cannot run on a node")
 
     async def open(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 from dataclasses import replace
 
 from ...errors import (
@@ -24,9 +23,10 @@ from ...placement.way_in import DEFAULT_WAY, WayIn
 from . import openssh_master
 from .command import login_python
 from .pipe import PipeTransport
-from .pipe_errors import last_line, why_not_opened
+from .pipe_errors import last_line, last_lines, why_not_opened
 from .pipe_start import Introduction, NotOpened, PipeStart
 from .process import ProcessCarrier
+from .ssh_command import shell_command
 from .ssh_reading import configuration_files
 
 PROGRAM = "ssh"
@@ -55,6 +55,11 @@ _VERBOSE = re.compile(
     r"^(debug\d: |OpenSSH_|Authenticated |Transferred: |Bytes per second: |Warning: Permanently)"
 )
 
+#: What the program itself says when a login fails.
+_OF_SSH = re.compile(
+    r".*Permission denied \(|Connection (closed|reset)|Received disconnect|Disconnected from"
+    r"|no such identity|Load key |sign_and_send_pubkey|Warning: |client_loop: "
+)
 _HOST_KEY = re.compile(
     r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY"
     r"|No \S+ host key is known for"
@@ -86,8 +91,8 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     await openssh_master.refuse_without_login(address)
     introduction = Introduction(login_python(python, way))
     # A login shell reads them. The last word is made for that.
-    quoted = [shlex.quote(word) for word in (*way.become, *introduction.argv[:-1])]
-    argv = [*ssh_command(address), *quoted, introduction.argv[-1]]
+    words = shell_command([*way.become, *introduction.argv[:-1]])
+    argv = [*ssh_command(address), words, introduction.argv[-1]]
     start = PipeStart(introduction, own_words)
     try:
         carrier = ProcessCarrier(argv, start)
@@ -109,6 +114,14 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
         raise _why(failed, start.stderr, address, python).at(name) from None
     except HostError as error:
         raise error.at(name) from None
+
+
+def _banner(verbose: str) -> str:
+    """What the host said to who logs in: sshd's Banner, or PAM, on lines before ours."""
+    _, _, later = verbose.partition("SSH2_MSG_SERVICE_ACCEPT received")
+    words = [line for line in own_words(later).splitlines() if not _OF_SSH.match(line.strip())]
+    said = last_lines("\n".join(words))
+    return f"it says: {said}\n" if said else ""
 
 
 async def _within_limits(start: PipeStart) -> None:
@@ -180,7 +193,7 @@ def explain(verbose: str, address: HostAddress) -> HostError:
         return UnreachableError(
             f"port {found.group(2)} refuses connections: is sshd running there?"
         )
-    return UnreachableError(f"cannot connect: {last_line(own_words(verbose))}")
+    return UnreachableError(f"{_banner(verbose)}cannot connect: {last_line(own_words(verbose))}")
 
 
 def _host_key(verbose: str, listed: str, way: WayIn) -> str:
@@ -209,7 +222,7 @@ def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> Authent
         error = LoginWantedError(f"the host takes no key{at}, only: {methods}.\n{log_in}")
     else:
         return AuthenticationError(
-            f"none of our keys is accepted{at} (methods: {methods}):\n"
+            f"{_banner(verbose)}none of our keys is accepted{at} (methods: {methods}):\n"
             f"make `ssh {address}` work without a password"
         )
     openssh_master.login_wanted(address, error)

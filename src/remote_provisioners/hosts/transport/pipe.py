@@ -64,7 +64,7 @@ class PipeTransport(Transport):
 
     # -- Transport --------------------------------------------------------------------------
 
-    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+    async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         program = Program(self, self._number())
         self._begin(program, RUN, "\0".join(argv).encode("utf-8", "surrogateescape"))
         try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 from ...errors import HostError, RunAsError, UnreachableError, UnusablePythonError
-from ...placement.way_in import WayIn
+from ...placement.way_in import COMMAND, WayIn
 from .pipe_start import NotOpened
 
 #: Characters of a line that are shown.
 _SHOWN = 150
+_SHOWN_OF_MANY = 90
 _NO_PROGRAM = re.compile(r"not found|no such file or directory|executable file", re.IGNORECASE)
+#: As 3.4 and 3.5 say it, 2.7, and our own words.
+_TOO_OLD = re.compile(r"SyntaxError|Unknown option: -I|is older than 3\.8")
 _SUDO = re.compile(r"^sudo: .*|.*is not allowed to execute.*|.*not in the sudoers file.*", re.M)
 
 #: It is never the service account instead.
@@ -29,7 +32,7 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
         found = _SUDO.search(said)
         if found is not None and not missing:
             return RunAsError(_RUN_AS.format(user=way.run_as, said=found.group().strip()))
-    if "SyntaxError" in said or "Unknown option: -I" in said:  # older than 3.6, 3.4
+    if _TOO_OLD.search(said):
         return UnusablePythonError(
             f"{python!r} is too old: the agent needs Python 3.8 or later.\n"
             "Name another one by the option `python`."
@@ -42,13 +45,31 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
     if way.run_as and failed.returncode is not None:  # whatever `run_as_command` says
         return RunAsError(_RUN_AS.format(user=way.run_as, said=last_line(said)))
     if failed.returncode is None:
-        text = f"{way}: {failed.why}"
-        shown = f"It said: {last_line(said)}\n" if said else ""
-        return UnreachableError(f"{text}.\n{shown}Run it in a terminal: does it reach the host?")
+        return UnreachableError(
+            f"{_said_first(failed)}Python did not begin to run: {failed.why}.\n"
+            "Does a start-up file of the login shell wait for input, or start another shell?\n"
+            "Try it in a terminal: does the same command run there?"
+        )
     ended = f"exit code {failed.returncode}"
     if failed.returncode < 0:
         ended = f"signal {-failed.returncode}"
-    return UnreachableError(f"{way} ended before Python ran ({ended}): {last_line(said)}")
+    what = way if way.kind == COMMAND else "the command"
+    return UnreachableError(
+        f"{_said_first(failed)}{what} ended before Python ran ({ended}).\n"
+        "May this account run programs there? Its shell or sshd's ForceCommand may forbid it."
+    )
+
+
+def _said_first(failed: NotOpened) -> str:
+    """What the other side said, which knows best; on lines before ours."""
+    said = last_lines(f"{failed.stdout}\n{failed.stderr}")
+    return f"it says: {said}\n" if said else ""
+
+
+def last_lines(text: str, count: int = 5) -> str:
+    """The last lines that say something, at most `count`; "" where there is none."""
+    lines = [line.strip()[:_SHOWN_OF_MANY] for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-count:])
 
 
 def last_line(text: str) -> str:

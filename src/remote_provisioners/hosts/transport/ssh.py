@@ -6,11 +6,9 @@ sshd forwards what goes to sockets there. Where it does not, one channel carries
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import shlex
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import asyncssh
 
@@ -26,6 +24,7 @@ from .command import login_python
 from .pipe import PipeTransport
 from .pipe_errors import why_not_opened
 from .pipe_start import NotOpened
+from .ssh_command import run_command
 from .ssh_login import Login, log_in, reason_of
 from .ssh_pipe import open_pipe
 
@@ -50,28 +49,16 @@ class SSHTransport(Transport):
         self._listeners: dict[str, asyncssh.SSHListener] = {}
         self._exposing = asyncio.Lock()
 
-    async def run(self, argv: Sequence[str], stdin: bytes) -> Completed:
+    async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         if self._pipe is not None:
-            return await self._pipe.run(argv, stdin)
-        # sshd hands a command to the login shell: each word is quoted, and none is a user's.
-        command = " ".join(shlex.quote(word) for word in argv)
+            return await self._pipe.run(argv, stdin, after)
         try:
-            process = await self._connection.create_process(
-                command, encoding=None, request_pty=False
-            )
-            with contextlib.suppress(BrokenPipeError):  # it has ended already: its output says why
-                process.stdin.write(stdin)
-                process.stdin.write_eof()
-            done = await process.wait()
-            for client in self._clients:
-                client.is_new = False
+            done = await run_command(self._connection, argv, stdin, after)
         except (OSError, asyncssh.Error) as error:
             raise UnreachableError(f"cannot run a command: {reason_of(error)}") from None
-        return Completed(
-            None if done.exit_signal else done.exit_status,
-            cast(bytes, done.stdout or b""),
-            cast(bytes, done.stderr or b""),
-        )
+        for client in self._clients:
+            client.is_new = False
+        return done
 
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]

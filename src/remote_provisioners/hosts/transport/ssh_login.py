@@ -24,6 +24,7 @@ from ...errors import (
     UnreachableError,
 )
 from ...placement.host_address import HostAddress, parse_address
+from .pipe_errors import last_lines
 from .proxy_command import ProxyCommand
 from .ssh_configuration import SSHConfiguration
 from .ssh_keys import KnownHosts, key_pairs
@@ -67,6 +68,8 @@ class _Client(asyncssh.SSHClient):
     def __init__(self) -> None:
         #: What it asks for that needs a person.
         self.wanted: list[str] = []
+        #: What it says to who logs in: sshd's Banner, or PAM.
+        self.banner = ""
         #: What the connection goes through.
         self.proxy: ProxyCommand | None = None
         self._proxy_said = ""
@@ -74,6 +77,9 @@ class _Client(asyncssh.SSHClient):
 
     def public_key_auth_requested(self) -> None:
         self.refused_keys = True
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        self.banner += msg
 
     def kbdint_auth_requested(self) -> None:
         self.wanted.append("keyboard-interactive")
@@ -189,8 +195,16 @@ async def _open(address: HostAddress, opened: list[Login], through: bool = False
             await asyncio.shield(client.proxy_ended())
             # ValueError: what asyncssh raises for a key that it cannot read.
             if isinstance(error, (_Late, _Refused, OSError, asyncssh.Error, ValueError)):
-                raise _translated(error, read, known, proxy_said).at(name) from None
+                raise _with_banner(_translated(error, read, known, proxy_said), client.banner).at(
+                    name
+                ) from None
             raise
+
+
+def _with_banner(error: HostError, banner: str) -> HostError:
+    """The error after what the host has said, which may be the reason."""
+    said = last_lines(banner)
+    return type(error)(f"it says: {said}\n{error.message}") if said else error
 
 
 def _translated(

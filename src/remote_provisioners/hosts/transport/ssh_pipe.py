@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import asyncssh
 
 from .pipe import PipeTransport
 from .pipe_start import Introduction, PipeStart
+from .ssh_command import shell_command
 
 OPEN_SECONDS = 15.0
 
@@ -63,8 +63,7 @@ async def open_pipe(
     """Raises NotOpened, HostError, asyncssh.Error, OSError."""
     introduction = Introduction(python)
     start = PipeStart(introduction)
-    quoted = [shlex.quote(word) for word in (*become, *introduction.argv[:-1])]
-    command = " ".join([*quoted, introduction.argv[-1]])
+    command = f"{shell_command([*become, *introduction.argv[:-1]])} {introduction.argv[-1]}"
     channel, _ = await connection.create_session(
         lambda: _ChannelCarrier(start), command, encoding=None, request_pty=False
     )
