@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Request
 
 from .applications import TOKEN, Server
 
@@ -30,6 +30,8 @@ class Lab:
         self.page.set_default_timeout(30 * SECONDS)
         self.server = server
         self._pictures = pictures
+        self._given_up = False
+        self.page.on("requestfailed", self._failed)
         # What a busy machine's browser could not load in time is said until somebody closes it.
         theme = self.page.locator(".jp-Dialog", has_text="Error Loading Theme")
         self.page.add_locator_handler(theme, lambda dialog: dialog.locator("button").last.click())
@@ -37,8 +39,20 @@ class Lab:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
 
     def open(self, path: str = "") -> None:
-        self.page.goto(f"http://{self.server.address}/lab{path}?token={TOKEN}")
-        self.page.locator("#jp-main-dock-panel").wait_for(timeout=90 * SECONDS)
+        """Open it; again where Chromium gave up what it was loading.
+
+        It does so when a network interface comes or goes: those of other tests' hosts do.
+        """
+        for _ in range(4):
+            self._given_up = False
+            self.page.goto(f"http://{self.server.address}/lab{path}?token={TOKEN}")
+            self.page.locator("#jp-main-dock-panel").wait_for(timeout=90 * SECONDS)
+            self.page.wait_for_timeout(1.5 * SECONDS)
+            if not self._given_up:
+                return
+
+    def _failed(self, request: Request) -> None:
+        self._given_up = self._given_up or "NETWORK_CHANGED" in (request.failure or "")
 
     def picture(self, name: str) -> None:
         self._pictures.mkdir(parents=True, exist_ok=True)
