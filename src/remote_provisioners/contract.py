@@ -22,6 +22,7 @@ from .errors import ConfigurationError, HostError
 from .hosts.registry import host_registry
 from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
+from .kernels.failure import ShownReason
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
 from .kernels.remote_path import RESOLVE_SECONDS, resolve
@@ -54,6 +55,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         self._kernel: RemoteKernel | None = None
         self._request: LaunchRequest | None = None
         self._waited = False
+        self._shown_reason = ShownReason()
         #: The `get_provisioner_info` of another process, whose kernel is to be adopted.
         self._left: Mapping[str, Any] | None = None
         self._came_back = False
@@ -204,6 +206,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         ip = kernel.client_sockets.ip
         if self.parent is not None and self.connection_info.get("ip") not in (None, ip):
             self.connection_info["ip"] = self.parent.ip = ip  # for later clients
+        self._shown_reason.show(self.parent, kernel.life)
         return kernel.life.poll()
 
     async def wait(self) -> int | None:

@@ -27,7 +27,7 @@ from remote_provisioners.hosts.transport import Transport, connect, ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 
-from ..conftest import InstallSpec, Start, be_client
+from ..conftest import InstallSpec, Start, be_client, eventually
 from ..rig import Host, Rig
 
 
@@ -266,6 +266,20 @@ def test_no_python(
     assert not Path("/tmp/x").exists()
 
 
+def test_a_python_that_this_user_may_not_reach(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    python = "/run/closed/env/bin/python"
+    host.write(python, "#!/bin/sh\n", 0o755)
+    host.run(["chmod", "700", "/run/closed"])
+    user = next(name for name in host.homes if name != host.user)
+    text = refused(start, install_spec(f"{user}@{host.target}", python=python), KernelStartError)
+    first = f"program {python!r} cannot be reached: this user may not enter /run/closed"
+    assert first in text
+
+
 def test_not_a_python(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:
     text = refused(start, install_spec(rig.hosts[0].target, python="cat"), KernelStartError)
     assert text.startswith(f"host {rig.hosts[0].target}: ")
@@ -336,6 +350,20 @@ def test_disk_full_after_the_agent_has_started(
     assert start(name).value("2") == 2
 
 
+def test_an_environment_hook_where_the_disk_is_full(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.small_tmp("1m")
+    assert start(install_spec(host.target)).value("1") == 1
+    fill = "dd if=/dev/zero of=/tmp/fill bs=4k 2>/dev/null; export A=1"
+    text = refused(
+        start, install_spec(host.target, environment_hook=fill, name="hooked"), KernelStartError
+    )
+    assert "No space left on device" in text
+
+
 @pytest.mark.parametrize("logged_in", [True, False])
 def test_a_squatted_directory(
     own_rig: Rig,
@@ -404,6 +432,28 @@ def test_a_noisy_login(
         f"{host.home}/.bashrc", "echo Welcome; echo '{\"socket\": 1}'; echo err >&2\n", 0o644
     )
     assert start(install_spec(host.target)).value("1") == 1
+
+
+def test_a_kernel_that_dies_names_its_exit_code_and_its_last_words(
+    rig: Rig,
+    home: Path,
+    install_spec: InstallSpec,
+    start: Start,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the log, and as jupyter_server's `reason` until it lives again."""
+    session = start(install_spec(rig.hosts[0].target))
+    session.manager.reason = ""  # as jupyter_server has it
+    session.client.execute("import os; os.write(2, b'no licence left'); os._exit(3)")
+    eventually(lambda: not session.manager.is_alive())
+    text = session.manager.reason
+    assert text.startswith("exit code 3: ")
+    assert text.endswith("no licence left")
+    (said,) = (r.message for r in caplog.records if "exit code 3" in r.message)
+    assert said.endswith("no licence left")
+    session.manager.restart_kernel(now=True)
+    assert session.manager.is_alive()
+    assert session.manager.reason == ""
 
 
 # -- requests ------------------------------------------------------------------------------

@@ -48,3 +48,31 @@ def test_who_gives_up_leaves_the_hook_to_the_others(tmp_path: Path) -> None:
         assert (await two)["HOOKED"] == "1"
 
     asyncio.run(body())
+
+
+def hook_error(tmp_path: Path, hook: str) -> str:
+    async def body() -> str:
+        with pytest.raises(RefusedError) as raised:
+            await Environments(str(tmp_path)).after(hook)
+        return str(raised.value)
+
+    return asyncio.run(body())
+
+
+def test_a_hook_that_ends_the_shell(tmp_path: Path) -> None:
+    assert "it ended before its end, as by `exit` or `exec`" in hook_error(tmp_path, "exit 0")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_an_environment_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> tuple[int, str]:
+        path = tmp_path / "hook-full"
+        path.symlink_to("/dev/full")
+        return os.open(path, os.O_WRONLY), str(path)
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    said = hook_error(tmp_path, "export A=1")
+    assert "cannot write the environment to" in said
+    assert "No space left on device" in said

@@ -1,12 +1,20 @@
-"""The errors for kernels that do not start. Pure."""
+"""How kernels ended, or did not start: in words."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
+from typing import Any
 
 from ..errors import HostError, KernelStartError, LaunchTimeoutError, RemoteProvisionerError
+from ..protocol.messages import Exited
 from .lifecycle import Lifecycle, State
+
+log = logging.getLogger(__name__)
+
+#: How kernels end that are told to.
+_ASKED = (0, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 
 
 def exit_text(code: int | None) -> str:
@@ -16,6 +24,34 @@ def exit_text(code: int | None) -> str:
         with contextlib.suppress(ValueError):
             name = f" ({signal.Signals(-code).name})"
     return f"exit code {code}{name}"
+
+
+def death_text(code: int | None, reason: str) -> str:
+    """How a kernel ended, and its last words: "exit code 3; its last output:\\n..."."""
+    return f"{exit_text(code)}: {reason}" if reason else exit_text(code)
+
+
+def log_end(kernel_id: str, host: str, event: Exited) -> None:
+    """Say in the log how a kernel ended; loudly where nobody seems to have asked for it."""
+    asked = event.exit_code in _ASKED and not event.ended_by
+    text = death_text(event.exit_code, event.reason if event.exit_code else "")
+    log.log(
+        logging.INFO if asked else logging.WARNING, "kernel %s on %s: %s", kernel_id, host, text
+    )
+
+
+class ShownReason:
+    """Why a kernel has ended, where jupyter_server's API shows it: its manager's `reason`."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def show(self, manager: Any, life: Lifecycle) -> None:
+        """Called whenever somebody asks whether the kernel lives."""
+        said = getattr(manager, "reason", None)
+        if said is not None and said in ("", self._text):
+            dead = life.poll() not in (None, 0)
+            self._text = manager.reason = death_text(life.exit_code, life.reason) if dead else ""
 
 
 def ended_early(life: Lifecycle, host: str) -> RemoteProvisionerError:

@@ -34,7 +34,7 @@ from ..protocol.messages import (
 )
 from ..protocol.version import ACCEPTS
 from .client_sockets import ClientSockets
-from .failure import ended_early, exit_text, too_late
+from .failure import ended_early, log_end, too_late
 from .launcher_reports import SECRET_VARIABLE, LauncherReports
 from .lifecycle import LOST_EXIT_CODE, Lifecycle, State, why_gone
 from .pausable_timeout import PausableTimeout, TimeoutExceeded
@@ -300,7 +300,7 @@ class RemoteKernel:
         elif isinstance(event, Exited):
             code = LOST_EXIT_CODE if event.exit_code is None else event.exit_code
             self._end(lambda: self.life.exited(code, event.reason))
-            log.info("kernel %s on %s: %s", self.kernel_id, self.spec.name, exit_text(code))
+            log_end(self.kernel_id, self.spec.name, event)
         elif isinstance(event, Taken) and not self.life.attached:
             self._end(lambda: self.life.lost("another server has taken it over"))
         self._note_change()

@@ -77,7 +77,7 @@ class KernelDescription(Structure):
     tail: str = ""
     #: Seconds that it lives without its server.
     lease: float = LEASE_SECONDS
-    #: Why the agent ended it; "" if it did not.
+    #: Why the agent has ended it, or the system for want of memory; "" if neither is known.
     ended_by: str = ""
 
     @property

@@ -95,9 +95,27 @@ def resolve_command(argv: Sequence[str], python: str, environ: Mapping[str, str]
         if found:
             return [os.path.abspath(found), *argv[1:]]
     if os.path.dirname(candidates[0]):
-        why = "is not executable" if os.path.exists(candidates[0]) else "does not exist"
+        why = _why_not(os.path.expanduser(candidates[0]))
         raise CommandError("program {!r} {}".format(candidates[0], why))
     raise CommandError("program {!r} is not on PATH ({})".format(candidates[0], path))
+
+
+def _why_not(path: str) -> str:
+    """Why the program `path` cannot be run."""
+    closed = _closed(path)
+    if closed:
+        return "cannot be reached: this user may not enter {}".format(closed)
+    return "is not executable" if os.path.exists(path) else "does not exist"
+
+
+def _closed(path: str) -> str:
+    """The outermost directory on the way to `path` that we may not enter; "" for none."""
+    closed, directory = "", os.path.abspath(path)
+    while directory != os.path.dirname(directory):
+        directory = os.path.dirname(directory)
+        if os.path.isdir(directory) and not os.access(directory, os.X_OK):
+            closed = directory
+    return closed
 
 
 def working_directory(candidates: Sequence[str], home: str) -> str:

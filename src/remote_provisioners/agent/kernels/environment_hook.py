@@ -20,10 +20,14 @@ from .environment import session_free
 
 _SECONDS = 60
 _ERROR_BYTES = 2000
-_DUMP = (
-    "import os,sys;open(sys.argv[1],'wb').write("
-    "b'\\0'.join(k+b'='+v for k,v in os.environb.items()))"
-)
+_DUMP = """\
+import os, sys
+try:
+    with open(sys.argv[1], "wb") as file:
+        file.write(b"\\0".join(k + b"=" + v for k, v in os.environb.items()))
+except OSError as error:
+    sys.exit("cannot write the environment to {}: {}".format(sys.argv[1], error.strerror))
+"""
 
 
 class Environments:
@@ -89,11 +93,14 @@ async def environment_after(hook: str, base: Mapping[str, str], directory: str) 
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
+        said = stderr.decode("utf-8", "replace").strip()[-_ERROR_BYTES:]
+        if process.returncode:
+            raise HookError("exit code {}: {}".format(process.returncode, said or "no output"))
         with open(path, "rb") as dumped:
             pairs = [item.partition(b"=") for item in dumped.read().split(b"\0")]
-        if process.returncode or pairs == [(b"", b"", b"")]:
-            said = stderr.decode("utf-8", "replace").strip()[-_ERROR_BYTES:]
-            raise HookError("exit code {}: {}".format(process.returncode, said or "no output"))
+        if pairs == [(b"", b"", b"")]:
+            early = "it ended before its end, as by `exit` or `exec`"
+            raise HookError("{}: {}".format(early, said) if said else early)
     finally:
         os.unlink(path)
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}

@@ -347,4 +347,5 @@ def _bounds(recorded: Dict[str, Any]) -> OutputBounds:
 
 def _start_error(error: OSError) -> RefusedError:
     code = HOST_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else CANNOT_START
-    return RefusedError(code, "{} ({})".format(error.strerror, error.filename))
+    where = " ({})".format(error.filename) if error.filename else ""
+    return RefusedError(code, "{}{}".format(error.strerror or error, where))

@@ -14,6 +14,7 @@ from ...protocol.answers import NO_KERNEL, TAKEN
 from ...protocol.messages import Exited, Listening, Taken
 from ..errors import RefusedError
 from ..lease import Leases, report
+from ..machine.memory import MemoryKills
 from ..machine.usage import Idleness, Usage, usage_of
 from .hosted_kernel import HostedKernel
 from .takeover import take_over
@@ -54,6 +55,7 @@ class KernelTable:
         self._load = load
         self._leases = Leases()
         self._idleness = Idleness()
+        self._memory_kills = MemoryKills()
         # Killed, and not gone yet: also such as are forgotten.
         self._ending: Set[HostedKernel] = set()
 
@@ -117,6 +119,7 @@ class KernelTable:
 
     def check_leases(self) -> None:
         now = time.monotonic()
+        self._memory_kills.note()
         self.note_owners()
         for kernel in self:
             left = self.lease_left(kernel, now)
@@ -172,12 +175,22 @@ class KernelTable:
         for kernel in self:
             if kernel.running and kernel.ended():
                 self._queue.leave(kernel)
+                self._note_memory(kernel)
                 exited = Exited(**kernel.describe().fields())
                 self._peers.tell(kernel.owner, exited)
                 self._load.changed()
         for kernel in list(self._ending):  # such as are forgotten already
             if kernel.process is None or kernel.process.reap() is not None:
                 self._ending.discard(kernel)
+
+    def _note_memory(self, kernel: HostedKernel) -> None:
+        """Whether the system has killed it, and nobody else."""
+        killed = kernel.process is not None and kernel.process.returncode == -signal.SIGKILL
+        if killed and not kernel.ended_by and not kernel.given_up:
+            kernel.ended_by = self._memory_kills.why()
+            if kernel.ended_by:
+                kernel.save()
+                report("kernel {} was killed: {}".format(kernel.kernel_id, kernel.ended_by))
 
     @property
     def pids(self) -> Set[int]:

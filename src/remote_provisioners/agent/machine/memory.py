@@ -6,7 +6,7 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import os
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 #: In a group's directory: the bound and what is used, of version 2 and of version 1.
 _FILES = (
@@ -36,6 +36,65 @@ def available() -> int:
             except (OSError, ValueError):  # not there, or "max"
                 continue
     return found
+
+
+#: In a group's directory: the file that counts kills for want of memory, and the bound.
+_KILLS = (
+    ("memory.events", "memory.max"),
+    ("memory.oom_control", "memory.limit_in_bytes"),
+)
+_LIMIT = "it used more memory than its limit allows ({:.0f} MB, of a control group)"
+_SYSTEM = "the host ran out of memory, or a memory limit of this kernel was reached"
+
+
+class MemoryKills:
+    """What the system has ended for want of memory, since it was last looked at."""
+
+    def __init__(self) -> None:
+        self._seen: Dict[str, int] = {}
+        self.note()
+
+    def note(self) -> None:
+        """What has happened until now is no reason for what comes."""
+        self._seen = dict(_kills())
+
+    def why(self) -> str:
+        """Why a process that has just ended may have got its SIGKILL; "" for no reason."""
+        before, self._seen = self._seen, dict(_kills())
+        for place, count in self._seen.items():  # the innermost first
+            if count > before.get(place, 0):
+                if place == _VMSTAT:
+                    return _SYSTEM
+                for _, bound in _KILLS:
+                    try:
+                        return _LIMIT.format(int(_read(os.path.join(place, bound))) / 1024 / 1024)
+                    except (OSError, ValueError):  # not there, or "max"
+                        continue
+        return ""
+
+
+_VMSTAT = "/proc/vmstat"
+
+
+def _kills() -> Iterator[Tuple[str, int]]:
+    for directory in _groups():
+        for counter, _ in _KILLS:
+            count = _counted(os.path.join(directory, counter))
+            if count is not None:
+                yield directory, count
+    count = _counted(_VMSTAT)  # of the whole machine: of any group as well
+    if count is not None:
+        yield _VMSTAT, count
+
+
+def _counted(path: str) -> Optional[int]:
+    try:
+        for line in _read(path).splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def is_in_memory(directory: str) -> bool:
