@@ -22,7 +22,7 @@ AS_BOB = WayIn(OPENSSH, run_as="bob", become=("sudo", "-n", "-u", "bob", "-H", "
         (AS_BOB, "sudo: python3: command not found", 1, UnusablePythonError, "no Python"),
         (AS_BOB, "  File x\nSyntaxError: invalid", 1, UnusablePythonError, "is too old"),
         (WayIn(OPENSSH), "bash: python3: command not found", 127, UnusablePythonError, "no Python"),
-        (WayIn(OPENSSH), "account expired", 1, UnreachableError, "(exit code 1): account expired"),
+        (WayIn(OPENSSH), "account expired", 1, UnreachableError, "it says: account expired"),
     ],
 )
 def test_the_class_of_an_error(
