@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -297,7 +298,10 @@ def _left_here(before: dict[str, str], temporary: Path) -> list[str]:
         if before.get(number) != target and not target.startswith(("/proc/", "/dev/pts")):
             left.append(f"descriptor {number}: {target}{_socket(target)}")
     for pattern in ("remote-provisioners-*", "rp-*"):
-        left += [str(path) for path in temporary.glob(pattern)]
+        for path in temporary.glob(pattern):
+            left.append(str(path))
+            with contextlib.suppress(FileNotFoundError):  # it goes at this moment
+                left += [str(inside) for inside in path.rglob("*")]
     return left
 
 

@@ -597,7 +597,7 @@ def another_agent(python: str, directory: Path, **user: Any) -> str:
     text, archive, _ = bootstrap._archive()
     header = bootstrap.request("f" * 64, len(archive))
     done = subprocess.run(
-        [python, "-I", "-S", "-c", bootstrap._COMMAND.format(len(text))],
+        [python, "-I", "-S", "-c", f"import sys;exec(sys.stdin.buffer.read({len(text)}))"],
         input=text + header + archive,
         stdout=subprocess.PIPE,
         env={"TMPDIR": str(directory), "HOME": "/", "PATH": os.environ["PATH"]},
