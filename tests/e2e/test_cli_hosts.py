@@ -22,7 +22,6 @@ from ..conftest import InstallSpec, Start, be_client
 from ..rig import Rig
 
 COMMAND = [sys.executable, "-m", "remote_provisioners.cli.app", "hosts"]
-VERSION = ".".join(map(str, sys.version_info[:3]))
 REFUSING = "127.0.0.1:1"
 SECONDS = 60
 
@@ -156,7 +155,8 @@ def test_all_that_is_configured_as_json(
     assert kernel["gpus"] == ["0"]
     assert busy["gpus"] == {"configured": ["0", "1"], "given": ["0"]}
     assert (busy["load"]["mine"], busy["load"]["kernels"]) == (1, 1)
-    assert busy["agent"]["python"] == VERSION
+    # The host's own python3, whatever the kernelspecs' one.
+    assert tuple(map(int, busy["agent"]["python"].split("."))) >= (3, 8)
     assert busy["agent"]["since"] <= idle["agent"]["since"] <= time.time() + 1
     assert 0 < idle["connecting"] < 6
     assert idle["kernels"] == []
@@ -177,8 +177,7 @@ def test_one_host_written_twice_is_one_line(
     (host,) = seen(name, name)
     assert host["kernelspecs"] == ["one", "two"]
     assert host["gpus"]["configured"] == ["0"]
-    assert host["state"] == "unusable"
-    assert "/no/such/python" in host["error"]
+    assert host["state"] == "up"  # a kernelspec's interpreter is its kernels' matter
 
 
 # -- again and again ------------------------------------------------------------------------
