@@ -226,7 +226,11 @@ def start() -> Iterator[Start]:
             kernel_name=name, kernel_spec_manager=KernelSpecManager(), config=config
         )
         manager.start_kernel(**kwargs)
-        sessions.append(Session(manager))
+        try:
+            sessions.append(Session(manager))
+        except BaseException:  # nobody else knows of it
+            manager.shutdown_kernel(now=True)
+            raise
         return sessions[-1]
 
     yield started

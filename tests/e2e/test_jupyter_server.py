@@ -7,11 +7,12 @@ import threading
 import time
 from contextlib import suppress
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 import websocket
 
-from ..conftest import SLEEP, InstallSpec
+from ..conftest import SLEEP, InstallSpec, be_client
 from ..rig import Rig
 from .applications import (
     V1,
@@ -282,3 +283,35 @@ def test_the_end_of_the_server_while_a_kernel_starts(
     assert server.end(signal.SIGTERM) == 0
     asking.join()
     eventually(lambda: not rig.hosts[0].processes(), 5)
+
+
+def test_the_end_of_the_server_while_a_restart_waits_for_its_host(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, install_spec: InstallSpec
+) -> None:
+    """The restart is given up, by DELETE as well; jupyter_client alone cannot shut down then."""
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    install_spec(host.target, network_grace=300.0)
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        kernels = [server.start_kernel() for _ in range(2)]
+        host.stop_sshd(sessions=True)
+        asking = [
+            threading.Thread(target=server.ask, args=("POST", f"/api/kernels/{kernel}/restart"))
+            for kernel in kernels
+        ]
+        for thread in asking:
+            thread.start()
+        time.sleep(1)
+        assert all(thread.is_alive() for thread in asking)
+        assert server.ask("DELETE", f"/api/kernels/{kernels[0]}")[0] == 204
+        asking[0].join(5)
+        assert not asking[0].is_alive()
+        assert server.end(signal.SIGTERM) == 0
+        assert "InvalidStateError" not in server.output
+        for thread in asking:
+            thread.join()
+    host.start_sshd()
+    for process in host.processes():  # their leases would run for days
+        host.run(["kill", "-KILL", str(process.pid)], check=False)
+    host.run(["sh", "-c", "rm -rf /tmp/remote-provisioners-*"])

@@ -156,6 +156,7 @@ class Agent:
             self._table.sample,
             self._table.trim_logs,
             self._table.check_leases,
+            self._table.save_again,
             self._reap_strangers,
             self._revive_siblings,
             self._end_idle,
@@ -179,6 +180,8 @@ class Agent:
         idle = time.monotonic() - self._table.idle_since
         # Without its socket, which somebody has removed, no server finds us any more.
         found = os.path.exists(os.path.join(self.directory, AGENT_SOCKET))
+        if self._table.not_taken_over:
+            return
         if not self._peers and not self._table and (idle > IDLE_SECONDS or not found):
             self._over.set()
 

@@ -9,6 +9,8 @@ import asyncio
 import traceback
 from typing import Any, Callable, Coroutine, Set
 
+from .log import say
+
 
 def nothing() -> None:
     """Nobody depends on it."""
@@ -48,7 +50,4 @@ class Background:
 def report_failure(what: str, error: BaseException) -> None:
     """Write to the agent's log that something of ours failed, with where it happened."""
     lines = traceback.format_exception(type(error), error, error.__traceback__)
-    try:
-        print("{} failed:\n{}".format(what, "".join(lines).rstrip()), flush=True)
-    except OSError:
-        pass  # the disk is full: to go on is worth more than to say so
+    say("{} failed:\n{}".format(what, "".join(lines).rstrip()))

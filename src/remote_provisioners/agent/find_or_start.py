@@ -117,13 +117,14 @@ def host_identity() -> Tuple[str, str]:
 
     Two hosts may share a directory, over NFS or as containers: processes of the other are not
     ours to see, or to signal. After a reboot nothing of before is there: that is another host.
+    Raises OSError when it cannot be told at the moment.
     """
     boot = node = ""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         node = os.readlink("/proc/self/ns/pid")
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         node = os.uname().nodename
     return "{:08x}".format(crc32("{} {}".format(boot, node).encode("utf-8", "replace"))), boot
 
@@ -278,9 +279,10 @@ def main(stdin: BinaryIO) -> None:
         answer = {"host": "", "boot": "", "error": text.format(os.uname().sysname)}
         print(MARKER + ascii(answer), flush=True)
         return
-    host, boot = host_identity()
-    answer = {"host": host, "boot": boot}
+    answer = {}
     try:
+        host, boot = host_identity()
+        answer = {"host": host, "boot": boot}
         digest, size, former = (
             stdin.readline().decode("utf-8", "surrogateescape")[:-1].split(" ", 2)
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import syslog
 from typing import Dict, Iterable, Optional, Set
 
+from .log import say
+
 
 class Leases:
     """Since when each owner is away. An owner nobody has seen is away since it was first noted."""
@@ -31,7 +33,7 @@ class Leases:
 
 def report(text: str) -> None:
     """Write a line for the operator: to the agent's log and to the system's."""
-    print(text, flush=True)
+    say(text)
     syslog.openlog("remote-provisioners", syslog.LOG_PID, syslog.LOG_USER)
     syslog.syslog(syslog.LOG_NOTICE, text)
     syslog.closelog()

@@ -16,6 +16,7 @@ from ..protocol.answers import (
     BAD_REQUEST,
     CANCELLED,
     CANNOT_START,
+    INTERNAL,
     VERSION_REFUSED,
     AgentDescription,
     AgentStatus,
@@ -96,6 +97,9 @@ class Operations:
             peer.version = agree(request.protocol, "this server")
         except VersionError as error:
             raise RefusedError(VERSION_REFUSED, str(error)) from None
+        if self._table.not_taken_over:
+            text = "it cannot read its records of kernels yet: {}"
+            raise RefusedError(INTERNAL, text.format(self._table.not_taken_over))
         self._peers.greet(peer, request.owner)
         self._table.note_owners()
         return Welcome(

@@ -18,6 +18,7 @@ from typing import Dict, Iterator, List
 from ..protocol.conventions import AGENT_SOCKET
 from . import find_or_start
 from .kernels import kernel_record as record
+from .log import say
 from .processes.process_identity import boot_id, leaders_in, stat_of
 
 _SECONDS = 20.0
@@ -59,9 +60,7 @@ class Siblings:
             self._starting.pop(path, None)
             if said != self._said.get(path):
                 self._said[path] = said
-                print(
-                    "the agent of {} was killed; started again: {}".format(path, said), flush=True
-                )
+                say("the agent of {} was killed; started again: {}".format(path, said))
 
     def _others(self) -> Iterator[str]:
         parent, own = os.path.split(self._directory)

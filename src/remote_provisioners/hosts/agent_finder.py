@@ -12,6 +12,7 @@ from ..errors import (
     ForwardingError,
     HostError,
     KernelLostError,
+    KernelStartError,
     UnreachableError,
     forwarding_advice,
 )
@@ -86,7 +87,10 @@ class AgentFinder:
         return found
 
     async def _greet(self, channel: AgentChannel, found: FoundAgent) -> Welcome:
-        welcome = await channel.request(Hello(owner=self._owner, protocol=VERSION))
+        try:
+            welcome = await channel.request(Hello(owner=self._owner, protocol=VERSION))
+        except KernelStartError as error:  # of no kernel: it has greeted nobody yet
+            raise AgentError(error.message, host=self._name) from None
         try:
             agree(welcome.protocol, f"the agent in {welcome.directory}")
         except VersionError as error:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 A = TypeVar("A", bound=Structure)
 
 _FORGET_SECONDS = 5.0
+_KILL_AGAIN_SECONDS = 2.0
 
 
 class Resident(Protocol):
@@ -344,6 +345,12 @@ class Host:
         if not task.cancelled() and task.exception() is None:
             self._pending_kills.discard(kernel_id)
             self.on_change()
+        elif self._link is not None:  # the agent could not, at that moment
+            asyncio.get_running_loop().call_later(_KILL_AGAIN_SECONDS, self._kill_again, kernel_id)
+
+    def _kill_again(self, kernel_id: str) -> None:
+        if kernel_id in self._pending_kills and self._link is not None:
+            self.kill(kernel_id)
 
     async def _watch(self, link: HostConnection) -> None:
         """Notice the loss of the connection, and reconnect if there are kernels."""

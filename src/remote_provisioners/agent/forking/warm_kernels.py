@@ -23,6 +23,7 @@ from ..endpoints import (
     write_connection,
 )
 from ..listening import until_all_listen
+from ..log import say
 from ..processes.kernel_process import Command, KernelProcess
 from .template_connection import receive, send
 from .templates import Templates
@@ -142,7 +143,7 @@ class WarmKernels:
                     continue
                 made = await self._make(missing[0])
                 if made is None:
-                    print("no warm kernel of {}".format(missing[0].argv[0]), flush=True)
+                    say("no warm kernel of {}".format(missing[0].argv[0]))
                     self._forget(missing[0])
                 elif missing[0] in self._ready:
                     self._ready[missing[0]].append(made)

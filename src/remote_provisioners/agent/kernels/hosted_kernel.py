@@ -37,6 +37,7 @@ from ..errors import RefusedError
 from ..forking.templates import flags_of, has_own_interpreter, shared_part
 from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels
 from ..listening import until_all_listen
+from ..log import say
 from ..machine import gpus as devices
 from ..processes.foreign_process import ForeignProcess
 from ..processes.kernel_process import OUTPUT, Command, KernelProcess
@@ -69,6 +70,8 @@ class HostedKernel:
         #: Seconds that it may idle meanwhile; 0: all of that.
         self.left_idle = 0.0
         self.ended_by = ""
+        #: Whether its record is as it is.
+        self.saved = True
         self._cwd = ""
         self._started_before = False
         self._reports_endpoints = False
@@ -202,8 +205,10 @@ class HostedKernel:
             return  # the files may be those of a later start
         try:
             record.write(self.directory, self._record())
+            self.saved = True
         except OSError as error:
-            print("kernel {}: its record is old: {}".format(self.kernel_id, error), flush=True)
+            self.saved = False
+            say("kernel {}: its record is old: {}".format(self.kernel_id, error))
 
     @classmethod
     def recorded(cls, found: record.Record, directory: str) -> HostedKernel:

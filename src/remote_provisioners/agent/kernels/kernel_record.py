@@ -6,6 +6,7 @@ whole, so there is never half of one. Standard library only: this module travels
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -37,6 +38,10 @@ _FIELDS: Dict[str, Any] = {
 }
 
 
+#: What says that a record will never be read. Anything else may pass: no descriptor is left, say.
+_FOR_GOOD = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EISDIR, errno.ENOTDIR)
+
+
 class RecordError(Exception):
     """A record cannot be used; the message says which and why."""
 
@@ -56,7 +61,8 @@ def write(directory: str, record: Record) -> None:
 
 
 def read(directory: str) -> Record:
-    """The record in `directory`, checked. Raises RecordError, FileNotFoundError if there is none.
+    """The record in `directory`, checked. Raises RecordError, FileNotFoundError if there is none,
+    OSError if it cannot be read at the moment.
 
     One that others could have written or read is refused: nothing of it can be believed.
     """
@@ -73,9 +79,9 @@ def read_any(directory: str) -> Any:
     _private(directory, os.lstat(directory), stat.S_ISDIR)
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if error.errno not in _FOR_GOOD:
+            raise
         raise RecordError("{}: {}".format(path, error.strerror)) from None
     with open(file, "rb") as opened:
         _private(path, os.fstat(file), stat.S_ISREG)

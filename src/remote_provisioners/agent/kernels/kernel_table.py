@@ -17,7 +17,7 @@ from ..lease import Leases, report
 from ..machine.memory import MemoryKills
 from ..machine.usage import Idleness, Usage, usage_of
 from .hosted_kernel import HostedKernel
-from .takeover import take_over
+from .takeover import Takeover
 
 if TYPE_CHECKING:
     from ..machine.load import Load
@@ -30,6 +30,8 @@ _TERMINATE_SECONDS = 10.0
 _KILL_SECONDS = 0.5
 #: How often somebody calls `check_leases` anyway.
 TICK_SECONDS = 20.0
+#: How soon it is tried again to take over what could not be read.
+_AGAIN_SECONDS = 0.5
 
 
 class KernelTable:
@@ -56,6 +58,8 @@ class KernelTable:
         self._leases = Leases()
         self._idleness = Idleness()
         self._memory_kills = MemoryKills()
+        self._takeover = Takeover(directory)
+        self._unwatched: List[HostedKernel] = []
         # Killed, and not gone yet: also such as are forgotten.
         self._ending: Set[HostedKernel] = set()
 
@@ -247,14 +251,40 @@ class KernelTable:
             self.drop(kernel)
 
     def take_over(self) -> None:
-        """Look after the kernels of an agent that was killed; each has a lease from now on."""
-        for kernel in take_over(self.directory):
+        """Look after the kernels of an agent that was killed; each has a lease from now on.
+
+        Again in a moment while something of it cannot be read.
+        """
+        for kernel in self._takeover.look():
             self.kernels[kernel.kernel_id] = kernel
-            if kernel.running:
-                kernel.watch(self.on_listening, self.on_child)
-            if kernel.listening:
-                self._streams.record(kernel)
+            self._unwatched.append(kernel)
         self.note_owners()
+        try:
+            while self._unwatched:
+                self._watch(self._unwatched[-1])
+                self._unwatched.pop()
+        except OSError as error:
+            report("a kernel is not watched yet: {}".format(error))
+        if self._unwatched or not self._takeover.over:
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.take_over)
+
+    def _watch(self, kernel: HostedKernel) -> None:
+        """Look after one that is taken over. Raises OSError."""
+        if kernel.running:
+            kernel.watch(self.on_listening, self.on_child)
+        if kernel.listening:
+            self._streams.record(kernel)
+
+    @property
+    def not_taken_over(self) -> str:
+        """Why kernels are still to be taken over; "" when all are."""
+        return "" if self._takeover.over else self._takeover.error
+
+    def save_again(self) -> None:
+        """Write the records that could not be written when it was time."""
+        for kernel in self:
+            if kernel.process is not None and not kernel.saved:
+                kernel.save()
 
     # -- what they use ----------------------------------------------------------------------
 

@@ -8,29 +8,77 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from typing import Dict, List
+import time
+from typing import Dict, List, Optional
 
+from ..log import say
 from ..processes.process_identity import leaders_in
 from . import kernel_record as record
 from .hosted_kernel import HostedKernel
 
+#: After that long what cannot be read is left alone.
+_GIVEN_UP_SECONDS = 30.0
 
-def take_over(kernels_directory: str) -> List[HostedKernel]:
-    """The kernels of the records in `kernels_directory`: those that run, those that have ended.
 
-    Where there is no record that can be used, the agent was killed while it started a kernel, or
-    somebody else has been there: what runs there has no owner and nobody can reach it, so it is
-    ended.
+class Takeover:
+    """Goes through the records in a directory, until each was read or has been given up.
+
+    A record that cannot be read may be readable a moment later (no descriptor was left, the disk
+    was slow), and the kernel that it stands for runs meanwhile.
     """
-    found: Dict[str, HostedKernel] = {}
-    # Of two for one kernel the first wins: by their order that is never a warm kernel's.
-    for name in sorted(os.listdir(kernels_directory)):
-        directory = os.path.join(kernels_directory, name)
+
+    def __init__(self, kernels_directory: str) -> None:
+        self._directory = kernels_directory
+        self._since = time.monotonic()
+        #: Those of directories that are still to be read; None: not even they are known.
+        self._names: Optional[List[str]] = None
+        self._found: Dict[str, str] = {}
+        #: Why not all was read.
+        self.error = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be read."""
+        return self._names == []
+
+    def look(self) -> List[HostedKernel]:
+        """The kernels of the records that can be read now: those that run, those that have ended.
+
+        Where there is no record that can be used, the agent was killed while it started a kernel,
+        or somebody else has been there: what runs there has no owner and nobody can reach it, so
+        it is ended.
+        """
+        taken: List[HostedKernel] = []
+        left: List[str] = []
+        try:
+            if self._names is None:
+                # Of two for one kernel the first wins: by their order that is never a warm one's.
+                self._names = sorted(os.listdir(self._directory))
+        except OSError as error:
+            self._not_now(self._directory, error)
+            return taken
+        for name in self._names:
+            try:
+                taken += self._read(os.path.join(self._directory, name))
+            except OSError as error:
+                left.append(name)
+                self._not_now(name, error)
+        self._names = left
+        if left and time.monotonic() - self._since > _GIVEN_UP_SECONDS:
+            say("not taken over: {}: {}".format(", ".join(left), self.error))
+            self._names = []
+        return taken
+
+    def _not_now(self, what: str, error: OSError) -> None:
+        self.error = "{}: {}".format(os.path.basename(what), error.strerror or error)
+
+    def _read(self, directory: str) -> List[HostedKernel]:
+        """The kernel of a directory, or nothing. Raises OSError when that cannot be told now."""
         try:
             kernel = HostedKernel.recorded(record.read(directory), directory)
-            if kernel.kernel_id in found:
+            other = self._found.setdefault(kernel.kernel_id, directory)
+            if other != directory:
                 text = "{} names the kernel of {}"
-                other = found[kernel.kernel_id].directory
                 raise record.RecordError(text.format(directory, other))
         except FileNotFoundError:
             _clear(directory, "its start was not over, or it was only kept ready")
@@ -38,18 +86,19 @@ def take_over(kernels_directory: str) -> List[HostedKernel]:
             _clear(directory, "not taken over: {}".format(error))
         else:
             _say(kernel)
-            found[kernel.kernel_id] = kernel
-    return list(found.values())
+            return [kernel]
+        return []
 
 
 def _say(kernel: HostedKernel) -> None:
     process = kernel.process
     assert process is not None
     what = "taken over" if kernel.running else "found ended ({})".format(process.tail()[-200:])
-    print("kernel {} (pid {}): {}".format(kernel.kernel_id, process.pid, what), flush=True)
+    say("kernel {} (pid {}): {}".format(kernel.kernel_id, process.pid, what))
 
 
 def _clear(directory: str, why: str) -> None:
+    """End what runs there and remove the directory. Raises OSError."""
     pids = list(leaders_in(directory))
     for pid in pids:
         try:
@@ -58,5 +107,5 @@ def _clear(directory: str, why: str) -> None:
             continue
     ended = ", ".join(str(pid) for pid in pids) or "none"
     name = os.path.basename(directory)
-    print("kernel {}: {}; processes ended: {}".format(name, why, ended), flush=True)
+    say("kernel {}: {}; processes ended: {}".format(name, why, ended))
     shutil.rmtree(directory, ignore_errors=True)

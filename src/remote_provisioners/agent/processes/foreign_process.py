@@ -36,7 +36,10 @@ class ForeignProcess(KernelProcess):
     def __init__(
         self, pid: int, start_time: int, directory: str, kernel_id: str, gone: str = ""
     ) -> None:
-        """`directory` is the kernel's. `gone`: why it cannot be there; then nobody is looked at."""
+        """`directory` is the kernel's. `gone`: why it cannot be there; then nobody is looked at.
+
+        Raises OSError when it cannot be told at the moment whether the process is there.
+        """
         super().__init__(pid, os.path.join(directory, OUTPUT))
         self._start_time = start_time
         self._directory = directory
@@ -49,7 +52,11 @@ class ForeignProcess(KernelProcess):
             self.returncode, self._note = UNKNOWN_EXIT_CODE, gone
             return
         self._descriptor = _pidfd(pid)
-        found = stat_of(pid)
+        try:
+            found = stat_of(pid)
+        except OSError:
+            self._close()
+            raise
         if found is None or found.started != start_time:
             self._close()  # it was of somebody else, if of anybody
         self.reap()
@@ -70,7 +77,11 @@ class ForeignProcess(KernelProcess):
         on_end()
 
     def _look(self, on_end: Callable[[], None]) -> None:
-        if self._is_there():
+        try:
+            there = self._is_there()
+        except OSError:
+            there = True  # as far as is known: the next look tells
+        if there:
             self.watch(on_end)
         else:
             on_end()
@@ -83,7 +94,13 @@ class ForeignProcess(KernelProcess):
 
     def signal(self, signum: int) -> bool:
         """Signal the whole process group; False when the kernel has ended already."""
-        if self.returncode is not None or not self._is_there():
+        if self.returncode is not None:
+            return False
+        try:
+            there = self._is_there()
+        except OSError:
+            there = self._descriptor is not None  # which never means anybody else
+        if not there:
             return False
         try:
             if not self._signal_by_descriptor(signum):
@@ -93,19 +110,28 @@ class ForeignProcess(KernelProcess):
         return True
 
     def reap(self) -> Optional[int]:
-        """The exit code once the process has ended, None before. Ends what it left behind."""
-        if self.returncode is not None or self._is_there():
+        """The exit code once the process has ended, None before. Ends what it left behind.
+
+        None also while it cannot be told: somebody asks again.
+        """
+        if self.returncode is not None:
             return self.returncode
-        status = self._status()
+        try:
+            if self._is_there():
+                return None
+            status = self._status()
+            self._end_group()
+        except OSError:
+            return None
         if status is None:
             self.returncode, self._note = UNKNOWN_EXIT_CODE, _UNKNOWN
         else:
             self.returncode = exit_code_of(status)
-        self._end_group()
         self._close()
         return self.returncode
 
     def _end_group(self) -> None:
+        """End what the kernel left behind. Raises OSError when that cannot be told."""
         try:
             if self._signal_by_descriptor(signal.SIGKILL):
                 return

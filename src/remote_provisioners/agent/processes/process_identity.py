@@ -6,8 +6,13 @@ travels to hosts.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Iterator, NamedTuple, Optional
+
+#: What a look at a process that has ended, or is another user's, fails with. Anything else says
+#: nothing of the process: no descriptor is left, say.
+_NOT_OURS = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
 
 
 class Stat(NamedTuple):
@@ -26,12 +31,17 @@ class Stat(NamedTuple):
 
 
 def stat_of(pid: int) -> Optional[Stat]:
-    """What is known of a process; None when there is none of that number."""
+    """What is known of a process; None when there is none of that number.
+
+    Raises OSError when that cannot be told at the moment.
+    """
     try:
         with open("/proc/{}/stat".format(pid), "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            return None
+        raise
     if len(fields) < 50:
         return None
     state = fields[0].decode("ascii", "replace")
@@ -39,23 +49,27 @@ def stat_of(pid: int) -> Optional[Stat]:
 
 
 def start_time(pid: int) -> Optional[int]:
-    """When a process began, in ticks since boot."""
+    """When a process began, in ticks since boot. Raises OSError."""
     found = stat_of(pid)
     return found.started if found is not None else None
 
 
 def boot_id() -> str:
-    """Of the system as it runs since its last boot; "" where that has no name."""
+    """Of the system as it runs since its last boot; "" where that has no name. Raises OSError when
+    it cannot be read at the moment: another answer would mean that the host was rebooted.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
-    except OSError:
-        return ""
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            return ""
+        raise
 
 
 def uses(pid: int, directory: str, kernel_id: str) -> bool:
     """Whether a process of ours is of this kernel: it has a file of `directory` open, or its id
-    in its environment.
+    in its environment. Raises OSError when that cannot be told at the moment.
     """
     try:
         for name in os.listdir("/proc/{}/fd".format(pid)):
@@ -65,12 +79,14 @@ def uses(pid: int, directory: str, kernel_id: str) -> bool:
             return False
         with open("/proc/{}/environ".format(pid), "rb") as file:
             return b"KERNEL_ID=" + os.fsencode(kernel_id) in file.read().split(b"\0")
-    except OSError:
-        return False  # it has ended, or is another user's
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            return False
+        raise
 
 
 def leaders_in(directory: str) -> Iterator[int]:
-    """The processes that lead a session and have a file of `directory` open."""
+    """The processes that lead a session and have a file of `directory` open. Raises OSError."""
     for pid in _pids():
         found = stat_of(pid)
         if found is not None and found.session == pid and uses(pid, directory, ""):
@@ -81,7 +97,7 @@ def left_behind(leader: int, directory: str, kernel_id: str) -> bool:
     """Whether processes are left in the group of a kernel that has ended.
 
     One of them has to be known for the kernel's: while it is there, the number of the group is
-    nobody else's. What cannot be told from a stranger is none.
+    nobody else's. What cannot be told from a stranger is none. Raises OSError.
     """
     if stat_of(leader) is not None:
         return False  # the number is used again, so nobody was left
@@ -96,7 +112,7 @@ def left_behind(leader: int, directory: str, kernel_id: str) -> bool:
 def _pids() -> Iterator[int]:
     try:
         names = os.listdir("/proc")
-    except OSError:
+    except FileNotFoundError:
         names = []
     return (int(name) for name in names if name.isdigit())
 

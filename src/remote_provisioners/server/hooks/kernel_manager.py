@@ -9,6 +9,7 @@ from jupyter_core.utils import ensure_async
 
 from .kernel import forget_failure
 from .pending_starts import PendingStarts, forget_failed_starts
+from .restarts import Restarts
 
 
 class ManagerListener(Protocol):
@@ -45,10 +46,12 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
         return remove_kernel(kernel_id)
 
     starts = PendingStarts(manager, listener)
+    restarts = Restarts(manager)
 
     async def stop(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
         if await starts.give_up([kernel_id]):
             return None
+        await restarts.give_up([kernel_id])
         forget_failure(manager, kernel_id)
         with listener.doing(kernel_id, "stop"):
             return await ensure_async(shutdown_kernel(kernel_id, *args, **kwargs))
@@ -56,10 +59,11 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
     async def restart(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
         forget_failure(manager, kernel_id)
         with listener.doing(kernel_id, "restart"):
-            return await ensure_async(restart_kernel(kernel_id, *args, **kwargs))
+            return await restarts.run(kernel_id, restart_kernel(kernel_id, *args, **kwargs))
 
     async def stop_all(*args: Any, **kwargs: Any) -> None:
         await starts.give_up(list(starts.pending))
+        await restarts.give_up(manager._kernels)
         await listener.before_shutdown_all()
         for kernel_id in list(manager._kernels):
             forget_failure(manager, kernel_id)

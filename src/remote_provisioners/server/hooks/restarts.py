@@ -1,0 +1,63 @@
+"""Restarts under way: what to do with them when their kernels are shut down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+
+
+class Restarts:
+    """The restarts of one manager's kernels.
+
+    A restart lasts as long as the kernel's host cannot be reached. jupyter_client cannot shut down
+    a kernel meanwhile: it asks the kernel's `ready` for its exception, which is not set yet, and
+    the InvalidStateError keeps the server from ending.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self._tasks: dict[str, set[asyncio.Task[Any]]] = {}
+        self._given_up: set[asyncio.Task[Any]] = set()
+
+    async def run(self, kernel_id: str, restarting: Awaitable[Any]) -> Any:
+        """Await a restart. Raises RuntimeError when the kernel is shut down meanwhile."""
+        task = asyncio.ensure_future(ensure_async(restarting))
+        self._tasks.setdefault(kernel_id, set()).add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task in self._given_up:
+                raise RuntimeError(f"kernel {kernel_id} was shut down as it restarted") from None
+            raise
+        finally:
+            self._given_up.discard(task)
+            self._tasks[kernel_id].discard(task)
+            if not self._tasks[kernel_id]:
+                del self._tasks[kernel_id]
+
+    async def give_up(self, kernel_ids: Iterable[str]) -> None:
+        """Cancel the restarts of these kernels, so that the kernels can be shut down."""
+        ids = list(kernel_ids)
+        tasks = {task for kernel_id in ids for task in self._tasks.get(kernel_id, ())}
+        self._given_up |= tasks
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for kernel_id in ids:
+            self._settle(kernel_id)
+
+    def _settle(self, kernel_id: str) -> None:
+        """Nobody sets `ready` of a kernel whose restart is cancelled. One that the manager itself
+        starts or stops is left to it.
+        """
+        kernel = self._manager._kernels.get(kernel_id)
+        ready = getattr(kernel, "_ready", None)
+        if ready is None or ready.done() or kernel_id in self._manager._pending_kernels:
+            return
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        settled.set_result(None)
+        kernel._ready = settled
