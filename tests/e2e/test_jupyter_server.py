@@ -147,7 +147,7 @@ def test_every_way_to_configure_the_hosts(
     server = applications.server("server", *options, **env)
     kernels = [server.start_kernel() for _ in rig.hosts]
     names = [server.run(kernel, WHERE).split()[0] for kernel in kernels]
-    assert names == names_of(rig)
+    assert sorted(names) == sorted(names_of(rig))  # rounds begin anywhere
     assert spread_as(rig, [1, 1])
     for kernel in kernels:
         assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
