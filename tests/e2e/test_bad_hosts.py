@@ -444,7 +444,9 @@ def test_a_kernel_that_dies_names_its_exit_code_and_its_last_words(
     """In the log, and as jupyter_server's `reason` until it lives again."""
     session = start(install_spec(rig.hosts[0].target))
     session.manager.reason = ""  # as jupyter_server has it
-    session.client.execute("import os; os.write(2, b'no licence left'); os._exit(3)")
+    # ipykernel has made stderr a pipe of its own
+    stderr = "getattr(sys.stderr, '_original_stdstream_copy', None) or 2"
+    session.client.execute(f"import os, sys; os.write({stderr}, b'no licence left'); os._exit(3)")
     eventually(lambda: not session.manager.is_alive())
     text = session.manager.reason
     assert text.startswith("exit code 3: ")
