@@ -22,14 +22,14 @@ def test_a_stop_does_not_wait_for_files_to_be_removed(
     request = AgentChannel.request
     removals: list[str] = []
 
-    async def far_away(self: AgentChannel, op: str, **fields: Any) -> Any:
-        if op == "forget":
+    async def far_away(self: AgentChannel, asked: Any) -> Any:
+        if asked.op == "forget":
             removals.append("asked")
             try:
                 await asyncio.sleep(60)
             finally:
                 removals.append("over")
-        return await request(self, op, **fields)
+        return await request(self, asked)
 
     async def use() -> None:
         manager = AsyncKernelManager(kernel_name="remote", kernel_spec_manager=KernelSpecManager())
