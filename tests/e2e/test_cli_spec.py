@@ -240,7 +240,7 @@ def test_kernelspecs_are_replaced_only_on_demand(command: CommandLine) -> None:
     assert (
         "jupyter remote doctor a b" in command.run("install", "--user", "--remote-hosts=a,b").stdout
     )
-    assert "for a, b is in" in command.refused("install", "--user")
+    assert "kernelspec 'python_distributed' for a, b" in command.refused("install", "--user")
     assert command.listed()["python_distributed"]["remote_hosts"] == ["a", "b"]
     done = command.run("install", "--user", "--remote-hosts=c", "--replace")
     assert done.returncode == 0

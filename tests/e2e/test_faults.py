@@ -400,14 +400,16 @@ def test_clock_of_the_host_jumps(hosts: list[Host], install_spec: InstallSpec, d
         reason = "faketime is not installed (on Debian: faketime)"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     host = hosts[0]
-    python = "/tmp/clocked-python"
+    python = "/tmp/clocked/python3"
+    host.run(["mkdir", "-p", "/tmp/clocked"])
     host.run(["tee", python], stdin=CLOCKED.format(python=sys.executable))
     host.run(["chmod", "755", python])
     host.run(["tee", "/tmp/clock"], stdin="+0d")
+    host.sshd_option(SetEnv="PATH=/tmp/clocked:/usr/bin:/bin")
 
     async def body() -> None:
         env = {"LD_PRELOAD": ""}
-        async with scene(host, install_spec, python=python, lease=3600.0, env=env) as found:
+        async with scene(host, install_spec, lease=3600.0, env=env) as found:
             host.run(["tee", "/tmp/clock"], stdin=f"{days:+d}d")
             host.stop_sshd(sessions=True)  # leases run
             await found.began()
@@ -418,4 +420,7 @@ def test_clock_of_the_host_jumps(hosts: list[Host], install_spec: InstallSpec, d
             started = {kernel.kernel_id: kernel.started for kernel in report.kernels}
             assert abs(started[late.kernel_id] - time.time() - days * 86400) < 3600
 
-    run(body())
+    try:
+        run(body())
+    finally:
+        host.sshd_option(SetEnv=None)

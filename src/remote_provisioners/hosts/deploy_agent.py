@@ -21,9 +21,9 @@ from ..agent.find_or_start import MARKER, request
 from ..errors import AgentError, UnusablePythonError
 from ..placement.way_in import DEFAULT_WAY
 from .transport import Transport
+from .transport.base import SPEAK_SECONDS
 from .transport.pipe_errors import why_not_opened
 from .transport.pipe_start import NotOpened
-from .transport.ssh_command import SPEAK_SECONDS
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

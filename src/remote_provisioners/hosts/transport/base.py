@@ -10,6 +10,9 @@ from dataclasses import dataclass
 #: A unix socket's path on the host, or a TCP port of its loopback interface.
 Endpoint = str | int
 
+#: For a login shell's start-up files, and for a program that is run to speak.
+SPEAK_SECONDS = 15.0
+
 
 @dataclass(frozen=True)
 class Completed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from ...errors import HostError, RunAsError, UnreachableError, UnusablePythonError
 from ...placement.way_in import COMMAND, WayIn
@@ -10,7 +11,8 @@ from .pipe_start import NotOpened
 
 #: Characters of a line that are shown.
 _SHOWN = 150
-_SHOWN_OF_MANY = 90
+#: Of several lines that are shown together.
+_WIDTH, _MOST_LINES = 90, 8
 _NO_PROGRAM = re.compile(r"not found|no such file or directory|executable file", re.IGNORECASE)
 #: As 3.4 and 3.5 say it, 2.7, and our own words.
 _TOO_OLD = re.compile(r"SyntaxError|Unknown option: -I|is older than 3\.8")
@@ -54,9 +56,11 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
     if failed.returncode < 0:
         ended = f"signal {-failed.returncode}"
     what = way if way.kind == COMMAND else "the command"
+    advice = "May this account run programs there? Its shell or sshd's ForceCommand may forbid it."
+    if way.kind == COMMAND:
+        advice = "Try it in a terminal: does the command run a program there?"
     return UnreachableError(
-        f"{_said_first(failed)}{what} ended before Python ran ({ended}).\n"
-        "May this account run programs there? Its shell or sshd's ForceCommand may forbid it."
+        f"{_said_first(failed)}{what} ended before Python ran ({ended}).\n{advice}"
     )
 
 
@@ -68,8 +72,9 @@ def _said_first(failed: NotOpened) -> str:
 
 def last_lines(text: str, count: int = 5) -> str:
     """The last lines that say something, at most `count`; "" where there is none."""
-    lines = [line.strip()[:_SHOWN_OF_MANY] for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-count:])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    shown = [part for line in lines[-count:] for part in textwrap.wrap(line, _WIDTH)]
+    return "\n".join(shown[:_MOST_LINES])
 
 
 def last_line(text: str) -> str:

@@ -13,10 +13,8 @@ from typing import Any
 
 import asyncssh
 
-from .base import Completed
+from .base import SPEAK_SECONDS, Completed
 
-#: For the login shell's start-up files, and for the program to speak.
-SPEAK_SECONDS = 15.0
 #: A program that is given up may say something yet when its stdin ends.
 _LAST_WORDS_SECONDS = 1.0
 _NOISE_BYTES = 1024 * 1024
