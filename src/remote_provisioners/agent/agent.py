@@ -45,7 +45,7 @@ class Agent:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         kernels_directory = os.path.join(directory, "k")
-        # It may be there: left by an agent that was killed, with kernels that still run.
+        # An agent that was killed leaves it, with kernels that still run.
         os.makedirs(kernels_directory, 0o700, exist_ok=True)
         kernels: Dict[str, HostedKernel] = {}
         self._peers = Peers()
@@ -92,7 +92,7 @@ class Agent:
         self._peers.remove(peer)
         self._table.idle_since = time.monotonic()
         self._table.note_owners()
-        for kernel in list(peer.starts):  # nobody is there to hear that it runs
+        for kernel in list(peer.starts):  # its server will not learn that it runs
             self._table.end(kernel)
         if peer.owner in self._peers.owners:
             return
@@ -102,11 +102,11 @@ class Agent:
 
     def _tell_load(self, load: Message) -> None:
         for peer in self._peers:
-            if peer.owner:  # which has said hello
+            if peer.owner:  # it has said hello
                 peer.tell(LoadChanged(**self._operations.load_for(peer, load).fields()))
 
     def _notice(self, text: str) -> None:
-        """Something that whoever looks after servers and hosts should know."""
+        """Log a text for the operator, and send it to every server."""
         report(text)
         for peer in self._peers:
             if peer.owner:
@@ -125,7 +125,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._table.on_child)
         loop.add_signal_handler(signal.SIGTERM, self._over.set)
-        # Handled, not ignored: what is ignored here would be ignored by every kernel as well.
+        # Handled, not ignored: kernels inherit ignored signals.
         for signum in (signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signum, lambda: None)
         await self._streams.listen()
@@ -139,7 +139,7 @@ class Agent:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._over.wait(), TICK_SECONDS)
                 self._tick()
-        self._load.close()  # before a successor may be started, which has the same file
+        self._load.close()  # before a successor starts: it uses the same file
         server.close()
         self._streams.close()
         self._table.end_at_once(list(self._table))
@@ -150,9 +150,9 @@ class Agent:
         return Peer(self._operations.answer, self._peers.add, self._disconnected)
 
     def _tick(self) -> None:
-        """All that is to be done every now and then. One that fails takes no other with it."""
+        """Run the regular tasks. When one fails, the others still run."""
         chores = (
-            self._table.on_child,  # should a signal's handler have failed
+            self._table.on_child,  # in case the handler of SIGCHLD failed
             self._table.sample,
             self._table.trim_logs,
             self._table.check_leases,
@@ -178,7 +178,7 @@ class Agent:
 
     def _end_idle(self) -> None:
         idle = time.monotonic() - self._table.idle_since
-        # Without its socket, which somebody has removed, no server finds us any more.
+        # Somebody may have removed our socket. Then no server can find us any more.
         found = os.path.exists(os.path.join(self.directory, AGENT_SOCKET))
         if self._table.not_taken_over:
             return
@@ -186,9 +186,10 @@ class Agent:
             self._over.set()
 
     def _reap_strangers(self) -> None:
-        """Reap what kernels left behind and was ours by that: see forking/templates.py.
+        """Reap processes that kernels left behind: they became our children (forking/templates.py).
 
-        One that was there at the last tick as well is nobody's: asyncio reaps its own at once.
+        asyncio reaps its own processes at once. So one that was a zombie at the last tick as well
+        is a stranger.
         """
         ours = self._table.pids
         ours |= self._templates.pids | self._warm.pids

@@ -13,7 +13,7 @@ from .log import say
 
 
 def nothing() -> None:
-    """Nobody depends on it."""
+    """Stands where nobody depends on the task."""
 
 
 class Background:

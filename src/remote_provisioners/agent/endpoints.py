@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Sequence, Union
 
 from ..protocol.conventions import CHANNELS
 
-#: A kernel that listens on these is ready: some bind stdin only when they ask for input.
+#: A kernel that listens on these is ready. Some kernels bind stdin only when they need input.
 _READY_CHANNELS = ("shell", "iopub", "control", "hb")
 
 #: A unix socket's path, or a TCP port of the loopback interface.
@@ -21,17 +21,17 @@ Endpoint = Union[str, int]
 
 
 def ipc_prefix(directory: str) -> str:
-    """What a connection file calls the ip of ipc, of a kernel in `directory`."""
+    """The "ip" in the connection file of an ipc kernel in `directory`."""
     return os.path.join(directory, "k")
 
 
 def connection_file(directory: str) -> str:
-    """Where a kernel in `directory` finds its endpoints."""
+    """The path of the connection file of a kernel in `directory`."""
     return os.path.join(directory, "connection.json")
 
 
 def write_connection(directory: str, connection: Dict[str, Any]) -> None:
-    """Write the connection file of a kernel in `directory`, for its user only."""
+    """Write the connection file of a kernel in `directory`, readable only by its user."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
     with open(os.open(connection_file(directory), flags, 0o600), "wb") as written:
         written.write(json.dumps(connection).encode())
@@ -50,17 +50,17 @@ def endpoints_of(connection: Dict[str, Any]) -> Dict[str, Endpoint]:
 
 
 def ready_endpoints(connection: Dict[str, Any]) -> List[Endpoint]:
-    """Where a kernel listens that has started."""
+    """The endpoints on which a started kernel listens."""
     endpoints = endpoints_of(connection)
     return [endpoints[channel] for channel in _READY_CHANNELS]
 
 
 class PortReservation:
-    """Loopback ports that nobody else is given until the kernel has bound them.
+    """Loopback ports that no other program gets until the kernel has bound them.
 
-    Each is bound here without listening, with SO_REUSEADDR: the kernel's own bind succeeds next
-    to it (libzmq sets the option too), while everybody else's search for a free port passes by.
-    It is kept for as long as the kernel may come back to these ports.
+    We bind each port without listening, with SO_REUSEADDR. The kernel's own bind still succeeds
+    (libzmq sets the option too), while other programs that look for a free port get another one.
+    We keep the reservation for as long as a restart of the kernel may use these ports.
     """
 
     def __init__(self, count: int, lower: int = 0, upper: int = 0) -> None:
@@ -74,7 +74,7 @@ class PortReservation:
                 break
             reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
-                if port:  # a port of the range may be in use by somebody without our option
+                if port:  # a program without SO_REUSEADDR may use this port of the range
                     probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
                     with probe:
                         probe.bind(("127.0.0.1", port))
@@ -93,15 +93,15 @@ class PortReservation:
 
     @classmethod
     def of(cls, ports: Sequence[int]) -> PortReservation:
-        """The reservation of `ports` that an earlier agent had; see :meth:`renew`."""
+        """Reserve `ports` again, which an earlier agent had reserved; see :meth:`renew`."""
         found = cls(0)
         found.ports = list(ports)
         found.renew()
         return found
 
     def renew(self) -> None:
-        """Reserve what is not reserved. A port cannot be while somebody listens there: we see it
-        free again when the kernel has ended.
+        """Reserve the ports that are not reserved. That fails for a port while the kernel listens
+        there, so this is called again when the kernel has ended.
         """
         held = {s.getsockname()[1] for s in self._sockets}
         for port in self.ports:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class RefusedError(Exception):
-    """A request is refused; `code` is one of protocol/answers.py."""
+    """The agent refuses a request; `code` is one of those in protocol/answers.py."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

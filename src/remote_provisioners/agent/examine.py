@@ -1,4 +1,4 @@
-"""What the doctor asks of a host: its kernel interpreter and a package's version there.
+"""What `jupyter remote doctor` asks a host: its kernel interpreter and a package's version there.
 
 Standard library only: this module travels to hosts.
 """
@@ -24,7 +24,9 @@ print(json.dumps({"version": "%d.%d.%d" % sys.version_info[:3], "package": packa
 
 
 async def examine(python: str, package: str, environ: Mapping[str, str]) -> Dict[str, Any]:
-    """``program`` that `python` means here, its ``version``, the ``package``'s, or ``error``."""
+    """The ``program`` that `python` stands for here, its ``version`` and the ``package``'s
+    version; or an ``error``.
+    """
     try:
         (program,) = resolve_command(["python"], python, environ)
     except CommandError as error:

@@ -12,20 +12,20 @@ from .log import say
 
 
 class Leases:
-    """Since when each owner is away. An owner nobody has seen is away since it was first noted."""
+    """Since when each owner is away. One that never connected is away since it was first noted."""
 
     def __init__(self) -> None:
         self._away: Dict[str, float] = {}
 
     def note(self, owners: Iterable[str], present: Set[str], now: float) -> None:
-        """Of these `owners` of kernels, those are `present` at the moment `now`."""
+        """Note which `owners` of kernels are `present` at the time `now`."""
         away = set(owners) - present
         self._away = {owner: self._away.get(owner, now) for owner in away}
 
     def left(self, owner: str, lease: float, now: float) -> Optional[float]:
-        """Seconds that a kernel of `owner` has left, negative once they are over.
+        """Seconds left of the lease of a kernel of `owner`; negative once it is over.
 
-        None while the owner is there, which renews it.
+        None while the owner is connected: that renews the lease.
         """
         since = self._away.get(owner)
         return None if since is None else since + lease - now

@@ -1,8 +1,8 @@
-"""Noticing that a kernel listens, without touching its sockets.
+"""Noticing that a kernel listens, without connecting to its sockets.
 
-Some kernels end when somebody connects and says nothing. So the system is asked: by netlink
-(sock_diag(7)), else by /proc/net. Only where neither can tell a connection is made, and speaks
-ZMTP. Standard library only: this module travels to hosts.
+Some kernels end when somebody connects and says nothing. So we ask the system: by netlink
+(sock_diag(7)), else by /proc/net. Only where neither can tell, we connect and speak ZMTP.
+Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .endpoints import Endpoint
 
 _IN_CREATE = 0x100
 _POLL_SECONDS = 0.01
-#: As often as ZeroMQ tries to connect.
+#: The interval at which ZeroMQ tries to connect again.
 _LONGEST_POLL_SECONDS = 0.1
-#: A socket that is there for so long and that the system does not show is another namespace's.
+#: When the system does not list a socket file after this time, it belongs to another namespace.
 _UNSEEN_SECONDS = 1.0
 _GREETING_SECONDS = 2.0
 
@@ -31,7 +31,7 @@ _REQUEST_DUMP = 0x301
 _LISTEN = 10  # TCP_LISTEN, for unix sockets as well
 _SHOW_NAME = 1
 _HEADER = struct.Struct("=IHHII")
-#: Where a connection to 127.0.0.1 is accepted: IPv4, and IPv6 that takes it as well.
+#: A listener at one of these accepts a connection to 127.0.0.1; IPv6 ones may do so as well.
 _ADDRESSES = {
     socket.AF_INET: (bytes(4), bytes((127, 0, 0, 1))),
     socket.AF_INET6: (
@@ -56,7 +56,7 @@ async def until_all_listen(endpoints: Sequence[Endpoint]) -> None:
 async def until_listens(
     endpoint: Endpoint, delay: float = _POLL_SECONDS, longest: float = _LONGEST_POLL_SECONDS
 ) -> None:
-    """Return once `endpoint` listens: looked at after `delay` seconds and then less often."""
+    """Return once `endpoint` listens. Looks again after `delay` seconds, then less often."""
     loop = asyncio.get_running_loop()
     seen_since: Optional[float] = None
     while not (found := is_listening(endpoint)):
@@ -111,7 +111,7 @@ def _unix_names() -> Iterator[bytes]:
 
 
 def _tcp_addresses(family: int, port: int) -> Iterator[bytes]:
-    """The addresses at which this port is listened on."""
+    """The addresses where somebody listens on this port."""
     request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << _LISTEN)
     request += struct.pack(">H", port) + bytes(46)
     size = 4 if family == socket.AF_INET else 16
@@ -168,14 +168,14 @@ def _unix_by_proc(name: bytes) -> bool:
         next(table)
         for line in table:
             words = line.rstrip(b"\n").split(None, 7)
-            # Its flags have __SO_ACCEPTCON where it listens.
+            # __SO_ACCEPTCON is set in the flags of a socket that listens.
             if len(words) == 8 and words[7] == name and int(words[3], 16) & 0x10000:
                 return True
     return False
 
 
 def _in_network_order(address: str) -> bytes:
-    """An address of /proc/net: words of 32 bits, as this machine writes them."""
+    """An address from /proc/net: words of 32 bits in this machine's byte order."""
     raw = bytes.fromhex(address)
     words = struct.unpack(">{}I".format(len(raw) // 4), raw)
     return struct.pack("={}I".format(len(words)), *words)
@@ -185,7 +185,7 @@ def _in_network_order(address: str) -> bytes:
 
 
 async def _greets(endpoint: Endpoint) -> bool:
-    """Whether somebody there speaks ZMTP; it is greeted first, and the connection closed."""
+    """Whether a ZMTP peer answers there. We send our greeting first, then close the connection."""
     try:
         return await asyncio.wait_for(_greeted(endpoint), _GREETING_SECONDS)
     except (OSError, EOFError, asyncio.TimeoutError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def say(text: str) -> None:
-    """Write a line. Where the disk is full, to go on is worth more than to say so."""
+    """Write a line. A failure (the disk is full) is ignored: the agent must go on."""
     try:
         print(text, flush=True)
     except OSError:

@@ -21,7 +21,7 @@ def main(directory: str, ready: int) -> None:
     path = os.path.join(directory, AGENT_SOCKET)
     try:
         listener = _listen(path)
-    except OSError as error:  # in one line: it is what the server says of the failed start
+    except OSError as error:  # in one line: the server shows it when the start fails
         sys.exit("cannot listen on {}: {}".format(path, error.strerror or error))
     asyncio.run(_serve(directory, listener, ready))
     try:
@@ -31,7 +31,7 @@ def main(directory: str, ready: int) -> None:
 
 
 def _listen(path: str) -> socket.socket:
-    """A listener there, for nobody but us. Raises OSError."""
+    """A listener at `path` that only our user can reach. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     os.chmod(path, 0o600)
@@ -45,9 +45,9 @@ async def _serve(directory: str, listener: socket.socket, ready: int) -> None:
 
 
 def _leave_nothing(directory: str, path: str) -> None:
-    """Remove our directory, under the lock of find_or_start.py, unless a successor has it by now.
+    """Remove our directory, under the lock of find_or_start.py, unless a successor uses it.
 
-    Not the lock files of GPUs, which are every user's (see machine/gpus.py).
+    The lock files of GPUs stay: all users share them (see machine/gpus.py).
     """
     parent = os.path.dirname(directory)
     lock = os.open(parent, os.O_RDONLY)

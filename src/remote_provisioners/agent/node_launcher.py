@@ -1,11 +1,9 @@
-"""The launcher of a kernel in a container on a node that nobody can log in to: the agent, and a
-way to it.
+"""Starts an agent in a container on a cluster node, and lets the server reach it without a login.
 
-Run by the file that the server writes for each launch (engines/submission.py there), with the
-words of the kernelspec. What passes is TLS 1.3, in both directions of connecting: the server always
-proves to hold the key of the fingerprint in our argv, we always prove to know the secret of the
-launch.
-Standard library only: this module travels to hosts.
+The server writes a file for each launch (engines/submission.py), which runs this with the
+arguments of the kernelspec. Every connection is TLS 1.3, whichever side opens it. The server
+proves that it holds the key whose fingerprint is in our argv; we prove that we know the secret of
+the launch. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from typing import Any, List, Optional, Set, Tuple
 
 from ..protocol.keep_alive import keep_alive
 
-#: For the other side to answer.
+#: How long the other side may take to answer.
 _SECONDS = 30.0
 _PIECE = 256 * 1024
 
@@ -34,7 +32,7 @@ Stream = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def main(directory: str, secret: str, argv: List[str]) -> None:
-    """Serve until the agent ends. `directory`: a new one of ours, with the archive in it."""
+    """Serve until the agent ends. `directory` is new and ours, and contains the archive."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kernel-id", required=True)
     parser.add_argument("--response-address", required=True, help="HOST:PORT of the server")
@@ -83,7 +81,7 @@ class _Launcher:
             *words, pass_fds=[write_end], stdin=asyncio.subprocess.DEVNULL
         )
         os.close(write_end)
-        # A byte when it listens, end of file when it could not: what it said is in our output.
+        # A byte when it listens, end of file when it failed; its error text is in our output.
         started = await asyncio.get_running_loop().run_in_executor(None, os.read, read_end, 1)
         os.close(read_end)
         if not started:
@@ -95,13 +93,13 @@ class _Launcher:
             self._agent.terminate()  # it ends its kernels first
 
     def _look_at_stdin(self) -> None:
-        """The driver's JVM holds the other end: without it there is nothing to do."""
+        """The driver's JVM holds the other end of stdin. When the JVM is gone, end."""
         if not os.read(0, 4096):
             asyncio.get_running_loop().remove_reader(0)
             self._end()
 
     async def _report(self) -> socket.socket:
-        """Tell the server where we listen: on the address that leads to it, on no other."""
+        """Listen, and tell the server where: only on the address from which we reach it."""
         host, _, port = self._arguments.response_address.rpartition(":")
         here = socket.create_connection((host.strip("[]"), int(port)), _SECONDS)
         listener = socket.socket(here.family, socket.SOCK_STREAM)
@@ -120,12 +118,12 @@ class _Launcher:
         return listener
 
     async def _secured(self, connection: socket.socket) -> Stream:
-        """TLS with the server, whoever has connected. Raises OSError for anybody else."""
+        """Speak TLS with the server, whichever side connected. Raises OSError for anybody else."""
         connection.setblocking(False)
         keep_alive(connection)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # the fingerprint says more than any authority
+        context.verify_mode = ssl.CERT_NONE  # we check the fingerprint below
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         reader, writer = await asyncio.open_connection(
             sock=connection, ssl=context, server_hostname="remote-provisioners"
@@ -143,7 +141,7 @@ class _Launcher:
             self._keep(self._admit(connection))
 
     async def _admit(self, connection: socket.socket) -> None:
-        """Join the server to a socket of the agent, which it names after we have proved us."""
+        """Prove that we know the secret, then join the server to the agent's socket it names."""
         try:
             near = await asyncio.wait_for(self._secured(connection), _SECONDS)
         except (OSError, asyncio.TimeoutError):

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 class Operations:
     """Each ``op_*`` method takes the peer and the request and returns the answer.
 
-    It raises RefusedError for what the server is to be told.
+    It raises RefusedError when it refuses; the server gets the error's code and text.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Operations:
         kernel.output = request.output
         kernel.lease = float(request.lease)
         kernel.left_idle = float(request.left_idle)
-        if earlier is not None:  # its server starts it again: it has given up the earlier one
+        if earlier is not None:  # its server restarts it, and has given up the earlier process
             self._table.end(earlier)
             self._streams.restarted(earlier, kernel)
             kernel.take_over(earlier)
@@ -133,7 +133,7 @@ class Operations:
         try:
             if earlier is not None:
                 await self._table.until_ended(earlier)
-            # At once, and kept while it waits: who gets none may try another host.
+            # Take GPUs before it waits in the queue: without them the server tries another host.
             await kernel.take_gpus(request.gpus, self._load.temporary)
             await self._turn(peer, kernel)
             await kernel.start(
@@ -156,7 +156,7 @@ class Operations:
         return kernel.describe()
 
     async def _turn(self, peer: Peer, kernel: HostedKernel) -> None:
-        """Wait until `kernel` may start. Raises RefusedError when it is given up before."""
+        """Wait until `kernel` may start. Raises RefusedError when it is given up meanwhile."""
 
         def wait() -> None:
             ahead = self._queue.waiting - 1
@@ -220,7 +220,7 @@ class Operations:
 
     async def op_put_resources(self, peer: Peer, request: messages.PutResources) -> Nothing:
         try:
-            # In a thread: a slow file system holds up nobody else.
+            # In a thread: a slow file system must not block the agent.
             await asyncio.get_running_loop().run_in_executor(
                 None,
                 resources.unpack,
@@ -248,7 +248,7 @@ class Operations:
         return self.load_for(peer, self._load.snapshot())
 
     async def op_status(self, peer: Peer, request: messages.GetStatus) -> HostReport:
-        await self._siblings.revive()  # or their kernels would be in no list
+        await self._siblings.revive()  # otherwise nobody would list their kernels
         now = time.monotonic()
         connected = self._peers.owners
         self._table.note_owners()
@@ -258,7 +258,7 @@ class Operations:
             pid = kernel.process.pid if kernel.process and kernel.running else 0
             used = usage.get(pid)
             status = KernelStatus(**kernel.describe().fields())
-            status.connection = {}  # there is a key in it
+            status.connection = {}  # it contains the key
             status.owner, status.owned = kernel.owner, kernel.owner in connected
             status.memory = used.memory if used else None
             status.idle = self._table.idle(pid, now)

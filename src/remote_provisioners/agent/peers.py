@@ -1,4 +1,4 @@
-"""The servers that are connected to an agent, and who is told what.
+"""The servers that are connected to an agent, and which of them get an event.
 
 Standard library only: this module travels to hosts.
 """
@@ -11,7 +11,7 @@ from .server_connection import Peer
 
 
 class Peers:
-    """Each is one connection of a server process."""
+    """The connected servers; each Peer is the connection of one server process."""
 
     def __init__(self) -> None:
         self._peers: Set[Peer] = set()
@@ -29,8 +29,8 @@ class Peers:
         self._peers.discard(peer)
 
     def greet(self, peer: Peer, owner: str) -> None:
-        """`peer` is that server, which has lost its earlier connection: sshd here may not know
-        for minutes.
+        """`peer` is the connection of server `owner` from now on. Drop that server's earlier one:
+        it is broken, but sshd here may not notice for minutes.
         """
         for other in self:
             if other.owner == owner and other is not peer:
@@ -39,16 +39,16 @@ class Peers:
 
     @property
     def owners(self) -> Set[str]:
-        """The servers that are there."""
+        """The servers that are connected."""
         return {peer.owner for peer in self._peers}
 
     @property
     def attached(self) -> Set[str]:
-        """The ids of kernels that somebody looks at."""
+        """The ids of kernels that a server is attached to."""
         return {kernel_id for peer in self._peers for kernel_id in peer.attached}
 
     def tell(self, owner: str, event: Any) -> None:
-        """Tell the owner of a kernel, and who is attached to it."""
+        """Send an event of a kernel to its owner and to every server attached to it."""
         for peer in self:
             if peer.owner == owner or event.kernel_id in peer.attached:
                 peer.tell(event)

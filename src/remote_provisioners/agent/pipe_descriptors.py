@@ -1,4 +1,4 @@
-"""Descriptors that are waited for and written to. Sent with pipe_end.py; standard library only."""
+"""Waiting for descriptors and writing to them. Sent with pipe_end.py; standard library only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Descriptors:
-    """What we wait for: each descriptor calls back with what it is ready for."""
+    """The descriptors that we wait for, each with a function to call when it is ready."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._interests: Dict[int, int] = {}
 
     def watch(self, descriptor: int, interest: int, call: Callable[[int], None]) -> None:
-        """Wait for `interest`, 0 for nothing."""
+        """Wait for `interest` (READ, WRITE or both); 0 stops waiting."""
         before = self._interests.get(descriptor, 0)
         if interest == before:
             return
@@ -40,18 +40,18 @@ class Descriptors:
         os.close(descriptor)
 
     def wait(self, seconds: float) -> None:
-        """Call back for what is ready, after `seconds` at the latest."""
+        """Wait `seconds` at most, then call the functions of the descriptors that are ready."""
         for key, ready in self._selector.select(seconds):
-            if self._interests.get(key.fd, 0) & ready:  # an earlier one may have closed it
+            if self._interests.get(key.fd, 0) & ready:  # an earlier call may have closed it
                 key.data(ready)
 
 
 def nothing(ready: int) -> None:
-    """Not called: nothing is waited for."""
+    """Never called; stands where no function is needed."""
 
 
 class Writer:
-    """A descriptor that is written to as it has room."""
+    """Writes to a descriptor as far as it has room, and keeps the rest."""
 
     def __init__(self, descriptor: int, on_written: Callable[[int], None]) -> None:
         self.descriptor = descriptor
@@ -59,7 +59,7 @@ class Writer:
         self._on_written = on_written
 
     def write(self) -> None:
-        """Write what it has room for. Raises OSError where nobody reads any more."""
+        """Write as much as there is room for. Raises OSError when nobody reads any more."""
         while self.waiting:
             piece = self.waiting[0]
             try:

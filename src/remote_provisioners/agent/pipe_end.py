@@ -1,9 +1,9 @@
 """The host's end of a pipe: joins the streams of stdin and stdout to sockets and programs here.
 
-Sent as text over the pipe and run by the interpreter that waits there
-(hosts/transport/pipe_start.py). It lives as long as the pipe and keeps nothing: the agent and the
-kernels do not depend on it. Standard library only; what takes long to import is not imported, for
-this runs before everything else. It is no module of the agent's archive.
+The server sends it as text over the pipe to an interpreter that waits there
+(hosts/transport/pipe_start.py). It lives as long as the pipe and keeps no state: the agent and the
+kernels do not depend on it. Standard library only, and no slow imports: this runs before anything
+else does. The agent's archive does not contain it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ENDED_SECONDS = 0.005
 
 
 class PipeEnd(Pipe):
-    """Stdin and stdout, and all that is at the other end of their streams."""
+    """Joins stdin and stdout to the ends of their streams: sockets and programs."""
 
     def __init__(self, read: int, write: int) -> None:
         super().__init__(Multiplexer())
@@ -48,7 +48,7 @@ class PipeEnd(Pipe):
         self.descriptors.watch(read, READ, self._read)
 
     def serve(self, early: bytes) -> None:
-        """Until the server closes the pipe, or says nothing any more."""
+        """Serve until the server closes the pipe or has been silent for too long."""
         try:
             self._receive(early)
             while self._open and time.monotonic() - self._heard < SILENT_SECONDS:
@@ -58,7 +58,7 @@ class PipeEnd(Pipe):
                 self.ending = [program for program in self.ending if not program.ended()]
                 self.again = [waiting for waiting in self.again if not waiting.attempt()]
         except BrokenPipeError:
-            pass  # nobody reads: the same end
+            pass  # nobody reads any more: the pipe is closed
         finally:
             for end in list(self.ends.values()):
                 if isinstance(end, ListeningEnd):
@@ -94,7 +94,7 @@ class PipeEnd(Pipe):
         try:
             if kind == OPEN:
                 connecting = ConnectingEnd(self, stream, text)
-                if self.streams.knows(stream):  # else it is refused already
+                if self.streams.knows(stream):  # otherwise it was refused already
                     self.ends.setdefault(stream, connecting)
             elif kind == RUN:
                 self.ends[stream] = ProgramEnd(self, stream, text.split("\0"))
@@ -103,7 +103,7 @@ class PipeEnd(Pipe):
                 self.streams.say(READY, stream)
         except OSError as error:
             said = error.strerror or str(error)
-            if kind == RUN:  # as a shell has it
+            if kind == RUN:  # as a shell reports it
                 program = text.split("\0")[0]
                 self.streams.send(stream, ERRORS, "{}: {}".format(program, said).encode())
                 self.streams.send(stream, EXIT, b"127")
@@ -111,7 +111,7 @@ class PipeEnd(Pipe):
                 self.refuse(stream, said)
 
     def _flush(self, ready: int) -> None:
-        """Write what stdout has room for."""
+        """Write as much as stdout has room for."""
         while True:
             if not self._writer.waiting:
                 if self.streams.idle:
@@ -129,7 +129,7 @@ class PipeEnd(Pipe):
 
 
 def become_like_a_login() -> None:
-    """`docker exec` and its like say little about who and where we are."""
+    """Set HOME, USER and LOGNAME and go home: `docker exec` and the like do not."""
     if not {"HOME", "USER", "LOGNAME"} <= os.environ.keys():
         import pwd  # noqa: PLC0415
 
@@ -148,13 +148,13 @@ def become_like_a_login() -> None:
 
 
 def main() -> None:
-    """Serve stdin and stdout. To be called where the text came from."""
+    """Serve stdin and stdout. The text's last line calls this."""
     read, write = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.set_blocking(read, False)
-    early = sys.stdin.buffer.read() or b""  # what came right after the text
+    early = sys.stdin.buffer.read() or b""  # bytes that came right after the text
     os.dup2(null, 0)
-    os.dup2(2, 1)  # whatever else prints
+    os.dup2(2, 1)  # nothing else may print into the pipe
     os.close(null)
     become_like_a_login()
     try:

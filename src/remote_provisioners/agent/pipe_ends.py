@@ -1,7 +1,7 @@
-"""What the streams of a pipe are joined to on the host: sockets and programs.
+"""The ends of a pipe's streams on the host: sockets and programs.
 
-Sent with pipe_end.py; standard library only. Each end tells the Multiplexer what it reads, and
-writes what the server sends, as its descriptor has room.
+Sent with pipe_end.py; standard library only. Each end passes what it reads to the Multiplexer, and
+writes what the server sends as its descriptor has room.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from ..protocol.multiplex import Multiplexer
 
 READ_BYTES = 256 * 1024
-#: For a socket whose queue of connections is full.
+#: How long we try to connect to a socket whose queue of connections is full.
 _CONNECT_SECONDS = 5.0
-# Python ignores SIGPIPE and SIGXFSZ, which a program would inherit.
+# SIGPIPE and SIGXFSZ: Python ignores them, and a program would inherit that.
 _DEFAULT_SIGNALS = (13, 25)
 
 
 class End:
-    """What a stream is joined to. By itself it does nothing."""
+    """The host's end of a stream. This base class does nothing."""
 
     def receive(self, data: bytes) -> None:
-        """The server sends this."""
+        """The server has sent `data`."""
 
     def finish(self) -> None:
-        """The server sends no more."""
+        """The server will send no more."""
 
     def close(self) -> None:
-        """The server is done with the stream."""
+        """The server does not need the stream any more."""
 
     def resume(self) -> None:
-        """What this end has said has been sent, and it may go on."""
+        """All that this end gave to the pipe has been sent: it may read again."""
 
 
 class SocketEnd(End):
@@ -108,7 +108,7 @@ class SocketEnd(End):
         self._ready(WRITE)
 
     def close(self) -> None:
-        """What the server has sent is still written."""
+        """Close once all that the server has sent is written."""
         self._closes, self._reads = True, False
         self._ready(WRITE)
 
@@ -195,7 +195,7 @@ class ProgramEnd(End):
             return
         try:
             self._writer.write()
-        except OSError:  # it reads no more, which is no fault
+        except OSError:  # the program reads no more, which is no fault
             self._writer.waiting.clear()
         if self._finishes and not self._writer.waiting:
             self._pipe.descriptors.close(self._writer.descriptor)
@@ -207,7 +207,7 @@ class ProgramEnd(End):
         self._write(WRITE)
 
     def close(self) -> None:
-        """A program that goes on finds its output closed."""
+        """Close its stdin and outputs. The program may go on."""
         for descriptor in self._outputs:
             self._pipe.descriptors.close(descriptor)
         if self._outputs:
@@ -216,11 +216,11 @@ class ProgramEnd(End):
         self.finish()
 
     def ended(self) -> bool:
-        """Whether it has ended; the server is told."""
+        """Whether the program has ended. If so, send its exit code to the server."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if not pid:
             return False
-        # As the shells say it, and sshd by a message of its own: a signal gives no return code.
+        # Negative for a signal, as subprocess reports it.
         code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         if self._writer is not None:
             self._pipe.descriptors.close(self._writer.descriptor)
@@ -283,7 +283,7 @@ class ConnectingEnd(End):
         self.attempt()
 
     def attempt(self) -> bool:
-        """Whether it is over, or will be known when the socket can be written to."""
+        """Connect. Returns False when the socket's queue is full: then attempt it again."""
         code = self._socket.connect_ex(self._address)
         if code == errno.EINPROGRESS:
             self._pipe.descriptors.watch(self._socket.fileno(), WRITE, self._known)
@@ -318,13 +318,13 @@ class ConnectingEnd(End):
 
 
 class Pipe:
-    """The pipe, as its ends see it."""
+    """The part of a pipe that its ends use."""
 
     def __init__(self, streams: Multiplexer) -> None:
         self.descriptors = Descriptors()
         self.streams = streams
         self.ends: Dict[int, End] = {}
-        #: Streams whose socket has been read to its end.
+        #: Streams whose socket has been read to the end.
         self.at_end: Set[int] = set()
         #: Programs that have closed their output.
         self.ending: List[ProgramEnd] = []
@@ -333,7 +333,7 @@ class Pipe:
         self._accepted = 0
 
     def refuse(self, stream: int, why: str) -> None:
-        """There is nothing to join the stream to."""
+        """Tell the server that the stream could not be opened, and why."""
         self.ends.pop(stream, None)
         self.streams.forget(stream)
         self.streams.say(REFUSED, stream, why.encode())

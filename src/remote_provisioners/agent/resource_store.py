@@ -21,7 +21,7 @@ def path(directory: str, digest: str) -> str:
 
 
 def present(directory: str, digest: str) -> bool:
-    """Whether it is here, whole: it gets its name only when everything is unpacked."""
+    """Whether it is here and complete: unpack() renames it last."""
     return bool(digest) and os.path.isdir(path(directory, digest))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def same_user(connection: Any) -> bool:
-    """Whether the peer of a unix socket is our own user: the socket's mode says so already."""
+    """Whether the peer of a unix socket is our own user. The socket's mode ensures that too."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)

@@ -27,14 +27,14 @@ class Peer(asyncio.Protocol):
         on_connected: Callable[[Peer], None],
         on_lost: Callable[[Peer], None],
     ) -> None:
-        """`answer` does what a request asks. Raises RefusedError."""
+        """`answer` carries out a request. It may raise RefusedError."""
         self.owner = ""
-        #: Of the protocol that both ends know.
+        #: The version of the protocol that both ends speak.
         self.version = 0
         self.left = False
-        #: What it has asked to start and has no answer for yet.
+        #: Kernels that it has asked to start and that have not started yet.
         self.starts: Set[HostedKernel] = set()
-        #: The ids of kernels that it looks at, whoever owns them.
+        #: The ids of kernels that it is attached to, whoever owns them.
         self.attached: Set[str] = set()
         self._answer = answer
         self._on_connected = on_connected
@@ -69,7 +69,7 @@ class Peer(asyncio.Protocol):
                 self._transport.close()
 
     async def _serve(self, message: Message) -> None:
-        """Answer one request, whatever comes of it: the server waits."""
+        """Answer one request, also when it fails: the server waits for the answer."""
         answer: Dict[str, Any] = {"id": message.get("id")}
         refusal = None
         try:

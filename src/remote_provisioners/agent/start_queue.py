@@ -1,8 +1,8 @@
-"""The start queue: how many kernels start at a time on this host, and who is next.
+"""The start queue: how many kernels start at a time on this host, and which one is next.
 
-Starting is what costs a host (imports, compilation): kernels that start one after the other are
-ready sooner, each, than if they all started at once. Standard library only: this module travels
-to hosts.
+Starting a kernel takes much CPU time (imports, compilation). On average, kernels that start one
+after the other are ready sooner than kernels that all start at once. Standard library only: this
+module travels to hosts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Callable, Dict, Hashable, Set
 
 
 class StartQueue:
-    """At most `limit` starts at a time; the others wait: owners in turn, each one's in order.
+    """At most `limit` starts at a time. Owners take turns; each owner's starts keep their order.
 
-    A start is any object that can be hashed. Who has entered must leave, whatever happens; to
-    leave twice, or without having entered, does no harm.
+    A start is any object that can be hashed. Every start that entered must leave, whatever
+    happens. Leaving twice, or without having entered, does no harm.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,8 +36,8 @@ class StartQueue:
     async def enter(self, owner: str, start: Hashable, on_wait: Callable[[], None]) -> bool:
         """Wait for a slot; `on_wait` is called at once when none is free.
 
-        Returns True when `start` has a slot now, which it holds until :meth:`leave`; False when
-        somebody has called :meth:`leave` for it meanwhile.
+        Returns True when `start` has a slot, which it holds until :meth:`leave`. Returns False
+        when :meth:`leave` was called for it meanwhile.
         """
         if len(self._starting) < self.limit:
             self._starting.add(start)
@@ -50,11 +50,11 @@ class StartQueue:
         except BaseException:
             self.leave(start)
             raise
-        # The slot may have been given, and given up again, before we came to run.
+        # `start` may have got a slot and left again before this coroutine ran.
         return start in self._starting
 
     def leave(self, start: Hashable) -> None:
-        """`start` is over, or is not to be: its slot or its place goes to the next one."""
+        """`start` is over or cancelled: its slot or its place goes to the next one."""
         self._starting.discard(start)
         for owner, starts in list(self._waiting.items()):
             if start in starts:
@@ -76,5 +76,5 @@ class StartQueue:
 
 
 def _wake(turn: asyncio.Future[None]) -> None:
-    if not turn.done():  # it is when its waiter was cancelled, who will leave
+    if not turn.done():  # it is done when its waiter was cancelled; the waiter leaves by itself
         turn.set_result(None)

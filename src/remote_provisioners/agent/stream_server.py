@@ -1,4 +1,4 @@
-"""The streams of a host: the socket that servers open them at, and what each is joined to.
+"""The streams of a host: the socket where servers open them, and the kernel's end of each.
 
 Standard library only: this module travels to hosts.
 """
@@ -27,12 +27,12 @@ from .output.spool import Spool
 from .output.subscriber import Subscriber
 from .same_user import same_user
 
-#: All clients of all kernels come at once when a server is back.
+#: When a server comes back, the clients of all its kernels connect at once.
 _BACKLOG = 1024
 
 
 class _Served:
-    """A stream with what it was opened for."""
+    """A stream and the kernel that it leads to."""
 
     def __init__(self, stream: Stream, kernel: HostedKernel, keep: float) -> None:
         self.stream = stream
@@ -40,7 +40,7 @@ class _Served:
         self.keep = keep
         self.subscriber: Optional[Subscriber] = None
         self.timer: Optional[asyncio.TimerHandle] = None
-        #: For the kernel's socket.
+        #: Set while the stream waits for the kernel's socket.
         self.waiting: Optional[asyncio.Future[None]] = None
         #: Ended by us, not by the client.
         self.vanished = False
@@ -52,7 +52,7 @@ class Streams:
     def __init__(
         self, directory: str, kernels: Dict[str, HostedKernel], notice: Callable[[str], None]
     ) -> None:
-        """`notice`: told in words what the operator should know."""
+        """`notice` is called with texts for the operator."""
         self._budget = Budget(directory, notice)
         self._path = os.path.join(directory, STREAM_SOCKET)
         self._kernels = kernels
@@ -86,7 +86,7 @@ class Streams:
     # -- kernels ----------------------------------------------------------------------------
 
     def record(self, kernel: HostedKernel) -> None:
-        """The kernel listens: its output is recorded from now on, unless it is encrypted."""
+        """Record the kernel's output from now on, unless it is encrypted. The kernel listens."""
         if "curve_publickey" in kernel.connection:
             return
         recorder = self._recorders.get(kernel)
@@ -100,7 +100,7 @@ class Streams:
         )
 
     def adopted(self, kernel: HostedKernel) -> None:
-        """Another server has it now: streams of the earlier one are over, its output is kept."""
+        """Another server owns the kernel: end the streams of the earlier one, keep the output."""
         for served in self._of(kernel):
             served.vanished = True
             served.stream.abort()
@@ -108,12 +108,12 @@ class Streams:
             self._recorders[kernel].adopted()
 
     def announce(self, kernel: HostedKernel, text: str) -> None:
-        """Have the next cell that is run show a text of ours."""
+        """Show `text` in the next cell that runs."""
         if kernel in self._recorders:
             self._recorders[kernel].announced = text
 
     def drop(self, kernel: HostedKernel) -> None:
-        """The kernel is forgotten; what its streams hold is still delivered."""
+        """Forget the kernel. Its streams still deliver what they hold."""
         recorder = self._recorders.pop(kernel, None)
         if recorder is not None:
             recorder.close()
@@ -121,7 +121,7 @@ class Streams:
             served.stream.finish()
 
     def restarted(self, earlier: HostedKernel, kernel: HostedKernel) -> None:
-        """`kernel` takes the place of `earlier`: who has its output stays, the others go."""
+        """`kernel` replaces `earlier`: clients of its output stay, other streams end."""
         if earlier in self._recorders:
             self._recorders[kernel] = self._recorders.pop(earlier)
         for served in self._of(earlier):
@@ -170,7 +170,7 @@ class Streams:
         """Join a stream to its kernel."""
         stream, kernel, channel = served.stream, served.kernel, request.channel
         loop = asyncio.get_running_loop()
-        # Whatever the channel: no request reaches the kernel before we hear what it says.
+        # On every channel: no request may reach the kernel before we record its output.
         recorder = self._recorders.get(kernel)
         recorded = recorder is not None and await recorder.ready()
         if channel == "iopub" and recorder is not None and recorded:
@@ -179,7 +179,7 @@ class Streams:
                 stream.join(served.subscriber)
             return
         endpoint = endpoints_of(kernel.connection)[channel]
-        if channel == "stdin":  # bound late by some kernels, and never by others
+        if channel == "stdin":  # some kernels bind it late, others never
             served.waiting = asyncio.ensure_future(until_listens(endpoint))
             await asyncio.wait([served.waiting])
             if stream.over:
@@ -190,7 +190,7 @@ class Streams:
                 await loop.create_unix_connection(lambda: end(stream), endpoint)
             else:
                 await loop.create_connection(lambda: end(stream), "127.0.0.1", endpoint)
-        except OSError:  # it has just ended; nothing was delivered, so it may be asked again
+        except OSError:  # the kernel has just ended; nothing was delivered, so the client may retry
             link, stream.link = stream.link, None
             if link is not None:
                 link.stream = None
@@ -221,15 +221,15 @@ class Streams:
 
 
 class _GreetedEnd(SocketEnd):
-    """A kernel's socket whose greeting the client has had: the two are joined by messages.
+    """A kernel's socket behind a client that has been greeted already (ZMTP's handshake).
 
-    It is the stream's socket here. A message that comes before both sides are ready is held:
+    Each side finishes its own handshake. A message that arrives before both have is held back:
     libzmq would close the connection.
     """
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
-        # What each side has said so far; None once it is ready.
+        # The handshake of each side so far; None once it is complete.
         self._kernels: Optional[bytes] = b""
         self._clients: Optional[bytes] = b""
         self._held: List[bytes] = []
@@ -282,7 +282,7 @@ class _GreetedEnd(SocketEnd):
 
 
 class _ServedLink(Link):
-    """From our own user only, as its file says."""
+    """A link of our own user; the socket's mode says so already."""
 
     served: Optional[_Served] = None
 

@@ -1,3 +1,3 @@
-"""Kernels by fork.
+"""Forked kernels: templates and warm kernels.
 
 Standard library only: this package travels to hosts."""

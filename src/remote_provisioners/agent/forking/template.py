@@ -1,11 +1,10 @@
 """The fork server: a process that has imported what a Python kernel needs, and forks kernels.
 
-The agent hands this text, and those of the modules that it names below, to the kernel's own
-interpreter on standard input, with the flags and the environment of the kernels to come (see PARTS
-in templates.py): there they are one module. The process has one thread, no event
-loop, no ZeroMQ context and no instance of any application: what a kernel is told apart by, it
-makes itself after the fork. The next kernel's process is forked ahead, and waits to be told what to
-be. Standard library only: this module travels to hosts.
+The agent writes the text of this module and of the other PARTS (templates.py) to the standard
+input of the kernels' own interpreter, which has their flags and environment. There they are one
+module. The process has one thread, no event loop, no ZeroMQ context and no application instance:
+each kernel makes its own after the fork. The next kernel's process is forked ahead, and waits for
+its request. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from .template_memory import modules_in_a_row, share
     from .template_messages import Message, receive, send
 
-#: What ipykernel imports until it answers. Of another version some may be missing.
+#: The modules that ipykernel imports until it answers. Another version may lack some.
 MODULES = (
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
@@ -50,27 +49,27 @@ MODULES = (
     "encodings.idna",
     "encodings.latin_1",
 )
-#: For so long nobody has asked for a kernel when the process of the next one is forked.
+#: The next kernel's process is forked when nobody has asked for a kernel for this long.
 SPARE_SECONDS = 0.1
 _LAUNCHER = "ipykernel_launcher"
 
-#: Whether the flags let the directory of the program stand first on sys.path.
+#: Whether the flags let the program's directory be first on sys.path.
 _HAS_DIRECTORY = sys.path[:1] == [""]
 
-#: Descriptors of ours that no kernel is to have.
+#: Our descriptors that no kernel may inherit.
 _own: List[int] = []
 
-#: The environment as we were given it, whatever has become of it since.
+#: The environment that this process was started with.
 _given: Dict[str, str] = {}
 
 
 class Kernel(NamedTuple):
-    """What a forked process is to run."""
+    """What a forked process runs."""
 
     argv: List[str]
     #: The interpreter's, which are in `argv` as well.
     flags: List[str]
-    #: Where it is told who it is; None when it knows already.
+    #: A warm kernel gets its identity here; None for any other kernel.
     identity: Optional[socket.socket]
 
 
@@ -95,7 +94,7 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: Seen) -> Kern
     while True:
         if waiting and not successor:
             successor = _succeed(waiting[0], seen)
-            if not successor:  # that is us: the module is imported here
+            if not successor:  # we are the successor: the module is imported here
                 waiting.pop(0)
                 continue
         watched: List[Any] = [connection, *_own[:1], *([spare] if spare else [])]
@@ -113,8 +112,8 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: Seen) -> Kern
                 _serve_one(connection, spare, seen)
                 spare = None
         elif os.read(_own[0], 1):
-            os._exit(0)  # which is what the successor waits for
-        else:  # it has given up
+            os._exit(0)  # the successor waits for this
+        else:  # the successor has given up
             _close_own()
             os.waitpid(successor, 0)
             waiting.pop(0)
@@ -125,12 +124,12 @@ def serve(connection: socket.socket, preload: Sequence[str], seen: Seen) -> Kern
 
 
 def _serve_one(connection: socket.socket, spare: socket.socket, seen: Seen) -> None:
-    """Make a kernel of the spare process, as requested."""
+    """Turn the spare process into the requested kernel."""
     request, descriptors = receive(connection)
     send(spare, request, descriptors)
     for descriptor in descriptors:
         os.close(descriptor)
-    changed = seen.changed()  # while the other process prepares itself
+    changed = seen.changed()  # meanwhile the spare process prepares itself
     if changed:
         send(connection, {"stale": changed})
         os._exit(0)
@@ -151,7 +150,7 @@ def _fork(connection: socket.socket) -> Tuple[bool, socket.socket]:
         os.waitpid(child, 0)
         return False, ours
     try:
-        # Between the template and the kernel: its end makes the kernel a child of the agent.
+        # The process between template and kernel ends: the kernel becomes the agent's child.
         if os.fork():
             os._exit(0)
     except OSError:
@@ -163,8 +162,8 @@ def _fork(connection: socket.socket) -> Tuple[bool, socket.socket]:
 
 
 def _be_told(template: socket.socket) -> Kernel:
-    """Wait to be told what kernel to be, and be that. Ends the process when there is none."""
-    importlib.util.find_spec(_LAUNCHER)  # reads the directories, which it looks at again if changed
+    """Wait for a request and become that kernel. Ends the process when the template is gone."""
+    importlib.util.find_spec(_LAUNCHER)  # reads the directories ahead
     request, descriptors = receive(template)
     waits = socket.socket(fileno=descriptors.pop()) if request["waits"] else None
     error = None
@@ -181,7 +180,7 @@ def _be_told(template: socket.socket) -> Kernel:
 
 
 def _become(request: Message, descriptors: Sequence[int]) -> None:
-    """Be the process that `request` describes. Raises OSError."""
+    """Become the process that `request` describes. Raises OSError."""
     gc.enable()
     os.setsid()
     output, inherited = descriptors[0], descriptors[1:]
@@ -203,7 +202,7 @@ def _become(request: Message, descriptors: Sequence[int]) -> None:
         main_thread._set_native_id()
     random.seed()
     if "multiprocessing.process" in sys.modules:
-        # Made when the module was imported: two kernels must not share the key of their workers.
+        # The import made a key for workers: two kernels must not share it.
         process = sys.modules["multiprocessing.process"]
         process.current_process()._config["authkey"] = process.AuthenticationString(os.urandom(32))
     numpy = sys.modules.get("numpy.random")
@@ -212,9 +211,9 @@ def _become(request: Message, descriptors: Sequence[int]) -> None:
 
 
 def _settle(request: Message) -> None:
-    """Take on directory and environment, and keep what was done to the environment meanwhile.
+    """Change to the request's directory and environment.
 
-    That was by the interpreter (LC_CTYPE) or an import, as in a spawned kernel.
+    Keep what the interpreter (LC_CTYPE) or an import has changed: a spawned kernel has that too.
     """
     os.chdir(request["cwd"])
     now = dict(os.environ)
@@ -224,7 +223,7 @@ def _settle(request: Message) -> None:
     os.environ.update({name: now[name] for name in changed & now.keys()})
     _given.clear()
     _given.update(request["env"])
-    if "multiprocessing.process" in sys.modules:  # it notes the directory when it is imported
+    if "multiprocessing.process" in sys.modules:  # its import notes the directory
         process: Any = sys.modules["multiprocessing.process"]
         process.ORIGINAL_DIR = request["cwd"]
 
@@ -236,7 +235,7 @@ def _environment_given() -> Dict[str, str]:
 
 
 def _show_argv(argv: Sequence[str]) -> None:
-    """Let ``ps`` show the kernel's argv: the agent has made ours as long as the kernels'."""
+    """Let ``ps`` show the kernel's argv: the agent made ours long enough."""
     try:
         with open("/proc/self/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
@@ -246,14 +245,14 @@ def _show_argv(argv: Sequence[str]) -> None:
             memory.seek(start)
             memory.write(shown.ljust(end - start, b"\0"))
     except (OSError, ValueError, IndexError):
-        pass  # a process without /proc, or hardened: the name is all that is wrong
+        pass  # no /proc, or a hardened process: only the name shown is wrong
 
 
 def _pause(identity: socket.socket, seen: Seen) -> None:
-    """Have ipykernel stop before the first step that has to do with who it is.
+    """Have ipykernel wait for its identity before the first step that needs it.
 
-    By then its sockets are bound and the shell is made; startup files and extensions come after.
-    Ends the process when the agent goes away, or a module has changed since it was imported.
+    By then its sockets are bound and the shell exists; startup files and extensions come later.
+    Ends the process when the agent goes away, or when an imported module has changed on disk.
     """
     application: Any = importlib.import_module(MODULES[0]).IPKernelApp
 
@@ -301,7 +300,7 @@ def run(kernel: Kernel, seen: Seen) -> None:
             main.update(__file__=arguments[0], __cached__=None)
             exec(code, main)  # noqa: S102
     except Exception as error:
-        # Without our own frames: the user is shown the last lines.
+        # Leave out our own frames: users see the last lines of the output.
         frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
         sys.excepthook(type(error), error, frames)
         sys.exit(1)
@@ -311,11 +310,11 @@ def run(kernel: Kernel, seen: Seen) -> None:
 
 
 def _succeed(name: str, seen: Seen) -> int:
-    """Fork a successor that imports a module, and serve on meanwhile.
+    """Fork a successor that imports a module. We go on serving meanwhile.
 
-    Returns its number; it says by _own[0] that it has the module, and waits until we have ended.
-    Returns 0 in the successor, which is the server now. One that could not be forked from ends,
-    and says why in the log.
+    Returns its pid. It reports by _own[0] that it has the module, and waits until we have ended.
+    Returns 0 in the successor, which is the server then. If the import makes the successor
+    unable to fork, it logs why and ends.
     """
     reader, writer = os.pipe()
     waiting, alive = os.pipe()
@@ -353,7 +352,7 @@ def _close_own() -> None:
 
 
 def _unforkable() -> str:
-    """What keeps us from being forked: threads that a fork's own handlers do not end."""
+    """Why this process must not fork: threads that no at-fork handler stops; "" if it may."""
     if _threads() == 1:
         return ""
     child = os.fork()
@@ -370,8 +369,8 @@ def _threads() -> int:
 
 def main(descriptor: int, preload: Sequence[str]) -> None:
     """Serve on the inherited socket; in a kernel, run it."""
-    # What kernels share is not to be written to. Imports leave nearly no garbage (0.3 MB), and
-    # to look for it took a tenth of the time and left gaps that kernels then wrote to.
+    # Kernels share this memory while nobody writes to it. Imports leave nearly no garbage
+    # (0.3 MB); collecting it took a tenth of the time and left gaps that kernels then wrote to.
     gc.disable()
     connection = socket.socket(fileno=descriptor)
     _given.update(_environment_given())

@@ -20,16 +20,16 @@ _LENGTH = struct.Struct(">I")
 async def send(
     connection: socket.socket, message: Message, descriptors: Sequence[int] = ()
 ) -> None:
-    """Send a message as a template receives it. Raises OSError."""
+    """Send a message to a template. Raises OSError."""
     data = encode(message)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
     sent = connection.sendmsg([data], [rights] if descriptors else [])
-    if sent < len(data):  # not in vain: the other end may have answered and closed by now
+    if sent < len(data):  # only then: the other end may have answered and closed by now
         await asyncio.get_running_loop().sock_sendall(connection, data[sent:])
 
 
 async def receive(connection: socket.socket) -> Message:
-    """A message of a template. Raises OSError, EOFError."""
+    """Receive a message from a template. Raises OSError, EOFError."""
     (length,) = _LENGTH.unpack(await _exactly(connection, _LENGTH.size))
     answer: Message = json.loads(await _exactly(connection, length))
     return answer

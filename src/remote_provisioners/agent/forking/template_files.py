@@ -1,4 +1,4 @@
-"""Whether what a template has imported is still what is on the disk.
+"""Whether the files that a template has imported have changed on the disk.
 
 A part of the template's program (see PARTS in templates.py). Standard library only: this module
 travels to hosts.
@@ -14,12 +14,12 @@ _SITE = ("site-packages", "dist-packages")
 
 
 class Seen:
-    """The files that this process is made of, as they were when it was."""
+    """The files that this process has loaded, with their state at that time."""
 
     def __init__(self) -> None:
         sites = [path for path in sys.path if os.path.basename(path.rstrip("/")) in _SITE]
         user = getattr(sys.modules.get("site"), "USER_SITE", None)
-        sites += [user] if user else []  # it may come to be
+        sites += [user] if user else []  # it may be created later
         paths = [sys.executable, os.path.realpath(sys.executable), *sites]
         self._states = {path: _state(path) for path in paths}
 
@@ -31,7 +31,7 @@ class Seen:
                 self._states[path] = _state(path)
 
     def changed(self) -> str:
-        """One that is not what it was, "" if there is none."""
+        """The path of a file that has changed; "" if none has."""
         for path, state in self._states.items():
             if _state(path) != state:
                 return path

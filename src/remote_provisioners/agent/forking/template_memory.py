@@ -1,7 +1,7 @@
-"""What kernels share with their template, and how it stays shared.
+"""Keeps memory shared between a template and its kernels.
 
-Whoever counts a reference to an object writes to the page that it is on, which is shared no more:
-kernels that make lists of all modules, and the template before each fork.
+Counting a reference to an object writes to the object's page, which is not shared any more then.
+Kernels that list all modules do that, and so does the template before each fork.
 
 A part of the template's program (see PARTS in templates.py). Standard library only: this module
 travels to hosts.
@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 if TYPE_CHECKING:
     from .template_files import Seen
 
-#: Modules that are made before they are imported: ipykernel and what it needs are about 500.
+#: How many module objects are made ahead: ipykernel and its dependencies are about 500 modules.
 _STOCK = 600
 
 
 @contextlib.contextmanager
 def modules_in_a_row() -> Iterator[None]:
-    """Have modules that are imported in one place, not each among what it was imported with."""
+    """Put imported module objects next to each other in memory, not among their contents."""
     loader: Any = importlib.machinery.SourceFileLoader
     stock = [types.ModuleType("") for _ in range(_STOCK)]
 
     def create_module(_: Any, spec: importlib.machinery.ModuleSpec) -> Optional[types.ModuleType]:
         if not stock:
-            return None  # which is that the importer makes one
+            return None  # then the importer makes one
         module = stock.pop()
         module.__init__(spec.name)  # type: ignore[misc]
         return module
@@ -45,17 +45,17 @@ def modules_in_a_row() -> Iterator[None]:
 
 
 def share(seen: Seen) -> None:
-    """Keep kernels, and us, from writing to what is shared by those to come."""
+    """Keep kernels, and us, from writing to memory that later kernels share."""
     _gather()
     seen.modules()
-    importlib.invalidate_caches()  # for all of them: the directories may have changed
+    importlib.invalidate_caches()  # once for all kernels: the directories may have changed
     if sys.version_info < (3, 13):
-        sys._clear_type_cache()  # a kernel would write to each name that leaves it
+        sys._clear_type_cache()  # otherwise kernels write to each name that they replace in it
     gc.freeze()
 
 
 def _gather() -> None:
-    """Put the names of modules in one place, and those of their files."""
+    """Put the names and file names of modules next to each other in memory."""
     for name, module in list(sys.modules.items()):
         if type(module) is types.ModuleType and type(vars(module).get("__file__")) is str:
             module.__file__ = _copy(vars(module)["__file__"])

@@ -1,7 +1,8 @@
 """Messages between the agent and a template, and between a template and its kernels.
 
-Four bytes of length, JSON, and descriptors beside it. A part of the template's program (see PARTS
-in templates.py). Standard library only: this module travels to hosts.
+A message is four bytes of length, then JSON; descriptors may come with it. A part of the
+template's program (see PARTS in templates.py). Standard library only: this module travels to
+hosts.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ Message = Dict[str, Any]
 
 
 def send(connection: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
-    """Send a message, blocking. Ends the process when the agent is gone."""
+    """Send a message, blocking. Ends the process when the other end is gone."""
     body = json.dumps(message).encode()
     data = _LENGTH.pack(len(body)) + body
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
     try:
         sent = connection.sendmsg([data], [rights] if descriptors else [])
-        if sent < len(data):  # not in vain: the other end may have read all and closed by now
+        if sent < len(data):  # only then: the other end may have read all and closed by now
             connection.sendall(data[sent:])
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
 
 
 def receive(connection: socket.socket) -> Tuple[Message, List[int]]:
-    """A message and the descriptors that came with it. Ends the process when the agent is gone."""
+    """Receive a message and its descriptors. Ends the process when the other end is gone."""
     size = array.array("i").itemsize
     head, ancillary, _, _ = connection.recvmsg(
         _LENGTH.size, socket.CMSG_SPACE(MOST_DESCRIPTORS * size)

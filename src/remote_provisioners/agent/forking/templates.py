@@ -25,11 +25,11 @@ from ..processes.kernel_process import Command, KernelProcess, open_output
 from . import template, template_files, template_memory, template_messages
 from .template_connection import receive, send
 
-#: What a template's program consists of; a later part uses the earlier ones.
+#: The parts of a template's program; a later part uses the earlier ones.
 PARTS: Tuple[ModuleType, ...] = (template_messages, template_files, template_memory, template)
-#: A template of an environment that is not used any more holds 45 MB of memory for nothing.
+#: A template that is not used any more still takes 45 MB of memory.
 MOST_TEMPLATES = 4
-#: After the first kernel of an environment its template is loaded: it is not to slow that start.
+#: A template is loaded this long after its environment's first kernel, so as not to slow it down.
 LOAD_AFTER_SECONDS = 1.0
 LOAD_SECONDS = 15.0
 FORK_SECONDS = 10.0
@@ -39,18 +39,18 @@ _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
 _MODULES = ("ipykernel_launcher", "ipykernel")
 _SCRIPT = "launch_ipykernel.py"
-#: Of one kernel, whatever the environment that it shares with others.
+#: Variables of one kernel, which do not count when kernels share an environment.
 _PRIVATE = re.compile("KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
-#: Read as an interpreter starts.
+#: Variables that an interpreter reads when it starts.
 _EARLY = re.compile("PYTHON.*|LD_.*")
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH = struct.Struct(">I")
 
 
 def flags_of(argv: Sequence[str]) -> Optional[List[str]]:
-    """The interpreter's flags in `argv`; None if it is not to be run by a fork.
+    """The interpreter's flags in `argv`; None if this kernel cannot be forked.
 
-    That is what runs ipykernel and nothing else: ``python [flags] -m ipykernel_launcher …`` or
+    Only commands that run ipykernel can: ``python [flags] -m ipykernel_launcher …`` or
     ``python [flags] …/launch_ipykernel.py …``.
     """
     if not _PYTHON.fullmatch(os.path.basename(argv[0])):
@@ -77,7 +77,7 @@ class Templates:
 
     def __init__(self) -> None:
         self._templates: Dict[Key, Template] = {}
-        #: Those that are to be loaded, when the next kernel asks at the latest.
+        #: Timers of templates that will be loaded; a kernel that needs one loads it sooner.
         self._coming: Dict[Key, asyncio.TimerHandle] = {}
         self._able: Optional[bool] = None
         #: Programs whose kernels are not forked, and why: the log says it once.
@@ -88,7 +88,7 @@ class Templates:
     ) -> KernelProcess:
         """Fork a kernel if that gives the same kernel, otherwise spawn it.
 
-        `private` are the variables of its environment that name this kernel. Raises OSError.
+        `private`: the variables of its environment whose values name this kernel. Raises OSError.
         """
         forked = await self.fork(command, private, preload)
         return KernelProcess.spawn(command) if forked is None else forked
@@ -102,7 +102,7 @@ class Templates:
     ) -> Optional[KernelProcess]:
         """Fork a kernel. Returns None if it has to be spawned. Raises OSError.
 
-        One that `waits` has its last descriptor to be told by who it is (see warm_kernels.py).
+        A kernel that `waits` gets its identity on its last descriptor (see warm_kernels.py).
         """
         flags = flags_of(command.argv)
         if flags is None:
@@ -120,7 +120,7 @@ class Templates:
                 return None  # its directory is not known yet
             cwd = command.cwd
         key = ((command.argv[0], *flags), frozenset(shared.items()), cwd, tuple(preload))
-        tries = 2 if waits else int(self._is_expected(key))  # the second one with a new template
+        tries = 2 if waits else int(self._is_expected(key))  # the second try has a new template
         for _ in range(tries):
             found = self._template(key, command.argv, shared)
             pid = await found.fork(command, flags, waits)
@@ -139,12 +139,12 @@ class Templates:
             print("kernels of {} are spawned: {}".format(program, why), flush=True)
 
     def _is_expected(self, key: Key) -> bool:
-        """Whether a kernel has been started that this template would have been of use to."""
+        """Whether a kernel of this environment has been started before."""
         found = self._templates.get(key)
         return key in self._coming or (found is not None and not found.over)
 
     def _expect(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Have the template for the next kernel."""
+        """Load a template soon, for the next kernel."""
 
         def load() -> None:
             try:
@@ -156,7 +156,7 @@ class Templates:
         self._coming[key] = loop.call_later(LOAD_AFTER_SECONDS, load)
 
     def _template(self, key: Key, argv: Sequence[str], environ: Mapping[str, str]) -> Template:
-        """The template, loaded from now on if there is none. Raises OSError."""
+        """The template; starts to load it if there is none. Raises OSError."""
         coming = self._coming.pop(key, None)
         if coming is not None:
             coming.cancel()
@@ -183,7 +183,7 @@ class Templates:
         return self._able
 
     def close(self) -> None:
-        """End them all."""
+        """End all templates."""
         for coming in self._coming.values():
             coming.cancel()
         self._coming.clear()
@@ -193,7 +193,7 @@ class Templates:
 
 
 def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str, str]:
-    """What of an environment is not one kernel's own; `private` names more that is."""
+    """The variables that kernels share: without those of one kernel, and without `private`."""
     return {
         name: value
         for name, value in environ.items()
@@ -202,9 +202,10 @@ def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str
 
 
 def has_own_interpreter(private: FrozenSet[str]) -> bool:
-    """Whether the interpreter of a kernel starts in another way than that of any other kernel.
+    """Whether `private` has a variable that an interpreter reads when it starts.
 
-    `private` are the variables of its environment that name this kernel.
+    `private`: the variables of the environment whose values name this kernel. Then no other
+    kernel's interpreter starts in the same way.
     """
     return any(map(_EARLY.fullmatch, private))
 
@@ -215,7 +216,7 @@ def _is_relative(path: str) -> bool:
 
 
 def _adopt_orphans() -> bool:
-    """Make what our descendants leave behind our children: so a forked kernel is one."""
+    """Adopt orphaned descendants as our children: that makes a forked kernel our child."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -227,7 +228,7 @@ def _adopt_orphans() -> bool:
 
 
 class Template:
-    """A template process, and the connection to it. `stale`: what it has imported has changed."""
+    """A template process and the connection to it. `stale`: a file that it imported has changed."""
 
     def __init__(
         self,
@@ -237,9 +238,9 @@ class Template:
         cwd: str,
         preload: Sequence[str],
     ) -> None:
-        """Start it; it loads on its own. Raises OSError.
+        """Start the process; it loads on its own. Raises OSError.
 
-        `kernel_argv` is that of the first kernel: the process shows an argv as long as that.
+        `kernel_argv` is the first kernel's: ours is made as long, so that kernels can show theirs.
         """
         self.stale = False
         self._program = program[0]
@@ -270,7 +271,7 @@ class Template:
 
     @property
     def over(self) -> bool:
-        """Whether it is of no use any more, and another may be."""
+        """Whether it is useless and should be replaced."""
         return self.stale or (
             self._failed != "" and self._loop.time() - self._failed_at > RETRY_SECONDS
         )
@@ -317,8 +318,8 @@ class Template:
                 ) from None
             except (OSError, EOFError) as error:
                 if getattr(error, "errno", None) == errno.EBADF:
-                    raise  # the start was given up, its GPUs are let go
-                if self._has_forked:  # it was killed: for another it may be well
+                    raise  # the start was given up, and its GPUs were released
+                if self._has_forked:  # somebody killed it: a new template may work
                     self.stale = True
                     self.close()
                 else:
@@ -347,20 +348,20 @@ class Template:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for a kernel of it."""
+        """Whether somebody waits for a kernel from it."""
         return self._turn.locked()
 
     def close(self) -> None:
-        """End it, and what it is importing. Its kernels, in sessions of their own, go on."""
+        """End it and its successor. Its kernels go on: they have sessions of their own."""
         self._connection.close()
-        if self._process.returncode is None:  # its number is its group's until we have waited
+        if self._process.returncode is None:  # until we reap it, its pid names its own group
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
 
 def _program_text(descriptor: int, preload: Sequence[str]) -> str:
-    """The program of a template: the texts of PARTS as one module, one line each, and its call."""
+    """The program of a template: each of PARTS on one line, as one module, and a call of main."""
     lines = ["program = {'__name__': 'template'}"]
     for part in PARTS:
         source = part.__loader__.get_source(part.__name__)  # type: ignore[union-attr]

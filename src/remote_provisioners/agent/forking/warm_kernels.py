@@ -1,4 +1,4 @@
-"""Warm kernels: started before anybody asks, told who they are when somebody does.
+"""Warm kernels: started ahead; each gets its identity when somebody asks for a kernel.
 
 Standard library only: this module travels to hosts.
 """
@@ -28,20 +28,20 @@ from ..processes.kernel_process import Command, KernelProcess
 from .template_connection import receive, send
 from .templates import Templates
 
-#: How long no kernel has been started before one is made ready: it is to slow nobody's start.
+#: A warm kernel is made when no kernel has been started for this long, so as to slow no start.
 REFILL_SECONDS = 2.0
-#: Kernelspecs and environments that have warm kernels; more are not in use at once.
+#: How many kernelspecs and environments may have warm kernels.
 MOST_RECIPES = 8
 LOAD_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
-#: Of the directories of kernels that were warm; no other's begins so.
+#: The prefix of warm kernels' directories; no other kernel's directory begins with it.
 PREFIX = "w"
 
 
 class Recipe(NamedTuple):
-    """What warm kernels have in common with the kernel that they may become."""
+    """What a warm kernel must have in common with the kernel that it becomes."""
 
-    #: With ``{connection_file}`` where that is to stand.
+    #: It contains ``{connection_file}`` in place of that file's path.
     argv: Tuple[str, ...]
     environ: FrozenSet[Tuple[str, str]]
     preload: Tuple[str, ...]
@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
 
 
 class WarmKernel:
-    """A process that waits to be told who it is, in the directory that it will keep."""
+    """A process that waits for its identity. It keeps its directory."""
 
     def __init__(self, directory: str, process: KernelProcess, identity: socket.socket) -> None:
         self.directory = directory
@@ -57,7 +57,7 @@ class WarmKernel:
         self._identity = identity
 
     async def is_fresh(self) -> bool:
-        """Whether it runs, and what it has imported is what would be imported now."""
+        """Whether it runs, and the files that it has imported are unchanged."""
         try:
             await send(self._identity, {"fresh": None})
             return bool(await asyncio.wait_for(receive(self._identity), ANSWER_SECONDS))
@@ -65,7 +65,7 @@ class WarmKernel:
             return False
 
     async def assign(self, command: Command, key: str) -> KernelProcess:
-        """Let it be the kernel of `command`, which signs by `key`. Raises OSError."""
+        """Turn it into the kernel of `command`, which signs with `key`. Raises OSError."""
         message = {"env": command.environ, "cwd": command.cwd, "key": key}
         try:
             await send(self._identity, message, command.descriptors)
@@ -86,7 +86,7 @@ class WarmKernel:
 
 
 class WarmKernels:
-    """The warm kernels of an agent, by what they may become."""
+    """The warm kernels of an agent, by recipe."""
 
     def __init__(self, parent_directory: str, templates: Templates) -> None:
         self._parent = parent_directory
@@ -97,7 +97,7 @@ class WarmKernels:
         self._refilling: Optional[asyncio.Task[None]] = None
 
     async def take(self, recipe: Recipe) -> Optional[WarmKernel]:
-        """One that can become a kernel of this recipe, None when there is none."""
+        """A warm kernel of this recipe; None when there is none."""
         kernels = self._ready.get(recipe, [])
         while kernels:
             kernel = kernels.pop(0)
@@ -107,7 +107,7 @@ class WarmKernels:
         return None
 
     def want(self, recipe: Recipe, count: int) -> None:
-        """Have `count` ready from now on: a kernel of this recipe has just been started."""
+        """Keep `count` ready from now on. Called when a kernel of this recipe has started."""
         self._last_start = time.monotonic()
         if count == 0 and recipe not in self._wanted:
             return
@@ -128,7 +128,7 @@ class WarmKernels:
 
     @property
     def pids(self) -> Set[int]:
-        """The processes that are not to be reaped by anybody else."""
+        """The processes that nobody else may reap."""
         return {kernel.process.pid for kernels in self._ready.values() for kernel in kernels}
 
     async def _refill(self) -> None:
@@ -194,7 +194,7 @@ class WarmKernels:
             return None
 
     def close(self) -> None:
-        """End those that nobody has asked for."""
+        """End the warm kernels that nobody has used."""
         if self._refilling is not None:
             self._refilling.cancel()
         for kernels in self._ready.values():

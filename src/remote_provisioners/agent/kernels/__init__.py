@@ -1,3 +1,3 @@
-"""The kernels of this host, from the request to the record.
+"""The kernels of this host: starting, watching, recording and ending them.
 
 Standard library only: this package travels to hosts."""

@@ -10,7 +10,7 @@ import re
 import shutil
 from typing import Dict, List, Mapping, Sequence
 
-#: Belongs to the SSH session that happened to start the agent, not to the kernels.
+#: Variables of the SSH session that happened to start the agent. Kernels do not get them.
 _SESSION_VARIABLES = re.compile(r"SSH_.*|XDG_SESSION_.*|_|OLDPWD|PWD|SHLVL")
 _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
@@ -21,19 +21,19 @@ _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
 
 class CommandError(Exception):
-    """The command cannot be run as it stands; the message says why."""
+    """The command cannot be run; the message says why."""
 
 
 def session_free(environ: Mapping[str, str]) -> Dict[str, str]:
-    """`environ` without what belongs to the login session it was taken from."""
+    """`environ` without the variables of the login session that it comes from."""
     return {k: v for k, v in environ.items() if not _SESSION_VARIABLES.fullmatch(k)}
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
     """Fill in ``$NAME``, ``${NAME}`` and ``${NAME:-default}``; ``$$`` is a dollar.
 
-    One pass, so a value is never expanded again; an unknown name without a default stays as it
-    stands (as jupyter_client leaves it).
+    One pass, so a value is never expanded again. An unknown name without a default stays as it
+    is, as in jupyter_client.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -50,7 +50,10 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 def kernel_environment(
     base: Mapping[str, str], spec: Mapping[str, str], request: Mapping[str, str]
 ) -> Dict[str, str]:
-    """The host's environment, under the kernelspec's (expanded), under the request's (literal)."""
+    """The host's environment, then the kernelspec's (expanded), then the request's (literal).
+
+    Later ones win.
+    """
     environ = dict(base)
     environ.update(request)
     for name, text in spec.items():
@@ -60,7 +63,7 @@ def kernel_environment(
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
-    """Fill in ``{name}``, in one pass; an unknown name stays as it stands."""
+    """Fill in ``{name}``, in one pass; an unknown name stays as it is."""
     return _TEMPLATE.sub(lambda match: values.get(match.group(1), match.group()), text)
 
 
@@ -70,9 +73,9 @@ def has_template(text: str) -> bool:
 
 
 def travelled(word: str, origin: str, directory: str) -> str:
-    """`word`, a path below `origin` on the server, as the path below `directory` here.
+    """Turn `word`, a path below `origin` on the server, into the path below `directory` here.
 
-    One that exists here as it stands is left alone.
+    A path that exists here already stays as it is.
     """
     below = word[len(origin) :]
     if not origin or not word.startswith(origin + "/") or os.path.exists(word):
@@ -81,7 +84,7 @@ def travelled(word: str, origin: str, directory: str) -> str:
 
 
 def resolve_command(argv: Sequence[str], python: str, environ: Mapping[str, str]) -> List[str]:
-    """argv with an absolute program: `python` stands for the host's interpreter.
+    """argv with an absolute program; a program named python becomes the interpreter `python`.
 
     Raises CommandError when there is no such program on this host.
     """
@@ -109,7 +112,7 @@ def _why_not(path: str) -> str:
 
 
 def _closed(path: str) -> str:
-    """The outermost directory on the way to `path` that we may not enter; "" for none."""
+    """The outermost directory above `path` that we may not enter; "" for none."""
     closed, directory = "", os.path.abspath(path)
     while directory != os.path.dirname(directory):
         directory = os.path.dirname(directory)

@@ -1,4 +1,4 @@
-"""The environment hook: the operator's shell text (conda, modules, a venv), read once a host.
+"""The environment hook: the operator's shell text (conda, modules, a venv), run once per agent.
 
 Standard library only: this module travels to hosts.
 """
@@ -31,7 +31,7 @@ except OSError as error:
 
 
 class Environments:
-    """The environments that kernels start from, each hook's read once."""
+    """The environments that kernels start from, one for each hook, which runs once."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -39,9 +39,9 @@ class Environments:
         self._tasks: Dict[str, asyncio.Task[Dict[str, str]]] = {}
 
     async def after(self, hook: str) -> Mapping[str, str]:
-        """The environment after the text `hook`, "" for none.
+        """The environment after the shell text `hook` ("": no hook) has run.
 
-        Called by each start. Raises RefusedError when the hook fails; it is run again next time.
+        Each start calls this. Raises RefusedError when the hook fails; it runs again next time.
         """
         if not hook:
             return self._base
@@ -52,11 +52,11 @@ class Environments:
             task.add_done_callback(lambda task: self._done(hook, task))
         try:
             return session_free(await asyncio.shield(task))
-        except (HookError, OSError) as error:  # OSError: no room, no more descriptors
+        except (HookError, OSError) as error:  # OSError: disk full, or no descriptor free
             raise RefusedError(HOOK_FAILED, str(error)) from None
 
     def _done(self, hook: str, task: asyncio.Task[Dict[str, str]]) -> None:
-        """Only what it gave is kept, never how it failed."""
+        """Keep a result, but not a failure."""
         if (task.cancelled() or task.exception() is not None) and self._tasks.get(hook) is task:
             del self._tasks[hook]
 
@@ -68,8 +68,7 @@ class HookError(Exception):
 async def environment_after(hook: str, base: Mapping[str, str], directory: str) -> Dict[str, str]:
     """The environment that `hook` leaves behind when it starts from `base`. Raises HookError.
 
-    What the hook prints does not matter: the environment is handed over in a file below
-    `directory`.
+    The hook may print anything: the environment is passed in a file in `directory`.
     """
     descriptor, path = tempfile.mkstemp(prefix="hook-", dir=directory)
     os.close(descriptor)

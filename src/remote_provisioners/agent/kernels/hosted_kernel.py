@@ -45,32 +45,33 @@ from ..processes.process_identity import boot_id, start_time
 from . import environment
 from . import kernel_record as record
 
-#: Gives the environment that kernels start from, after the hook of this text.
+#: Returns the environment that kernels start from, after the hook of this text.
 BaseEnvironment = Callable[[str], Awaitable[Mapping[str, str]]]
 
 
 class HostedKernel:
-    """One kernel: started, watched until it listens, kept until its server has seen its end."""
+    """One kernel: started, watched until it listens, kept until its server forgets it."""
 
     def __init__(self, kernel_id: str, owner: str, parent_directory: str) -> None:
         self.kernel_id = kernel_id
         self.owner = owner
-        # Of fixed length, whatever the id: the path of a unix socket has 107 bytes at most.
+        # A name of fixed length for any id: the path of a unix socket has 107 bytes at most.
         name = hashlib.sha256(kernel_id.encode("utf-8", "surrogateescape")).hexdigest()[:10]
         self.directory = os.path.join(parent_directory, name)
         self.connection: Dict[str, Any] = {}
         self.listening = False
         self.process: Optional[KernelProcess] = None
-        #: Nobody wants it any more: it is ended, and not started if it is not yet.
+        #: Nobody wants it any more: it is being ended; if it has not started yet, it will not.
         self.given_up = False
-        #: Bounds of what is kept of its output.
+        #: How much of its output is kept.
         self.output = OutputBounds()
-        #: Seconds that it lives on without its owner, and why it was ended for lack of one.
+        #: Seconds that it lives on without its owner.
         self.lease = LEASE_SECONDS
-        #: Seconds that it may idle meanwhile; 0: all of that.
+        #: Seconds that it may idle without its owner; 0: for the whole lease.
         self.left_idle = 0.0
+        #: Why it was ended (lease, idle, out of memory); "" if it was not.
         self.ended_by = ""
-        #: Whether its record is as it is.
+        #: Whether its record on the disk is up to date.
         self.saved = True
         self._cwd = ""
         self._started_before = False
@@ -81,7 +82,7 @@ class HostedKernel:
         self._watch: Optional[asyncio.Future[None]] = None
 
     async def take_gpus(self, wanted: GpuRequest, temporary: str) -> None:
-        """Take what is wanted of GPUs, before :meth:`start`. Raises RefusedError."""
+        """Take the GPUs that are wanted, before :meth:`start`. Raises RefusedError."""
         try:
             self._gpus = await devices.take(temporary, wanted.fields(), self._gpus_before)
         except devices.NoDevicesError as error:
@@ -134,14 +135,14 @@ class HostedKernel:
             command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
             self._reports_endpoints = request.reports_endpoints
             if spare is not None:
-                self.process = spare.process  # whatever happens, it is ours to end
+                self.process = spare.process  # from here on we have to end it
                 self.process.way = "warm"
                 await spare.assign(command, request.connection["key"])
             else:
                 self.process = await warm.templates.start(command, templated, preload)
             if recipe is not None:
                 warm.want(recipe, request.warm)
-            if self.given_up:  # meanwhile: it is ended by whoever called us
+            if self.given_up:  # meanwhile; our caller ends it
                 raise RefusedError(CANCELLED, "the start was cancelled")
             record.write(self.directory, self._record())
         except environment.CommandError as error:
@@ -164,7 +165,7 @@ class HostedKernel:
         private: FrozenSet[str],
         preload: Tuple[str, ...],
     ) -> Optional[Recipe]:
-        """What a warm kernel must be made of to become this one; None if none can."""
+        """The recipe of a warm kernel that can become this one; None if no warm kernel can."""
         connection = request.connection
         plain = connection["transport"] == "ipc" and "curve_publickey" not in connection
         named = any("{kernel_id}" in word for word in request.argv)
@@ -200,7 +201,7 @@ class HostedKernel:
         }
 
     def save(self) -> None:
-        """Have the next agent know what has changed of it."""
+        """Write the record again, so that a next agent knows what has changed."""
         if self.given_up:
             return  # the files may be those of a later start
         try:
@@ -214,8 +215,8 @@ class HostedKernel:
     def recorded(cls, found: record.Record, directory: str) -> HostedKernel:
         """The kernel of the record in `directory`: it runs, or it has ended meanwhile.
 
-        Its GPUs are locked by its own process; its ports are reserved as far as they can be.
-        Raises RecordError when the directory is another kernel's.
+        Its own process locks its GPUs. Its ports are reserved where that is possible.
+        Raises RecordError when the directory belongs to another kernel.
         """
         parent, name = os.path.split(directory)
         kernel = cls(found["kernel_id"], found["owner"], parent)
@@ -240,17 +241,17 @@ class HostedKernel:
     def watch(
         self, on_listening: Callable[[HostedKernel], None], on_end: Callable[[], None]
     ) -> None:
-        """Begin to look after it: for a kernel of a record that runs."""
+        """Watch a running kernel that was found by its record."""
         if isinstance(self.process, ForeignProcess):
             self.process.watch(on_end)
         if not self.listening:
             self._watch_endpoints(on_listening)
 
     def _prepare_connection(self, request: Start, bound: bool) -> Dict[str, Any]:
-        """The kernel's endpoints on this host; written to its connection file if it reads one.
+        """Choose the kernel's endpoints on this host; write its connection file if it reads one.
 
-        The endpoints of an earlier start of the same kernel are used again. `bound`: the kernel
-        is there and listens.
+        A restart uses the endpoints of the earlier start again. `bound`: the kernel (a warm one)
+        listens already.
         """
         connection: Dict[str, Any] = dict(request.connection)
         ports = ipc_ports()
@@ -280,7 +281,7 @@ class HostedKernel:
         return self.process is not None and self.process.returncode is None
 
     def ended(self) -> bool:
-        """Whether the process has ended; it is reaped by this call."""
+        """Whether the process has ended. Reaps it."""
         if self.process is None or self.process.reap() is None:
             return False
         self.listening = False
@@ -294,7 +295,7 @@ class HostedKernel:
         return True
 
     def describe(self) -> KernelDescription:
-        """What the server is told of this kernel."""
+        """The description of this kernel that servers get."""
         process = self.process
         return KernelDescription(
             kernel_id=self.kernel_id,
@@ -313,18 +314,18 @@ class HostedKernel:
         )
 
     def resolve(self, path: str) -> str:
-        """`path`, as the kernel would read it, made absolute; "" where there is nothing."""
+        """The absolute path of what the kernel calls `path`; "" when nothing is there."""
         found = os.path.normpath(os.path.join(self._cwd, os.path.expanduser(path)))
         return found if os.path.isabs(found) and os.path.exists(found) else ""
 
     def take_over(self, earlier: HostedKernel) -> None:
-        """Use the ports of an earlier process of the same kernel, and its GPUs if they are free."""
+        """Use the directory and the ports of the kernel's earlier process, and its GPUs if free."""
         self.directory, self._started_before = earlier.directory, True
         self._ports, earlier._ports = earlier._ports, None
         self._gpus_before = earlier._gpus.names or earlier._gpus_before
 
     def discard(self, files: bool) -> None:
-        """Forget it: its ports, its GPUs, its `files` unless a later start uses them."""
+        """Give up its ports and GPUs; also its `files`, unless a later start uses them."""
         if self._watch is not None:
             self._watch.cancel()
         if self._ports is not None:

@@ -1,7 +1,8 @@
-"""The record of a kernel on its host's disk: what the next agent needs, should this one be killed.
+"""The record of a kernel on its host's disk: the next agent needs it when this one is killed.
 
-It holds the kernel's key: 0600, in the kernel's directory, which is 0700. It is replaced as a
-whole, so there is never half of one. Standard library only: this module travels to hosts.
+It contains the kernel's key: its mode is 0600, in the kernel's directory, whose mode is 0700. It
+is replaced as a whole, so nobody reads half of one. Standard library only: this module travels to
+hosts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _MOST_BYTES = 1024 * 1024
 
 Record = Dict[str, Any]
 
-#: Each field that has to be there, and what it may be. Others are kept as they are.
+#: The required fields and their types. Other fields are kept as they are.
 _FIELDS: Dict[str, Any] = {
     "kernel_id": str,
     "owner": str,
@@ -38,7 +39,7 @@ _FIELDS: Dict[str, Any] = {
 }
 
 
-#: What says that a record will never be read. Anything else may pass: no descriptor is left, say.
+#: Errors for which a record will never be readable. Others may pass (no descriptor is free).
 _FOR_GOOD = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EISDIR, errno.ENOTDIR)
 
 
@@ -47,7 +48,7 @@ class RecordError(Exception):
 
 
 def write(directory: str, record: Record) -> None:
-    """Replace the record in the kernel's `directory`. Raises OSError; the old one is kept then."""
+    """Replace the record in the kernel's `directory`. Raises OSError and keeps the old one."""
     path = os.path.join(directory, NAME)
     temporary = path + ".new"
     try:
@@ -64,7 +65,7 @@ def read(directory: str) -> Record:
     """The record in `directory`, checked. Raises RecordError, FileNotFoundError if there is none,
     OSError if it cannot be read at the moment.
 
-    One that others could have written or read is refused: nothing of it can be believed.
+    A record that other users could write or read is refused: it cannot be trusted.
     """
     record = read_any(directory)
     wrong = _wrong(record)
@@ -74,7 +75,7 @@ def read(directory: str) -> Record:
 
 
 def read_any(directory: str) -> Any:
-    """The record in `directory`, of whichever version, unchecked. Raises as :func:`read`."""
+    """The record in `directory`, of any version, unchecked. Raises the same as :func:`read`."""
     path = os.path.join(directory, NAME)
     _private(directory, os.lstat(directory), stat.S_ISDIR)
     try:
@@ -112,7 +113,7 @@ def _private(path: str, found: os.stat_result, of_kind: Any) -> None:
 
 
 def _wrong(record: Any) -> str:
-    """What of a record cannot be used, "" if all can."""
+    """The name of a field that cannot be used; "" if all can."""
     if not isinstance(record, dict):
         return "object"
     for name, kind in _FIELDS.items():

@@ -1,4 +1,4 @@
-"""The kernels in the care of an agent: told about, ended, and given up when nobody comes back.
+"""The kernels of an agent: reports their events, ends them, gives up those whose lease ran out.
 
 Standard library only: this module travels to hosts.
 """
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from ..start_queue import StartQueue
     from ..stream_server import Streams
 
-#: What a kernel whose lease is over has to end itself in.
+#: How long a kernel whose lease is over may take to end by itself.
 _TERMINATE_SECONDS = 10.0
 _KILL_SECONDS = 0.5
-#: How often somebody calls `check_leases` anyway.
+#: How often the agent calls `check_leases`.
 TICK_SECONDS = 20.0
-#: How soon it is tried again to take over what could not be read.
+#: How soon the takeover tries again what it could not read.
 _AGAIN_SECONDS = 0.5
 
 
@@ -47,7 +47,7 @@ class KernelTable:
         streams: Streams,
         load: Load,
     ) -> None:
-        """`directory` is that of the kernels' own."""
+        """`directory` contains a directory for each kernel."""
         self.directory = directory
         self.kernels = kernels
         self.idle_since = time.monotonic()
@@ -60,7 +60,7 @@ class KernelTable:
         self._memory_kills = MemoryKills()
         self._takeover = Takeover(directory)
         self._unwatched: List[HostedKernel] = []
-        # Killed, and not gone yet: also such as are forgotten.
+        # Kernels that were killed and have not ended yet; some of them may be forgotten already.
         self._ending: Set[HostedKernel] = set()
 
     def __iter__(self) -> Any:
@@ -82,11 +82,12 @@ class KernelTable:
     # -- owners -----------------------------------------------------------------------------
 
     def adopt(self, kernel: HostedKernel, owner: str, former: str) -> None:
-        """`owner` has the kernel from now on. Raises RefusedError.
+        """`owner` owns the kernel from now on. Raises RefusedError.
 
-        One whose owner is connected is not given away, unless the server knows that `former`
-        owner: then it has its record, and the connection is one that nobody has seen break yet.
-        Of two that come with one record the second is refused.
+        A kernel whose owner is connected is refused, unless the server names that owner as
+        `former`: then it has the owner's record of the kernel, and the owner's connection is
+        broken, which nobody has noticed yet. When two servers use the same record, the second is
+        refused.
         """
         if kernel.owner != owner:
             if kernel.owner in self._peers.owners and former != kernel.owner:
@@ -100,7 +101,7 @@ class KernelTable:
         self._queue.leave(kernel)
 
     def note_owners(self) -> None:
-        """Who is there renews the leases of its kernels, who is attached those of the owner."""
+        """Renew the leases of owners that are connected, or whose kernels have servers attached."""
         attached = self._peers.attached
         kernels = self.kernels.values()
         visited = {kernel.owner for kernel in kernels if kernel.kernel_id in attached}
@@ -108,9 +109,9 @@ class KernelTable:
         self._leases.note(owners, self._peers.owners | visited, time.monotonic())
 
     def owner_left(self, owner: str) -> None:
-        """That server is gone: its leases run."""
+        """The server `owner` is gone: the leases of its kernels begin to run."""
         for kernel in self.of(owner):
-            self._queue.leave(kernel)  # nobody is there to give up what never listens
+            self._queue.leave(kernel)  # without a server nobody gives up a kernel that hangs
             self._look_in(kernel.lease)
 
     def is_left(self, kernel: HostedKernel) -> bool:
@@ -118,7 +119,7 @@ class KernelTable:
         return kernel.owner not in self._peers.owners
 
     def lease_left(self, kernel: HostedKernel, now: float) -> Any:
-        """Seconds; None while its owner is there."""
+        """Seconds left of its lease; None while its owner is connected."""
         return self._leases.left(kernel.owner, kernel.lease, now)
 
     def check_leases(self) -> None:
@@ -145,14 +146,14 @@ class KernelTable:
         return min(float(kernel.lease - left), idle)
 
     def _look_in(self, seconds: float) -> None:
-        """Have a look sooner than the next one would come anyway."""
+        """Check the leases in `seconds`, if the next tick comes later than that."""
         if seconds < TICK_SECONDS:
             asyncio.get_running_loop().call_later(seconds + 0.01, self.check_leases)
 
     def _lease_over(self, kernel: HostedKernel, seconds: float, why: str) -> None:
-        """Its time is over since so many seconds: end it, politely first.
+        """Its time has been over for `seconds`: end it, politely first.
 
-        What became of it is kept as long again as its lease, for who comes back after all.
+        How it ended is kept for as long as its lease was, in case its server comes back.
         """
         if kernel.running and kernel.process is not None:
             if not kernel.ended_by:
@@ -183,12 +184,12 @@ class KernelTable:
                 exited = Exited(**kernel.describe().fields())
                 self._peers.tell(kernel.owner, exited)
                 self._load.changed()
-        for kernel in list(self._ending):  # such as are forgotten already
+        for kernel in list(self._ending):  # some are forgotten already
             if kernel.process is None or kernel.process.reap() is not None:
                 self._ending.discard(kernel)
 
     def _note_memory(self, kernel: HostedKernel) -> None:
-        """Whether the system has killed it, and nobody else."""
+        """Note when the system killed it because memory ran out."""
         killed = kernel.process is not None and kernel.process.returncode == -signal.SIGKILL
         if killed and not kernel.ended_by and not kernel.given_up:
             kernel.ended_by = self._memory_kills.why()
@@ -198,13 +199,13 @@ class KernelTable:
 
     @property
     def pids(self) -> Set[int]:
-        """The processes that are reaped here."""
+        """The processes that this table reaps."""
         return {k.process.pid for k in (*self, *self._ending) if k.process}
 
     def end(self, kernel: HostedKernel) -> None:
-        """End its process now, or its start. Who needs it gone waits by `until_ended`.
+        """Kill its process, or cancel its start. Callers that need the end call `until_ended`.
 
-        A process that is stuck in the kernel, on a dead NFS, ends when it gets out of there.
+        A process that is stuck in a system call (dead NFS) ends when that call returns.
         """
         kernel.given_up = True
         self._queue.leave(kernel)
@@ -212,7 +213,7 @@ class KernelTable:
             self._ending.add(kernel)
 
     async def until_ended(self, *kernels: HostedKernel) -> None:
-        """Wait for the end of processes that were killed: microseconds, but for stuck ones."""
+        """Wait until killed processes have ended, at most _KILL_SECONDS: one may be stuck."""
         deadline = time.monotonic() + _KILL_SECONDS
         while any(kernel.running and not kernel.ended() for kernel in kernels):
             if time.monotonic() > deadline:
@@ -221,7 +222,7 @@ class KernelTable:
         self._ending.difference_update(kernels)
 
     def end_at_once(self, kernels: List[HostedKernel]) -> None:
-        """The agent ends: forget them all, and wait for their ends without serving anybody."""
+        """The agent ends: kill `kernels`, wait for them without serving, and forget them."""
         for kernel in kernels:
             self.end(kernel)
         deadline = time.monotonic() + _KILL_SECONDS
@@ -233,7 +234,7 @@ class KernelTable:
             self.drop(kernel)
 
     def drop(self, kernel: HostedKernel) -> None:
-        """Forget it, and its files."""
+        """Forget a kernel and remove its files."""
         self._streams.drop(kernel)
         # A later start of the same kernel uses the same files.
         kernel.discard(files=self.kernels.get(kernel.kernel_id, kernel) is kernel)
@@ -243,7 +244,7 @@ class KernelTable:
         self._load.changed()
 
     async def forget(self, *kernels: HostedKernel) -> None:
-        """Nobody wants them any more."""
+        """End kernels that nobody wants any more, and forget them."""
         for kernel in kernels:
             self.end(kernel)
         await self.until_ended(*kernels)
@@ -281,7 +282,7 @@ class KernelTable:
         return "" if self._takeover.over else self._takeover.error
 
     def save_again(self) -> None:
-        """Write the records that could not be written when it was time."""
+        """Write the records that could not be written before."""
         for kernel in self:
             if kernel.process is not None and not kernel.saved:
                 kernel.save()
@@ -289,18 +290,18 @@ class KernelTable:
     # -- what they use ----------------------------------------------------------------------
 
     def sample(self) -> Dict[int, Usage]:
-        """What the running kernels use, noted for how long they are idle."""
+        """The usage of the running kernels. Also updates how long each has been idle."""
         groups = {k.process.pid for k in self.kernels.values() if k.process and k.running}
         usage = usage_of(groups)
         self._idleness.update(usage, time.monotonic())
         return usage
 
     def idle(self, pid: int, now: float) -> Any:
-        """For how many seconds the kernel of that process is idle; None: not known."""
+        """For how many seconds the kernel of process `pid` has been idle; None if unknown."""
         return self._idleness.seconds(pid, now)
 
     def trim_logs(self) -> None:
-        """Keep what they print within bounds."""
+        """Keep the kernels' output files within their limit."""
         for kernel in self:
             if kernel.running and kernel.process is not None:
                 kernel.process.trim_log()

@@ -1,10 +1,9 @@
-"""GPUs: each is given to one kernel at a time, of whichever user, and is free when that has ended.
+"""GPUs: one kernel at a time has a device, among all users; it is free when the kernel has ended.
 
-A device is taken by flock on a file that all users of this host share. The kernel inherits the
-descriptor: however the kernel, or the agent, comes to its end, the operating system knows when
-the device is free. The files stay: they belong to nobody, and one that is removed while another
-agent has it open would be two files, each with a lock of its own. Standard library only: this
-module travels to hosts.
+An agent takes a device by flock on a file that all users of this host share. The kernel inherits
+the descriptor: however the kernel or the agent ends, the operating system then frees the device.
+The files stay: if one were removed while another agent has it open, there would be two files,
+each with a lock of its own. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -21,35 +20,35 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 _LOCK_FILE = re.compile(r"remote-provisioners-gpu-(.+)\.lock")
-#: Another agent may look at this moment which devices are taken, or take and give back some.
+#: Another agent may hold a lock for a moment, to see which devices are taken.
 _PATIENCE_SECONDS = 0.03
-#: Of a kernel that is started again: what its end killed may take a moment to be gone.
+#: For a restart: the killed processes of the earlier start may take a moment to end.
 _RESTART_PATIENCE_SECONDS = 0.5
 
 
 class NoDevicesError(Exception):
-    """Fewer devices are free than are wanted; the message says how many."""
+    """Fewer devices are free than wanted; the message says how many."""
 
 
 class Held:
-    """Devices that a kernel has. `names` stay after :meth:`close`: to ask for the same again."""
+    """Devices that a kernel has. `names` stay after :meth:`close`: a restart asks for the same."""
 
     def __init__(self, names: Sequence[str] = (), descriptors: Sequence[int] = ()) -> None:
         self.names = list(names)
         self.descriptors = list(descriptors)
 
     def close(self) -> None:
-        """Let go of them: they are free once the kernel has ended too."""
+        """Close our descriptors: the devices are free once the kernel has ended too."""
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = []
 
 
 async def take(temporary: str, gpus: Mapping[str, Any], again: Sequence[str] = ()) -> Held:
-    """Take ``gpus["count"]`` of ``gpus["devices"]``, by preference those of `again`.
+    """Take ``gpus["count"]`` of ``gpus["devices"]``, preferably those of `again`.
 
-    Called by a kernel that starts, which passes the descriptors on to its process and closes
-    its own at the end. Raises NoDevicesError, OSError; nothing is held then.
+    A kernel that starts calls this, passes the descriptors to its process, and closes its own at
+    the end. Raises NoDevicesError, OSError; nothing is held then.
     """
     count, devices = int(gpus.get("count") or 0), list(dict.fromkeys(gpus.get("devices") or ()))
     if count <= 0:
@@ -89,7 +88,7 @@ def _take_now(temporary: str, devices: List[str], count: int, first: Sequence[st
 
 
 def _held(temporary: str, devices: Iterable[str]) -> str:
-    """Who has locked these devices, as far as the system says: the agents of kernels."""
+    """A text about which processes (agents) have locked these devices, as far as is known."""
     try:
         with open("/proc/locks") as file:
             locks = [line.split() for line in file]
@@ -102,13 +101,13 @@ def _held(temporary: str, devices: Iterable[str]) -> str:
             pid = pids[str(os.stat(lock_path(temporary, device)).st_ino)]
             uid = os.stat("/proc/" + pid).st_uid
         except (OSError, KeyError):
-            continue  # its agent has ended, and the kernel has it
+            continue  # its agent has ended, and the kernel holds the lock
         said.append("{} by pid {} of uid {}".format(device, pid, uid))
     return "; held: " + ", ".join(said) if said else ""
 
 
 def variables(gpus: Mapping[str, Any], held: Held, spec_env: Mapping[str, str]) -> Dict[str, str]:
-    """What to set for a kernel: the devices that it has; none, where devices are handed out."""
+    """The variable that names a kernel's devices: empty if it has none of those handed out here."""
     if held.names:
         return {VARIABLE: ",".join(held.names)}
     if gpus.get("devices") and VARIABLE not in spec_env:
@@ -117,7 +116,7 @@ def variables(gpus: Mapping[str, Any], held: Held, spec_env: Mapping[str, str]) 
 
 
 def taken(temporary: str, names: Iterable[str]) -> List[str]:
-    """The devices that some kernel has; `names` are those of the files in `temporary`."""
+    """The devices that kernels have; `names` are the names of the files in `temporary`."""
     found = []
     for name in names:
         match = _LOCK_FILE.fullmatch(name)
@@ -129,7 +128,7 @@ def taken(temporary: str, names: Iterable[str]) -> List[str]:
 
 
 def lock_path(temporary: str, device: str) -> str:
-    """The file of a device: a name such as ``0`` or ``GPU-8a56…``, or any other."""
+    """The lock file of a device with a name such as ``0`` or ``GPU-8a56…``, or any other."""
     from urllib.parse import quote  # noqa: PLC0415 (most agents never need it)
 
     safe = quote(device, safe="", errors="surrogateescape")
@@ -151,7 +150,7 @@ def _is_free(path: str) -> bool:
 
 
 def _locked(path: str) -> Optional[int]:
-    """A descriptor that holds the lock of the file, made if need be; None when another has it.
+    """Lock the file, which is made if needed. Returns a descriptor, or None if it is locked.
 
     Raises OSError when the file cannot be made.
     """
@@ -163,7 +162,7 @@ def _locked(path: str) -> Optional[int]:
             continue
         except OSError as error:
             if error.errno in (errno.EACCES, errno.ELOOP):
-                return None  # not a file that agents have made
+                return None  # no agent has made this file
             raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,17 +172,17 @@ def _locked(path: str) -> Optional[int]:
             os.close(descriptor)
             return None
         except FileNotFoundError:
-            pass  # whoever cleans the directory of old files has removed it meanwhile
+            pass  # a program that cleans up old files removed it meanwhile
         os.close(descriptor)
 
 
 def _opened(path: str) -> int:
-    """Open what may be another user's. Without O_CREAT: in /tmp it is refused for such files."""
+    """Open a file that may be another user's. Without O_CREAT: /tmp refuses that for such files."""
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _make(path: str) -> None:
-    before = os.umask(0)  # every user is to open it, whatever our umask
+    before = os.umask(0)  # every user must be able to open it
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o444))
     except FileExistsError:

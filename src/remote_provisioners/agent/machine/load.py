@@ -1,7 +1,7 @@
 """How busy this host is: cores, memory, and the kernels of every agent and user on it.
 
-Each agent that has kernels says how many in a small file that everybody can read, next to the
-agents' directories. Standard library only: this module travels to hosts.
+Each agent that has kernels writes their number to a small file that everybody can read, next to
+the agents' directories. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .memory import meminfo
 
 _COUNT_FILE = re.compile(r"remote-provisioners-(\d{1,10})-([0-9a-f]+(?:-[0-9a-f]+)?)\.kernels")
 _COUNT = re.compile(rb"([1-9]\d{0,9}) (\d{1,4})\n")
-#: Less of a change, of the load a core and of the share of memory, is not worth a message.
+#: Smaller changes (of the load per core, of the share of memory) are not reported.
 _NOTABLE_LOAD = 0.25
 _NOTABLE_MEMORY = 0.1
 
 
 class Load:
-    """The load of this host and our part in it, on request and when it changes.
+    """Reports the load of this host and our part of it, on request and when it changes.
 
-    `directory` is the agent's own, `running` says how many kernels it runs, `tell` is called with
-    the event for every server.
+    `directory` is the agent's own, `running` returns how many kernels it runs, `tell` sends an
+    event to every server.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Load:
         """The load now.
 
         ``load`` is the average of a minute; ``memory`` and ``memory_available`` are bytes;
-        ``kernels`` counts everybody's that run, ``mine`` this agent's; 0 is what cannot be told.
-        ``gpus_taken`` names the devices that kernels have, everybody's.
+        ``kernels`` counts the running kernels of all users, ``mine`` those of this agent; 0 stands
+        for unknown. ``gpus_taken`` names the devices that kernels of any user have.
         """
         memory, mine = meminfo(), self._running()
         try:
@@ -69,7 +69,7 @@ class Load:
         }
 
     def changed(self) -> None:
-        """A kernel has started or ended. Report it, once for all changes of this moment."""
+        """A kernel has started or ended: report the load, once for all changes of this moment."""
         if self._due is None:
             self._due = asyncio.get_running_loop().call_soon(self.tell_news)
 
@@ -83,13 +83,13 @@ class Load:
             self._tell({"event": "load", **now})
 
     def close(self) -> None:
-        """The agent ends, and its kernels with it: leave nothing that counts them."""
+        """The agent and its kernels end: remove the file that counts them."""
         if self._due is not None:
             self._due.cancel()
         self._publish(0)
 
     def _publish(self, mine: int) -> None:
-        """Let the other agents know how many kernels we run; none: nothing of ours is left."""
+        """Write the file with the number of our kernels; remove it when we have none."""
         if not mine:
             if self._published:
                 _unlink(self._path)
@@ -104,11 +104,11 @@ class Load:
             os.rename(draft, self._path)
             self._published = True
         except OSError:
-            pass  # the disk is full, or somebody sits on the name: we are not counted
+            pass  # the disk is full, or the name is another user's: we are not counted
 
 
 def _shared_directory(parent: str) -> str:
-    """Where users meet: /tmp where our own directory could only be in a place of our own."""
+    """A directory that all users share: /tmp, if the agents' directories are in a private one."""
     own = ("/run/user/{}".format(os.getuid()), os.path.expanduser("~"))
     return "/tmp" if parent in own else parent
 
@@ -132,7 +132,7 @@ def cores() -> int:
 
 
 def kernels_of_others(temporary: str, names: Iterable[str], own: str = "") -> int:
-    """The kernels of the other agents, by the files `names` in `temporary`; `own` is ours."""
+    """How many kernels other agents run, by the files `names` in `temporary`; `own` is ours."""
     total = 0
     for name in names:
         match = _COUNT_FILE.fullmatch(name)
@@ -143,7 +143,7 @@ def kernels_of_others(temporary: str, names: Iterable[str], own: str = "") -> in
 
 
 def _count_in(path: str, uid: int, digest: str) -> int:
-    """What a file says, if `uid`'s agent of this digest has written it and still lives; else 0."""
+    """The number in a file, if `uid`'s agent of this digest wrote it and still lives; else 0."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -162,23 +162,23 @@ def _count_in(path: str, uid: int, digest: str) -> int:
             return 0
     except OSError:
         return 0
-    # The number of a process that has ended may be another's by now.
+    # The system may have given the pid to another process by now.
     program = "/{}/agent.pyz".format(digest).encode()
     if not any(word.endswith(program) for word in argv):
         return 0
-    # Whatever it says: no more than that user has sessions, of which each kernel leads one.
+    # Each kernel leads a session, so a user cannot have more kernels than sessions.
     return min(int(match.group(2)), _sessions_of(uid))
 
 
 def _sessions_of(uid: int) -> int:
-    """How many processes of that user lead a session; its agent does not (find_or_start.py)."""
+    """How many processes of a user lead a session; the agent does not (find_or_start.py)."""
     count = 0
     for name in os.listdir("/proc"):
         try:
             if name.isdigit() and os.stat("/proc/" + name).st_uid == uid:
                 count += os.getsid(int(name)) == int(name)
         except OSError:
-            continue  # it has just ended, or may not be looked at
+            continue  # it has just ended, or we may not examine it
     return count
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Dict, Iterator, Optional, Tuple
 
-#: In a group's directory: the bound and what is used, of version 2 and of version 1.
+#: Files in a control group's directory: the limit and the usage, in versions 2 and 1.
 _FILES = (
     ("memory.max", "memory.current"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -38,7 +38,7 @@ def available() -> int:
     return found
 
 
-#: In a group's directory: the file that counts kills for want of memory, and the bound.
+#: Files in a control group's directory: the count of out-of-memory kills, and the limit.
 _KILLS = (
     ("memory.events", "memory.max"),
     ("memory.oom_control", "memory.limit_in_bytes"),
@@ -48,18 +48,18 @@ _SYSTEM = "the host ran out of memory, or a memory limit of this kernel was reac
 
 
 class MemoryKills:
-    """What the system has ended for want of memory, since it was last looked at."""
+    """Notices when the system has killed processes because memory ran out."""
 
     def __init__(self) -> None:
         self._seen: Dict[str, int] = {}
         self.note()
 
     def note(self) -> None:
-        """What has happened until now is no reason for what comes."""
+        """Note the kills so far: they do not explain a later end."""
         self._seen = dict(_kills())
 
     def why(self) -> str:
-        """Why a process that has just ended may have got its SIGKILL; "" for no reason."""
+        """Why the system may have killed a process that has just ended; "" if it has not."""
         before, self._seen = self._seen, dict(_kills())
         for place, count in self._seen.items():  # the innermost first
             if count > before.get(place, 0):
@@ -82,7 +82,7 @@ def _kills() -> Iterator[Tuple[str, int]]:
             count = _counted(os.path.join(directory, counter))
             if count is not None:
                 yield directory, count
-    count = _counted(_VMSTAT)  # of the whole machine: of any group as well
+    count = _counted(_VMSTAT)  # of the whole machine, so of every group
     if count is not None:
         yield _VMSTAT, count
 
@@ -98,7 +98,7 @@ def _counted(path: str) -> Optional[int]:
 
 
 def is_in_memory(directory: str) -> bool:
-    """Whether files in `directory` take memory."""
+    """Whether files in `directory` are kept in memory (tmpfs)."""
     best: Tuple[str, str] = ("", "")
     path = os.path.realpath(directory)
     try:
@@ -115,7 +115,7 @@ def is_in_memory(directory: str) -> bool:
 
 
 def _groups() -> Iterator[str]:
-    """The directories of our control group and of those around it."""
+    """The directories of our control group and of its parents, innermost first."""
     try:
         lines = _read("/proc/self/cgroup").splitlines()
     except OSError:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import os
 from typing import Collection, Dict, NamedTuple, Optional, Tuple
 
-#: A kernel that waits for its user takes less than that of a core (threads that look after
-#: others wake up); measured over this many seconds.
+#: A kernel that waits for its user takes less than this share of a core (some of its threads wake
+#: up now and then), measured over this many seconds.
 _BUSY_SHARE = 0.02
 _SAMPLE_SECONDS = 10.0
 
-# Of /proc/PID/stat, counted from behind the name: pgrp, utime .. cstime, rss.
+# Fields of /proc/PID/stat, counted after the name: pgrp, utime .. cstime, rss.
 _PGRP, _TIMES, _RSS = 2, slice(11, 15), 21
 
 
 class Usage(NamedTuple):
-    """`memory`: resident bytes, shared ones counted for each process. `cpu`: seconds so far."""
+    """`memory`: resident bytes; shared ones count for each process. `cpu`: seconds so far."""
 
     memory: int
     cpu: float
@@ -56,7 +56,7 @@ class Idleness:
     """Since when each process group's CPU time has not grown notably. No I/O."""
 
     def __init__(self) -> None:
-        # When and with how much CPU time it was sampled, and when it was last busy.
+        # Each group: the time of its sample, its CPU time then, and when it was last busy.
         self._seen: Dict[int, Tuple[float, float, float]] = {}
 
     def update(self, usage: Dict[int, Usage], now: float) -> None:

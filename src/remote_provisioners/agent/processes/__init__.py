@@ -1,3 +1,3 @@
-"""Processes: spawned, found again, told apart.
+"""Processes of kernels: spawning them, identifying them, finding them again.
 
 Standard library only: this package travels to hosts."""

@@ -1,6 +1,6 @@
-"""How many files the agent may have open: each client of a kernel takes ten, and 1024 is usual.
+"""How many files the agent may open: each client of a kernel takes ten, the usual limit is 1024.
 
-Kernels keep the limit that a login has. Standard library only: this module travels to hosts.
+Kernels get the limit that a login has. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _WANTED = 65536
 
 
 def raise_limit() -> Tuple[int, int]:
-    """Raise this process's limit as far as it may go; returns what it was (soft, hard)."""
+    """Raise this process's limit as far as allowed. Returns the earlier one (soft, hard)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -21,7 +21,7 @@ def raise_limit() -> Tuple[int, int]:
 
 
 def restore_limit(pid: int, limit: Tuple[int, int]) -> None:
-    """Give a process that we have just started the limit that we had."""
+    """Give a process that we have just started the limit that we had before."""
     try:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
     except (AttributeError, OSError):

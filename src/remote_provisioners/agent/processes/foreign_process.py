@@ -1,4 +1,4 @@
-"""A kernel's process that an earlier agent started: no child of ours, but ours to look after.
+"""A kernel's process that an earlier agent started. It is not our child, but we look after it.
 
 Standard library only: this module travels to hosts.
 """
@@ -17,34 +17,34 @@ from typing import Any, Callable, Optional
 from .kernel_process import OUTPUT, KernelProcess, exit_code_of
 from .process_identity import left_behind, stat_of
 
-#: Of a process whose exit code the system did not keep for us.
+#: The exit code that we report when the system did not keep it.
 UNKNOWN_EXIT_CODE = -1
 _UNKNOWN = "its exit code is not known: the agent that had started it was killed"
 _POLL_SECONDS = 0.5
-# <linux/pidfd.h>, of Linux 6.9 and 6.15
+# From <linux/pidfd.h>, since Linux 6.9 and 6.15.
 _SIGNAL_GROUP = 4
 _GET_INFO, _INFO_EXIT, _INFO_SIZE, _INFO_EXIT_CODE = 0xC040FF0B, 8, 64, 60
 
 
 class ForeignProcess(KernelProcess):
-    """A process known by its number and its start time; never anybody else of that number.
+    """A process identified by its pid and start time: never another process with the same pid.
 
-    A descriptor of it (pidfd) tells of its end where the system has such; else it is looked for
-    twice a second.
+    A descriptor (pidfd) reports its end where the system has pidfds; elsewhere we poll twice a
+    second.
     """
 
     def __init__(
         self, pid: int, start_time: int, directory: str, kernel_id: str, gone: str = ""
     ) -> None:
-        """`directory` is the kernel's. `gone`: why it cannot be there; then nobody is looked at.
+        """`directory` is the kernel's. `gone`: why it cannot exist; then no process is examined.
 
-        Raises OSError when it cannot be told at the moment whether the process is there.
+        Raises OSError when the system cannot tell at the moment whether the process exists.
         """
         super().__init__(pid, os.path.join(directory, OUTPUT))
         self._start_time = start_time
         self._directory = directory
         self._kernel_id = kernel_id
-        #: Why no more is known of its end.
+        #: Why its exit code is not known.
         self._note = ""
         self._timer: Optional[asyncio.TimerHandle] = None
         self._descriptor: Optional[int] = None
@@ -58,7 +58,7 @@ class ForeignProcess(KernelProcess):
             self._close()
             raise
         if found is None or found.started != start_time:
-            self._close()  # it was of somebody else, if of anybody
+            self._close()  # it is no pidfd of our process
         self.reap()
 
     def watch(self, on_end: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ class ForeignProcess(KernelProcess):
         try:
             there = self._is_there()
         except OSError:
-            there = True  # as far as is known: the next look tells
+            there = True  # unknown: look again
         if there:
             self.watch(on_end)
         else:
@@ -99,7 +99,7 @@ class ForeignProcess(KernelProcess):
         try:
             there = self._is_there()
         except OSError:
-            there = self._descriptor is not None  # which never means anybody else
+            there = self._descriptor is not None  # a pidfd never means another process
         if not there:
             return False
         try:
@@ -110,9 +110,9 @@ class ForeignProcess(KernelProcess):
         return True
 
     def reap(self) -> Optional[int]:
-        """The exit code once the process has ended, None before. Ends what it left behind.
+        """The exit code once the process has ended, None before. Kills processes it left behind.
 
-        None also while it cannot be told: somebody asks again.
+        Also None while the system cannot tell; callers call it again.
         """
         if self.returncode is not None:
             return self.returncode
@@ -131,21 +131,22 @@ class ForeignProcess(KernelProcess):
         return self.returncode
 
     def _end_group(self) -> None:
-        """End what the kernel left behind. Raises OSError when that cannot be told."""
+        """Kill processes that the kernel left behind. Raises OSError when they cannot be told."""
         try:
             if self._signal_by_descriptor(signal.SIGKILL):
                 return
             found = stat_of(self.pid)
-            held = found is not None and found.started == self._start_time  # its number is its own
+            # A zombie still holds its pid.
+            held = found is not None and found.started == self._start_time
             if held or left_behind(self.pid, self._directory, self._kernel_id):
                 os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
 
     def _signal_by_descriptor(self, signum: int) -> bool:
-        """Signal the group of that very process, if it has ended too; False where that cannot be.
+        """Signal the process's group by its pidfd, also when the process has ended.
 
-        Raises OSError.
+        Returns False where the system cannot do that. Raises OSError.
         """
         send: Any = getattr(signal, "pidfd_send_signal", None)
         if self._descriptor is None or send is None:
@@ -159,7 +160,7 @@ class ForeignProcess(KernelProcess):
         return True
 
     def _status(self) -> Optional[int]:
-        """What wait() would have told its parent, where the system has kept it."""
+        """The status that wait() would give its parent; None if the system has not kept it."""
         found = stat_of(self.pid)
         if found is not None and found.started == self._start_time and found.ended:
             return found.status
@@ -174,7 +175,7 @@ class ForeignProcess(KernelProcess):
             self._descriptor = None
 
     def tail(self) -> str:
-        """The last lines that the kernel printed, and what is not known of its end."""
+        """The last lines that the kernel printed, and a note when its exit code is unknown."""
         return "\n".join(filter(None, [super().tail(), self._note]))
 
 
@@ -193,7 +194,7 @@ def _readable(descriptor: int) -> bool:
 
 
 def _exit_status(descriptor: int) -> Optional[int]:
-    """The status of a process that somebody else has reaped, where the system keeps it."""
+    """The status of a process that somebody else has reaped; None if the system lacks it."""
     info = bytearray(_INFO_SIZE)
     struct.pack_into("=Q", info, 0, _INFO_EXIT)
     try:

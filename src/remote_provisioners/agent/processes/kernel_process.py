@@ -1,4 +1,4 @@
-"""One process of a kernel: in a session of its own, its end noticed and reaped.
+"""A kernel's process: started in a session of its own, signalled and reaped.
 
 Standard library only: this module travels to hosts.
 """
@@ -15,26 +15,26 @@ from .process_identity import stat_of
 
 #: The file in a kernel's directory that it prints to.
 OUTPUT = "output"
-#: What is kept of a kernel's output, and what of it goes into an error message.
+#: How much of a kernel's output file is kept, and how much of it an error message shows.
 LOG_LIMIT = 1024 * 1024
 TAIL_BYTES = 4096
 TAIL_LINES = 20
 
 
 class Command(NamedTuple):
-    """What a process is started from."""
+    """What a process needs to start."""
 
     argv: List[str]
     environ: Dict[str, str]
     cwd: str
     #: The file that it prints to.
     output: str
-    #: Of ours, that it inherits.
+    #: Our descriptors that it inherits.
     descriptors: Sequence[int] = ()
 
 
 def open_output(path: str) -> int:
-    """Where a kernel prints to: a file, not a pipe, for it must survive whoever would read that.
+    """Open the file that a kernel prints to. A pipe would break when its reader ends.
 
     Raises OSError.
     """
@@ -51,7 +51,7 @@ class KernelProcess:
         """`pid` is a child of ours that leads a process group, and prints to `log_path`."""
         self.log_path = log_path
         self.pid = pid
-        #: How it came to be: "spawned", "forked", "warm"; "" where that is not known any more.
+        #: How it was started: "spawned", "forked", "warm"; "" when that is not known any more.
         self.way = ""
         #: Seconds since the epoch.
         self.started = time.time()
@@ -59,7 +59,7 @@ class KernelProcess:
 
     @classmethod
     def spawn(cls, command: Command) -> KernelProcess:
-        """Execute a program. Raises OSError (with the cause in errno) when that cannot be."""
+        """Spawn a program. Raises OSError when that fails."""
         log = open_output(command.output)
         try:
             process = subprocess.Popen(
@@ -74,7 +74,7 @@ class KernelProcess:
             )
         finally:
             os.close(log)
-        process.returncode = 0  # it is reaped here, as a forked one is
+        process.returncode = 0  # reap() below reaps it, not subprocess
         spawned = cls(process.pid, command.output)
         spawned.way = "spawned"
         return spawned
@@ -90,10 +90,10 @@ class KernelProcess:
         return True
 
     def reap(self) -> Optional[int]:
-        """The exit code once the process has ended, None before. Ends what it left behind.
+        """The exit code once the process has ended, None before. Kills processes it left behind.
 
-        The rest of the group is killed while the ended leader still holds the group's number,
-        so the signal cannot reach anybody else.
+        The rest of the group is killed while the zombie leader still holds the group's number, so
+        the signal cannot reach another group.
         """
         if self.returncode is not None:
             return self.returncode
@@ -119,7 +119,7 @@ class KernelProcess:
         return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
 
     def output(self) -> str:
-        """All that is kept of what the kernel printed."""
+        """The kept part of what the kernel printed."""
         try:
             with open(self.log_path, "rb") as log:
                 return log.read(2 * LOG_LIMIT).decode("utf-8", "replace")
@@ -127,7 +127,7 @@ class KernelProcess:
             return ""
 
     def trim_log(self) -> None:
-        """Keep the output file within LOG_LIMIT (appending goes on at the new end)."""
+        """Keep the output file within LOG_LIMIT (the kernel appends at the new end)."""
         try:
             if os.path.getsize(self.log_path) > LOG_LIMIT:
                 last = self.tail()
@@ -139,7 +139,7 @@ class KernelProcess:
 
 
 def exit_code_of(status: int) -> int:
-    """As subprocess gives it: negative for a signal. `status` is that of wait()."""
+    """The exit code as subprocess reports it: negative for a signal. `status` is from wait()."""
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -151,7 +151,7 @@ def zombies() -> Set[int]:
             with open("/proc/self/task/{}/children".format(task)) as children:
                 pids = [int(pid) for pid in children.read().split()]
         except OSError:
-            continue  # a system without: they stay until we end
+            continue  # this system has no such file: zombies stay until we end
         for pid in pids:
             stat = stat_of(pid)
             if stat is not None and stat.ended:

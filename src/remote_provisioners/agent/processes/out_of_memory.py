@@ -1,4 +1,4 @@
-"""Who is ended first when the host runs out of memory: a kernel, not the agent of all of them.
+"""Which process the system kills first when memory runs out: a kernel, not the kernels' agent.
 
 Standard library only: this module travels to hosts.
 """
@@ -10,10 +10,10 @@ _HIGHEST = 1000
 
 
 def spare_agent() -> int:
-    """Have the agent be ended later than it would be, where that is allowed.
+    """Lower the agent's oom_score_adj where that is allowed: the system kills it later then.
 
-    Returns the value for its kernels (oom_score_adj): the one that it had itself, or where it may
-    not lower its own, which takes a capability, a higher one.
+    Returns the oom_score_adj for its kernels: the agent's own earlier value; or a higher one,
+    where the agent may not lower its own (that needs a capability).
     """
     try:
         with open("/proc/self/oom_score_adj") as file:
@@ -24,7 +24,7 @@ def spare_agent() -> int:
 
 
 def expose(pid: int, value: int) -> None:
-    """A kernel gets this value."""
+    """Set a kernel's oom_score_adj to `value`."""
     _write(str(pid), min(_HIGHEST, value))
 
 

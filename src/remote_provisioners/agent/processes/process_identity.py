@@ -1,7 +1,7 @@
-"""Which process a number means: numbers are used again, a number with its start time is not.
+"""Identifies processes by pid and start time: the system uses a pid again, but not the pair.
 
-Reads /proc; where there is none, no process can be told. Standard library only: this module
-travels to hosts.
+Reads /proc; without it no process can be identified. Standard library only: this module travels
+to hosts.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import errno
 import os
 from typing import Iterator, NamedTuple, Optional
 
-#: What a look at a process that has ended, or is another user's, fails with. Anything else says
-#: nothing of the process: no descriptor is left, say.
+#: The errors for a process that has ended or is another user's. Other errors tell nothing about
+#: the process (no descriptor is free).
 _NOT_OURS = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
 
 
 class Stat(NamedTuple):
-    """Of /proc/PID/stat: see proc(5). `started` is in ticks since boot."""
+    """Fields of /proc/PID/stat: see proc(5). `started` is in ticks since boot."""
 
     state: str
     group: int
     session: int
     started: int
-    #: As wait() would give it, of a process that has ended and is not reaped.
+    #: The status that wait() would give, for a process that has ended and is not reaped.
     status: int
 
     @property
@@ -31,7 +31,7 @@ class Stat(NamedTuple):
 
 
 def stat_of(pid: int) -> Optional[Stat]:
-    """What is known of a process; None when there is none of that number.
+    """The state of a process; None when there is none with this pid.
 
     Raises OSError when that cannot be told at the moment.
     """
@@ -55,8 +55,8 @@ def start_time(pid: int) -> Optional[int]:
 
 
 def boot_id() -> str:
-    """Of the system as it runs since its last boot; "" where that has no name. Raises OSError when
-    it cannot be read at the moment: another answer would mean that the host was rebooted.
+    """An id that changes with each boot; "" where the system has none. Raises OSError when it
+    cannot be read at the moment: a wrong answer would mean that the host was rebooted.
     """
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
@@ -68,8 +68,8 @@ def boot_id() -> str:
 
 
 def uses(pid: int, directory: str, kernel_id: str) -> bool:
-    """Whether a process of ours is of this kernel: it has a file of `directory` open, or its id
-    in its environment. Raises OSError when that cannot be told at the moment.
+    """Whether a process of ours belongs to this kernel: it has a file in `directory` open, or the
+    kernel's id in its environment. Raises OSError when that cannot be told at the moment.
     """
     try:
         for name in os.listdir("/proc/{}/fd".format(pid)):
@@ -86,7 +86,7 @@ def uses(pid: int, directory: str, kernel_id: str) -> bool:
 
 
 def leaders_in(directory: str) -> Iterator[int]:
-    """The processes that lead a session and have a file of `directory` open. Raises OSError."""
+    """The session leaders that have a file in `directory` open. Raises OSError."""
     for pid in _pids():
         found = stat_of(pid)
         if found is not None and found.session == pid and uses(pid, directory, ""):
@@ -96,11 +96,11 @@ def leaders_in(directory: str) -> Iterator[int]:
 def left_behind(leader: int, directory: str, kernel_id: str) -> bool:
     """Whether processes are left in the group of a kernel that has ended.
 
-    One of them has to be known for the kernel's: while it is there, the number of the group is
-    nobody else's. What cannot be told from a stranger is none. Raises OSError.
+    True only if one of them surely belongs to the kernel: while it exists, the group's number
+    cannot be another group's. Raises OSError.
     """
     if stat_of(leader) is not None:
-        return False  # the number is used again, so nobody was left
+        return False  # the system used the number again, so the group was empty
     for pid in _pids():
         found = stat_of(pid)
         in_group = found is not None and found.group == found.session == leader
