@@ -9,9 +9,9 @@ from .local import LocalTransport
 
 
 async def connect(address: HostAddress, python: str = "") -> Transport:
-    """Connect to a host. Raises HostError that says what is wrong and what to do.
+    """Connect to a host. Raises a HostError that says what is wrong and what to do.
 
-    `python`: the interpreter on the host, which a pipe needs.
+    `python`: the interpreter on the host; a pipe needs one.
     """
     if address.is_local:
         return LocalTransport()

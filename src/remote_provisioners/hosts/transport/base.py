@@ -10,7 +10,7 @@ from dataclasses import dataclass
 #: A unix socket's path on the host, or a TCP port of its loopback interface.
 Endpoint = str | int
 
-#: For a login shell's start-up files, and for a program that is run to speak.
+#: How long a login shell's start-up files and the program after them may take to print something.
 SPEAK_SECONDS = 15.0
 
 
@@ -18,7 +18,7 @@ SPEAK_SECONDS = 15.0
 class Completed:
     """A command that has ended. `returncode` is None if a signal ended it.
 
-    `late`: it was given up, because it did not speak; stdin was not sent.
+    `late`: we gave it up because it printed nothing; stdin was not sent.
     """
 
     returncode: int | None
@@ -38,7 +38,7 @@ class Transport(ABC):
         """Run a program in the home directory on the host until it ends.
 
         `argv` contains no value from a user. Where a login shell starts the program, `stdin` is
-        sent when the output has `after`: another program than the one named gets nothing.
+        sent only after the output contains `after`, so no other program gets it.
         """
 
     @abstractmethod

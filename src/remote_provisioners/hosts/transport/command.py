@@ -1,6 +1,6 @@
-"""A host by a command of this machine that runs others there: docker, kubectl, sudo and the like.
+"""A host by a command of this machine that runs programs there: docker, kubectl, sudo and others.
 
-What follows its words may be read by a shell or not: it is the same to both (pipe_start.py).
+The words after it mean the same whether or not a shell reads them (pipe_start.py).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .pipe_errors import why_not_opened
 from .pipe_start import Introduction, NotOpened, PipeStart
 from .process import ProcessCarrier
 
-#: A command may log in somewhere, or wake a machine.
+#: The limit for the first answer: a command may log in somewhere, or wake a machine.
 COMMAND_SECONDS = 20.0
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@%:,=-]+")
 
 
 async def connect_by_command(address: HostAddress, python: str) -> PipeTransport:
-    """Run the command, and Python by it. Raises HostError."""
+    """Run the command, which starts Python on the host. Raises HostError."""
     way, name = address.way, str(address)
     if not _PLAIN.fullmatch(pipe_python(python)):
         raise AgentError(
@@ -48,12 +48,12 @@ async def connect_by_command(address: HostAddress, python: str) -> PipeTransport
 
 
 def pipe_python(python: str) -> str:
-    """The interpreter for the pipe's end: in no directory that depends on who is asked where."""
+    """The interpreter for the pipe's end. A path below ~ becomes python3: a command knows no ~."""
     return "python3" if python.startswith("~/") else python
 
 
 def login_python(python: str, way: WayIn) -> str:
-    """The same where a login begins in the home directory of who logs in."""
+    """The interpreter where a login begins in the user's home directory: ~/x becomes ./x."""
     if python.startswith("~/") and not way.run_as:
         return "." + python[1:]
     return pipe_python(python)
@@ -64,7 +64,7 @@ async def open_process(
 ) -> PipeTransport:
     """Start a process of this machine that becomes a pipe. Raises OSError, NotOpened, AgentError.
 
-    Given up, nothing of it is left.
+    Leaves no process when it fails or is cancelled.
     """
     start = PipeStart(introduction)
     carrier = ProcessCarrier(argv, start)

@@ -16,7 +16,7 @@ _LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR
 
 
 def login_environment() -> dict[str, str]:
-    """The environment of a login on this machine, as far as it is known."""
+    """The environment of a login on this machine, as far as the server knows it."""
     name, home, shell = user_name(), "/", "/bin/sh"
     try:
         user = pwd.getpwuid(os.getuid())

@@ -1,7 +1,7 @@
-"""A host by OpenSSH's own client: the ssh program, one process and one connection for a host.
+"""A host by OpenSSH's own client: one ssh process and one connection per host.
 
-All that ~/.ssh/config says holds, as in a terminal. Nothing is asked: a question would be one that
-nobody sees. What the program says by `-v` tells how far it has come, and why it went no further.
+All of ~/.ssh/config applies, as in a terminal. The program asks no questions: nobody would see
+them. Its `-v` output shows how far it came, and why it stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .ssh_command import shell_command
 from .ssh_reading import configuration_files
 
 PROGRAM = "ssh"
-#: Until a host has answered at all, and for the login after that; as by asyncssh.
+#: The limits for a host's first answer and for the login after that; the same as with asyncssh.
 CONNECT_SECONDS = 5.0
 LOGIN_SECONDS = 15.0
 
@@ -38,7 +38,7 @@ _OPTIONS = {
     "BatchMode": "yes",
     "ServerAliveInterval": "5",
     "ServerAliveCountMax": "3",
-    # Of a configuration that is meant for a terminal: those would end this connection, or hold it.
+    # A configuration for terminals may set these; they would end or block this connection.
     "ClearAllForwardings": "yes",
     "RemoteCommand": "none",
     "PermitLocalCommand": "no",
@@ -49,13 +49,13 @@ _CONNECTED = re.compile(r"^debug1: (Connection established|fd \d+ clearing O_NON
 _KEYS_EXCHANGED = re.compile(r"^debug1: SSH2_MSG_NEWKEYS received", re.M)
 _LOGGED_IN = re.compile(r"^(Authenticated to |debug1: mux_client_request_session)", re.M)
 _KEY_METHODS = {"publickey", "gssapi-with-mic", "hostbased"}
-#: What `-v` adds to what the program says without it.
+#: The output that only `-v` adds.
 _DEBUG = re.compile(r"debug\d: [^\n]*(?:\n|$)")
 _VERBOSE = re.compile(
     r"^(debug\d: |OpenSSH_|Authenticated |Transferred: |Bytes per second: |Warning: Permanently)"
 )
 
-#: What the program itself says when a login fails.
+#: The program's own messages when a login fails.
 _OF_SSH = re.compile(
     r".*Permission denied \(|Connection (closed|reset)|Received disconnect|Disconnected from"
     r"|no such identity|Load key |sign_and_send_pubkey|Warning: |client_loop: "
@@ -75,7 +75,7 @@ _CONFIGURATION = re.compile(
 
 
 def ssh_command(address: HostAddress) -> list[str]:
-    """The program's words, up to the host: a command's follow."""
+    """The command line up to the host; the command to run there follows."""
     options = dict(_OPTIONS)
     if address.way.strict_host_keys:
         options["StrictHostKeyChecking"] = "yes"
@@ -90,7 +90,7 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     name, way = str(address), address.way
     await openssh_master.refuse_without_login(address)
     introduction = Introduction(login_python(python, way))
-    # A login shell reads them. The last word is made for that.
+    # A login shell reads these words, so they are quoted. The last word needs no quotes.
     words = shell_command([*way.become, *introduction.argv[:-1]])
     argv = [*ssh_command(address), words, introduction.argv[-1]]
     start = PipeStart(introduction, own_words)
@@ -117,7 +117,7 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
 
 
 def _banner(verbose: str) -> str:
-    """What the host said to who logs in: sshd's Banner, or PAM, on lines before ours."""
+    """The text that the host shows at a login (sshd's Banner, or PAM's), on lines before ours."""
     _, _, later = verbose.partition("SSH2_MSG_SERVICE_ACCEPT received")
     words = [line for line in own_words(later).splitlines() if not _OF_SSH.match(line.strip())]
     said = last_lines("\n".join(words))
@@ -125,11 +125,11 @@ def _banner(verbose: str) -> str:
 
 
 async def _within_limits(start: PipeStart) -> None:
-    """Wait until it has opened or failed; each phase has its own limit."""
+    """Wait until the pipe has opened or failed; each phase has its own limit."""
     seconds = CONNECT_SECONDS
     await asyncio.wait([start.opened], timeout=seconds)
     silent = not start.opened.done() and not _ANSWERED.search(start.stderr)
-    if silent and _PROXIED.search(start.stderr):  # it may connect and log in somewhere itself
+    if silent and _PROXIED.search(start.stderr):  # the proxy may have to log in somewhere first
         seconds += LOGIN_SECONDS
         await asyncio.wait([start.opened], timeout=LOGIN_SECONDS)
     if not start.opened.done() and _ANSWERED.search(start.stderr):
@@ -165,7 +165,7 @@ def _what_is_late(verbose: str, seconds: float) -> str:
 
 
 def _why(failed: NotOpened, verbose: str, address: HostAddress, python: str) -> HostError:
-    """The error, from the program's words."""
+    """The error, by the program's output."""
     if failed.returncode not in (255, None) or _LOGGED_IN.search(verbose):
         return why_not_opened(failed, address.way, python)
     if failed.returncode is None:
@@ -174,7 +174,7 @@ def _why(failed: NotOpened, verbose: str, address: HostAddress, python: str) -> 
 
 
 def explain(verbose: str, address: HostAddress) -> HostError:
-    """Why the program came to no login, from what it said by `-v`. Pure."""
+    """Why the program could not log in, by its `-v` output. Pure."""
     listed = f"[{address.host}]:{address.port}" if address.port else address.host
     if found := _HOST_KEY.search(verbose):
         return HostKeyError(_host_key(verbose, listed, address.way))
@@ -230,9 +230,9 @@ def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> Authent
 
 
 def own_words(verbose: str) -> str:
-    """What the program and the host's command would have said without `-v`.
+    """The output of the program and of the host's command as it would be without `-v`.
 
-    The command's words may be cut in two by the program's.
+    Lines of `-v` may stand in the middle of the command's output.
     """
     quiet = _DEBUG.sub("", verbose)
     return "\n".join(line for line in quiet.splitlines() if not _VERBOSE.match(line))

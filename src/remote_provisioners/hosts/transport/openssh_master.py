@@ -1,4 +1,4 @@
-"""OpenSSH's master connection of a host: logged in to once, shared by all that follow.
+"""OpenSSH's master connection of a host: the user logs in once, later connections share it.
 
 For hosts that want more than a key (ControlMaster in ssh_config(5)).
 """
@@ -14,8 +14,8 @@ from ...placement.host_address import HostAddress
 from .ssh_reading import configuration_files
 
 _CHECK_SECONDS = 5.0
-#: A host that wants a login is tried without one so often: each try is a failed login there, and
-#: some lock an account for a few of those.
+#: How often we try a host that wants a login and has none. Each try is a failed login there, and
+#: some hosts lock an account after a few of those.
 _TRY_SECONDS = 300.0
 
 #: When each host has last said that it wants a login, and the error.
@@ -23,14 +23,14 @@ _wanted: dict[HostAddress, tuple[float, LoginWantedError]] = {}
 
 
 def words(address: HostAddress) -> list[str]:
-    """How the ssh program is told of an address: the end of its command line."""
+    """The end of the ssh program's command line: user, port and host."""
     user = ["-l", address.user] if address.user else []
     port = ["-p", str(address.port)] if address.port else []
     return [*user, *port, "--", address.host]
 
 
 def check_command(address: HostAddress) -> list[str]:
-    """The command that succeeds as long as there is a master connection."""
+    """The command that succeeds while there is a master connection."""
     return ["ssh", *configuration_files(), "-O", "check", *words(address)]
 
 
@@ -56,12 +56,12 @@ async def has_master(address: HostAddress) -> bool:
 
 
 def login_wanted(address: HostAddress, error: LoginWantedError) -> None:
-    """The host wants a login by its user."""
+    """Note that the host wants its user to log in."""
     _wanted[address] = time.monotonic(), error
 
 
 async def refuse_without_login(address: HostAddress) -> None:
-    """Raise the host's last error where it wanted a login and there is none still."""
+    """Raise the host's last error if it wanted a login and there is still none."""
     if address not in _wanted:
         return
     since, error = _wanted[address]

@@ -1,7 +1,7 @@
-"""A host by a pipe: the stdin and stdout of one process there carry everything.
+"""A host by a pipe: stdin and stdout of one process on the host carry everything.
 
-Where those come from is another module's business: a program of this machine (process.py), or a
-channel of our own SSH connection (ssh.py). agent/pipe_end.py is the host's end.
+A program of this machine (process.py) or a channel of our own SSH connection (ssh_pipe.py) leads
+to that process. agent/pipe_end.py is the host's end.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from .base import Completed, Endpoint, Transport
 from .pipe_stream import Answer, End, Joined, PipeStream, Program
 
 _BATCH_BYTES = 256 * 1024
-#: A host that is silent for three of these is gone.
+#: We give up a host that is silent for three of these.
 KEEPALIVE_SECONDS = SILENT_SECONDS / 12
 
 
 class Carrier(Protocol):
-    """What carries the bytes. It calls the PipeTransport's methods for carriers."""
+    """Carries a pipe's bytes. It calls the PipeTransport's methods for carriers."""
 
     def write(self, data: bytes) -> None:
         """Send."""
 
     def close(self) -> None:
-        """No more is sent; the process is to end by itself."""
+        """Send no more; the process then ends by itself."""
 
     def abort(self) -> None:
-        """End it now."""
+        """End the process now."""
 
 
 class PipeTransport(Transport):
@@ -159,28 +159,28 @@ class PipeTransport(Transport):
     # -- streams ----------------------------------------------------------------------------
 
     def queue(self, stream: int, kind: int, body: bytes = b"") -> bool:
-        """Send on a stream; whether its source may go on."""
+        """Send on a stream. Returns whether its source may go on."""
         self._flush_soon()
         return self.streams.send(stream, kind, body)
 
     def leave(self, end: End) -> None:
-        """Nobody here wants the stream any more: it is over at once."""
+        """Drop a stream at once: nobody here needs it any more."""
         if self._ends.pop(end.stream, None) is not None:
             self.streams.drop(end.stream)
             self._flush_soon()
 
     def over(self, end: End) -> None:
-        """The other end says that the stream is over."""
+        """The other end has ended the stream."""
         self._ends.pop(end.stream, None)
         self.streams.forget(end.stream)
 
     def finish(self, end: End) -> None:
-        """The stream is over when what is queued has been sent."""
+        """End the stream once its queued data has been sent."""
         if self._ends.pop(end.stream, None) is not None:
             self.queue(end.stream, CLOSE)
 
     def used(self, stream: int, amount: int) -> None:
-        """So many bytes of a stream have gone where they belong."""
+        """`amount` bytes of a stream have been delivered."""
         self.streams.used(stream, amount)
         if not self.streams.idle:
             self._flush_soon()
@@ -203,7 +203,7 @@ class PipeTransport(Transport):
         return listener.stream
 
     def _accepted(self, number: int, listener: int) -> None:
-        """Somebody there has connected to a socket that stands for one of this machine."""
+        """A program on the host has connected to a socket that stands for one of this machine."""
         stream = PipeStream(self, number)
         self._ends[number] = stream
         self.streams.begin(number)
@@ -240,7 +240,7 @@ class PipeTransport(Transport):
                     self._ends[stream].relieved()
 
     def _ask(self) -> None:
-        """Have the other end say something, now and then; give it up if it does not."""
+        """Send a ping regularly; give up the pipe when the other end stays silent."""
         silent = time.monotonic() - self._heard
         if silent > 3 * KEEPALIVE_SECONDS:
             self._fail(f"no answer for {silent:.0f} s")

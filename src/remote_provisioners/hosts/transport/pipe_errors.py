@@ -1,4 +1,4 @@
-"""Why a command on a host did not become the end of a pipe: its words, as our errors. Pure."""
+"""Why a command on a host did not become the end of a pipe: turns its output into errors. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ...errors import HostError, RunAsError, UnreachableError, UnusablePythonErr
 from ...placement.way_in import COMMAND, WayIn
 from .pipe_start import NotOpened
 
-#: Characters of a line that are shown.
+#: How many characters of a single line are shown.
 _SHOWN = 150
-#: Of several lines that are shown together.
+#: Width and number of several lines that are shown together.
 _WIDTH, _MOST_LINES = 90, 8
 _NO_PROGRAM = re.compile(r"not found|no such file or directory|executable file", re.IGNORECASE)
-#: As 3.4 and 3.5 say it, 2.7, and our own words.
+#: The messages of Python 3.4 and 3.5, of 2.7, and our own.
 _TOO_OLD = re.compile(r"SyntaxError|Unknown option: -I|is older than 3\.8")
 _SUDO = re.compile(r"^sudo: .*|.*is not allowed to execute.*|.*not in the sudoers file.*", re.M)
 
-#: It is never the service account instead.
+#: We never run as the service account instead.
 _RUN_AS = (
     "cannot run as {user} ({said}).\n"
     "Let the account that logs in do it without a password: see `run_as` in ways-in.md."
@@ -26,7 +26,7 @@ _RUN_AS = (
 
 
 def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
-    """The error of a command that was started on the host, or was to be."""
+    """The error for a command that did not start on the host, or that ended too early."""
     said = failed.stderr or failed.stdout
     missing = failed.returncode in (126, 127) and bool(_NO_PROGRAM.search(said))
     if way.run_as:
@@ -44,7 +44,7 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
             f"no Python: {python!r} is not there ({last_line(said)}).\n"
             "Name one that is 3.8 or later by the option `python`."
         )
-    if way.run_as and failed.returncode is not None:  # whatever `run_as_command` says
+    if way.run_as and failed.returncode is not None:  # any other output of `run_as_command`
         return RunAsError(_RUN_AS.format(user=way.run_as, said=last_line(said)))
     if failed.returncode is None:
         return UnreachableError(
@@ -65,19 +65,19 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
 
 
 def _said_first(failed: NotOpened) -> str:
-    """What the other side said, which knows best; on lines before ours."""
+    """The other side's own text, on lines before ours."""
     said = last_lines(f"{failed.stdout}\n{failed.stderr}")
     return f"it says: {said}\n" if said else ""
 
 
 def last_lines(text: str, count: int = 5) -> str:
-    """The last lines that say something, at most `count`; "" where there is none."""
+    """The last lines that are not empty, at most `count`; "" if there are none."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     shown = [part for line in lines[-count:] for part in textwrap.wrap(line, _WIDTH)]
     return "\n".join(shown[:_MOST_LINES])
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """The last line that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:_SHOWN] if lines else "it said nothing"

@@ -1,9 +1,9 @@
-"""How the host's end of a pipe is started: the command, and what is sent to it.
+"""Starts the host's end of a pipe: the command, and the program text sent to it.
 
-The command is one that every shell, and no shell at all, takes for the same: a way in may hand its
-words to a login shell (ssh), or to nobody (docker exec). It makes Python print a number that is
-not in its text. Only an interpreter does that, so what follows on its stdin goes to no other
-program. What a login prints before that number is skipped.
+The command means the same to every shell and without one: some ways in pass it to a login shell
+(ssh), others run it directly (docker exec). It makes Python print a number that the command itself
+does not contain. Only an interpreter can do that, so no other program gets the text on stdin.
+Output of the login before that number is skipped.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .pipe import Carrier, PipeTransport
 
 _PACKAGE = "remote_provisioners"
 _THERE = "remote_provisioners_pipe"
-#: Each needs those before it only.
+#: Each module needs only those before it.
 _MODULES = (
     "protocol.multiplex",
     "agent.pipe_descriptors",
     "agent.pipe_ends",
     "agent.pipe_end",
 )
-#: A login that has printed this much before Python speaks will not come to an end.
+#: We give up a login that prints this much before Python starts.
 NOISE_BYTES = 1024 * 1024
 _STDERR_BYTES = 64 * 1024
 
-# Python reads a formatted string, whatever happens to the outer quotes: f"'{...}'" or f'{...}'.
-# So there may be no quote in it, nor a character that a shell reads between double quotes.
+# Python gets a formatted string whether or not a shell removes the outer quotes: f"'{...}'" or
+# f'{...}'. So the text inside has no quotes, and no character that a shell expands in quotes.
 _SYS = "__import__(bytes((115,121,115)).decode())"
 _COMMAND = (
     "f\"'{{print({first}*{second},{sys}.version_info[:2],flush=True)}}"
@@ -54,7 +54,7 @@ def load(name, source):
 
 
 class Introduction:
-    """The command, and what it prints up to the line by which Python introduces itself."""
+    """The command, and its output up to the line in which Python introduces itself."""
 
     def __init__(self, python: str) -> None:
         first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))
@@ -63,13 +63,13 @@ class Introduction:
         text = _COMMAND.format(first=first, second=second, sys=_SYS, size=size)
         #: The words to run on the host.
         self.argv = [python, "-I", "-S", "-c", text]
-        #: Of the interpreter there, once it has introduced itself.
+        #: The version of the host's interpreter, once it has introduced itself.
         self.version: tuple[int, int] | None = None
         self._seen = b""
         self._noise = 0
 
     def feed(self, data: bytes) -> bytes:
-        """What comes after the introduction. Raises ValueError when it will not come."""
+        """Read output; return what follows the introduction. Raises ValueError to give up."""
         self._seen += data
         _, found, after = self._seen.partition(self._token)
         line, newline, rest = after.partition(b"\n")
@@ -85,13 +85,13 @@ class Introduction:
 
     @property
     def said(self) -> str:
-        """What it printed last."""
+        """The last output."""
         return self._seen[-1000:].decode("utf-8", "replace").strip()
 
 
 @dataclass(eq=False)
 class NotOpened(Exception):
-    """A process that did not become the end of a pipe: what it said, and how it ended."""
+    """A process that did not become the end of a pipe: its output, and how it ended."""
 
     why: str
     stdout: str
@@ -101,15 +101,15 @@ class NotOpened(Exception):
 
 
 class PipeStart:
-    """A process from its start on: until Python introduces itself, then as what carries a pipe.
+    """A process on its way to a pipe: first waits for Python's introduction, then feeds the pipe.
 
-    Carriers report here.
+    Carriers call its methods.
     """
 
     def __init__(
         self, introduction: Introduction, own_words: Callable[[str], str] = lambda text: text
     ) -> None:
-        """`own_words`: of what it writes to stderr, what a person is to read."""
+        """`own_words` removes debugging output from stderr."""
         self._introduction, self._own_words = introduction, own_words
         self._carrier: Carrier
         self._pipe: PipeTransport | None = None
@@ -122,7 +122,7 @@ class PipeStart:
         self._carrier = carrier
 
     def data_received(self, data: bytes) -> None:
-        """It has written to stdout."""
+        """The process has written to stdout."""
         if self._pipe is not None:
             self._pipe.data_received(data)
             return
@@ -148,21 +148,21 @@ class PipeStart:
             self._pipe.data_received(rest)
 
     def errors_received(self, data: bytes) -> None:
-        """It has written to stderr."""
+        """The process has written to stderr."""
         self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
 
     def pause_writing(self) -> None:
-        """It does not read as fast as we write."""
+        """The process does not read as fast as we write."""
         if self._pipe is not None:
             self._pipe.pause_writing()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The process reads again."""
         if self._pipe is not None:
             self._pipe.resume_writing()
 
     def ended(self, returncode: int | None) -> None:
-        """It has ended."""
+        """The process has ended."""
         if self._pipe is not None:
             last = self._own_words(self.stderr).splitlines()[-1:] or [
                 f"the process has ended ({returncode})"
@@ -172,7 +172,7 @@ class PipeStart:
             self.fail("it has ended", returncode)
 
     def fail(self, why: str, returncode: int | None = None) -> None:
-        """It will not become the end of a pipe."""
+        """Give up: the process will not become the end of a pipe."""
         self._refuse(
             NotOpened(why, self._introduction.said, self._own_words(self.stderr), returncode)
         )
@@ -183,7 +183,7 @@ class PipeStart:
 
     @property
     def stderr(self) -> str:
-        """The end of what it has written to stderr."""
+        """The end of what the process has written to stderr."""
         return self._stderr.decode("utf-8", "replace").strip()
 
     def _refuse(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The streams of a pipe, at the server's side."""
+"""The server's ends of a pipe's streams."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ from ...protocol.multiplex import (
 
 
 class Pipe(Protocol):
-    """The pipe, as its streams see it."""
+    """The part of a pipe that its streams use."""
 
     streams: Multiplexer
 
     def queue(self, stream: int, kind: int, body: bytes = b"") -> bool:
-        """Send on a stream; whether its source may go on."""
+        """Send on a stream. Returns whether its source may go on."""
 
     def used(self, stream: int, amount: int) -> None:
-        """So many bytes of a stream have gone where they belong."""
+        """`amount` bytes of a stream have been delivered."""
 
     def leave(self, end: End) -> None:
-        """Nobody here wants the stream any more."""
+        """Drop a stream at once: nobody here needs it any more."""
 
     def over(self, end: End) -> None:
-        """The other end says that the stream is over."""
+        """The other end has ended the stream."""
 
     def finish(self, end: End) -> None:
-        """The stream is over when what is queued has been sent."""
+        """End the stream once its queued data has been sent."""
 
 
 class End:
-    """What a stream belongs to, at this side."""
+    """The server's end of a stream."""
 
     def __init__(self, pipe: Pipe, stream: int) -> None:
         self.pipe, self.stream = pipe, stream
 
     def receive(self, kind: int, body: bytes) -> None:
-        """A frame came."""
+        """A frame has arrived."""
 
     def relieved(self) -> None:
-        """Enough of what was queued has been sent."""
+        """Enough queued data has been sent: writing may go on."""
 
     def lost(self, error: ConnectionError) -> None:
         """The pipe is gone."""
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
-    """Nobody may be waiting any more when a pipe is lost."""
+    """Mark an exception as seen: when a pipe is lost, perhaps nobody waits for the future."""
     if not future.cancelled():
         future.exception()
 
 
 class Answer(End):
-    """A question to the other end, until that answers."""
+    """A request to the other end that waits for its answer."""
 
     def __init__(self, pipe: Pipe, stream: int) -> None:
         super().__init__(pipe, stream)
@@ -83,7 +83,7 @@ class Answer(End):
 
 
 class Program(End):
-    """A program that runs there."""
+    """A program that runs on the host."""
 
     def __init__(self, pipe: Pipe, stream: int) -> None:
         super().__init__(pipe, stream)
@@ -115,12 +115,12 @@ class PipeStream(Answer, asyncio.Transport):
         Answer.__init__(self, pipe, stream)
         asyncio.Transport.__init__(self)
         self._protocol: Any = None
-        #: What came before anybody could take it, None for the end.
+        #: Data that arrived before a protocol could take it; None for the end.
         self._early: list[bytes | None] = []
         self._paused = self._closing = self._over = self._full = False
 
     def join(self, protocol: asyncio.BaseProtocol) -> None:
-        """From now on it is this protocol's."""
+        """Deliver the stream to this protocol from now on."""
         self._protocol = protocol
         protocol.connection_made(self)
         self._deliver()
@@ -213,7 +213,7 @@ class PipeStream(Answer, asyncio.Transport):
 
 
 class Joined(asyncio.Protocol):
-    """Hands on what it receives to another transport."""
+    """Passes what it receives to another transport."""
 
     other: Any
     transport: Any = None
@@ -231,7 +231,7 @@ class Joined(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.other.close()
 
-    # The other one's protocol is asked: it knows where the data comes from.
+    # The data comes from the other transport: let that one pause.
     def pause_writing(self) -> None:
         self.other.pause_reading()
 

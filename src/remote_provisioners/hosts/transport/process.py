@@ -1,4 +1,4 @@
-"""A process of this machine that carries a pipe: its stdin, stdout and stderr."""
+"""A process of this machine that carries a pipe on its stdin and stdout."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from collections.abc import Sequence
 from .pipe_start import PipeStart
 
 _READ_BYTES = 256 * 1024
-#: How much fits in on the way: each turn of reading costs the same, however little it brings.
+#: The size of stdout's buffer: each read costs the same, however little it returns.
 _PIPE_BYTES = 256 * 1024
-_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, which Python names since 3.10 on Linux
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; Python has the name since 3.10
 _EXIT_SECONDS = 2.0
 _LOOK_SECONDS = 0.01
 _ASKED_SECONDS = 0.05
 
 
 class ProcessCarrier:
-    """Started when it is made. Reports to a PipeStart."""
+    """Starts its process at once. Reports to a PipeStart."""
 
     def __init__(self, argv: Sequence[str], start: PipeStart) -> None:
         """Raises OSError.
 
-        In a session of its own: it can ask nobody at the terminal, and a Ctrl-C there is not for
-        it.
+        The process has a session of its own: it cannot ask questions at a terminal, and Ctrl-C
+        there does not end it.
         """
         self._loop = asyncio.get_running_loop()
         self._start = start
@@ -48,7 +48,7 @@ class ProcessCarrier:
         self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
         for file in (stdin, stdout, stderr):
             os.set_blocking(file.fileno(), False)
-        with contextlib.suppress(OSError):  # there is a limit for all pipes of a user
+        with contextlib.suppress(OSError):  # a user's pipes have a common limit
             fcntl.fcntl(stdout.fileno(), _SET_PIPE_SIZE, _PIPE_BYTES)
         self._unwritten: deque[memoryview] = deque()
         self._closing = self._ended = False
@@ -77,7 +77,7 @@ class ProcessCarrier:
 
     def abort(self) -> None:
         if not self._ended:
-            # ssh removes the socket of its master connection when it is asked to end.
+            # SIGTERM first: ssh then removes the socket of its master connection.
             for number, seconds in ((signal.SIGTERM, _ASKED_SECONDS), (signal.SIGKILL, 0.2)):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, number)
@@ -95,7 +95,7 @@ class ProcessCarrier:
                 size = os.write(self._stdin.fileno(), piece)
             except BlockingIOError:
                 return
-            except OSError:  # nobody reads: stdout will say that it is over
+            except OSError:  # nobody reads any more: stdout will reach its end too
                 self._unwritten.clear()
                 return
             if size < len(piece):
@@ -146,7 +146,7 @@ class ProcessCarrier:
     # -- its end ----------------------------------------------------------------------------
 
     def _await_exit(self) -> None:
-        """It has closed stdout, and is about to end."""
+        """The process has closed stdout: wait until it ends, then abort it."""
         if self._ended:
             return
         if self._until is None:

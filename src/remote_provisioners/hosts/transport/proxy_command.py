@@ -1,4 +1,4 @@
-"""A ProxyCommand of the user's SSH configuration, and the socket that it joins to a host."""
+"""Runs a ProxyCommand of the user's SSH configuration, which carries a connection to a host."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _END_SECONDS = 1.0
 
 
 class ProxyCommand:
-    """The command, run by the user's shell as OpenSSH does it (ssh_config(5)).
+    """The command. The user's shell runs it, as with OpenSSH (ssh_config(5)).
 
-    It is text of the user's own configuration. `socket` is what it reads from and writes to.
+    Its text comes from the user's own configuration.
     """
 
     def __init__(self, command: str) -> None:
@@ -28,7 +28,7 @@ class ProxyCommand:
         self._reaping: asyncio.Task[int] | None = None
 
     async def start(self) -> socket.socket:
-        """Start it. Returns our end of the socket, which is the caller's. Raises OSError."""
+        """Start it. Returns our end of its socket, which the caller closes. Raises OSError."""
         ours, its = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         shell = os.environ.get("SHELL") or "/bin/sh"
@@ -58,7 +58,7 @@ class ProxyCommand:
         return "\n".join(last.decode("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:])
 
     async def ended(self) -> None:
-        """Return when it has ended after `end`; one that takes long is killed."""
+        """Wait until it has ended after `end`; kill it if that takes long."""
         process, reaping = self._process, self._reaping
         if process is None or reaping is None:
             return
@@ -69,7 +69,7 @@ class ProxyCommand:
             await reaping
 
     def end(self) -> None:
-        """End it and what it has started."""
+        """Terminate it and the processes that it has started."""
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

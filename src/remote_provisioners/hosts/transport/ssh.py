@@ -1,6 +1,6 @@
-"""A host by SSH, within this process: asyncssh.
+"""A host by SSH within this process, with asyncssh.
 
-sshd forwards what goes to sockets there. Where it does not, one channel carries everything.
+sshd forwards connections to sockets on the host. Where it refuses, one channel carries everything.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .ssh_pipe import open_pipe
 
 log = logging.getLogger(__name__)
 
-#: Hosts whose sshd has refused to forward: they are not asked again.
+#: Hosts whose sshd has refused to forward: we do not ask them again.
 _WITHOUT_FORWARDING: set[HostAddress] = set()
 
 
@@ -38,12 +38,12 @@ class SSHTransport(Transport):
     """One SSH connection, and those to the jump hosts that it goes through."""
 
     def __init__(self, logins: Sequence[Login], address: HostAddress, python: str) -> None:
-        """`logins`: through each to the next; the last one is on the host."""
+        """`logins`: each goes through the one before; the last one is on the host."""
         self._address, self._python = address, python
-        #: What goes over it instead of forwards: where sshd refuses those, or for another user.
+        #: Replaces forwards where sshd refuses them, and where kernels run as another user.
         self._pipe: PipeTransport | None = None
         self._opening_pipe = asyncio.Lock()
-        # Not asked of the connections: they forget them when they are closed.
+        # Kept here: closed connections forget their clients.
         self._clients = [client for _, client in logins]
         *self._jumps, self._connection = [connection for connection, _ in logins]
         self._listeners: dict[str, asyncssh.SSHListener] = {}
@@ -78,9 +78,10 @@ class SSHTransport(Transport):
         protocol_factory: Callable[[], asyncio.Protocol],
         refused: Exception,
     ) -> asyncio.Protocol:
-        """Where that works the forward was `refused` by sshd, and nothing will be forwarded.
+        """Open the endpoint by a pipe. If that works, sshd `refused` the forward, and the pipe
+        carries everything from now on.
 
-        OpenSSH gives no reason of its own for a unix socket that it may not forward to.
+        OpenSSH reports a forbidden unix socket in the same way as one where nothing listens.
         """
         try:
             pipe = await self.open_pipe()
@@ -114,7 +115,7 @@ class SSHTransport(Transport):
                 raise UnreachableError(f"cannot run a command: {reason_of(error)}") from None
 
     def _use(self, pipe: PipeTransport, refused: Exception | None = None) -> None:
-        """All goes over the pipe from now on; it says so once for each host."""
+        """Send everything over the pipe from now on. Logs that once for each host."""
         if self._pipe is None:
             self._pipe = pipe
             pipe.call_when_closed(self._pipe_lost)
@@ -133,7 +134,7 @@ class SSHTransport(Transport):
         self._connection.abort()
 
     async def prepare(self) -> None:
-        """Have the pipe that this host needs, as is known from before. Raises HostError."""
+        """Open the pipe if we know already that this host needs one. Raises HostError."""
         if self._address.way.run_as or self._address in _WITHOUT_FORWARDING:
             self._use(await self.open_pipe())
 
@@ -161,7 +162,7 @@ class SSHTransport(Transport):
     async def expose(self, local_path: str, host_path: str) -> str:
         if self._pipe is not None:
             return await self._pipe.expose(local_path, host_path)
-        async with self._exposing:  # of two that ask at once sshd would refuse the second
+        async with self._exposing:  # sshd would refuse the second of two requests at once
             if host_path not in self._listeners and self._pipe is None:
                 try:
                     await self._listen_there(host_path, local_path)
@@ -202,7 +203,7 @@ class SSHTransport(Transport):
 
 
 class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
-    """An SSH channel under an asyncio protocol: the two interfaces differ by an argument."""
+    """Joins an SSH channel to an asyncio protocol: the interfaces differ by an argument."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         self._protocol = protocol

@@ -1,7 +1,7 @@
-"""One command on a host over our own SSH connection, by the login shell there.
+"""One command on a host over our own SSH connection, run by the login shell there.
 
-sshd hands a command to the login shell. Its start-up files may read stdin, change the directory,
-or become another shell: nothing is sent before the program itself has spoken.
+sshd passes a command to the login shell. Its start-up files may read stdin, change the directory,
+or start another shell. So we send nothing before the program itself has printed something.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import asyncssh
 
 from .base import SPEAK_SECONDS, Completed
 
-#: A program that is given up may say something yet when its stdin ends.
+#: A program that we give up may still print something when its stdin ends.
 _LAST_WORDS_SECONDS = 1.0
 _NOISE_BYTES = 1024 * 1024
 
 
 def shell_command(argv: Sequence[str]) -> str:
-    """Words for a login shell, which runs them in whatever directory its start-up files choose.
+    """Quote words for a login shell, which runs them in any directory its start-up files choose.
 
-    `./program` is in the home directory, which every shell knows as ~.
+    `./program` means one in the home directory, which every shell knows as ~.
     """
     return " ".join(
         f"~/{shlex.quote(word[2:])}" if word.startswith("./") else shlex.quote(word)
@@ -80,7 +80,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 async def run_command(
     connection: asyncssh.SSHClientConnection, argv: Sequence[str], stdin: bytes, after: bytes
 ) -> Completed:
-    """Run it until it ends. `stdin` is sent once its output has `after`.
+    """Run a command until it ends. `stdin` is sent once its output contains `after`.
 
     Raises OSError, asyncssh.Error.
     """

@@ -1,4 +1,4 @@
-"""What an SSH connection is made of, once the user's SSH configuration has been read."""
+"""The settings of one SSH connection, after the user's SSH configuration has been read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SSH_PORT = 22
 
 @dataclass(frozen=True)
 class SSHConfiguration:
-    """The values of one host that a connection is made of. Paths are absolute."""
+    """The settings for connecting to one host. Paths are absolute."""
 
-    #: As it was written, and as it is connected to.
+    #: The name as the user wrote it, then the name or address to connect to.
     name: str
     host: str
     port: int
@@ -28,7 +28,7 @@ class SSHConfiguration:
     agent: str
     #: Hosts to go through, the first one first.
     jumps: tuple[str, ...]
-    #: A shell command of the user's own configuration, its tokens expanded.
+    #: A shell command from the user's own configuration, its tokens expanded.
     proxy_command: str
     #: Algorithms that the user has chosen, by asyncssh's name for the option.
     algorithms: Mapping[str, Sequence[str]]
@@ -37,7 +37,7 @@ class SSHConfiguration:
 
     @property
     def key_name(self) -> str:
-        """What the host is called in known_hosts files."""
+        """The host's name in known_hosts files."""
         if self.host_key_alias:
             return self.host_key_alias
         return self.host if self.port == SSH_PORT else f"[{self.host}]:{self.port}"

@@ -1,4 +1,4 @@
-"""Keys of both sides, in OpenSSH's order and by OpenSSH's rules: ours, and those of hosts."""
+"""The user's keys and hosts' keys, in OpenSSH's order and by OpenSSH's rules."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .ssh_configuration import SSH_PORT, SSHConfiguration
 
 _CERTIFICATE = "-cert"
 
-#: What asyncssh wants to know of a host: keys, authorities, revoked keys, and four of X.509.
+#: What asyncssh asks for about a host: keys, authorities, revoked keys, and four X.509 lists.
 HostKeys = tuple[Sequence[Any], ...]
 
 
 class KnownHosts:
-    """The keys of hosts in the files of a configuration. A line that cannot be read counts for
-    nothing, as with OpenSSH.
+    """The keys of hosts in the known_hosts files of a configuration. A line that cannot be read
+    is ignored, as OpenSSH does.
     """
 
     def __init__(self, configuration: SSHConfiguration) -> None:
-        """Reads files. Raises OSError for revoked keys that cannot be read, ValueError."""
+        """Reads files. Raises OSError or ValueError when revoked keys cannot be read."""
         self._configuration = configuration
         self._known = SSHKnownHosts()
         self.files = [path for path in configuration.known_hosts if Path(path).is_file()]
@@ -39,8 +39,8 @@ class KnownHosts:
         self._revoked = asyncssh.read_public_key_list(revoked) if revoked else []
 
     def keys(self) -> HostKeys:
-        """The keys, authorities and revoked keys of the host: by its alias, else by its name and
-        port. Its address's own entries do not count (``CheckHostIP no``, OpenSSH's default).
+        """The keys, authorities and revoked keys of the host, found by its alias or else by its
+        name and port. Entries for its address are ignored (``CheckHostIP no``, OpenSSH's default).
         """
         configuration = self._configuration
         if configuration.host_key_alias:
@@ -52,16 +52,16 @@ class KnownHosts:
         return (keys, authorities, [*revoked, *self._revoked], *x509)
 
     def match(self, _host: str, _address: str, _port: int | None) -> HostKeys:
-        """As asyncssh asks."""
+        """The signature that asyncssh calls."""
         return self.keys()
 
 
 async def key_pairs(
     configuration: SSHConfiguration, agent: asyncssh.SSHAgentClient | None
 ) -> list[asyncssh.SSHKeyPair]:
-    """The keys to log in with: those of the configuration that the agent holds, the agent's
-    others (unless ``IdentitiesOnly``), then those of files. A file that is not there, that is
-    encrypted or that cannot be read is passed over.
+    """The keys to log in with, in this order: configured keys that the SSH agent holds, its other
+    keys (unless ``IdentitiesOnly``), keys in files. A file that is missing, encrypted or cannot
+    be read is skipped.
     """
     held = list(await agent.get_keys()) if agent is not None else []
     files = await asyncio.to_thread(_read_files, configuration)
@@ -76,7 +76,7 @@ async def key_pairs(
     return _certified(chosen, certificates)
 
 
-#: The public part of a key, and how to load the private one if the file has it.
+#: The public part of a key, and a function that loads the private part if the file has it.
 _File = tuple[bytes, Callable[[], asyncssh.SSHKeyPair] | None]
 
 
@@ -108,7 +108,7 @@ def _read_certificates(configuration: SSHConfiguration) -> list[asyncssh.SSHCert
 def _certified(
     pairs: Sequence[asyncssh.SSHKeyPair], certificates: Sequence[asyncssh.SSHCertificate]
 ) -> list[asyncssh.SSHKeyPair]:
-    """Each certificate, with the key that it is of, before that key alone."""
+    """Add certificates: each key comes first with its certificates, then alone."""
     result = []
     for pair in pairs:
         for certificate in certificates:

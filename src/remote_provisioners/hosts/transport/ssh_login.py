@@ -1,7 +1,7 @@
 """Logging in to a host by SSH, with asyncssh.
 
-`ssh_configuration` says what the user's SSH configuration means, as OpenSSH reads it; `ssh_keys`
-has the keys. Host keys are checked whatever the configuration says.
+`ssh_reading` reads the user's SSH configuration as OpenSSH does; `ssh_keys` loads the keys. Host
+keys are always checked, even if the configuration turns that off.
 """
 
 from __future__ import annotations
@@ -30,47 +30,47 @@ from .ssh_configuration import SSHConfiguration
 from .ssh_keys import KnownHosts, key_pairs
 from .ssh_reading import read_configuration
 
-#: Until an SSH server has answered at all: a host that is silent for longer is gone.
+#: How long an SSH server may take to answer at all: after that we give the host up.
 CONNECT_SECONDS = 5.0
-#: For the key exchange and the login after that: a host may be busy, a directory of users slow.
+#: How long key exchange and login may take then: the host or its user directory may be slow.
 LOGIN_SECONDS = 15.0
 #: A ProxyCommand may connect and log in somewhere itself before the host can answer.
 _PROXY_SECONDS = CONNECT_SECONDS + LOGIN_SECONDS
 _ACKNOWLEDGE_SECONDS = 0.002
-#: A host that is silent for so many of these is gone.
+#: We give up a host that is silent for this many keep-alive intervals.
 KEEPALIVE_SECONDS = 5.0
 KEEPALIVE_COUNT = 3
-#: Of a user name, which a ProxyCommand may have as %r.
+#: Characters that a user name must not contain when a ProxyCommand may use it (%r).
 _SHELL_ACTS_ON = set("$\\`;&|<>()")
 
 # In OpenSSH's words; AES first, which processors do in hardware.
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 _logger = logging.getLogger("asyncssh")
-if _logger.level == logging.NOTSET:  # it tells of each channel, in the log of somebody's program
+if _logger.level == logging.NOTSET:  # at INFO it logs each channel, in the server's own log
     _logger.setLevel(logging.WARNING)
 
 
 class _Client(asyncssh.SSHClient):
-    """Remembers why the connection was lost; has it acknowledge at once while it is new.
+    """Remembers why the connection was lost; turns off delayed acknowledgements while it is new.
 
-    Linux delays an acknowledgement by 40 ms, in the hope of something to send along, and for that
-    long sshd withholds what it has to say next (Nagle's algorithm): of a login and the first
-    command after it that was half of the time.
+    Linux delays an acknowledgement by 40 ms, in case it can send data along. Meanwhile sshd holds
+    back its next data (Nagle's algorithm). That took half of the time of a login and its first
+    command.
     """
 
     why_closed = "closed"
     is_new = True
-    #: The host has taken none of our keys, though it does take keys.
+    #: The host takes keys, but it has taken none of ours.
     refused_keys = False
     _made: asyncssh.SSHClientConnection | None = None
 
     def __init__(self) -> None:
-        #: What it asks for that needs a person.
+        #: Login methods that the host asks for and that need a person.
         self.wanted: list[str] = []
-        #: What it says to who logs in: sshd's Banner, or PAM.
+        #: The text that the host shows at a login: sshd's Banner, or PAM's.
         self.banner = ""
-        #: What the connection goes through.
+        #: The ProxyCommand that carries the connection.
         self.proxy: ProxyCommand | None = None
         self._proxy_said = ""
         self._ended_proxy: ProxyCommand | None = None
@@ -89,12 +89,12 @@ class _Client(asyncssh.SSHClient):
 
     @property
     def connected(self) -> bool:
-        """Something takes connections there; behind a ProxyCommand: the command has started."""
+        """Whether a connection is open; with a ProxyCommand: whether the command has started."""
         return self._made is not None
 
     @property
     def answered(self) -> bool:
-        """It has introduced itself as an SSH server."""
+        """Whether the other side has introduced itself as an SSH server."""
         return self._made is not None and bool(self._made.get_extra_info("server_version"))
 
     @property
@@ -120,7 +120,7 @@ class _Client(asyncssh.SSHClient):
         self.end_proxy()
 
     def end_proxy(self) -> str:
-        """End the ProxyCommand, if there is one. Returns what it has said."""
+        """End the ProxyCommand, if there is one. Returns the end of what it wrote to stderr."""
         proxy, self.proxy = self.proxy, None
         if proxy is not None:
             self._proxy_said = proxy.said()
@@ -136,9 +136,9 @@ class _Client(asyncssh.SSHClient):
 
 
 async def log_in(address: HostAddress) -> list[Login]:
-    """Connect and log in: through each login to the next, the last one is on the host.
+    """Connect and log in: first to the jump hosts, each through the one before, then to the host.
 
-    Raises a HostError.
+    Returns the logins in that order. Raises a HostError.
     """
     opened: list[Login] = []
     try:
@@ -151,9 +151,9 @@ async def log_in(address: HostAddress) -> list[Login]:
 
 
 async def _open(address: HostAddress, opened: list[Login], through: bool = False) -> None:
-    """Append a login to `opened`, `through` its last one or as configured.
+    """Log in to `address` and append that to `opened`; `through`: go through its last login.
 
-    Jump hosts are connected to here: asyncssh would check their keys its own way.
+    We connect to jump hosts here: asyncssh would check their keys in its own way.
     """
     name = str(address)
     try:
@@ -193,7 +193,7 @@ async def _open(address: HostAddress, opened: list[Login], through: bool = False
         except BaseException as error:
             proxy_said = client.end_proxy()
             await asyncio.shield(client.proxy_ended())
-            # ValueError: what asyncssh raises for a key that it cannot read.
+            # ValueError: asyncssh raises it for a key that it cannot read.
             if isinstance(error, (_Late, _Refused, OSError, asyncssh.Error, ValueError)):
                 raise _with_banner(_translated(error, read, known, proxy_said), client.banner).at(
                     name
@@ -202,7 +202,7 @@ async def _open(address: HostAddress, opened: list[Login], through: bool = False
 
 
 def _with_banner(error: HostError, banner: str) -> HostError:
-    """The error after what the host has said, which may be the reason."""
+    """Put the host's own text before the error: it may name the reason."""
     said = last_lines(banner)
     return type(error)(f"it says: {said}\n{error.message}") if said else error
 
@@ -210,7 +210,7 @@ def _with_banner(error: HostError, banner: str) -> HostError:
 def _translated(
     error: Exception, read: SSHConfiguration, known: KnownHosts, proxy_said: str
 ) -> HostError:
-    """The error of a connection in our words."""
+    """Translate the error of a connection into one of ours."""
     if proxy_said and not isinstance(error, (_Late, _Refused, asyncssh.HostKeyNotVerifiable)):
         return UnreachableError(f"cannot connect: its ProxyCommand said:\n{proxy_said}")
     if isinstance(error, _Late):
@@ -233,10 +233,10 @@ def _jump(hop: str) -> HostAddress:
 
 @contextlib.asynccontextmanager
 async def _keys(read: SSHConfiguration) -> AsyncIterator[list[asyncssh.SSHKeyPair]]:
-    """The keys to log in with. An SSH agent signs as long as this lasts."""
+    """The keys to log in with. The SSH agent stays connected inside this context, to sign."""
     agent = None
     if read.agent:
-        with contextlib.suppress(OSError, asyncssh.Error):  # as OpenSSH: there is none, then
+        with contextlib.suppress(OSError, asyncssh.Error):  # as OpenSSH, go on without an agent
             agent = await asyncssh.connect_agent(read.agent)
     try:
         yield await key_pairs(read, agent)
@@ -246,7 +246,7 @@ async def _keys(read: SSHConfiguration) -> AsyncIterator[list[asyncssh.SSHKeyPai
 
 
 class _Refused(Exception):
-    """The host does not let us in; `client` knows what it wants."""
+    """The host does not let us in; `client` knows which methods it wants."""
 
     def __init__(self, said: str, client: _Client) -> None:
         super().__init__(said)
@@ -254,18 +254,18 @@ class _Refused(Exception):
 
 
 class _Late(Exception):
-    """A limit is over; the text says which, and what may be the reason."""
+    """A time limit has passed; the text says which one, and what the reason may be."""
 
 
-#: A connection, and what has watched it from its beginning.
+#: A connection, and the client object that has watched it from the beginning.
 Login = tuple[asyncssh.SSHClientConnection, _Client]
 
 
 async def _log_in_once(client: _Client, host: str, options: dict[str, Any]) -> Login:
-    """Connect, with a limit for each phase: asyncssh has one for all. Raises _Late.
+    """Connect, with a time limit for each phase: asyncssh has one for all. Raises _Late.
 
-    What has arrived by the end of a limit counts, however late this loop comes to read it. The
-    second limit begins where the first one ends: asyncssh does not tell when a server answers.
+    An answer that arrived within a limit counts, even if this loop reads it later. The second
+    limit begins when the first one ends: asyncssh does not report when a server answers.
     """
     proxied = client.proxy is not None
     seconds = _PROXY_SECONDS if proxied else CONNECT_SECONDS
@@ -297,7 +297,7 @@ def _why_refused(error: _Refused, name: str) -> str:
 
 
 def _drop(making: asyncio.Task[tuple[asyncssh.SSHClientConnection, asyncssh.SSHClient]]) -> None:
-    """Nobody waits for that connection any more."""
+    """Close a connection that nobody waits for any more."""
     if not making.cancelled() and making.exception() is None:
         making.result()[0].abort()
 
@@ -325,7 +325,7 @@ def _what_is_late(client: _Client, proxied: bool) -> str:
 
 
 def _options(read: SSHConfiguration) -> dict[str, Any]:
-    """Options of asyncssh, all of them ours: it reads no file."""
+    """The options for asyncssh. It reads no configuration file itself."""
     return {
         "config": None,
         "port": read.port,
@@ -334,7 +334,7 @@ def _options(read: SSHConfiguration) -> dict[str, Any]:
         "agent_path": None,
         "keepalive_interval": KEEPALIVE_SECONDS,
         "keepalive_count_max": KEEPALIVE_COUNT,
-        # The limits are ours: see _log_in_once.
+        # We set the time limits: see _log_in_once.
         "connect_timeout": None,
         "login_timeout": 0,
         "send_env": None,  # nothing of the server's environment
@@ -370,6 +370,6 @@ def _host_key_advice(read: SSHConfiguration, known: KnownHosts, said: str) -> st
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error of asyncssh or the system says."""
+    """The text of an error of asyncssh or the system."""
     text = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
     return str(text) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A channel of our own SSH connection that carries a pipe, where sshd forwards nothing."""
+"""A channel of our own SSH connection that carries a pipe, for hosts whose sshd forwards nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _ChannelCarrier(asyncssh.SSHClientSession[bytes]):
 async def open_pipe(
     connection: asyncssh.SSHClientConnection, become: Sequence[str], python: str
 ) -> PipeTransport:
-    """Raises NotOpened, HostError, asyncssh.Error, OSError."""
+    """Open a pipe on a new channel. Raises NotOpened, HostError, asyncssh.Error, OSError."""
     introduction = Introduction(python)
     start = PipeStart(introduction)
     command = f"{shell_command([*become, *introduction.argv[:-1]])} {introduction.argv[-1]}"

@@ -1,8 +1,9 @@
-"""What the user's SSH configuration says of a host, as OpenSSH itself reads it.
+"""Reads the user's SSH configuration of a host as OpenSSH itself does.
 
-``ssh -G HOST`` evaluates ~/.ssh/config and the system's file for one host (ssh(1)): every form of
-``Match``, ``Include``, quoting and token that this OpenSSH knows. It runs as a process of its own,
-so ``Match exec`` holds up nobody else. Where there is no ``ssh`` program, asyncssh reads the files.
+``ssh -G HOST`` evaluates ~/.ssh/config and the system's file for one host (ssh(1)), with every
+form of ``Match``, ``Include``, quoting and token that this OpenSSH knows. It runs in a process of
+its own, so ``Match exec`` does not block the server. Without an ``ssh`` program, asyncssh reads
+the files.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from ...errors import UnreachableError
 from ...placement.host_address import HostAddress
 from .ssh_configuration import SSH_PORT, SSHConfiguration
 
-#: ``Match exec`` and canonical names (DNS) may take their time.
+#: The limit for ``ssh -G``: ``Match exec`` and canonical names (DNS) may take long.
 _SECONDS = 20.0
 _USER_FILE = "~/.ssh/config"
 _SYSTEM_FILE = "/etc/ssh/ssh_config"
-#: Options that name algorithms, and what asyncssh calls them.
+#: Options that name algorithms, with asyncssh's names for them.
 _ALGORITHMS = {
     "ciphers": "encryption_algs",
     "kexalgorithms": "kex_algs",
@@ -37,7 +38,7 @@ _ALGORITHMS = {
 
 
 async def read_configuration(address: HostAddress) -> SSHConfiguration:
-    """What the SSH configuration makes of an address. Raises UnreachableError: what is wrong."""
+    """The SSH configuration of an address. Raises UnreachableError when it cannot be read."""
     program = shutil.which("ssh")
     if program is None:
         from .ssh_without_openssh import read_by_asyncssh  # noqa: PLC0415
@@ -79,8 +80,8 @@ async def _ask(argv: Sequence[str]) -> dict[str, list[str]]:
 
 
 def configuration_files() -> list[str]:
-    """Words for the ssh program. It takes the home directory from the user database: we follow
-    $HOME where that differs."""
+    """Arguments that let the ssh program read the files below $HOME: by itself it takes the home
+    directory from the user database."""
     mine = Path(_USER_FILE).expanduser()
     if str(mine) == _home_of_openssh() + _USER_FILE[1:]:
         return []
@@ -97,7 +98,7 @@ def _home_of_openssh() -> str:
 def interpret(
     name: str, said: Mapping[str, Sequence[str]], default: Mapping[str, Sequence[str]]
 ) -> SSHConfiguration:
-    """What `said`, the output of ``ssh -G``, means; `default` is that without any file."""
+    """Interpret `said`, the output of ``ssh -G``; `default` is its output without any file."""
 
     def one(keyword: str, otherwise: str = "") -> str:
         value = said.get(keyword, [otherwise])[0]
@@ -164,7 +165,7 @@ def interpret(
 
 
 def _agent(value: str, tokens: Mapping[str, str]) -> str:
-    """The socket that ``IdentityAgent`` means (ssh_config(5))."""
+    """The socket that ``IdentityAgent`` names (ssh_config(5))."""
     if value.lower() == "none":
         return ""
     if value == "SSH_AUTH_SOCK":
@@ -175,7 +176,7 @@ def _agent(value: str, tokens: Mapping[str, str]) -> str:
 
 
 def _machine_tokens() -> dict[str, str]:
-    """Those tokens of ssh_config(5) that say nothing of the host."""
+    """The tokens of ssh_config(5) that do not depend on the host."""
     full = socket.gethostname()
     return {
         "%": "%",
@@ -188,7 +189,7 @@ def _machine_tokens() -> dict[str, str]:
 
 
 def local_user() -> str:
-    """The name of the user that we run as, which a container's database may lack."""
+    """The name of the user that we run as; its number, if a container's database lacks it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -200,7 +201,7 @@ def _expanded(text: str, tokens: Mapping[str, str]) -> str:
 
 
 def _path(text: str, tokens: Mapping[str, str]) -> str:
-    """A path of the configuration, absolute. What OpenSSH has made of ~ becomes $HOME."""
+    """A path of the configuration, made absolute. OpenSSH's expansion of ~ becomes $HOME."""
     variables = re.sub(r"\$\{(\w+)\}", lambda v: os.environ.get(v[1], v[0]), text)
     path = os.path.expanduser(_expanded(variables, tokens))
     theirs, ours = _home_of_openssh(), os.path.expanduser("~")
@@ -210,5 +211,5 @@ def _path(text: str, tokens: Mapping[str, str]) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Words as OpenSSH writes a list of paths: with quotes around one that has a space."""
+    """Split a list of paths as OpenSSH writes it: a path with a space is in quotes."""
     return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', text)]

@@ -1,4 +1,4 @@
-"""The SSH configuration where this machine has no ``ssh`` program: as asyncssh reads it."""
+"""Reads the SSH configuration with asyncssh, where this machine has no ``ssh`` program."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IDENTITIES = tuple(f"~/.ssh/id_{kind}" for kind in ("rsa", "ecdsa", "ed25519"))
 
 
 def read_by_asyncssh(address: HostAddress) -> SSHConfiguration:
-    """What the files say of an address. Raises UnreachableError."""
+    """The settings in the files for an address. Raises UnreachableError."""
     given: dict[str, Any] = {"username": address.user} if address.user else {}
     given |= {"port": address.port} if address.port else {}
     files = [str(path) for path in map(_expanded, _FILES) if os.path.isfile(path)]
