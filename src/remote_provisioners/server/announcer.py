@@ -1,6 +1,6 @@
-"""What happens to hosts, starts and kernels, said to whoever follows the server's events.
+"""Emits Jupyter Server events for changes of hosts, starts and kernels.
 
-Heard in the I/O thread, said on the server's event loop.
+It learns of changes in the I/O thread, and emits events on the server's event loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..kernels.remote_kernel import RemoteKernel
 from ..placement.host_address import HostAddress
 from .view.models import Model, host_state, start_model
 
-#: Within which changes of one host are said once.
+#: Changes of one host within this time are one event.
 _GATHER_SECONDS = 0.05
 
 Say = Callable[[str, Model], None]
@@ -50,7 +50,7 @@ class _Seen:
 
 
 class Announcer:
-    """`say` is called with the name of a schema (host, kernel, start) and the event."""
+    """Calls `say` with the name of a schema (host, kernel, start) and the event's data."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, say: Say) -> None:
         self._loop = loop
@@ -64,17 +64,17 @@ class Announcer:
         self._stop: Callable[[], None] = lambda: None
 
     def follow(self, view: Any) -> None:
-        """Begin; `view` makes the models."""
+        """Begin to emit events; `view` makes their models."""
         self._models = view
         self._stop = events.listen(self._heard)
 
     def since(self, address: HostAddress) -> float | None:
-        """Since when a host is in the state that it is in; None where it never changed."""
+        """When a host entered its present state; None if its state has never changed."""
         seen = self._hosts.get(address)
         return seen.since if seen is not None else None
 
     async def sessions_changed(self) -> None:
-        """A kernel may have another notebook, or one that has another name."""
+        """Emit an event for each kernel whose notebook is another one or has a new name."""
         for model in await self._models.of_kernels():
             notebook = model["notebook"]
             if notebook != self._notebooks.get(model["id"]):

@@ -1,4 +1,4 @@
-"""The wiring of what can be seen: the API, the events, the metrics of one server."""
+"""Sets up what users of one server can see: the API, the page, the events and the metrics."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SCHEMAS = Path(__file__).with_name("events")
 
 
 async def _same_session(path: str) -> bool:
-    return False  # whether a new one is made instead is not decided here
+    return False  # never replace a session here
 
 
 def show(serverapp: Any) -> None:
-    """Have the server show its hosts and kernels. By the extension, once."""
+    """Let the server show its hosts and kernels. The extension calls this once."""
     loop = serverapp.io_loop.asyncio_loop
     logger = serverapp.event_logger
     metrics = Metrics()

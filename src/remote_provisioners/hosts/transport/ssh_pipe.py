@@ -1,4 +1,4 @@
-"""A channel of our own SSH connection that carries a pipe, for hosts whose sshd forwards nothing."""
+"""A channel of our own SSH connection that carries a pipe, where sshd forwards nothing."""
 
 from __future__ import annotations
 

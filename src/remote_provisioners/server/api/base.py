@@ -1,4 +1,4 @@
-"""What the handlers have in common: who may ask, errors as JSON, bodies that are checked."""
+"""The common part of all handlers: authorization, errors as JSON, checked request bodies."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..view.actions import Actions
 from ..view.models import Model, error_model
 from ..view.view import View
 
-#: The resource that an authorizer is asked about.
+#: The resource name that an authorizer gets.
 RESOURCE = "remote_kernels"
 VIEW, ACTIONS = "remote_provisioners_view", "remote_provisioners_actions"
 
 
 class RemoteHandler(APIHandler):
-    """Translates: a request into a call, its result or its error into JSON."""
+    """Translates a request into a call, and its result or error into JSON."""
 
     auth_resource = RESOURCE
 
@@ -53,7 +53,7 @@ class RemoteHandler(APIHandler):
         return body
 
     async def answer(self, model: Any, status: int = 200) -> None:
-        """A thousand hosts take milliseconds to write: not on the event loop."""
+        """Send `model` as JSON. A thread writes it: a thousand hosts take milliseconds."""
         text = await asyncio.to_thread(json.dumps, model)
         self.set_status(status)
         await self.finish(text)
@@ -63,7 +63,7 @@ Method = Callable[..., Awaitable[None]]
 
 
 def answers(method: Method) -> Any:
-    """For who is logged in and may do it; what cannot be done is said as JSON."""
+    """Decorate a handler: only for authorized users; its errors are sent as JSON."""
 
     @web.authenticated
     @authorized

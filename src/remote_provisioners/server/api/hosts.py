@@ -8,7 +8,7 @@ from .base import RemoteHandler, answers
 class HostsHandler(RemoteHandler):
     @answers
     async def get(self) -> None:
-        """What is known; with ``ask``, after every host has been asked."""
+        """All hosts; with ``ask``, after asking each of them."""
         await self.answer(
             await (self.view.ask_hosts(None) if self.flag("ask") else self.view.hosts())
         )

@@ -1,4 +1,4 @@
-"""Kernels, and starts of kernels."""
+"""Handlers for kernels and for their starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class KernelsHandler(RemoteHandler):
 
     @answers
     async def post(self) -> None:
-        """Start one; answered when it runs."""
+        """Start a kernel. The answer comes when it runs."""
         body = self.body(id=str, name=str, path=str, host=str, labels=list, gpus=int)
         if not body.get("name"):
             raise web.HTTPError(400, "the field name (the kernelspec) is missing")
@@ -35,7 +35,7 @@ class KernelsHandler(RemoteHandler):
 class KernelHandler(RemoteHandler):
     @answers
     async def get(self, kernel_id: str) -> None:
-        """With ``ask``, after its host has been asked."""
+        """One kernel; with ``ask``, after asking its host."""
         await self.answer(await self.view.kernel(kernel_id, self.flag("ask")))
 
     @answers
@@ -64,7 +64,7 @@ class MoveHandler(RemoteHandler):
 class StartHandler(RemoteHandler):
     @answers
     async def delete(self, kernel_id: str) -> None:
-        """Cancel it."""
+        """Cancel a start."""
         if not await self.actions.cancel(kernel_id):
             raise KeyError(kernel_id)
         self.set_status(204)

@@ -1,4 +1,4 @@
-"""Which handler answers which path."""
+"""The paths of the API, and the handler of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = "remote-provisioners"
 DOCUMENT = Path(__file__).with_name("openapi.yaml")
 
 _KERNEL = r"([^/]+)"
-#: A host may be written with every character but a slash.
+#: A host's name may contain every character except a slash.
 _HOST = r"([^/]+)"
 
 

@@ -1,4 +1,4 @@
-"""One kernel in the manager of all: added, shown as dead, let go."""
+"""One kernel in the manager of all kernels: adding it, showing it as dead, detaching it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jupyter_core.utils import ensure_async
 async def add_running(
     manager: Any, record: Any, env: Mapping[str, str], provisioner_info: Mapping[str, Any]
 ) -> Any:
-    """Have a kernel in the manager that runs already; returns its own manager.
+    """Add a kernel that runs already to the manager. Returns the kernel's own manager.
 
-    Not by start_kernel: applications add to that what is for new kernels only.
+    Does not call start_kernel: applications extend that for new kernels.
     """
     await manager._async_start_kernel(
         kernel_id=record.kernel_id,
@@ -25,11 +25,11 @@ async def add_running(
     )
     kernel = manager.get_kernel(record.kernel_id)
     await ensure_async(kernel.ready)
-    kernel.stop_restarter()  # until it is known to live
-    kernel.execution_state = "busy"  # perhaps: who is idle may be culled
-    # Websockets wait for an answer that says which protocol the kernel speaks, up to 60 s: a
-    # kernel that computes, or whose host is away, answers later. What is assumed then is assumed
-    # here: a protocol of this decade.
+    kernel.stop_restarter()  # until we know that the kernel lives
+    kernel.execution_state = "busy"  # it may be; an idle kernel could be culled
+    # A websocket waits up to 60 s for the kernel to report its protocol version. A kernel that
+    # computes, or whose host is away, answers later. So we give the empty answer that
+    # jupyter_server assumes after a timeout: a recent protocol.
     known: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     known.set_result({})
     kernel._kernel_info_future = known
@@ -37,12 +37,12 @@ async def add_running(
 
 
 def cannot_be_added(manager: Any, kernel_id: str) -> None:
-    """After `add_running` has failed: see `pending_starts.forget_failed_starts`."""
+    """Clean up after `add_running` has failed: see `pending_starts.forget_failed_starts`."""
     manager._pending_kernels.pop(kernel_id, None)
 
 
 def ask_whether_idle(kernel: Any) -> None:
-    """A kernel answers on its shell channel once it has nothing else to do."""
+    """Ask on the shell channel: the kernel answers once it is idle, and is shown as idle then."""
     channel = kernel.connect_shell()
 
     def answered(_: Any) -> None:
@@ -57,20 +57,20 @@ def ask_whether_idle(kernel: Any) -> None:
 def show_dead(kernel: Any, reason: str) -> None:
     """Show a kernel as dead, with the reason.
 
-    Who opens a websocket to it is told so at once, as of a pending kernel that failed: it would
-    wait 60 s for one that may come to live.
+    A new websocket to it fails at once, as with a pending kernel that failed. Otherwise it would
+    wait 60 s for the kernel.
     """
     kernel.execution_state, kernel.reason = "dead", reason
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     failed.set_exception(RuntimeError(reason))
-    failed.exception()  # it is no news
+    failed.exception()  # mark it as seen
     kernel._ready = failed
 
 
 def forget_failure(manager: Any, kernel_id: str) -> None:
-    """A kernel that is shown as dead is to be stopped or restarted, as one that was ready.
+    """Let a kernel that is shown as dead be stopped or restarted as if it had been ready.
 
-    The manager would only drop one that never was.
+    The manager would only drop a kernel that was never ready.
     """
     kernel = manager._kernels.get(kernel_id)
     ready = getattr(kernel, "_ready", None)
@@ -85,9 +85,9 @@ def is_dead(manager: Any, kernel_id: str) -> bool:
 
 
 async def detach(manager: Any, kernel_id: str, kernel: Any) -> None:
-    """Have nothing more to do with a kernel, which goes on: no stop, no message to it.
+    """Remove a kernel from the manager without stopping it or sending it a message.
 
-    The manager's own way to lose a kernel is to end it.
+    The manager itself can only remove a kernel by ending it.
     """
     _disconnect(manager, kernel_id, kernel)
     await kernel.provisioner.let_go()
@@ -95,9 +95,9 @@ async def detach(manager: Any, kernel_id: str, kernel: Any) -> None:
 
 
 async def bury(manager: Any, kernel_id: str, kernel: Any, reason: str) -> None:
-    """Remove a kernel that has ended; its websockets are told, as by a restarter that gave up.
+    """Remove a kernel that has ended. Its websockets learn that as from a restarter that gave up.
 
-    The manager has no way to learn of a death but its restarter, and leaves sockets open.
+    The manager learns of a death only from its restarter, and leaves sockets open.
     """
     kernel.execution_state, kernel.reason = "dead", reason
     _disconnect(manager, kernel_id, kernel)

@@ -1,4 +1,4 @@
-"""The manager of all kernels: what happens to them is told, before it happens."""
+"""Hooks into the manager of all kernels: a listener learns of each action before it happens."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ class ManagerListener(Protocol):
     """Learns what happens to the kernels of a manager."""
 
     def is_ours(self, kernel_name: str | None) -> bool:
-        """Whether kernels of this kernelspec are started by one of our provisioners."""
+        """Whether one of our provisioners starts the kernels of this kernelspec."""
 
     def removed(self, kernel_id: str, kernel: Any) -> None:
-        """The manager forgets a kernel now."""
+        """The manager is about to forget a kernel."""
 
     def doing(self, kernel_id: str, what: str) -> contextlib.AbstractContextManager[None]:
-        """A stop or a restart is under way as long as the context is open."""
+        """A stop or a restart is in progress while the context is open."""
 
     async def before_shutdown_all(self) -> None:
         """All kernels are about to be shut down."""
 
     def after_shutdown_all(self) -> None:
-        """They were."""
+        """All kernels have been shut down."""
 
 
 def watch_kernels(manager: Any, listener: ManagerListener) -> None:
-    """Tell `listener` of each removal, stop, restart and of the end of all kernels.
+    """Tell `listener` of each removal, stop and restart, and of the end of all kernels.
 
-    jupyter_server has events for successful actions only, after the fact; a record has to be
-    changed before. It calls these methods by their names on its one manager, so replacing them on
-    that object reaches every caller.
+    jupyter_server has events only for actions that have succeeded, but a record has to change
+    before the action. The server calls these methods by name on its one manager, so replacing
+    them on that object reaches every caller.
     """
     remove_kernel, shutdown_all = manager.remove_kernel, manager.shutdown_all
     shutdown_kernel, restart_kernel = manager.shutdown_kernel, manager.restart_kernel
@@ -80,7 +80,7 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
 def end_in_order(gateway: Any, listener: ManagerListener) -> None:
     """Tell `listener` before Kernel Gateway ends, and after.
 
-    It shuts its kernels down one by one, as if each were to be ended: `shutdown_all` is not called.
+    Kernel Gateway does not call `shutdown_all`: it shuts its kernels down one by one.
     """
     stop = gateway._stop
 

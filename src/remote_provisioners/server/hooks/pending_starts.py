@@ -1,4 +1,4 @@
-"""Starts that take longer than a request waits."""
+"""Answers requests for sessions before a slow kernel has started."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from jupyter_core.utils import ensure_async
 
 from .kernel import show_dead
 
-#: How long a request for a session waits for its kernel. Then it is answered and the kernel is
-#: shown as starting: JupyterLab never runs a cell that is started before that answer.
+#: How long a request for a session waits for its kernel. Then we answer it and show the kernel as
+#: starting: JupyterLab never runs a cell that a user starts before that answer.
 PATIENCE_SECONDS = 0.25
 
-#: What a request asks to be in the environment of the kernel that it starts.
+#: Variables that a request wants in the environment of its kernel.
 requested: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar(
     "environment", default=None
 )
-#: Whether the kernel is started for a session that may have a pending one.
+#: Whether the start is for a session that may have a pending kernel.
 for_session: contextvars.ContextVar[bool] = contextvars.ContextVar("for_session", default=False)
 
 
@@ -28,15 +28,14 @@ class Judge(Protocol):
     """Knows kernelspecs."""
 
     def is_ours(self, kernel_name: str | None) -> bool:
-        """Whether kernels of this kernelspec are started by one of our provisioners."""
+        """Whether one of our provisioners starts the kernels of this kernelspec."""
 
 
 class PendingStarts:
-    """Has a session whose kernel takes longer than `PATIENCE_SECONDS` answered meanwhile, with a
-    pending kernel.
+    """Answers a request for a session after `PATIENCE_SECONDS` with a pending kernel.
 
-    `use_pending_kernels` would answer every start at once: for all kernelspecs and every client,
-    and errors of the first moment would not be the request's answer any more.
+    `use_pending_kernels` would answer every start at once, for all kernelspecs and clients. Then
+    the request could not report an immediate error any more.
     """
 
     def __init__(self, manager: Any, judge: Judge) -> None:
@@ -45,7 +44,7 @@ class PendingStarts:
         self._judge = judge
         self._start_kernel = manager.start_kernel
         self._pre_start_kernel = manager.pre_start_kernel
-        #: By id, those that are made for starts of ours; None before they are made.
+        #: The managers of the kernels that we start, by kernel id; None until one is made.
         self._made: dict[str, Any] = {}
         manager.start_kernel, manager.pre_start_kernel = self._start, self._pre_start
 
@@ -79,7 +78,7 @@ class PendingStarts:
         del self._made[kernel_id], self.pending[kernel_id]
 
     async def give_up(self, kernel_ids: Sequence[str]) -> bool:
-        """Cancel these starts, where they are not over. Returns whether one was."""
+        """Cancel those of these starts that are in progress. Returns whether there were any."""
         given_up = {k: self.pending[k] for k in kernel_ids if k in self.pending}
         for task in given_up.values():
             task.cancel()
@@ -92,7 +91,7 @@ class PendingStarts:
 
 
 async def _started(manager: Any, starting: Awaitable[Any]) -> Any:
-    """Await a start; where it fails forget it: see `forget_failed_starts`."""
+    """Await a start; forget it if it fails: see `forget_failed_starts`."""
     try:
         return await ensure_async(starting)
     except BaseException:
@@ -101,14 +100,14 @@ async def _started(manager: Any, starting: Awaitable[Any]) -> Any:
 
 
 def forget_failed_starts(manager: Any) -> None:
-    """jupyter_client keeps the id of a failed start among those that it shuts down at the end."""
+    """Remove failed starts from the kernels that jupyter_client shuts down at the end."""
     for kernel_id, task in list(manager._pending_kernels.items()):
         if task.done() and kernel_id not in manager._kernels:
             del manager._pending_kernels[kernel_id]
 
 
 def _show_pending(manager: Any, kernel_id: str, kernel: Any, starting: asyncio.Future[Any]) -> None:
-    """Have a kernel that starts in the manager, as `use_pending_kernels` has it."""
+    """Put a starting kernel into the manager, as `use_pending_kernels` does."""
     manager._kernels[kernel_id] = kernel
     manager._kernel_connections.setdefault(kernel_id, 0)
     kernel.execution_state, kernel.reason = "starting", ""

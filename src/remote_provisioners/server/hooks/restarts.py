@@ -1,4 +1,4 @@
-"""Restarts under way: what to do with them when their kernels are shut down."""
+"""Restarts in progress: gives them up when their kernels are shut down."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jupyter_core.utils import ensure_async
 class Restarts:
     """The restarts of one manager's kernels.
 
-    A restart lasts as long as the kernel's host cannot be reached. jupyter_client cannot shut down
-    a kernel meanwhile: it asks the kernel's `ready` for its exception, which is not set yet, and
-    the InvalidStateError keeps the server from ending.
+    A restart lasts as long as the kernel's host cannot be reached. Meanwhile jupyter_client cannot
+    shut the kernel down: it reads the exception of the kernel's `ready`, which is not done yet,
+    and the InvalidStateError keeps the server from ending.
     """
 
     def __init__(self, manager: Any) -> None:
@@ -51,8 +51,8 @@ class Restarts:
             self._settle(kernel_id)
 
     def _settle(self, kernel_id: str) -> None:
-        """Nobody sets `ready` of a kernel whose restart is cancelled. One that the manager itself
-        starts or stops is left to it.
+        """Set `ready` of a kernel whose restart was cancelled: nobody else does. Skips a kernel
+        that the manager itself is starting or stopping.
         """
         kernel = self._manager._kernels.get(kernel_id)
         ready = getattr(kernel, "_ready", None)

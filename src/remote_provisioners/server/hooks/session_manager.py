@@ -1,4 +1,4 @@
-"""The session manager, and requests for sessions and kernels."""
+"""Hooks into the session manager, and into requests for sessions and kernels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _session_id: contextvars.ContextVar[str] = contextvars.ContextVar("session_id", 
 
 @contextlib.contextmanager
 def requested_environment(env: Mapping[str, str]) -> Iterator[None]:
-    """What a request asks for is in the environment of the kernels that it starts."""
+    """Kernels that are started inside this context get the variables `env`."""
     token = requested.set(env)
     try:
         yield
@@ -26,10 +26,10 @@ def requested_environment(env: Mapping[str, str]) -> Iterator[None]:
 
 
 def take_environments(serverapp: Any) -> None:
-    """``POST /api/kernels`` takes KERNEL_ variables of the request's ``env``.
+    """Let ``POST /api/kernels`` use the KERNEL_ variables in the request's ``env``.
 
-    jupyter_server drops them, though its own gateway client sends them. Handlers of extensions
-    come before its own; this one does the rest by that.
+    jupyter_server drops them, although its own gateway client sends them. Our handler comes
+    before the server's, takes the variables, and then calls the server's handler.
     """
     from jupyter_server.services.kernels.handlers import MainKernelHandler  # noqa: PLC0415
     from jupyter_server.utils import url_path_join  # noqa: PLC0415
@@ -51,10 +51,10 @@ def watch_sessions(
     changed: Callable[[], Awaitable[None]],
     replaced: Callable[[str], Awaitable[bool]],
 ) -> None:
-    """Call `changed` after each change; ask `replaced` whether the session of a path that is
-    asked for again is to be made anew.
+    """Call `changed` after each change of a session. When a client requests a path that has a
+    session, `replaced` decides whether to make a new one.
 
-    There are no events of sessions.
+    jupyter_server has no events for sessions.
     """
     for name in ("create_session", "update_session", "delete_session"):
         method = getattr(manager, name, None)
@@ -71,7 +71,7 @@ def watch_sessions(
 
 
 def _may_be_pending(manager: Any) -> bool:
-    """Whether the kernel of a session may start when it is made: not where more is done with it."""
+    """Whether a session may be answered with a pending kernel: not with a custom create_session."""
     from jupyter_server.services.sessions.sessionmanager import SessionManager  # noqa: PLC0415
 
     return getattr(type(manager), "create_session", None) is SessionManager.create_session
@@ -85,7 +85,7 @@ def _watched(method: Any, changed: Callable[[], Awaitable[None]], may_be_pending
             return await ensure_async(method(*args, **kwargs))
         finally:
             for_session.reset(token)
-            if not _session_id.get():  # it is no change to be restored
+            if not _session_id.get():  # a restored session is no change
                 await changed()
 
     return watched
@@ -93,7 +93,7 @@ def _watched(method: Any, changed: Callable[[], Awaitable[None]], may_be_pending
 
 @contextlib.contextmanager
 def session_named(session_id: str) -> Iterator[None]:
-    """A session that is created has this id: `create_session` has no argument for it."""
+    """Sessions created in this context have this id: `create_session` has no argument for it."""
     token = _session_id.set(session_id)
     try:
         yield

@@ -1,1 +1,1 @@
-"""``/remote-provisioners/``: hosts and kernels as a page, where there is no JupyterLab."""
+"""``/remote-provisioners/``: a page with hosts and kernels, for servers without JupyterLab."""

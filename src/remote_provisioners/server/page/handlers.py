@@ -1,4 +1,4 @@
-"""The page and its files. It speaks to the API as every client does."""
+"""The page and its files. The page uses the API like any other client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NOT_BUILT = (
 
 
 class PageHandler(JupyterHandler):
-    """`asks`: whether the page has all hosts asked when it is opened."""
+    """The page. `asks`: whether it asks all hosts when a user opens it."""
 
     auth_resource = RESOURCE
 
@@ -52,7 +52,7 @@ class PageHandler(JupyterHandler):
     @web.authenticated
     @authorized
     def get(self) -> None:
-        self.xsrf_token  # noqa: B018 - a cookie, which the page sends back with what it asks for
+        self.xsrf_token  # noqa: B018 - sets a cookie, which the page sends back with requests
         static = url_path_join(self.base_url, ROOT, "static/")
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(
@@ -66,7 +66,7 @@ class PageHandler(JupyterHandler):
 
 
 class StaticHandler(AuthenticatedFileHandler):
-    """The page's files; only for who may see the page."""
+    """The page's files, for users who may see the page."""
 
     auth_resource = RESOURCE
 

@@ -1,4 +1,4 @@
-"""What can be done with kernels: started, cancelled, moved, stopped, read. On the server's loop."""
+"""Actions on kernels: start, cancel, move, stop, read logs. Runs on the server's event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .view import View
 
 
 class Actions:
-    """By the methods that the REST API of Jupyter calls: what others do at these, they still do."""
+    """Calls the same methods as Jupyter's REST API, so that other extensions' hooks still run."""
 
     def __init__(self, manager: Any, contents_manager: Any, root: str, view: View) -> None:
         """`root`: the directory that the server serves."""
@@ -40,9 +40,9 @@ class Actions:
         labels: Sequence[str] = (),
         gpus: int = 0,
     ) -> Model:
-        """Start a kernel of a kernelspec of ours; `path`: of its notebook or directory.
+        """Start a kernel of one of our kernelspecs; `path` is its notebook or directory.
 
-        Raises KeyError, and what is in :mod:`errors`.
+        Raises KeyError, and the errors of :mod:`errors`.
         """
         directory = self._manager.kernel_spec_manager.find_kernel_specs().get(name)
         if directory is None:
@@ -71,7 +71,7 @@ class Actions:
         return await self._view.kernel(await ensure_async(started))
 
     async def cancel(self, kernel_id: str) -> bool:
-        """Give up a start; False where none of that kernel is under way."""
+        """Cancel a start. Returns False if this kernel is not starting."""
 
         async def cancel() -> bool:
             return starts().cancel(kernel_id)
@@ -81,7 +81,7 @@ class Actions:
     async def move(self, kernel_id: str, host: str) -> Model:
         """Shut the kernel down and start it on another host, with its id. Its variables are lost.
 
-        Raises KeyError; HostError, before the kernel is touched, where that host cannot be used.
+        Raises KeyError; HostError if that host cannot be used: then the kernel stays as it is.
         """
         await self._view.of_this_server(kernel_id)
         provisioner = self._manager.get_kernel(kernel_id).provisioner
@@ -102,7 +102,7 @@ class Actions:
         await io_thread().call(end_kernel(spec, agent, kernel_id))
 
     async def logs(self, kernel_id: str, host: str = "") -> str:
-        """What the kernel's process has written: asks its host. Raises KeyError, HostError."""
+        """Ask the host for what the kernel's process has written. Raises KeyError, HostError."""
         if not host or kernel_id in self._manager:
             kernel = await self._view.of_this_server(kernel_id)
             asked = kernel.host.request(GetOutput(kernel_id=kernel_id))

@@ -17,7 +17,7 @@ from ...options.config import RemoteProvisionerConfigMixin
 from ...options.installed_specs import installed_specs
 from ...placement.inventory import HostSpec
 
-#: How old what was read may be.
+#: How long a reading is used before the configuration is read again.
 _FRESH_SECONDS = 5.0
 
 
@@ -31,14 +31,14 @@ class ConfiguredHost:
 
 @dataclass(frozen=True)
 class Configured:
-    """What is configured at a moment. `problems` by kernelspec: why its hosts cannot be told."""
+    """The configuration at one moment. `problems`: by kernelspec, why its hosts are unknown."""
 
     hosts: dict[str, ConfiguredHost] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
 
 class Configuration:
-    """Reads it when it is asked for, at most every few seconds, never on the event loop."""
+    """Reads the configuration on demand, at most every few seconds, never on the event loop."""
 
     def __init__(self, kernel_spec_manager: Any, config: Config) -> None:
         self._manager = kernel_spec_manager
@@ -48,7 +48,7 @@ class Configuration:
         self._reading: asyncio.Future[Configured] | None = None
 
     async def read(self) -> Configured:
-        """The hosts by the names that they are written with, in their order."""
+        """The hosts by their names in the configuration, in its order."""
         if time.monotonic() - self._read_at > _FRESH_SECONDS and self._reading is None:
             self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
         if self._reading is not None:
@@ -69,7 +69,7 @@ class Configuration:
                 problems[installed.name] = error.message
                 continue
             if not isinstance(options, RemoteProvisionerConfigMixin):
-                continue  # its kernels are on the nodes of an engine
+                continue  # an engine chooses the nodes of its kernels
             for spec in options.inventory():
                 spec = options.completed(spec)  # noqa: PLW2901
                 earlier = found.get(spec.name)
@@ -84,7 +84,7 @@ class Configuration:
         return Configured(hosts, problems)
 
     def _generally_configured(self) -> dict[str, HostSpec]:
-        """Those of the configuration or the environment, where somebody has written any."""
+        """The hosts of the configuration file or the environment, if one of them names any."""
         given = self._config.get("RemoteProvisionerConfigMixin", {})
         if "remote_hosts" not in given and "RP_REMOTE_HOSTS" not in os.environ:
             return {}
@@ -96,7 +96,7 @@ class Configuration:
 
 
 def _both(one: HostSpec, other: HostSpec) -> HostSpec:
-    """A host that two kernelspecs describe: what either of them has said."""
+    """Combine two kernelspecs' descriptions of one host."""
     return dataclasses.replace(
         one,
         labels=one.labels | other.labels,

@@ -51,7 +51,7 @@ def host_state(host: Host) -> str:
 def host_model(
     spec: HostSpec, kernelspecs: Sequence[str], host: Host | None, since: float | None
 ) -> Model:
-    """`host`: None as long as this process has had nothing to do with it."""
+    """The model of a host. `host` is None if this process has not used it yet."""
     load = host.load if host is not None else None
     circuit = host.circuit if host is not None else None
     state = host_state(host) if host is not None else "disconnected"
@@ -98,7 +98,7 @@ def kernel_model(kernel: RemoteKernel) -> Model:
         "way": kernel.way,
         "started": kernel.started,
         "lease": kernel.lease,
-        # The host counts from when it lost us, which is about when we lost it.
+        # The host counts from when it lost our connection, about the time when we lost it.
         "lease_left": None if away is None or kernel.lease is None else kernel.lease - away,
         "memory": None,
         "idle": None,
@@ -107,7 +107,7 @@ def kernel_model(kernel: RemoteKernel) -> Model:
 
 
 def found_kernel_model(spec: HostSpec, agent: str, found: KernelStatus) -> Model:
-    """A kernel that a host has told of, whoever's it is; `agent`: the directory of its agent."""
+    """The model of a kernel that a host reported, of any owner; `agent`: its agent's directory."""
     state = "running" if found.exit_code is None else "exited"
     return {
         "id": found.kernel_id,
@@ -144,7 +144,7 @@ def start_model(start: StartProgress) -> Model:
 
 
 def signal_name(code: int | None) -> str | None:
-    """The name of the signal that a negative exit code stands for."""
+    """The name of the signal for a negative exit code; None for other codes."""
     if code is None or code >= 0:
         return None
     try:

@@ -1,6 +1,6 @@
-"""What this server knows of hosts and kernels. Lives on the server's event loop.
+"""What this server knows about hosts and kernels. Lives on the server's event loop.
 
-It reads what the process knows. Hosts are asked only by the methods that say so.
+It reads the state of this process. Only methods that say so ask hosts.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from .models import (
 
 T = TypeVar("T")
 
-#: Hosts that are asked at the same time, and for how long.
+#: How many hosts are asked at the same time, and how long each may take.
 _AT_ONCE = 32
 _ANSWER_SECONDS = 6.0
 
-#: What a host tells of a kernel only when it is asked.
+#: Fields of a kernel that a host reports only when it is asked.
 _ASKED = ("memory", "idle", "lease_left")
 
 Sessions = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 class View:
-    """`since`: when a host came to be in the state that it is in, as far as anybody has seen."""
+    """Makes the models. `since` returns when a host entered its state; None if nobody saw that."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class View:
     # -- hosts ------------------------------------------------------------------------------
 
     async def hosts(self) -> Model:
-        """Every host that is configured, and every other one that has a kernel of ours."""
+        """All configured hosts, and other hosts that have a kernel of this server."""
         configured = await self._configuration.read()
         known = await self._registry()
         return await asyncio.to_thread(self._hosts, configured.hosts, configured.problems, known)
@@ -93,7 +93,7 @@ class View:
         return self._model(place, (await self._registry()).hosts.get(place.spec.address))
 
     async def models_of(self, host: Host) -> list[Model]:
-        """A host under each of the names that it is configured with."""
+        """The models of a host, one for each name that the configuration has for it."""
         configured = (await self._configuration.read()).hosts.values()
         places = [place for place in configured if place.spec.address == host.address]
         if not places and host.kernels:
@@ -101,13 +101,13 @@ class View:
         return [self._model(place, host) for place in places]
 
     async def reconnect(self, name: str) -> Model:
-        """Connect to a host now, and have it report. Raises KeyError, HostError."""
+        """Connect to a host now, and get its load. Raises KeyError, HostError."""
         place = await self._place(name)
         await io_thread().call(_within(_reach(place.spec)))
         return await self.host(name)
 
     async def ask_hosts(self, names: Iterable[str] | None) -> Model:
-        """Connect to these hosts, or to all, and have them report; then as :meth:`hosts`."""
+        """Connect to these hosts (None: to all), get their load, then return :meth:`hosts`."""
         configured = (await self._configuration.read()).hosts
         chosen = configured.keys() if names is None else configured.keys() & set(names)
         specs = [configured[name].spec for name in chosen]
@@ -115,7 +115,7 @@ class View:
         return await self.hosts()
 
     async def _place(self, name: str) -> ConfiguredHost:
-        """Raises KeyError where that is none of ours."""
+        """The host of this name. Raises KeyError if this server has none."""
         configured = (await self._configuration.read()).hosts
         if name in configured:
             return configured[name]
@@ -124,7 +124,7 @@ class View:
         except ConfigurationError:
             raise KeyError(name) from None
         known = (await self._registry()).hosts
-        for kernel in (await self._registry()).kernels:  # of a resource manager's node
+        for kernel in (await self._registry()).kernels:  # a node that a resource manager chose
             if kernel.spec.name == name:
                 return ConfiguredHost(kernel.spec, ())
         if address not in known:
@@ -134,7 +134,7 @@ class View:
     # -- kernels ----------------------------------------------------------------------------
 
     async def kernels(self) -> Model:
-        """The kernels of this server that are on hosts, and the starts under way."""
+        """The kernels of this server that run on hosts, and the starts in progress."""
         sessions = await self._sessions()
         models = [self.model_of(kernel, sessions) for kernel in (await self._registry()).kernels]
         return {
@@ -158,7 +158,7 @@ class View:
         return model
 
     async def of_kernels(self) -> list[Model]:
-        """Those of this server that its manager has."""
+        """The kernels of this server that are in its manager."""
         found: list[Model] = (await self.kernels())["kernels"]
         return found
 
@@ -166,9 +166,9 @@ class View:
         return self.model_of(kernel, await self._sessions())
 
     def model_of(self, kernel: RemoteKernel, sessions: Sessions) -> Model:
-        """A kernel with what the server's own manager and sessions know of it."""
+        """The model of a kernel, completed from the server's manager and sessions."""
         model = kernel_model(kernel)
-        name = kernel.connection.get("kernel_name", "")  # before the manager has it
+        name = kernel.connection.get("kernel_name", "")  # until the manager has the kernel
         model |= {"name": name, "execution_state": "", "last_activity": None, "notebook": None}
         if kernel.kernel_id in self._manager:
             manager = self._manager.get_kernel(kernel.kernel_id)
@@ -200,7 +200,7 @@ class View:
         return await io_thread().call(under_way())
 
     async def found_kernels(self) -> Model:
-        """The kernels of other servers, and those that no server has: asks every host."""
+        """Ask every host for kernels of other servers, and for kernels without a server."""
         configured = (await self._configuration.read()).hosts
         specs = [place.spec for place in configured.values()]
         answers = await io_thread().call(_of_all(specs, kernels_on))
@@ -247,7 +247,7 @@ async def _within(asked: Awaitable[T]) -> T:
 async def _of_all(
     specs: Sequence[HostSpec], ask: Callable[[HostSpec], Awaitable[T]]
 ) -> list[T | RemoteProvisionerError]:
-    """What each host answers, or why it does not."""
+    """Each host's answer, or the error."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(spec: HostSpec) -> T | RemoteProvisionerError:
