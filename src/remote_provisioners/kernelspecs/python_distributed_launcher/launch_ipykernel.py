@@ -1,7 +1,7 @@
 """Start an IPython kernel and report to the response address where it listens.
 
-Needs what every IPython kernel has: ipykernel, and pyzmq with CurveZMQ. The protocol is written
-down in docs/launchers.md of remote-provisioners; this is its example for Python.
+It needs ipykernel, and pyzmq with CurveZMQ, which every IPython kernel has. docs/launchers.md of
+remote-provisioners describes the protocol; this is the example for Python.
 """
 
 import argparse
@@ -15,12 +15,12 @@ import zmq
 
 SECRET_VARIABLE = "RP_LAUNCH_SECRET"
 ANSWER_SECONDS = 30
-#: By which spark-submit tells its driver in Python where the JVM is.
+#: spark-submit sets this variable to tell a Python driver where the JVM is.
 DRIVER_VARIABLE = "PYSPARK_GATEWAY_PORT"
 
 
 class Reporter:
-    """The channel to the server: encrypted to its public key, proven by the launch's secret."""
+    """The channel to the server: its public key encrypts it, the launch's secret identifies us."""
 
     def __init__(self, kernel_id, address, public_key):
         self._identity = {"kernel_id": kernel_id, "secret": os.environ.pop(SECRET_VARIABLE, "")}
@@ -33,7 +33,7 @@ class Reporter:
         self._socket.connect(address)
 
     def report(self, event, **fields):
-        """Say what happened; return the answer. Exits where there is none or it is a refusal."""
+        """Report an event and return the answer. Exits on a refusal, or without an answer."""
         self._socket.send_json(dict(self._identity, event=event, **fields))
         try:
             answer = self._socket.recv_json()
@@ -49,7 +49,7 @@ class Reporter:
 
 
 def main(**traits):
-    """`traits`: of IPKernelApp, such as a class of kernels in place of IPython's."""
+    """Run the kernel. `traits` go to IPKernelApp, such as another kernel class than IPython's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernel-id", required=True)
     parser.add_argument("--response-address", required=True, help="a ZeroMQ endpoint")
@@ -64,7 +64,7 @@ def main(**traits):
     arguments = parser.parse_args()
     if arguments.spark and DRIVER_VARIABLE not in os.environ:
         parser.error("--spark-context-initialization-mode is for drivers of spark-submit")
-    # spark-submit's processes ignore interrupts, and we have inherited that.
+    # spark-submit's processes ignore interrupts, and we inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     reporter = Reporter(arguments.kernel_id, arguments.response_address, arguments.public_key)
@@ -72,15 +72,15 @@ def main(**traits):
 
     from ipykernel.kernelapp import IPKernelApp  # after the report: importing takes a while
 
-    # A kernel is given its key by a file of mode 0600: next to its sockets, which the agent
-    # removes whatever becomes of us.
+    # A kernel gets its key in a file of mode 0600. It is next to the kernel's sockets: the agent
+    # removes both, however we end.
     directory = os.path.dirname(connection["ip"]) if connection["transport"] == "ipc" else None
     descriptor, path = tempfile.mkstemp(prefix="kernel-", suffix=".json", dir=directory)
     with open(descriptor, "w") as file:
         json.dump(connection, file)
     app = IPKernelApp.instance(**traits)
     app.initialize(["-f", path])
-    with open(path) as file:  # its ports are filled in by now
+    with open(path) as file:  # the kernel has filled in its ports
         listening = json.load(file)
     if arguments.spark:
         import spark_session

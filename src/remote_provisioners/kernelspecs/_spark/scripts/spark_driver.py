@@ -1,7 +1,7 @@
 """The Spark session of a Python driver: creation in the background, interrupts, end.
 
-Runs in the driver that spark-submit has started: master, name and everything else of the session
-come from its options. Whoever has made the session, interrupts are for its jobs.
+Runs in the driver that spark-submit has started. Its options set the session's master, name and
+everything else. Interrupts cancel the session's jobs, also if the user's code made the session.
 """
 
 import os
@@ -12,9 +12,9 @@ import threading
 import engine
 import yarn_application
 
-#: A cancellation that comes later than this would be that of the next cell's job.
+#: A cancellation that took longer than this could cancel the next cell's job.
 _CANCEL_SECONDS = 10.0
-#: Of waiting for the session, before something is said, and how often then.
+#: How long a wait for the session lasts before the first message, and between later ones.
 _NOTICE_SECONDS = 10.0
 _ASK_SECONDS = 3.0
 _YARN_SECONDS = 3.0
@@ -23,12 +23,12 @@ _YARN_SECONDS = 3.0
 class Session:
     """The Spark session of this kernel, created in a separate thread.
 
-    Who waits for it can be interrupted; it goes on being made and is there for the next who asks.
+    A wait for it can be interrupted. Its creation then goes on, and the next caller gets it.
     """
 
     def __init__(self):
-        #: Set when it is made or cannot be; None while nobody has asked for it. (A thread whose
-        #: join was interrupted would count as ended, in Pythons before 3.13.)
+        #: An event: creation is over. None until the session is needed. (We do not join the thread:
+        #: before Python 3.13, one whose join was interrupted counts as ended.)
         self._done = None
         self._made = None
         self._error = None
@@ -54,7 +54,7 @@ class Session:
         self.start()
         self._done.wait()
         if self._error is not None:
-            error, self._error, self._done = self._error, None, None  # the next may try again
+            error, self._error, self._done = self._error, None, None  # the next caller may retry
             raise error
         return self._made
 
@@ -63,7 +63,7 @@ class Session:
         context = active_context()
         if self._done is not None and not self._done.is_set():
             _ask_yarn(yarn_application.kill)
-            # It hangs in the JVM, which nothing but its end gets out of there.
+            # The creation hangs in the JVM: only the end of the JVM stops it.
             os.kill(os.getppid(), signal.SIGTERM)
         elif context is not None:
             context.stop()
@@ -73,7 +73,7 @@ class Session:
             from pyspark.sql import SparkSession
 
             made = SparkSession.builder.getOrCreate()
-            # Spark says in its log only that no master has answered: the id is one of its own then.
+            # If no master answered, Spark only logs that, and makes up an id of this form.
             if made.sparkContext.applicationId.startswith("spark-application-"):
                 made.stop()
                 raise ConnectionError("Spark has given up: no answer from " + _engine())
@@ -88,7 +88,7 @@ def cancel_jobs():
     context = active_context()
     if context is not None:
         _leave_connection(context)
-        # In a thread, which has a connection to the JVM of its own.
+        # In a thread: each thread has its own connection to the JVM.
         cancel = threading.Thread(target=_cancel, args=(context,), daemon=True)
         cancel.start()
         cancel.join(_CANCEL_SECONDS)

@@ -67,7 +67,7 @@ def master(words):
 
 def environment(environ):
     """The environment for spark-submit."""
-    # Every process of Spark would print it, where what matters is to be read.
+    # Otherwise every process of Spark prints a message about this variable.
     return {name: value for name, value in environ.items() if name != "SPARK_YARN_USER_ENV"}
 
 

@@ -1,9 +1,9 @@
-# IRkernel, with `spark` and `sc` that are made when they are used.
+# IRkernel, with `spark` and `sc`, which are created when they are first used.
 # Arguments: the connection file, and the directory of this file where Python started it.
 local({
     arguments <- commandArgs(trailingOnly = TRUE)
     sparkr <- file.path(Sys.getenv("SPARK_HOME"), "R", "lib")
-    # In a container of YARN, whose driver has to have its session at once, and in Python.
+    # Set in a YARN container, where the driver must create its session at once, in Python.
     eager <- nzchar(Sys.getenv("RP_EAGER_SESSION"))
     provide <- function(name, value) {
         eval(substitute(delayedAssign(name, value, assign.env = globalenv())))
@@ -12,10 +12,10 @@ local({
         library(SparkR, lib.loc = sparkr)
         provide("spark", SparkR::sparkR.session())
         provide("sc", SparkR:::callJMethod(get("spark", globalenv()), "sparkContext"))
-        # When the kernel ends: nothing of it is left in the engine.
+        # Remove everything from the engine when the kernel ends.
         reg.finalizer(globalenv(), function(e) SparkR::sparkR.session.stop(), onexit = TRUE)
     } else if (!eager && requireNamespace("sparklyr", quietly = TRUE)) {
-        # Its connection has a spark-submit of its own: the options of ours, as it wants them.
+        # sparklyr runs a spark-submit of its own: pass it our options in its own form.
         words <- strsplit(Sys.getenv("RP_SPARK_OPTIONS"), "\n", fixed = TRUE)[[1]]
         at <- which(startsWith(words, "--") & !words %in% c("--master", "--deploy-mode"))
         options <- split(words[at + 1], sub("^--", "sparklyr.shell.", words[at]))
@@ -29,7 +29,7 @@ local({
         provide("spark", get("sc", globalenv()))
         reg.finalizer(globalenv(), function(e) sparklyr::spark_disconnect_all(), onexit = TRUE)
     } else if (requireNamespace("reticulate", quietly = TRUE)) {
-        options(warning.length = 8170L)  # else errors of Spark end before they say why
+        options(warning.length = 8170L)  # the default cuts Spark's errors before the reason
         made <- function() {
             driver <- reticulate::import_from_path("session_for_r", arguments[2])
             reg.finalizer(globalenv(), function(e) driver$stop(), onexit = TRUE)

@@ -5,36 +5,35 @@ import signal
 
 import spark_driver
 
-# Made in a thread of its own: in the main one Spark would take over SIGINT, which is R's.
+# Spark makes it in a thread of its own: in the main one it would replace R's handler of SIGINT.
 _session = spark_driver.Session()
-#: reticulate's handler of what is Python's part of an interrupt; None while ours is not before it.
+#: reticulate's handler of Python's part of an interrupt; None until ours is in front of it.
 _decide = None
-#: More than any system's struct sigaction has.
+#: More bytes than struct sigaction has on any system.
 _SIGACTION_BYTES = 1024
 
 
 def notices():
-    """What there is to say while the session is made, each time it changes."""
+    """Yields progress messages while the session is made."""
     return _session.notices()
 
 
 def session():
-    """The session of the driver that spark-submit has started. Raises what Spark raises."""
+    """The session of the driver that spark-submit has started. Raises Spark's errors."""
     made = _session.get()
     _take_interrupts()
     return made
 
 
 def stop():
-    """Leave nothing in the engine."""
+    """Remove everything from the engine."""
     _session.stop()
 
 
 def _take_interrupts():
-    """Have an interrupt that Python gets cancel Spark's jobs, before R has it.
+    """Let an interrupt that reaches Python cancel Spark's jobs before R gets it.
 
-    The process's handler of SIGINT, which tells both R and Python, stays reticulate's: only
-    Python's part is exchanged.
+    reticulate's handler of SIGINT notifies R and Python, and stays. We replace only Python's part.
     """
     global _decide
     if _decide is not None:
@@ -49,7 +48,7 @@ def _take_interrupts():
 
 def _interrupt(signum, frame):
     try:
-        _decide(signum, frame)  # R may have had it already
+        _decide(signum, frame)  # R may have handled the interrupt already
     except KeyboardInterrupt:
         spark_driver.cancel_jobs()
         raise

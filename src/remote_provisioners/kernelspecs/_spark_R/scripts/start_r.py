@@ -1,5 +1,5 @@
-"""Become R, within a spark-submit that has no SparkR. What is Python's way to the JVM stays open:
-`reticulate` leads to it.
+"""Become R, within a spark-submit that has no SparkR. R can still reach the JVM through Python, by
+`reticulate`.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 program = shutil.which("R")
 if program is None:
     sys.exit("R is not on PATH ({})".format(os.environ.get("PATH", "")))
-# spark-submit's processes ignore interrupts, and we have inherited that.
+# spark-submit's processes ignore interrupts, and we inherit that.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.environ.setdefault("RETICULATE_PYTHON", sys.executable)
 here = os.path.dirname(os.path.abspath(__file__))

@@ -1,4 +1,4 @@
-"""Of kernels in a container of YARN. Python's standard library, and for ipykernel's that."""
+"""Runs kernels in a YARN container. Standard library only, except ipykernel for its kernels."""
 
 import argparse
 import ctypes
@@ -8,12 +8,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent():
-    """Have the kernel end with the agent: what the container is given back for must not go on."""
+    """Let the kernel end with the agent: it must not go on when YARN takes back the container."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def be_kernel(**traits):
-    """Run a kernel of ipykernel's, with Spark, as argv says. `traits`: of IPKernelApp."""
+    """Run a kernel of ipykernel with Spark, as argv says. `traits` go to IPKernelApp."""
     parser = argparse.ArgumentParser()
     parser.add_argument("connection_file")
     modes = ("lazy", "eager", "none")
@@ -25,7 +25,7 @@ def be_kernel(**traits):
 
     app = IPKernelApp.instance(**traits)
     app.initialize(["-f", arguments.connection_file])
-    # YARN ends an application whose driver has no session: it is made at once, behind the kernel.
+    # YARN ends an application whose driver has no session. So start to create it at once.
     spark_session.install(app.kernel, arguments.mode or "eager")
     app.start()
     spark_session.stop()

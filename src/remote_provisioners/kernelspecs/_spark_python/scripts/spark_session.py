@@ -1,4 +1,4 @@
-"""`spark` and `sc` of an IPython kernel: made when they are used, given up when it ends."""
+"""`spark` and `sc` of an IPython kernel: created at first use, stopped when the kernel ends."""
 
 import ast
 import signal
@@ -10,19 +10,19 @@ NAMES = ("spark", "sc")
 
 
 _session = spark_driver.Session()
-#: Of the shell.
+#: The namespace of the user's code.
 _namespace = {}
 
 
 def get():
-    """The session; who waits for it is told how far it is. Raises what Spark raises."""
+    """The session. Prints progress messages while it is created. Raises Spark's errors."""
     for words in _session.notices():
         print(words, file=sys.stderr, flush=True)
     return _session.get()
 
 
 def ready():
-    """Have the real objects under their names, where they are ours to give. Called by cells."""
+    """Replace our placeholders by the real objects. Cells call this."""
     session = get()
     for name, value in (("spark", session), ("sc", session.sparkContext)):
         if isinstance(_namespace.get(name), Placeholder):
@@ -30,12 +30,15 @@ def ready():
 
 
 def stop():
-    """Leave nothing in the engine. By the launcher, when the kernel ends."""
+    """Remove everything from the engine. The launcher calls this when the kernel ends."""
     _session.stop()
 
 
 def install(kernel, mode):
-    """Give the kernel `spark` and `sc`, and interrupts that reach Spark. By the launcher, once."""
+    """Give the kernel `spark` and `sc`, and let interrupts cancel Spark's jobs.
+
+    The launcher calls this once.
+    """
     global _namespace
     shell = kernel.shell
     shell.events.register("pre_execute", _take_interrupts)
@@ -51,7 +54,7 @@ def install(kernel, mode):
 
 
 class Placeholder:
-    """Stands under a name until somebody uses it where no cell says so: in %run, in eval."""
+    """Stands for `spark` or `sc` until code uses it that a cell does not show: %run, eval."""
 
     def __init__(self, name):
         self.__dict__["_placed"] = name
@@ -68,7 +71,7 @@ class Placeholder:
         return dir(SparkSession if self._placed == "spark" else SparkContext)
 
     def __getattr__(self, name):
-        # What a class does not have is asked for by tools that look, not by a user.
+        # Tools that inspect objects ask for attributes that the class does not have; users do not.
         if not name.startswith("_j") and name not in dir(self):
             raise AttributeError(name)
         return getattr(self._real(), name)
@@ -81,7 +84,7 @@ class Placeholder:
 
 
 class _Uses(ast.NodeTransformer):
-    """Puts the wait for the session before a cell that reads one of the names."""
+    """Adds a wait for the session to the beginning of a cell that reads one of the names."""
 
     def visit_Module(self, tree):
         names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
@@ -102,7 +105,7 @@ def _from_future(tree):
 
 
 def _take_interrupts():
-    # For each cell: ipykernel sets Python's own handler before it, and resets it after.
+    # For each cell, because ipykernel sets Python's own handler before each and resets it after.
     signal.signal(signal.SIGINT, _interrupt)
 
 

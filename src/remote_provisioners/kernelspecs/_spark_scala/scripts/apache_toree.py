@@ -1,4 +1,4 @@
-"""Start Apache Toree, which is the driver itself, within spark-submit."""
+"""Start Apache Toree within spark-submit. Toree itself is the driver."""
 
 import glob
 import importlib.util
@@ -9,7 +9,7 @@ import supervise
 
 
 def jar():
-    """As it comes with the package `toree`, for Scala 2.12; "" where there is none."""
+    """The path of Toree's jar (for Scala 2.12) in the package `toree`; "" if there is none."""
     found = importlib.util.find_spec("toree")
     directories = list(found.submodule_search_locations or []) if found is not None else []
     for directory in directories:
@@ -20,7 +20,7 @@ def jar():
 
 def run():
     environ = dict(os.environ)
-    # It asks Java for the resources of its jar in a way that is closed since Java 16.
+    # Toree reads the resources of its jar in a way that Java forbids since version 16.
     opened = "--add-opens=java.base/java.util.jar=ALL-UNNAMED"
     environ["JDK_JAVA_OPTIONS"] = (environ.get("JDK_JAVA_OPTIONS", "") + " " + opened).strip()
     supervise.run(_application, environ, interrupt=signal.SIGUSR2, says_when_it_waits=False)
@@ -28,6 +28,6 @@ def run():
 
 def _application(connection_file):
     program = ["--class", "org.apache.toree.Main", jar(), "--profile", connection_file]
-    # It ends at a second SIGINT within 3 s, and jupyter_client sends one at each shutdown: by
-    # this signal it is interrupted, and no more.
+    # Toree ends at a second SIGINT within 3 s, and jupyter_client sends one at each shutdown.
+    # SIGUSR2 only interrupts it.
     return [*program, "--alternate-sigint", "USR2"]

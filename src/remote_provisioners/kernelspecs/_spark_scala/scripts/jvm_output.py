@@ -1,4 +1,4 @@
-"""What a JVM prints, as text of this process: by a named pipe, which both open."""
+"""Reads what a JVM prints, through a named pipe that both processes open."""
 
 import codecs
 import os
@@ -9,13 +9,13 @@ import tempfile
 import threading
 
 _PIECE = 64 * 1024
-#: For more to come, so that a loop that prints makes no message of each line.
+#: How long to wait for more output, so that a loop that prints does not make a message per line.
 _GATHER_SECONDS = 0.02
 _FLUSH_SECONDS = 5.0
 
 
 class Output:
-    """Calls `sink`, in a thread of its own, with the text that is written to `path`."""
+    """Calls `sink`, in a thread of its own, with the text that the JVM writes to `path`."""
 
     def __init__(self, sink):
         self._sink = sink
@@ -23,18 +23,18 @@ class Output:
         self.path = os.path.join(self._directory, "pipe")
         os.mkfifo(self.path, 0o600)
         self._reading = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-        # Ours is open all the time: there is no end of file.
+        # We keep this end open, so that there is never an end of file.
         self._writing = os.open(self.path, os.O_WRONLY)
         self._mark = b"\0" + secrets.token_hex(16).encode() + b"\0"
         self._wanted, self._reached = threading.Event(), threading.Event()
         threading.Thread(target=self._read, name="scala-output", daemon=True).start()
 
     def opened(self):
-        """The JVM has it open as well: the name is not needed any more."""
+        """The JVM has opened the pipe too: remove its name."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def flush(self):
-        """Return when all that is in the pipe has been given to `sink`."""
+        """Wait until `sink` has got everything that is in the pipe."""
         self._reached.clear()
         self._wanted.set()
         os.write(self._writing, self._mark)

@@ -1,4 +1,4 @@
-"""Start Spark's own interpreter of Scala as a kernel, and report. In the driver."""
+"""Start Spark's own Scala interpreter as a kernel, and report it. Runs in the driver."""
 
 import launch_ipykernel
 

@@ -1,5 +1,5 @@
-"""Start Scala within spark-submit: Apache Toree where it is installed and fits this Spark, else
-Spark's own interpreter, which every Spark has.
+"""Start Scala within spark-submit: Apache Toree if it is installed and fits this Spark, otherwise
+Spark's own interpreter.
 """
 
 import glob

@@ -1,4 +1,4 @@
-"""A Jupyter kernel for Scala: ipykernel's part of the protocol, Spark's own interpreter."""
+"""A Jupyter kernel for Scala: ipykernel speaks the protocol, Spark's own interpreter runs cells."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from ipykernel.kernelbase import Kernel
 from jvm_output import Output
 from spark_interpreter import Interpreter
 
-#: For what passes over an interrupt, before its thread is ended.
+#: How long code may ignore an interrupt before its thread is ended.
 _INTERRUPT_SECONDS = 3.0
 _STOP_SECONDS = 5.0
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -43,7 +43,7 @@ class ScalaKernel(Kernel):
         threading.Thread(target=self._work, name="scala", daemon=True).start()
 
     def open(self, mode):
-        """Make the interpreter, behind what asks for it."""
+        """Start to make the interpreter in its thread; cells wait for it."""
         paths = {name: output.path for name, output in self._outputs.items()}
         self._opened = self._call(self._scala.open, paths, mode != "none")
         self._opened.add_done_callback(self._is_open)
@@ -51,7 +51,7 @@ class ScalaKernel(Kernel):
             self._call(self._scala.session)
 
     def close(self):
-        """Leave nothing in the engine."""
+        """Stop the running cell, then remove everything from the engine."""
         idle = self._call(lambda: None)
         if not idle.done():
             self._scala.interrupt()
@@ -83,7 +83,7 @@ class ScalaKernel(Kernel):
         }
 
     def _execute(self, code, silent):
-        """The content of an error, None where there is none."""
+        """Run a cell. Returns the content of an error message, or None."""
         running = self._call(self._run, code)
         try:
             result, text = self._wait(running)
@@ -112,13 +112,13 @@ class ScalaKernel(Kernel):
         return self._scala.run(code)
 
     def _wait(self, running):
-        """The value of a call, which interrupts may end before. Raises KeyboardInterrupt."""
+        """The value of a call, which an interrupt may end early. Raises KeyboardInterrupt."""
         ending = None
         while True:
             try:
                 value = running.result()
                 if ending is not None:
-                    ending.join()  # so that it does not hit the next cell
+                    ending.join()  # otherwise it could interrupt the next cell
                 return value
             except KeyboardInterrupt:
                 if running.cancel():
@@ -127,7 +127,7 @@ class ScalaKernel(Kernel):
                 ending.start()
 
     def _interrupt(self, running):
-        # Not in the main thread, whose connection to the JVM is its own too.
+        # Runs in a thread of its own, because each thread has its own connection to the JVM.
         try:
             self._scala.interrupt()
             running.exception(_INTERRUPT_SECONDS)

@@ -1,12 +1,12 @@
-"""Spark's interpreter of Scala, which is that of spark-shell, in the JVM of this driver.
+"""Spark's Scala interpreter, the one of spark-shell, in the JVM of this driver.
 
-By Py4J, whose threads here have each their own there. Scala 2.12 and 2.13 have different
-interpreters: how they are made and what completes is all that we see of that.
+We use it through Py4J: each thread here has a thread of its own in the JVM. Scala 2.12 and 2.13
+have different interpreters, which differ here in how they are made and how they complete code.
 """
 
 from pyspark import SparkContext
 
-#: What spark-shell gives its users; the session is made when something is done with it.
+#: The names that spark-shell defines. The session is created when code first uses it.
 _GIVEN = """\
 @transient lazy val spark = org.apache.spark.sql.SparkSession.builder().getOrCreate()
 @transient lazy val sc = spark.sparkContext
@@ -18,7 +18,7 @@ import org.apache.spark.sql.functions._
 
 
 class Interpreter:
-    """Everything but `interrupt` and `stop` is called in one thread, the same always."""
+    """Call all methods from the same thread, except `interrupt`, `end_thread` and `stop`."""
 
     def __init__(self):
         SparkContext._ensure_initialized()
@@ -29,19 +29,19 @@ class Interpreter:
         self._thread = None
 
     def open(self, paths, given):
-        """Make it; with `spark` and `sc`, if they are to be `given`.
+        """Make the interpreter; define `spark` and `sc` if `given`.
 
-        `paths`: of pipes that get what is printed, for stdout and stderr.
+        `paths`: the pipes for stdout and stderr.
         """
         java = self._jvm.java
-        # What that says is for the log, not for a cell.
+        # Its messages belong into the log, not into a cell.
         _object(self._jvm.org.apache.spark.util, "Utils").initializeLogIfNecessary(False)
         for name, path in paths.items():
             stream = java.io.FileOutputStream(path)
             self._streams[name] = java.io.PrintStream(stream, True, "UTF-8")
         java.lang.System.setOut(self._streams["stdout"])
         java.lang.System.setErr(self._streams["stderr"])
-        # Where executors get the classes of cells from: whoever makes the session has this.
+        # Executors get the classes of cells from here; every session uses this property.
         temporary = java.lang.System.getProperty("java.io.tmpdir")
         classes = self._jvm.org.apache.spark.util.Utils.createTempDir(temporary, "repl").getPath()
         java.lang.System.setProperty("spark.repl.class.outputDir", classes)
@@ -51,15 +51,15 @@ class Interpreter:
             self.run(_GIVEN)
 
     def session(self):
-        """Make it now: `spark` is that, when it is used. Raises what Spark raises."""
+        """Create the session now; `spark` will be this one. Raises Spark's errors."""
         self._interpreter.setContextClassLoader()  # Spark's threads have that too
         self._jvm.org.apache.spark.sql.SparkSession.builder().getOrCreate()
 
     def run(self, code):
-        """How it went (Success, Error or Incomplete), and what the interpreter says to it."""
+        """Run code. Returns Success, Error or Incomplete, and the interpreter's own output."""
         self._said.getBuffer().setLength(0)
         self._thread = self._jvm.java.lang.Thread.currentThread()
-        self._jvm.java.lang.Thread.interrupted()  # one that came too late for its cell
+        self._jvm.java.lang.Thread.interrupted()  # clears an interrupt of the last cell
         console = _object(self._jvm.scala, "Console")
         console.setOutDirect(self._streams["stdout"])
         console.setErrDirect(self._streams["stderr"])
@@ -68,7 +68,7 @@ class Interpreter:
         return result, self._said.toString()
 
     def complete(self, code, cursor):
-        """Where what can be completed begins, and by what it can be."""
+        """The position where the completed word begins, and the possible words."""
         found = self._completer.complete(code, cursor)
         candidates = found.candidates()
         words = [candidates.apply(number) for number in range(candidates.size())]
@@ -77,23 +77,23 @@ class Interpreter:
         return found.cursor(), sorted({n for n in names if n and n.startswith(begun)})
 
     def interrupt(self):
-        """Cancel the jobs of this driver, and interrupt what is being run."""
+        """Cancel the jobs of this driver, and interrupt the running code."""
         for context in self._contexts():
             context.cancelAllJobs()
         if self._thread is not None:
             self._thread.interrupt()
 
     def end_thread(self):
-        """What passed over an interrupt. Raises Py4JError where Java cannot (20 and later)."""
+        """End code that ignored an interrupt. Raises Py4JError with Java 20 and later."""
         self._thread.stop()
 
     def stop(self):
-        """Leave nothing in the engine."""
+        """Remove everything from the engine."""
         for context in self._contexts():
             context.stop()
 
     def _contexts(self):
-        """The SparkContext of this driver, whoever has made it; none until it is whole."""
+        """A list with this driver's SparkContext, whoever made it; empty until it is complete."""
         active = _object(self._jvm.org.apache.spark, "SparkContext").getActive()
         return [active.get()] if active.isDefined() else []
 
@@ -119,7 +119,7 @@ class Interpreter:
             self._completer = nsc.PresentationCompilerCompleter(self._interpreter)
 
     def _classpath(self):
-        """Options for it: that of the JVM, and the jars that the user has given spark-submit."""
+        """Options for the class path: the JVM's, and the jars that the user gave spark-submit."""
         loader = self._jvm.java.lang.Thread.currentThread().getContextClassLoader()
         kind = self._jvm.java.lang.Class.forName("java.net.URLClassLoader")
         urls = list(loader.getURLs()) if kind.isInstance(loader) else []
@@ -128,5 +128,5 @@ class Interpreter:
 
 
 def _object(package, name):
-    """Of Scala, with what it shows to Spark only."""
+    """A Scala object, including members that are private to Spark."""
     return getattr(getattr(package, name + "$"), "MODULE$")

@@ -1,15 +1,15 @@
-"""What launchers of ipykernel ask for where a kernel has Spark, for that of Scala."""
+"""The functions that launchers of ipykernel call for a kernel with Spark; here for Scala."""
 
 _kernels = []
 
 
 def install(kernel, mode):
-    """Give it `spark` and `sc`. By the launcher, once."""
+    """Give the kernel `spark` and `sc`. The launcher calls this once."""
     _kernels.append(kernel)
     kernel.open(mode)
 
 
 def stop():
-    """Leave nothing in the engine. By the launcher, when the kernel ends."""
+    """Remove everything from the engine. The launcher calls this when the kernel ends."""
     for kernel in _kernels:
         kernel.close()
