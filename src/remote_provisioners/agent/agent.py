@@ -84,6 +84,9 @@ class Agent:
         )
         self._background = Background()
         self._over = asyncio.Event()
+        #: Whether the server that was disconnected last had left in order.
+        self._last_has_left = False
+        self._table.on_drop = self._end_if_left
         self._strangers: Set[int] = set()
 
     # -- servers ----------------------------------------------------------------------------
@@ -97,7 +100,14 @@ class Agent:
         if peer.owner in self._peers.owners:
             return
         self._table.owner_left(peer.owner)
-        if peer.left and not self._peers and not self._table:
+        if peer.owner:  # else it was only a look whether we are there
+            self._last_has_left = peer.left
+        self._end_if_left()
+
+    def _end_if_left(self) -> None:
+        """End when the last server has left in order, and its last kernel has ended."""
+        present = any(peer.owner for peer in self._peers)
+        if self._last_has_left and not present and not self._table:
             self._over.set()
 
     def _tell_load(self, load: Message) -> None:

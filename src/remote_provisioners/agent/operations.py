@@ -274,7 +274,7 @@ class Operations:
         )
 
     async def op_leave(self, peer: Peer, request: messages.Leave) -> Nothing:
+        peer.left = True  # now: it may be disconnected before its kernels have ended
         kernels = self._table.of(peer.owner)
         await self._table.forget(*(k for k in kernels if k.kernel_id not in request.keep))
-        peer.left = True
         return Nothing()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Set
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Set
 
 from ...protocol.answers import NO_KERNEL, TAKEN
 from ...protocol.messages import Exited, Listening, Taken
@@ -51,6 +51,8 @@ class KernelTable:
         self.directory = directory
         self.kernels = kernels
         self.idle_since = time.monotonic()
+        #: Called when a kernel has been forgotten.
+        self.on_drop: Callable[[], None] = lambda: None
         self._peers = peers
         self._queue = queue
         self._streams = streams
@@ -242,6 +244,7 @@ class KernelTable:
             del self.kernels[kernel.kernel_id]
         self.idle_since = time.monotonic()
         self._load.changed()
+        self.on_drop()
 
     async def forget(self, *kernels: HostedKernel) -> None:
         """End kernels that nobody wants any more, and forget them."""
