@@ -1,12 +1,12 @@
 """Find or start the agent on this host. Sent as text to ``python -c`` over the connection.
 
-Reads from stdin, after this text, a line with the digest and the size of the agent's archive and
-the directory of a former agent, or nothing; then the archive. Prints MARKER and a dictionary as
-Python writes it: ``host`` and ``boot`` (see host_identity), and ``socket`` (a path), ``error`` (a
-text) or ``gone`` (a text: that former agent cannot come back). A login shell may print what it
-likes before. A former agent is started again by its own program: who knows best what it has left is
-itself. Standard library only, and what most starts do not need is imported when it is: that is half
-of the time this takes. The agent has it too, for other agents of its user (siblings.py).
+Stdin holds, after this text, a line with the digest and size of the agent's archive and perhaps the
+directory of a former agent, then the archive. Prints MARKER and a Python dictionary: ``host`` and
+``boot`` (see host_identity), and ``socket`` (a path), ``error`` (a text) or ``gone`` (a text: that
+former agent cannot come back). A login shell may print anything before it. A former agent is
+started again by its own program, which knows its own records best. Standard library only; rarely
+needed modules are imported late, because imports take half of the time. The agent contains this
+module too, for other agents of its user (siblings.py).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MARKER = "remote-provisioners-agent "
 
 
 class Refused(Exception):
-    """The agent cannot be had here; the message says why."""
+    """No agent can run here; the message says why."""
 
 
 class GoneError(Exception):
-    """The agent that is asked for, and what it had, is no more; the message says why."""
+    """The former agent and its kernels are gone; the message says why."""
 
 
 def private_directory(path: str) -> None:
@@ -56,7 +56,7 @@ def temporary() -> str:
 
 
 def bases() -> List[str]:
-    """Where our agents may be, the best place first: another user may sit on a name in /tmp."""
+    """Where our agents may be, the best place first: another user may own the name in /tmp."""
     name = "remote-provisioners-{}".format(os.getuid())
     found = [os.path.join(temporary(), name)]
     if os.path.isdir("/run/user/{}".format(os.getuid())):
@@ -68,8 +68,8 @@ def bases() -> List[str]:
 
 
 def reserved(name: str) -> Tuple[str, int]:
-    """The base to use, and what holds its lock: one where the agent of this directory answers,
-    or the first that can be had. Raises Refused, OSError.
+    """The base to use, and a descriptor that locks it: the base where the agent `name` answers,
+    or the first that we can use. Raises Refused, OSError.
     """
     places = bases()
     for base in places[1:]:
@@ -85,7 +85,7 @@ def reserved(name: str) -> Tuple[str, int]:
 
 
 def locked(path: str) -> int:
-    """A descriptor that holds the lock of the directory `path`, made if need be."""
+    """Make the directory `path` if needed, and lock it. Returns the descriptor of the lock."""
     while True:
         private_directory(path)
         lock = os.open(path, os.O_RDONLY)
@@ -113,10 +113,10 @@ def answers(path: str) -> bool:
 
 
 def host_identity() -> Tuple[str, str]:
-    """This host, and its boot: a short name of what no other host is, and the boot's own id.
+    """A short unique name of this host, and the id of its boot.
 
-    Two hosts may share a directory, over NFS or as containers: processes of the other are not
-    ours to see, or to signal. After a reboot nothing of before is there: that is another host.
+    Two hosts may share a directory, over NFS or as containers; neither can see or signal the
+    other's processes. A rebooted host counts as another one, because its processes are gone.
     Raises OSError when it cannot be told at the moment.
     """
     boot = node = ""
@@ -132,8 +132,8 @@ def host_identity() -> Tuple[str, str]:
 def start(directory: str, archive: bytes) -> None:
     """Start the agent in `directory`, detached from this session. Raises Refused, OSError.
 
-    What was there before stays, whatever happens: kernels of a killed agent may run, and their
-    sockets and records are in it.
+    Earlier files stay, whatever happens: kernels of a killed agent may run, and their sockets and
+    records are there.
     """
     made = not os.path.lexists(directory)
     private_directory(directory)
@@ -149,8 +149,8 @@ def start(directory: str, archive: bytes) -> None:
 
 
 def install(directory: str, archive: bytes) -> str:
-    """The agent's program, which is there already after the first time: a full disk does not
-    matter then. An empty `archive` stands for that one. Raises OSError.
+    """Write the agent's program, if it is not there already: then a full disk does not matter.
+    An empty `archive` means the program that is there. Raises OSError.
     """
     program = os.path.join(directory, "agent.pyz")
     if archive and not (os.path.isfile(program) and os.path.getsize(program) == len(archive)):
@@ -180,7 +180,7 @@ def launch(directory: str, program: str) -> None:
     os.wait()
     os.close(write_end)
     os.close(own_error_end)
-    started = os.read(read_end, 1)  # a byte when it listens, end of file when it could not
+    started = os.read(read_end, 1)  # a byte when it listens, end of file when it failed
     why = os.read(error_end, 1000).decode("utf-8", "replace")
     os.close(read_end)
     os.close(error_end)
@@ -189,7 +189,7 @@ def launch(directory: str, program: str) -> None:
 
 
 def forked() -> int:
-    """As os.fork. Raises Refused where the user has too many processes, OSError."""
+    """Like os.fork. Raises Refused when the user has too many processes, OSError."""
     try:
         return os.fork()
     except BlockingIOError:
@@ -198,7 +198,7 @@ def forked() -> int:
 
 
 def said_since(log: str, before: int) -> str:
-    """What was added to the log of an agent."""
+    """What an agent has added to its log."""
     try:
         with open(log, "rb") as file:
             file.seek(before)
@@ -209,7 +209,7 @@ def said_since(log: str, before: int) -> str:
 
 
 def become_agent(directory: str, program: str, ready: int) -> None:
-    """Replace this process by the agent, with nothing left of the session it came from."""
+    """Replace this process by the agent, detached from the login session."""
     path, flags = os.path.join(directory, "agent.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND
     try:
         log = os.open(path, flags, 0o600)
@@ -224,7 +224,7 @@ def become_agent(directory: str, program: str, ready: int) -> None:
 
 
 def revive(directory: str, host: str) -> None:
-    """Start the agent that had `directory` again, by the program that it has left there.
+    """Start the former agent of `directory` again, by its program there.
 
     Raises Refused, GoneError, OSError.
     """
@@ -237,8 +237,8 @@ def revive(directory: str, host: str) -> None:
 
 
 def find_or_start(digest: str, archive: bytes, former: str, host: str) -> str:
-    """The path of the socket of the agent of this digest, or of the agent that has the directory
-    `former`. Raises Refused, GoneError, OSError.
+    """The path of the socket of the agent of this digest, or of the former agent whose directory
+    is `former`. Raises Refused, GoneError, OSError.
     """
     base, name = os.path.split(former)
     if not former:
@@ -259,7 +259,7 @@ def find_or_start(digest: str, archive: bytes, former: str, host: str) -> str:
         return path
     except BaseException:
         try:
-            os.rmdir(base)  # which takes it away only when nobody has anything in it
+            os.rmdir(base)  # fails unless it is empty
         except OSError:
             pass
         raise
@@ -268,7 +268,7 @@ def find_or_start(digest: str, archive: bytes, former: str, host: str) -> str:
 
 
 def request(digest: str, size: int, former: str = "") -> bytes:
-    """The line that follows this text: for an archive of that size, or for a former agent."""
+    """The line that follows this text: for an archive of this size, or for a former agent."""
     return "{} {} {}\n".format(digest, size, former).encode("utf-8", "surrogateescape")
 
 

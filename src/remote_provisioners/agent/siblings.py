@@ -1,9 +1,9 @@
-"""This user's other agents on this host, of other versions, and what is left of those that died.
+"""This user's other agents on this host, which are of other versions, running or killed.
 
-Kernels stay with the agent that has started them. If it is killed while no server looks, nobody
-would end them when their lease is over, and nobody would list them. So each agent looks after the
-others: one that was killed and has left kernels that run is started again, by its own program,
-which knows its own records. Standard library only: this module travels to hosts.
+Kernels stay with the agent that has started them. If it is killed while no server is connected,
+nobody would list them, or end them when their lease is over. So each agent looks after the others:
+it starts a killed agent with running kernels again, with that agent's own program, which knows its
+own records. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Siblings:
 
     @property
     def host(self) -> str:
-        """The name of this host, as agents' directories have it."""
+        """This host's name in the names of agents' directories."""
         return self._host
 
     def answering(self) -> List[str]:
-        """The directories of those that run."""
+        """The directories of the other agents that run."""
         return sorted(path for path in self._others() if _answers(path))
 
     def orphaned(self) -> List[str]:
-        """The directories of those that were killed while kernels of theirs run."""
+        """The directories of killed agents whose kernels run."""
         return [path for path in self._others() if not _answers(path) and has_kernels(path)]
 
     async def revive(self) -> None:
-        """Start those of `orphaned` again; wait until they listen."""
+        """Start the agents of `orphaned` again, and wait until they listen."""
         for path in self.orphaned():
             if path not in self._starting:
                 self._starting[path] = asyncio.ensure_future(_revive(path))
@@ -70,7 +70,7 @@ class Siblings:
             return
         for name in names:
             path = os.path.join(parent, name)
-            # Version 0 did not say whose host its directory is.
+            # Directories of version 0 do not name their host.
             ours = name.rpartition("-")[2] == self._host if "-" in name else True
             if name != own and ours and os.path.isfile(os.path.join(path, "agent.pyz")):
                 yield path
@@ -94,7 +94,7 @@ def _runs(directory: str) -> bool:
         return same and found["boot_id"] == boot_id() and process is not None and not process.ended
     except (OSError, record.RecordError):
         return False
-    except (KeyError, TypeError, ValueError):  # of another form than all that we know
+    except (KeyError, TypeError, ValueError):  # a record of an unknown form
         return any(True for _ in leaders_in(directory))
 
 
@@ -106,13 +106,13 @@ def _answers(directory: str) -> bool:
             return False
         if not hasattr(socket, "SO_PEERCRED"):
             return True
-        # 0: who listens is in another container, which shares the directory with us.
+        # 0: the listener is in another container, which shares the directory with us.
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return bool(pid)
 
 
 async def _revive(directory: str) -> str:
-    """Start that agent by its own program. Returns what came of it. Raises OSError."""
+    """Start that agent by its own program. Returns the program's answer. Raises OSError."""
     loader = find_or_start.__loader__
     program = loader.get_source(find_or_start.__name__).encode()  # type: ignore[union-attr]
     process = await asyncio.create_subprocess_exec(

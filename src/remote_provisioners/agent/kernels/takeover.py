@@ -1,4 +1,4 @@
-"""What a killed agent has left: its kernels are taken over, the rest is cleared away.
+"""Takes over the kernels of a killed agent, and removes what else it left.
 
 Standard library only: this module travels to hosts.
 """
@@ -16,43 +16,43 @@ from ..processes.process_identity import leaders_in
 from . import kernel_record as record
 from .hosted_kernel import HostedKernel
 
-#: After that long what cannot be read is left alone.
+#: After this time, records that still cannot be read are left alone.
 _GIVEN_UP_SECONDS = 30.0
 
 
 class Takeover:
-    """Goes through the records in a directory, until each was read or has been given up.
+    """Goes through the records in a directory until it has read or given up each of them.
 
-    A record that cannot be read may be readable a moment later (no descriptor was left, the disk
-    was slow), and the kernel that it stands for runs meanwhile.
+    A record that cannot be read may be readable a moment later (no descriptor was free, the disk
+    was slow). Its kernel runs meanwhile.
     """
 
     def __init__(self, kernels_directory: str) -> None:
         self._directory = kernels_directory
         self._since = time.monotonic()
-        #: Those of directories that are still to be read; None: not even they are known.
+        #: The names of the directories still to read; None: the list itself was not read yet.
         self._names: Optional[List[str]] = None
         self._found: Dict[str, str] = {}
-        #: Why not all was read.
+        #: Why something could not be read.
         self.error = ""
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to be read."""
+        """Whether nothing is left to read."""
         return self._names == []
 
     def look(self) -> List[HostedKernel]:
-        """The kernels of the records that can be read now: those that run, those that have ended.
+        """The kernels of the records that can be read now, both running and ended ones.
 
-        Where there is no record that can be used, the agent was killed while it started a kernel,
-        or somebody else has been there: what runs there has no owner and nobody can reach it, so
-        it is ended.
+        A directory without a usable record means that the agent was killed while it started a
+        kernel, or that somebody else changed the files. Processes there have no owner and nobody
+        can reach them, so they are killed.
         """
         taken: List[HostedKernel] = []
         left: List[str] = []
         try:
             if self._names is None:
-                # Of two for one kernel the first wins: by their order that is never a warm one's.
+                # Of two directories for one kernel the first wins: warm ones sort last.
                 self._names = sorted(os.listdir(self._directory))
         except OSError as error:
             self._not_now(self._directory, error)
@@ -73,7 +73,7 @@ class Takeover:
         self.error = "{}: {}".format(os.path.basename(what), error.strerror or error)
 
     def _read(self, directory: str) -> List[HostedKernel]:
-        """The kernel of a directory, or nothing. Raises OSError when that cannot be told now."""
+        """The kernel of a directory, or nothing. Raises OSError when it cannot be read now."""
         try:
             kernel = HostedKernel.recorded(record.read(directory), directory)
             other = self._found.setdefault(kernel.kernel_id, directory)
@@ -98,7 +98,7 @@ def _say(kernel: HostedKernel) -> None:
 
 
 def _clear(directory: str, why: str) -> None:
-    """End what runs there and remove the directory. Raises OSError."""
+    """Kill the processes of a directory and remove it. Raises OSError."""
     pids = list(leaders_in(directory))
     for pid in pids:
         try:
