@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-# It travels as text, and so has no protocol to import.
+# It travels as text, so it cannot import the protocol.
 from ..agent.find_or_start import MARKER, request
 from ..errors import AgentError, UnusablePythonError
 from ..placement.way_in import DEFAULT_WAY
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 _HERE = "remote_provisioners"
 _THERE = "remote_provisioners_agent"
-#: The packages that travel, and how the agent is started, which is sent as text as well.
+#: The packages that travel, and the module that starts the agent, which also travels as text.
 _PACKAGES = ("agent", "protocol")
 _START = "agent/find_or_start.py"
-#: A pipe's, sent by itself (transport/pipe_start.py): a change there is no other agent.
+#: Modules of a pipe's end, which are sent separately (transport/pipe_start.py). Changing them does
+#: not change the agent's version.
 _PIPE = (
     "agent/pipe_descriptors.py",
     "agent/pipe_end.py",
@@ -64,8 +65,8 @@ def _sources(directory: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
             yield from _sources(entry, there)
 
 
-#: Read when this process imports us, in 2 ms: it speaks the protocol of that moment, whatever is
-#: installed over it while it runs.
+#: Read when this process imports the module (2 ms), so that the agent and the process have the same
+#: protocol even if an upgrade replaces the files later.
 _SOURCES = {
     path: content
     for name in _PACKAGES
@@ -113,7 +114,7 @@ def agent_archive() -> bytes:
 
 
 def agent_version() -> str:
-    """Ours: what the name of our agent's directory begins with, on every host."""
+    """The version of our agent. The name of its directory begins with it on every host."""
     return _archive()[2][:12]
 
 
@@ -132,7 +133,7 @@ class FoundAgent:
 
 
 class AgentGoneError(Exception):
-    """The former agent that was asked for is no more; `boot` is that of its host now."""
+    """The requested former agent is gone; `boot` is the present boot of its host."""
 
     def __init__(self, why: str, boot: str) -> None:
         super().__init__(why)
@@ -142,9 +143,10 @@ class AgentGoneError(Exception):
 async def find_agent(
     transport: Transport, pythons: Sequence[str], host: str, former: str = ""
 ) -> tuple[FoundAgent, str]:
-    """Find or start the agent by the first of these interpreters that can, and return which.
+    """Find or start the agent by the first of these interpreters that works. Returns the agent
+    and the interpreter.
 
-    `former`: the directory of an agent of another version, to be started again. Raises AgentError,
+    `former`: the directory of an agent of another version, to start again. Raises AgentError,
     AgentGoneError.
     """
     failed: list[UnusablePythonError] = []

@@ -11,10 +11,10 @@ from typing import Callable, List, Optional
 
 from ..machine import memory
 
-#: Of the memory, and of the disk, that was free before.
+#: The output may take 1/4 of the free memory and 1/2 of the free disk.
 _SHARE_OF_MEMORY, _SHARE_OF_DISK = 4, 2
 _LEAST_BYTES = 16 * 1024 * 1024
-#: The notice is given from this share of the bound on; it may come again below the second.
+#: Above the first share of the limit we warn once; below the second, a warning may come again.
 _NEAR, _FAR = 0.8, 0.5
 _VALID_SECONDS = 1.0
 
@@ -38,8 +38,8 @@ class Spender:
 class Budget:
     """The limit of one agent. At the limit, the kernel that stores the most drops output.
 
-    `directory`: where the files are; what is there counts as memory if it is a tmpfs.
-    `on_near`: told in words when the bound is near.
+    `directory`: where the files are; they count as memory if it is a tmpfs.
+    `on_near`: called with a text when the limit is near.
     """
 
     def __init__(self, directory: str, on_near: Callable[[str], None] = lambda text: None) -> None:

@@ -1,11 +1,10 @@
-"""A kernel's output (iopub), kept while nobody listens: a subscriber of the kernel, a publisher
-to each client's stream.
+"""Records a kernel's output (iopub): subscribes to the kernel, publishes to each client's stream.
 
-Clients share one spool; each has its place in it. What a client's server has not acknowledged is
-still in the spool, so that nothing is lost with that server. The kernel is read at once: for a
-slow client, too, messages wait here, not there, where ZeroMQ would drop them. Only while a client
-reads what is more than may be kept the kernel waits for it. Standard library only: this module
-travels to hosts.
+Clients share one spool; each has its position in it. Output that a client's server has not
+acknowledged stays in the spool, so it survives that server. The recorder always reads from the
+kernel: messages for a slow client wait here, because ZeroMQ would drop them in the kernel. The
+kernel waits only while a client reads output that exceeds the limits. Standard library only: this
+module travels to hosts.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ class Recorder(Listener, Publisher):
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self.subscribers: List[Subscriber] = []
-        #: The process that is there now.
+        #: The subscription to the kernel's present process.
         self.source: Optional[Source] = None
         self._connection: Dict[str, Any] = {}
-        # The first message that nobody has had, if any; `owed`: to somebody who will ask for it.
+        # The first message that no client has received, if any; `owed`: a client will ask for it.
         self._kept: Optional[int] = 0
         self._owed = False
-        # Within this message a client was cut off: the next one to come is told.
+        # A client was cut off within this message: the next client gets a gap notice.
         self._cut: Optional[int] = None
         self._look: Optional[asyncio.TimerHandle] = None
         spool.places = self._places
-        #: The kernel waits for a client that reads what is more than may be kept.
+        #: Whether the kernel waits for a client that reads output beyond the limits.
         self.held = False
-        #: A text for the next cell that is run.
+        #: A text for the next cell that runs.
         self.announced = ""
-        #: Nothing will come any more: clients are told so.
+        #: Whether all output has come: then the clients' streams end.
         self.over = False
         #: Called with the number of messages that a client will never get.
         self.on_dropped: Callable[[int], None] = lambda messages: None
@@ -54,7 +53,7 @@ class Recorder(Listener, Publisher):
     async def connect(self, connection: Dict[str, Any]) -> None:
         """Subscribe to the listening kernel, again after each restart.
 
-        Clients stay connected meanwhile: nothing that the new process says is lost to them.
+        Clients stay connected meanwhile, so they get all output of the new process.
         """
         if self.source is not None:
             self.source.close()
@@ -107,9 +106,9 @@ class Recorder(Listener, Publisher):
         self._owed = self._kept is not None
 
     def subscribe(self, message: bytes) -> None:
-        """Pass a client's subscription on: ipykernel answers each with a welcome.
+        """Pass a client's subscription to the kernel: ipykernel answers each with a welcome.
 
-        Not its end: the kernel would take it for ours, which is everybody's.
+        The end of a subscription is not passed on: it would end ours, which serves all clients.
         """
         if self.source is not None and zmtp.topic(message)[:1] == b"\1":
             self.source.send(message)
@@ -136,8 +135,8 @@ class Recorder(Listener, Publisher):
         return [s.place for s in self.subscribers if s.place is not None and s.reads(now)]
 
     def cut(self, subscriber: Subscriber, number: int) -> None:
-        """What is left of a large message, of this number, is gone for a client that has had its
-        beginning: it has to connect again.
+        """Disconnect a client that has the beginning of large message `number` and cannot get the
+        rest. It connects again.
         """
         self._cut = number if self._cut is None else min(number, self._cut)
         subscriber.abort()

@@ -15,7 +15,7 @@ from .gap import Gap
 from .large_message import GoneError, LargeMessage
 from .spool import Place, Spool
 
-#: A client that has taken nothing for so long is not waited for.
+#: The recorder does not wait for a client that has read nothing for this long.
 _STALLED_SECONDS = 10.0
 
 
@@ -23,9 +23,9 @@ class Publisher:
     """The owner of the output that clients read."""
 
     spool: Spool
-    #: The kernel waits for a client that reads what is more than may be kept.
+    #: Whether the kernel waits for a client that reads output beyond the limits.
     held: bool
-    #: Nothing will come any more.
+    #: Whether all output has come.
     over: bool
 
     def subscribe(self, message: bytes) -> None:
@@ -37,7 +37,7 @@ class Publisher:
         raise NotImplementedError
 
     def cut(self, subscriber: Subscriber, number: int) -> None:
-        """What is left of a large message, of this number, is gone for that client."""
+        """A client has the beginning of large message `number` and cannot get the rest."""
         raise NotImplementedError
 
     def welcome(self, topic: bytes) -> bytes:
@@ -52,7 +52,7 @@ class Publisher:
 class Subscriber:
     """A client's iopub socket at the other end of `stream`: we publish to it.
 
-    It is the stream's socket here: write, pause_reading, resume_reading, close.
+    It acts as the stream's socket: write, pause_reading, resume_reading, close.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Subscriber:
         self._stream = stream
         self._zmtp = zmtp.Connection(b"PUB", greeted)
         self.topics: List[bytes] = []
-        # The next message to send; None as long as the client has subscribed to nothing.
+        # The next message to send; None until the client subscribes.
         self._position = position
         self._batch: Deque[bytes] = deque()
-        # What stands for a gap, before the next message.
+        # Notices for a gap, sent before the next message.
         self._notices: Deque[bytes] = deque()
-        # The large message that is being sent, and how much of it was.
+        # The large message that is being sent, and how many of its bytes have been.
         self._large: Optional[LargeMessage] = None
         self._offset = 0
         self._moved = time.monotonic()
-        # Ends of messages within the stream, with the number that follows.
+        # The ends of messages as offsets in the stream, each with the next message's number.
         self._unacknowledged: Deque[Tuple[int, int]] = deque()
         self._acknowledged = position
         self._paused = self._closed = False
@@ -90,12 +90,12 @@ class Subscriber:
         return self._position + len(self._batch), self._offset
 
     def reads(self, now: float) -> bool:
-        """Whether it takes the data that is sent."""
+        """Whether the client reads the data that we send."""
         waits = self._paused or self._stream.link is None
         return not self._closed and (not waits or now - self._moved < _STALLED_SECONDS)
 
     def abort(self) -> None:
-        """Its stream cannot go on."""
+        """End the stream: it cannot go on."""
         self._closed = True
         self._stream.abort()
 
@@ -141,7 +141,7 @@ class Subscriber:
     def _subscribe(self, message: bytes) -> None:
         if message[:1] == b"\1":
             if self._position is not None and not self.topics:
-                # Jupyter's server takes the first message for a sign of life, and drops it.
+                # Jupyter's server takes the first message as a sign of life, and drops it.
                 self._stream.send(self._publisher.welcome(message[1:]))
             self.topics.append(message[1:])
         elif message[:1] == b"\0" and message[1:] in self.topics:
