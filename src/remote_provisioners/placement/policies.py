@@ -140,10 +140,10 @@ class LeastConnection(LoadBalancer):
 
 
 class LeastLoad(LoadBalancer):
-    """The host with the fewest kernels a core, whoever's they are, busy hosts last.
+    """The host with the fewest kernels per core (of all users), busy hosts last.
 
-    By chance among those that are as good: servers that choose at the same moment know nothing
-    of each other, and would all take the same one.
+    Chooses at random among equally good hosts: servers that choose at the same moment do not know
+    of each other, and would all take the same host.
     """
 
     needs_load = True

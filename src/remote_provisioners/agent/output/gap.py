@@ -11,10 +11,10 @@ from ...protocol import zmtp
 
 DELIMITER = b"<IDS|MSG>"
 NO_PARENT = b"{}"
-#: Where more cells have lost something, nobody is told of the earlier ones.
+#: If more cells have lost output, the earlier ones get no notice.
 _MOST_CELLS = 100
 
-#: The parent header, how many messages have it, and the last that told the kernel's status.
+#: A parent header, the number of its messages, and the last of them with the kernel's status.
 Run = Tuple[bytes, int, Optional[bytes]]
 
 
@@ -29,7 +29,7 @@ class Gap:
         runs: List[Run] = []
         parent, count, status = NO_PARENT, 0, None
         for raw in messages:
-            # To look for it takes a hundredth of reading the message.
+            # Searching for it takes a hundredth of the time that parsing the message takes.
             same = count and parent != NO_PARENT and parent in raw
             found = parent if same else parent_of(raw)
             if found != parent and count:
@@ -65,7 +65,7 @@ class Gap:
         return list(cells.values())[-_MOST_CELLS:]
 
     def shortened(self) -> Gap:
-        """The same number of messages, with only the last cells."""
+        """The same number of messages, but only the last cells."""
         total, cells = self.count, self.by_cell()
         missing = total - sum(count for _, count, _ in cells)
         return Gap([(NO_PARENT, missing, None), *cells] if missing else cells)

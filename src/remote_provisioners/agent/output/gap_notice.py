@@ -1,5 +1,5 @@
-"""Messages of our own among a kernel's output, signed as the kernel would: the text that stands
-where output was dropped, and the welcome before output that is replayed.
+"""Our own messages among a kernel's output, signed with the kernel's key: gap notices where output
+was dropped, and the welcome before replayed output.
 
 https://jupyter-client.readthedocs.io/en/stable/messaging.html. Standard library only: this module
 travels to hosts.
@@ -18,8 +18,8 @@ from .gap import DELIMITER, NO_PARENT, Gap, parent_of
 
 
 def gap_notices(connection: Dict[str, Any], gap: Gap, following: Optional[bytes]) -> List[bytes]:
-    """On the wire, one for each cell that has lost something, with the last that was said of the
-    kernel's state: a cell whose "idle" is missing would never end.
+    """The notices in wire format, one for each cell that lost output, and the cell's last message
+    about the kernel's state: without its "idle" a cell would never end.
 
     `following`, the message after the gap, says where to show what was of no cell. `connection`
     is the kernel's: its key signs.

@@ -19,10 +19,10 @@ from .gap import Gap
 from .large_message import LargeMessage
 
 _BLOCK_BYTES = 1024 * 1024
-#: What a message takes beside its bytes.
+#: The memory that a message takes besides its bytes.
 _OVERHEAD = 100
-#: A client that reads is waited for rather than that messages are dropped, as long as it is not
-#: further behind: as many ZeroMQ keeps in the kernel for each client.
+#: We wait for a client that reads, instead of dropping messages, unless it is more messages behind
+#: than this. ZeroMQ keeps as many in the kernel for each client.
 HELD_MESSAGES = 1000
 
 #: The next message that a client reads, and the next byte of it.
@@ -74,7 +74,7 @@ class Spool(Spender):
         `budget`: of all the spools of the agent.
         """
         self.end = 0
-        #: Where clients are that read: what they have not had is not dropped.
+        #: The positions of clients that read: output after them is not dropped.
         self.places: Callable[[], List[Place]] = list
         self.memory_used = self.disk_used = 0
         self._directory = directory
@@ -135,8 +135,8 @@ class Spool(Spender):
         return True
 
     def read(self, number: int) -> Union[Sequence[bytes], LargeMessage]:
-        """Messages from `number` on, some of those that are there, at least one; or the large one
-        of that number.
+        """At least one of the messages from `number` on; or the large message that has this
+        number.
 
         `number` is at least `first`; less than `end`. Where a file has been lost, so are they:
         then none, and `first` is larger.
@@ -189,7 +189,7 @@ class Spool(Spender):
             try:
                 block.spill()
             except OSError:
-                pass  # the disk is full: as if the bound were reached
+                pass  # the disk is full: the same as reaching the limit
             else:
                 self._count(block.memory - before[0], block.disk - before[1])
                 return True

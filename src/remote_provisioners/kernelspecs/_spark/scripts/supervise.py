@@ -41,7 +41,7 @@ def run(application, environ, interrupt=None, says_when_it_waits=True):
     connection = reporter.report("launched")["connection"]
     directory, reserved = None, []
     if connection["transport"] != "tcp":
-        # Removed with the kernel by its agent, whatever becomes of us; nobody else may read it.
+        # Nobody else can read this directory. The agent removes it with the kernel, however we end.
         directory = os.path.dirname(connection["ip"])
         reserved = _reserve()
         connection.update(transport="tcp", ip="127.0.0.1")
