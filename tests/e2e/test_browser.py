@@ -72,6 +72,10 @@ class Notebook:
         self._page.goto(f"http://{server.address}/lab/tree/{path}?token={TOKEN}")
         expect(self._cell(0).locator(".cm-content")).to_be_visible(timeout=OPEN_SECONDS * 1000)
 
+    def expect_kernel(self, name: str) -> None:
+        """Wait until the page has a kernel of that name, which may still start."""
+        expect(self._page.locator(".jp-Toolbar-kernelName")).to_contain_text(name)
+
     def run(self, number: int) -> None:
         """Run a cell by its number."""
         self._cell(number).locator(".jp-InputArea-editor").click()
@@ -170,6 +174,7 @@ def test_a_cell_that_is_run_while_its_kernel_starts(
         notebook = Notebook(browser.new_page(viewport={"width": 1200, "height": 1000}))
         notebook.show(server, "one.ipynb")
         eventually(lambda: server.ask("GET", "/api/sessions")[1])  # it is listed while it starts
+        notebook.expect_kernel("remote")  # the page knows it as well
         notebook.run(0)
         notebook.expect_output(0, "41\n", 40)
         notebook.expect_prompt(0, "[1]:")

@@ -74,7 +74,13 @@ class Announcer:
         return seen.since if seen is not None else None
 
     async def sessions_changed(self) -> None:
-        """Emit an event for each kernel whose notebook is another one or has a new name."""
+        """Emit an event for each kernel whose notebook is another one or has a new name.
+
+        Later: the request that has changed a session does not wait for that.
+        """
+        self._spawn(self._say_notebooks())
+
+    async def _say_notebooks(self) -> None:
         for model in await self._models.of_kernels():
             notebook = model["notebook"]
             if notebook != self._notebooks.get(model["id"]):
