@@ -36,6 +36,9 @@ _ALGORITHMS = {
     "hostkeyalgorithms": "server_host_key_algs",
 }
 
+#: The values of each `ssh` program without any file: asked once, not for each connection.
+_defaults: dict[str, dict[str, list[str]]] = {}
+
 
 async def read_configuration(address: HostAddress) -> SSHConfiguration:
     """The SSH configuration of an address. Raises UnreachableError when it cannot be read."""
@@ -47,8 +50,9 @@ async def read_configuration(address: HostAddress) -> SSHConfiguration:
     words = ["-p", str(address.port)] if address.port else []
     words += ["-l", address.user] if address.user else []
     said = await _ask([program, *configuration_files(), "-G", *words, "--", address.host])
-    default = await _ask([program, "-F", "none", "-G", "--", "localhost"])
-    return interpret(address.host, said, default)
+    if program not in _defaults:
+        _defaults[program] = await _ask([program, "-F", "none", "-G", "--", "localhost"])
+    return interpret(address.host, said, _defaults[program])
 
 
 async def _ask(argv: Sequence[str]) -> dict[str, list[str]]:
