@@ -49,7 +49,7 @@ def test_the_page_of_a_server_shows_its_hosts_and_kernels(
         expect(page.locator(f'[data-key="host {two}"]')).to_contain_text("connected")
         page.get_by_role("button", name=f"Connect to {one} now").click()
         expect(page.locator(f'[data-key="host {one}"]')).to_contain_text(
-            "1 ms", timeout=20 * SECONDS
+            re.compile(r"\d ms"), timeout=20 * SECONDS
         )
         pictures.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(pictures / "page-dark.png"))

@@ -62,7 +62,9 @@ def test_least_connection_counts_and_weighs() -> None:
 
 def test_least_load_counts_everybodys_kernels() -> None:
     table = [HostRow("a", load=load(others=2)), HostRow("b", load=load())]
-    assert placed(LeastLoad(), table, 4) == ["b", "b", "a", "b"]
+    places = placed(LeastLoad(), table, 4)
+    assert places[:2] == ["b", "b"]
+    assert sorted(places[2:]) == ["a", "b"]  # both are as good now, and chance decides
 
 
 def test_least_load_goes_by_cores_and_avoids_busy_hosts() -> None:

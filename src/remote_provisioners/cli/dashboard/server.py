@@ -43,5 +43,7 @@ def run_dashboard(ip: str, port: int, browser: bool) -> None:
     )
     server.initialize([])
     page = url_path_join(server.connection_url, ROOT, "/")
-    print(f"Remote hosts: {page}?token={server.identity_provider.token}", flush=True)
+    line = f"Remote hosts: {page}?token={server.identity_provider.token}"
+    # jupyter_server listens in the loop's first turn: print the address when it can be opened.
+    server.io_loop.add_callback(lambda: print(line, flush=True))
     server.start()
