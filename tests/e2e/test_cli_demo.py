@@ -85,6 +85,7 @@ class Demo:
     def wait(self) -> int:
         code = self.process.wait(SECONDS)
         self._reader.join(SECONDS)
+        assert not self._reader.is_alive(), f"something of it still prints: {self.text}"
         return code
 
     def left(self) -> list[str]:
@@ -109,7 +110,7 @@ def demo(home: Path, *words: str) -> Iterator[Demo]:
         running.process.kill()
         running.wait()
         assert running.process.stdout is not None
-        running.process.stdout.close()
+        running.process.stdout.close()  # it would wait for a reader
 
 
 @pytest.fixture
@@ -152,7 +153,6 @@ def test_nothing_is_left_when_it_is_ended_early(home: Path, signum: int, code: i
         assert "Traceback" not in running.text
 
 
-@pytest.mark.long  # it hangs at the moment, on what JupyterLab's panel or its end waits for
 def test_the_lab_has_the_hosts(home: Path) -> None:
     pytest.importorskip("jupyterlab")
     with demo(home, "--lab", "--no-browser") as running:
@@ -163,10 +163,21 @@ def test_the_lab_has_the_hosts(home: Path) -> None:
         )
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             assert answer.status == 201
-        agents = [line for line in command_lines().values() if str(running.directory / "a") in line]
-        assert len([line for line in agents if "agent.pyz" in line]) == 1
+        # On a busy machine it need not be the first host: a login that takes long is given up.
+        here = [line for line in command_lines().values() if str(running.directory) in line]
+        assert len([line for line in here if "ipykernel_launcher" in line]) == 1
         running.process.send_signal(signal.SIGTERM)
         assert running.wait() == 143
+        assert running.left() == []
+
+
+@pytest.mark.long
+def test_the_lab_ends_with_the_demo(home: Path) -> None:
+    pytest.importorskip("jupyterlab")
+    with demo(home, "--lab", "--no-browser") as running:
+        running.wait_for("JupyterLab, with")
+        running.process.kill()
+        assert running.wait() == -signal.SIGKILL
         assert running.left() == []
 
 

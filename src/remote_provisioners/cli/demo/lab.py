@@ -36,11 +36,15 @@ def run_lab(site: DemoSite, browser: bool, port: int) -> int:
     as_root = ["--allow-root"] if os.geteuid() == 0 else []
     at_port = [f"--port={port}"] if port else []
     token = {name: os.environ[name] for name in ("JUPYTER_TOKEN",) if name in os.environ}
+    its_end, our_end = os.pipe()
+    program = [sys.executable, "-m", f"{__package__}.lab_process", str(its_end)]
     lab = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", *as_root, *at_port],
+        [*program, "--no-browser", *as_root, *at_port],
         cwd=work,
         env={**site.environ, **token},
+        pass_fds=[its_end],
     )
+    os.close(its_end)
     try:
         url = _url(site, lab)
         print(f"\nJupyterLab, with kernels on {', '.join(site.names)}: {url}\n", flush=True)
@@ -49,6 +53,7 @@ def run_lab(site: DemoSite, browser: bool, port: int) -> int:
         return _wait(lab)
     finally:
         _end(lab)
+        os.close(our_end)
 
 
 def _url(site: DemoSite, lab: subprocess.Popen[bytes]) -> str:
