@@ -277,9 +277,9 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             return
         self._kernel = None
         await in_io_thread(self._end(kernel))
-        self.left_behind = await in_io_thread(self._has_pending_kill())
-        if kernel.life.state is not State.EXITED:
-            await self._placer.abandon(self._request)
+        unconfirmed = kernel.life.state is not State.EXITED or self._placer.place_stays
+        freed = unconfirmed and await self._placer.abandon(self._request)
+        self.left_behind = not freed and await in_io_thread(self._has_pending_kill())
 
     @staticmethod
     async def _end(kernel: RemoteKernel) -> None:

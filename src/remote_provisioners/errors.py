@@ -136,6 +136,10 @@ class KernelLostError(RemoteProvisionerError):
     status = 410
 
 
+class NodeGoneError(KernelLostError):
+    """The node that an engine gave a kernel has ended: a container, a pod, a job."""
+
+
 class KernelTakenError(KernelLostError):
     """A kernel that should be adopted belongs to another server by now."""
 

@@ -22,7 +22,8 @@ class Launch:
     """A request to an engine."""
 
     request: LaunchRequest
-    #: The unique name of the submission, for `follow`, `cancel` and `diagnose`.
+    #: The unique name of the submission, for `follow`, `cancel` and `diagnose`: lower-case letters,
+    #: digits and hyphens.
     tag: str
     #: Proves that the launcher is the submitted one.
     secret: str = field(repr=False)
@@ -36,10 +37,11 @@ class Node(ABC):
     """
 
     host: str
-    #: The agent's directory, and the interpreter that runs the agent.
+    #: The directory of an agent that runs there, and the interpreter that runs it. "" for both: the
+    #: server starts an agent there, as on any host.
     directory: str
     python: str
-    #: The directory that the launcher was started in.
+    #: The directory that the launcher was started in; "" for the home directory.
     cwd: str
 
     @property
@@ -69,6 +71,8 @@ class Engine(ABC):
     #: The name for users.
     name: ClassVar[str]
     node_type: ClassVar[type[Node]]
+    #: Whether a node outlives its kernel: a restart uses it again, and only `cancel` frees it.
+    node_stays: ClassVar[bool] = False
 
     @abstractmethod
     async def check(self) -> None:
@@ -91,7 +95,10 @@ class Engine(ABC):
 
     @abstractmethod
     async def cancel(self, tag: str) -> None:
-        """End the submission and return when it has ended. Does nothing if it has ended already."""
+        """End the submission and return when it has ended. Does nothing if it has ended already.
+
+        Raises HostError if the engine did not end it.
+        """
 
     @abstractmethod
     async def diagnose(self, tag: str) -> str:
@@ -99,4 +106,5 @@ class Engine(ABC):
 
     def kernel_request(self, request: LaunchRequest, node: Node) -> LaunchRequest:
         """The request for the agent on the node. By default, that of the kernelspec."""
-        return replace(request, cwd=(*request.cwd, node.cwd), warm=0)
+        cwd = (*request.cwd, node.cwd) if node.cwd else request.cwd
+        return replace(request, cwd=cwd, warm=0)

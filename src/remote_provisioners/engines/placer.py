@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..errors import ConfigurationError, HostError, RemoteProvisionerError
+from ..errors import ConfigurationError, HostError, KernelLostError, RemoteProvisionerError
 from ..hosts.registry import host_registry
 from ..io_thread import in_io_thread
 from ..kernels.lifecycle import State
@@ -27,14 +27,18 @@ class EngineOptions(Protocol):
 
     network_grace: Any
 
-    def engine(self, request: LaunchRequest) -> Engine:
-        """The engine for this request. Raises ConfigurationError."""
+    def engine(self, request: LaunchRequest | None) -> Engine:
+        """The engine for this request, or to end what an earlier one left (None).
+
+        Raises ConfigurationError.
+        """
 
 
 class EnginePlacer(Placer):
     """Places one provisioner's kernels through an engine. Lives on the application's event loop.
 
-    A restarted kernel gets another node, because an engine's job is one life of a kernel.
+    A restarted kernel stays on its node if the node is there (`Engine.node_stays`). Otherwise it
+    gets another one.
     """
 
     def __init__(self, options: EngineOptions, engine_type: type[Engine]) -> None:
@@ -42,6 +46,7 @@ class EnginePlacer(Placer):
         self._type = engine_type
         #: The key of the node's fields in a record.
         self._key = engine_type.name.lower()
+        self.place_stays = engine_type.node_stays
         self._submission: Submission | None = None
         self._node: Node | None = None
         #: The last submission, perhaps of another process.
@@ -91,6 +96,8 @@ class EnginePlacer(Placer):
             if self._node is not None:  # otherwise the submission has cancelled itself
                 await self._cancel(request, self._tag)
 
+        if self._type.node_stays and await in_io_thread(self._restart_in_place(kernel, request)):
+            return
         await in_io_thread(leave())
         try:
             inside, node = await self._submit(request)
@@ -118,18 +125,35 @@ class EnginePlacer(Placer):
 
         return await in_io_thread(prepare())
 
-    async def abandon(self, request: LaunchRequest | None) -> None:
+    async def abandon(self, request: LaunchRequest | None) -> bool:
         """Tell the engine to end the kernel's job."""
-        if request is not None and self._tag:
-            await in_io_thread(self._cancel(request, self._tag))
+        return bool(self._tag) and await in_io_thread(self._cancel(request, self._tag))
 
-    async def _cancel(self, request: LaunchRequest, tag: str) -> None:
-        """In the I/O thread."""
+    async def _cancel(self, request: LaunchRequest | None, tag: str) -> bool:
+        """In the I/O thread. Returns whether it has ended."""
         try:
             await self._options.engine(request).cancel(tag)
         except RemoteProvisionerError as error:
-            name, kernel_id = self._type.name, request.kernel_id
-            log.warning("kernel %s: %s did not end its job: %s", kernel_id, name, error)
+            log.warning("%s: %s did not end it: %s", tag, self._type.name, error)
+            return False
+        return True
+
+    async def _restart_in_place(self, kernel: RemoteKernel, request: LaunchRequest) -> bool:
+        """In the I/O thread. False if the node is gone."""
+        node, engine = self._node, self._options.engine(request)
+        if node is None:
+            return False
+        if not kernel.host.connected and not await _is_there(engine, self._tag):
+            return False
+        await kernel.host.until_back(kernel.grace)
+        try:
+            inside = engine.kernel_request(request, node)
+            await (await host_registry()).launch(kernel, inside)
+        except (HostError, KernelLostError):
+            if await _is_there(engine, self._tag):
+                raise
+            return False
+        return True
 
     def describe(self) -> Mapping[str, Any]:
         """The node for a record. It may contain the launcher's secret."""
@@ -161,6 +185,15 @@ class EnginePlacer(Placer):
     def _refuse_pinned(self, request: LaunchRequest) -> None:
         if request.pinned_host:
             raise ConfigurationError(_chooses(self._type))
+
+
+async def _is_there(engine: Engine, tag: str) -> bool:
+    """Whether the node of a submission may still be reached."""
+    try:
+        progress = await engine.follow(tag)
+    except HostError:  # the engine is away, and perhaps not the node
+        return True
+    return progress is not None and not progress.over
 
 
 def _chooses(engine: type[Engine]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 
 from ..errors import HostError, KernelStartError, LaunchTimeoutError
@@ -23,7 +24,8 @@ class Submission:
     """The request of a node for one kernel. Any thread may read `text` and `id`."""
 
     def __init__(self, engine: Engine, request: LaunchRequest) -> None:
-        tag, secret = f"launch-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
+        kernel = re.sub(r"[^a-z0-9]", "", request.kernel_id.lower())[:8]
+        tag, secret = f"kernel-{kernel}-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
         self.engine = engine
         self.launch = Launch(request, tag, secret)
         #: What it waits for.

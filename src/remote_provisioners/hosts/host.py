@@ -53,6 +53,9 @@ class Resident(Protocol):
     def on_reconnected(self, described: KernelDescription | None) -> None:
         """The connection is back. `described` is the agent's description of it, if any."""
 
+    def give_up(self, reason: str) -> None:
+        """It is lost."""
+
 
 class Host:
     """Connects on demand, and reconnects if the connection is lost while it has kernels."""
@@ -303,12 +306,15 @@ class Host:
         """The boot of the host, as it names it; "" where that is not known."""
         return self._agents.boot
 
-    def on_agent_gone(self) -> None:
-        """The host is reachable, but the agent that had our kernels is gone."""
+    def on_agent_gone(self, reason: str = "") -> None:
+        """The agent that had our kernels is gone. `reason`: why a node of an engine has ended."""
         self.away_since = None
         self._back.set()
         for kernel in list(self.kernels.values()):
-            kernel.on_reconnected(None)
+            if reason:
+                kernel.give_up(reason)
+            else:
+                kernel.on_reconnected(None)
         # What is started here from now on is our own agent's: a restart of one of these.
         self._agents.former = self.directory = ""
 

@@ -16,6 +16,7 @@ from ..errors import (
     HostKeyError,
     KernelLostError,
     LoginWantedError,
+    NodeGoneError,
     RemoteProvisionerError,
     UnusablePythonError,
 )
@@ -96,8 +97,10 @@ class Reconnecting(Protocol[Connection]):
     def on_connected(self, connection: Connection) -> None:
         """The connection is made."""
 
-    def on_agent_gone(self) -> None:
-        """The host is reachable, but the agent that had our kernels is gone."""
+    def on_agent_gone(self, reason: str) -> None:
+        """The host is reachable, but the agent that had our kernels is gone; or an engine's node
+        has ended, for this reason.
+        """
 
     def on_change(self) -> None:
         """An attempt has begun, or the circuit has opened or closed."""
@@ -184,7 +187,7 @@ class Reconnector(Generic[Connection]):
         elif isinstance(error, HostError):
             self.open_circuit(error, time.monotonic() - self._began > _UNRESPONSIVE_SECONDS)
         elif isinstance(error, KernelLostError):
-            self._host.on_agent_gone()
+            self._host.on_agent_gone(error.message if isinstance(error, NodeGoneError) else "")
 
     def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
         """Make starts go elsewhere. The pauses between attempts grow."""

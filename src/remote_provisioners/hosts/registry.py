@@ -232,10 +232,18 @@ class HostRegistry:
             self._part(kernel.host)
 
     def _part(self, host: Host) -> None:
-        """Leave an agent of another version when we have no kernel there. It then ends itself."""
+        """Leave an agent of another version, or of a temporary host, when we have no kernel there.
+        It then ends itself.
+        """
+        if host.kernels:
+            return
         keys = [key for key, former in self._former.items() if former is host]
-        if keys and not host.kernels:
-            del self._former[keys[0]]
+        for key in keys:
+            del self._former[key]
+        if host.address.is_temporary and self.hosts.get(host.address) is host:
+            del self.hosts[host.address]
+            keys.append((host.address, ""))
+        if keys:
             task = asyncio.ensure_future(host.close())
             self._parting.add(task)
             task.add_done_callback(self._parting.discard)

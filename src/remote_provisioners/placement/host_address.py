@@ -27,6 +27,11 @@ class HostAddress:
     way: WayIn = DEFAULT_WAY
 
     @property
+    def is_temporary(self) -> bool:
+        """Whether it exists for one kernel, and is forgotten with it."""
+        return False
+
+    @property
     def is_here(self) -> bool:
         """Plain ``localhost`` is this machine, reached without SSH."""
         plain = self.host == "localhost" and not self.user and not self.port

@@ -95,8 +95,9 @@ class HostPlacer(Placer):
 
         return await self._io(prepare())
 
-    async def abandon(self, request: LaunchRequest | None) -> None:
+    async def abandon(self, request: LaunchRequest | None) -> bool:
         """Do nothing. The kernel is ended when its host can be reached."""
+        return False
 
     # -- one start --------------------------------------------------------------------------
 

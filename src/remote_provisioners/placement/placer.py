@@ -44,9 +44,15 @@ class Placer(ABC):
         `info` comes from `get_provisioner_info` of another process.
         """
 
+    #: Whether a place outlives its kernel, and `abandon` has to free it after each kernel.
+    place_stays = False
+
     @abstractmethod
-    async def abandon(self, request: LaunchRequest | None) -> None:
-        """Free the place of a kernel whose host has not confirmed its end."""
+    async def abandon(self, request: LaunchRequest | None) -> bool:
+        """Free the place of a kernel whose host has not confirmed its end, or see `place_stays`.
+
+        Returns whether nothing can run there any more.
+        """
 
     def describe(self) -> Mapping[str, Any]:
         """What `prepare_adoption` needs besides host, connection and owner."""

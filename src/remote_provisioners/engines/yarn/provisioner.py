@@ -55,7 +55,7 @@ class YarnProvisioner(RemoteProvisioner):
     def _make_placer(self) -> Placer:
         return EnginePlacer(self, YarnEngine)
 
-    def engine(self, request: LaunchRequest) -> YarnEngine:
+    def engine(self, request: LaunchRequest | None) -> YarnEngine:
         """YARN for this request. Raises ConfigurationError."""
         spec: Any = self.kernel_spec
         environ = self._environment(request)
@@ -67,10 +67,13 @@ class YarnProvisioner(RemoteProvisioner):
             response_address=self.response_address,
         )
 
-    def _environment(self, request: LaunchRequest) -> dict[str, str]:
+    def _environment(self, request: LaunchRequest | None) -> dict[str, str]:
         """The submitting program's environment: this process's, overridden by the kernelspec's."""
-        environ = kernel_environment(os.environ, request.env, request.request_env)
-        user = request.request_env.get("KERNEL_USERNAME", "")
+        spec: Any = self.kernel_spec
+        own = request.env if request is not None else spec.env
+        given = request.request_env if request is not None else {"KERNEL_USERNAME": self.username}
+        environ = kernel_environment(os.environ, own, given)
+        user = given.get("KERNEL_USERNAME", "")
         if self.impersonation and user:
             environ["RP_PROXY_USER"] = user
         return environ
