@@ -44,6 +44,10 @@ class SilentError(UnreachableError):
     """The connection is there, and nothing comes over it."""
 
 
+class ChannelLostError(UnreachableError):
+    """The connection to the agent ended before the answer."""
+
+
 class AgentChannel(asyncio.Protocol):
     """One server process's connection to one agent. Lives in the I/O thread."""
 
@@ -63,17 +67,19 @@ class AgentChannel(asyncio.Protocol):
         """Send a request and return the answer.
 
         Raises KernelStartError, KernelLostError or AgentError if the agent refuses, AgentError if
-        the answer cannot be read, and UnreachableError if the connection is lost before it.
+        the answer cannot be read, and ChannelLostError if the connection is lost before it.
         """
         if self._transport is None:
-            raise UnreachableError("the connection to the agent is gone", host=self._host)
+            raise ChannelLostError("the connection to the agent is gone", host=self._host)
         number = next(self._ids)
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
             try:
                 self._transport.write(encode({"id": number, "op": request.op, **request.fields()}))
-            except OSError:  # closed, and connection_lost follows
+            except OSError:  # closed: the transport calls connection_lost later
+                answer.cancel()
+                self.connection_lost(None)
                 raise self._lost() from None
             read: A = request.answer.read(await answer)  # type: ignore[assignment]
             return read
@@ -153,8 +159,8 @@ class AgentChannel(asyncio.Protocol):
         except Exception:
             log.exception("host %s: event %s", self._host, message.get("event"))
 
-    def _lost(self) -> UnreachableError:
-        return UnreachableError("the connection to the agent was lost", host=self._host)
+    def _lost(self) -> ChannelLostError:
+        return ChannelLostError("the connection to the agent was lost", host=self._host)
 
     def _fail(self, error: HostError) -> None:
         for answer in self._waiting.values():

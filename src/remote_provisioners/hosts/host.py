@@ -10,11 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from ..errors import (
-    HostError,
-    RemoteProvisionerError,
-    UnreachableError,
-)
+from ..errors import HostError, RemoteProvisionerError, UnreachableError
 from ..placement.host_address import HostAddress
 from ..placement.policies import Load
 from ..protocol.answers import KernelDescription, LoadReport
@@ -119,6 +115,8 @@ class Host:
 
         Fails at once while the host is known not to answer: nobody waits for that again.
         """
+        if self._link is not None and self._link.channel.closed.done():
+            self._lost(self._link)  # the watcher has not run yet
         if self._link is not None:
             return self._link
         if self.circuit is not None and self.circuit.unresponsive:
@@ -247,10 +245,11 @@ class Host:
                     self._in_background(self._forget_later(kernel.kernel_id, asked))
                     return
                 await asyncio.wait_for(asked, _FORGET_SECONDS)
+                self._pending_kills.discard(kernel.kernel_id)
                 return
         except (RemoteProvisionerError, asyncio.TimeoutError):
             pass
-        if kernel.may_run:
+        if kernel.may_run or self.has_pending_kill(kernel.kernel_id):
             self.kill(kernel.kernel_id)
 
     async def _forget_later(self, kernel_id: str, asked: Coroutine[Any, Any, Any]) -> None:
@@ -334,8 +333,11 @@ class Host:
         to_end = (known.keys() - self._left_running) | self._pending_kills
         for kernel_id in to_end - self.kernels.keys():
             self.kill(kernel_id)
-        self._pending_kills -= self.kernels.keys()
         self.on_change()
+
+    def started(self, kernel: Resident) -> None:
+        """The agent has started it. It has ended the earlier process of this kernel, if any."""
+        self._pending_kills.discard(kernel.kernel_id)
 
     def kill(self, kernel_id: str) -> None:
         """Have a kernel ended, now or when the host is back; it is pending until that is done."""
@@ -355,7 +357,8 @@ class Host:
             asyncio.get_running_loop().call_later(_KILL_AGAIN_SECONDS, self._kill_again, kernel_id)
 
     def _kill_again(self, kernel_id: str) -> None:
-        if kernel_id in self._pending_kills and self._link is not None:
+        starting = kernel_id in self.kernels  # in its place
+        if kernel_id in self._pending_kills and self._link is not None and not starting:
             self.kill(kernel_id)
 
     async def _watch(self, link: HostConnection) -> None:
@@ -369,6 +372,15 @@ class Host:
         finally:
             for task in over:
                 task.cancel()
+        self._lost(link)
+        if self.awaited and not self._closed and self._link is None:
+            with contextlib.suppress(RemoteProvisionerError):
+                await self._reconnector.connect()  # at once; a failure begins the retries
+
+    def _lost(self, link: HostConnection) -> None:
+        """The connection is lost. Tell the kernels."""
+        if self._link is not link:
+            return
         self._link = None
         self.away_since = time.monotonic()
         self._back.clear()
@@ -379,9 +391,6 @@ class Host:
             kernel.on_disconnected()
         self.on_change()
         self._reconnector.hurry = self.awaited
-        if self.awaited and not self._closed:
-            with contextlib.suppress(RemoteProvisionerError):
-                await self._reconnector.connect()  # at once; a failure begins the retries
 
     def _on_event(self, event: Any) -> None:
         if isinstance(event, LoadChanged):

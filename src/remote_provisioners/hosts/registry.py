@@ -22,6 +22,7 @@ from ..kernels.socket_directory import SocketDirectory
 from ..options.launch_request import LaunchRequest
 from ..placement.host_address import HostAddress
 from ..placement.inventory import HostSpec
+from .agent_channel import ChannelLostError
 from .deploy_agent import agent_version, version_of
 from .host import Host
 
@@ -107,7 +108,15 @@ class HostRegistry:
             OSError, zmq.ZMQError
         ):  # clients cannot connect yet; this is retried
             await self._open_sockets()
-        await kernel.launch(request, self._reports)
+        try:
+            await kernel.launch(request, self._reports)
+        except ChannelLostError:
+            if not kernel.patient:
+                raise
+            # Nothing else can be tried, and the agent may only have been killed. The next agent
+            # ends what the first request has started, at the latest when it gets the second one.
+            log.info("kernel %s: starts again on %s", kernel.kernel_id, kernel.spec.name)
+            await kernel.launch(request, self._reports)
 
     async def leave(self, kernel: RemoteKernel) -> None:
         """End what is left of the kernel on its host before `move`."""

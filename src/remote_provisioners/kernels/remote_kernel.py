@@ -153,8 +153,7 @@ class RemoteKernel:
         if not patient and request.resource_dir is not None:
             await self.host.unless_silent(link.channel.request(GetLoad()), asyncio.Event())
         resources = await put_resources(request.resource_dir, link.channel)
-        substitutions: dict[str, str] = {}
-        expected, secret = None, {}
+        expected, secret, substitutions = None, {}, {}
         if request.reports_endpoints:
             expected = response.expect(self.kernel_id)
             address = "ipc://" + await self.host.expose(response.path)
@@ -171,6 +170,7 @@ class RemoteKernel:
             starting = self.host.unless_silent(starting, self._accepted)
         started = await starting
         self._timeout.resume()
+        self.host.started(self)
         self._describe(started)
         starts().note(self.kernel_id, Phase.LAUNCHING, way=self.way)
         self.life.launched()

@@ -1,0 +1,152 @@
+"""A start whose agent was killed is tried again by itself, and there is never a second kernel."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from remote_provisioners.errors import AgentError
+from remote_provisioners.hosts.agent_channel import AgentChannel
+from remote_provisioners.protocol.messages import Forget
+from remote_provisioners.protocol.messages import Start as StartRequest
+
+from ..conftest import InstallSpec, Start, be_client, eventually
+from ..rig import Host, Rig
+
+#: Kills the agent once, while it starts a kernel.
+KILLS_THE_AGENT = "if mkdir ~/killed 2>/dev/null; then pkill -9 -f agent.pyz; fi"
+
+
+@pytest.fixture
+def host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Host:
+    be_client(own_rig, monkeypatch)
+    return own_rig.hosts[0]
+
+
+def kernels_on(host: Host) -> list[int]:
+    """Kernels, whichever agent has started them."""
+    found = {p.pid: " ".join(p.argv) for p in host.processes()}
+    return [pid for pid, line in found.items() if "ipykernel_launcher" in line and "-f" in line]
+
+
+def kill_agent(host: Host) -> None:
+    host.run(["pkill", "-9", "-f", "agent.pyz"])
+
+
+@pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
+def test_killed_just_before(
+    host: Host, install_spec: InstallSpec, start: Start, connect: str
+) -> None:
+    name = install_spec(host.target, connect=connect)
+    first = start(name)
+    kill_agent(host)
+    assert start(name).value("1 + 1") == 2
+    assert first.value("2 + 2") == 4
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_killed_just_before_with_another_host(
+    host: Host, own_rig: Rig, install_spec: InstallSpec, start: Start, pinned: bool
+) -> None:
+    """A pinned kernel starts there all the same; any other may start elsewhere."""
+    name = install_spec([host.target, own_rig.hosts[1].target])
+    env = {"env": {"KERNEL_REMOTE_HOST": host.target}}
+    start(name, **env)
+    kill_agent(host)
+    session = start(name, **(env if pinned else {}))
+    assert session.value("1 + 1") == 2
+    there = [pid for each in own_rig.hosts[:2] for pid in kernels_on(each)]
+    assert len(there) == 2
+
+
+def test_killed_just_before_a_restart(host: Host, install_spec: InstallSpec, start: Start) -> None:
+    session = start(install_spec(host.target))
+    kill_agent(host)
+    session.manager.restart_kernel(now=True)
+    session.client.kernel_info(reply=True, timeout=30)
+    assert session.value("1 + 1") == 2
+    eventually(lambda: len(kernels_on(host)) == 1)
+
+
+def test_killed_by_the_start_itself(host: Host, install_spec: InstallSpec, start: Start) -> None:
+    """The request has reached the agent."""
+    session = start(install_spec(host.target, environment_hook=KILLS_THE_AGENT))
+    assert session.value("1 + 1") == 2
+    eventually(lambda: len(kernels_on(host)) == 1)
+
+
+class CutAtStart:
+    """Channels to agents that are lost once: as they carry a Start, or before its answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, arrives: bool) -> None:
+        self.starts = 0
+        request_of = AgentChannel.request
+        cutter = self
+
+        async def request(channel: AgentChannel, request: Any) -> Any:
+            if isinstance(request, StartRequest):
+                cutter.starts += 1
+                if cutter.starts == 1 and not arrives:
+                    channel._transport.abort()
+            answer = await request_of(channel, request)
+            if isinstance(request, StartRequest) and cutter.starts == 1:
+                channel._transport.abort()
+                raise channel._lost()
+            return answer
+
+        monkeypatch.setattr(AgentChannel, "request", request)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_the_connection_is_cut(
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    install_spec: InstallSpec,
+    start: Start,
+    arrives: bool,
+) -> None:
+    """The agent lives, and may have started the kernel."""
+    name = install_spec(host.target)
+    start(name)
+    fault = CutAtStart(monkeypatch, arrives=arrives)
+    session = start(name)
+    assert fault.starts == 2
+    pid = session.value("__import__('os').getpid()")
+    eventually(lambda: len(kernels_on(host)) == 2)
+    assert pid in kernels_on(host)
+
+
+class RefusesForget:
+    """Agents that cannot end a kernel at that moment, so many times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        self.refused = 0
+        request_of = AgentChannel.request
+        refuser = self
+
+        async def request(channel: AgentChannel, request: Any) -> Any:
+            if isinstance(request, Forget) and refuser.refused < times:
+                refuser.refused += 1
+                raise AgentError("no descriptor is free")
+            return await request_of(channel, request)
+
+        monkeypatch.setattr(AgentChannel, "request", request)
+
+
+def test_a_pending_kill_does_not_end_the_next_kernel_of_that_id(
+    host: Host, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    name = install_spec(host.target)
+    first = start(name, kernel_id="one-and-the-same")
+    there = first.provisioner._kernel.host
+    fault = RefusesForget(monkeypatch, times=2)
+    first.manager.shutdown_kernel(now=True)
+    assert fault.refused == 2
+    assert there.has_pending_kill(first.provisioner.kernel_id)
+    second = start(name, kernel_id="one-and-the-same")
+    assert second.provisioner.kernel_id == first.provisioner.kernel_id
+    assert not there.has_pending_kill(first.provisioner.kernel_id)
+    time.sleep(2.5)  # when the first one would be killed again
+    assert second.value("1 + 1") == 2
