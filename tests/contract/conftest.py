@@ -9,6 +9,11 @@ from ..rig import Rig
 
 #: For the transports themselves; a host whose sshd forwards nothing differs in nothing above them.
 TRANSPORTS = ["localhost", "asyncssh", "openssh", "command", "asyncssh-no-forwarding"]
+#: A node behind a host by each of them, with what its own program leads to: the same host.
+INNER = [
+    pytest.param(f"inner {way}", marks=[] if way == "openssh" else [pytest.mark.long])
+    for way in ("localhost", "asyncssh", "openssh", "asyncssh-no-forwarding")
+]
 #: A command of one's own differs from OpenSSH's in its words only: test_ways_in has it as well.
 WAYS = ["localhost", "asyncssh", "openssh", pytest.param("command", marks=pytest.mark.long)]
 
@@ -17,20 +22,28 @@ WAYS = ["localhost", "asyncssh", "openssh", pytest.param("command", marks=pytest
 def host(
     request: pytest.FixtureRequest, rig: Rig, home: object, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """A host as it is written in remote_hosts; RP_CONNECT says how it is reached."""
-    if request.param == "localhost":
+    """A host as it is written in remote_hosts; RP_CONNECT says how it is reached. One behind it
+    is written after "inner".
+    """
+    inner, _, way = request.param.rpartition(" ")
+    for name in _host(way, rig, monkeypatch):
+        yield f"{inner} {name}".strip()
+
+
+def _host(way: str, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if way == "localhost":
         yield "localhost"
-    elif request.param == "command":
+    elif way == "command":
         login = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "TMPDIR")]
         words = ", ".join(f'"{word}"' for word in ("env", "-i", *login))
         monkeypatch.setenv("RP_CONNECT", f"[{words}]")
         yield "this-machine"
-    elif request.param == "openssh":
+    elif way == "openssh":
         monkeypatch.setenv("RP_CONNECT", "openssh")
         yield rig.hosts[0].target
     else:
         monkeypatch.setenv("RP_CONNECT", "asyncssh")
-        if request.param == "asyncssh":
+        if way == "asyncssh":
             yield rig.hosts[0].target
             return
         closed = rig.hosts[1]
@@ -42,4 +55,5 @@ def host(
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "host" in metafunc.fixturenames:
         on_transports = metafunc.module.__name__.endswith("test_transport")
-        metafunc.parametrize("host", TRANSPORTS if on_transports else WAYS, indirect=True)
+        transports = [*TRANSPORTS, *INNER]
+        metafunc.parametrize("host", transports if on_transports else WAYS, indirect=True)

@@ -15,6 +15,7 @@ import pytest
 from remote_provisioners.hosts.transport import Transport, connect
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.options.config import RemoteProvisionerConfigMixin
+from remote_provisioners.placement.host_address import HostAddress, InnerAddress
 
 T = TypeVar("T")
 
@@ -40,7 +41,12 @@ os.unlink(path)
 
 
 async def connected(host: str) -> Transport:
-    return await connect(RemoteProvisionerConfigMixin().host_spec(host).address, sys.executable)
+    inner, _, name = host.rpartition(" ")
+    address: HostAddress = RemoteProvisionerConfigMixin().host_spec(name).address
+    if inner:
+        words = ("env", "INNER=1")
+        address = InnerAddress("node", through=address, words=words)
+    return await connect(address, sys.executable)
 
 
 def with_transport(host: str, use: Callable[[Transport], Awaitable[T]]) -> T:

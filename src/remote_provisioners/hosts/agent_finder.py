@@ -16,7 +16,7 @@ from ..errors import (
     UnreachableError,
     forwarding_advice,
 )
-from ..placement.host_address import HostAddress, NodeAddress
+from ..placement.host_address import HostAddress
 from ..protocol.answers import Welcome
 from ..protocol.conventions import AGENT_SOCKET
 from ..protocol.messages import Hello
@@ -27,6 +27,8 @@ from .transport import Transport
 
 #: Of the agent, which needs no packages. The kernels' own is the kernelspec's matter.
 _PYTHONS = ("python3", "python", *(f"python3.{minor}" for minor in range(13, 7, -1)))
+#: How often to look for an agent that somebody else starts.
+_AGENT_POLL_SECONDS = 0.02
 
 
 class AgentFinder:
@@ -54,8 +56,9 @@ class AgentFinder:
         program: it knows the records of its kernels.
         """
         found = FoundAgent(f"{self.former}/{AGENT_SOCKET}", "", "")
-        for last_try in (False, True):
-            if not self.former or (last_try and not isinstance(self._address, NodeAddress)):
+        until, last_try = time.monotonic() + self._address.agent_seconds, False
+        while True:
+            if not self.former or (last_try and not self._address.brings_agent):
                 found = await self._find(transport)
             channel = AgentChannel(self._name, on_event)
             try:
@@ -64,15 +67,18 @@ class AgentFinder:
                 return channel, await self._greet(channel, found), time.monotonic() - began
             except (ConnectionError, UnreachableError) as error:
                 # The agent that was found may have ended itself, idle, at this very moment.
-                if last_try:
+                comes = isinstance(error, ConnectionRefusedError) and time.monotonic() < until
+                if last_try and not comes:
                     raise self._why_not(error) from None
+                last_try = True
+                if comes:
+                    await asyncio.sleep(_AGENT_POLL_SECONDS)
             except HostError as error:
                 channel.close()
                 raise error.at(self._name) from None
             except asyncio.CancelledError:
                 channel.close()  # this machine's transport would not do it
                 raise
-        raise AssertionError("unreachable")
 
     async def _find(self, transport: Transport) -> FoundAgent:
         try:

@@ -8,13 +8,13 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import zmq
 
 from ..errors import KernelStartError
 from ..events import HostChanged, KernelForgotten, KernelMoved, events
-from ..io_thread import io_thread
+from ..io_thread import Closable, io_thread
 from ..kernels.client_sockets import ClientSockets
 from ..kernels.launcher_reports import LauncherReports
 from ..kernels.remote_kernel import RemoteKernel
@@ -32,6 +32,8 @@ _KEEP_AFTER_GRACE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
+
+Beside = TypeVar("Beside", bound=Closable)
 
 
 class Watcher(Protocol):
@@ -56,9 +58,17 @@ class HostRegistry:
         self._former: dict[tuple[HostAddress, str], Host] = {}
         self._parting: set[asyncio.Task[None]] = set()
         self._kernels: set[RemoteKernel] = set()
+        self._beside: dict[type[Any], Any] = {}
         self._sockets = SocketDirectory()
         self._reports = LauncherReports(self._sockets.path)
         self._looking = asyncio.ensure_future(self._keep_sockets())
+
+    def beside(self, kind: type[Beside]) -> Beside:
+        """The one object of this class that the hosts need. It is closed after them."""
+        if kind not in self._beside:
+            self._beside[kind] = kind()
+        found: Beside = self._beside[kind]
+        return found
 
     # -- hosts ------------------------------------------------------------------------------
 
@@ -178,6 +188,8 @@ class HostRegistry:
         await asyncio.gather(*(host.close() for host in hosts), *self._parting)
         for kernel in list(self._kernels):
             self.close_kernel(kernel)
+        for beside in self._beside.values():
+            await beside.close()
         self._looking.cancel()
         await self._reports.close()
         self._sockets.remove()

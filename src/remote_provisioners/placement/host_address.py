@@ -32,6 +32,16 @@ class HostAddress:
         return False
 
     @property
+    def brings_agent(self) -> bool:
+        """Whether its agent is started there and never by us."""
+        return False
+
+    @property
+    def agent_seconds(self) -> float:
+        """Seconds that an agent may take to start there, or to start again, if we do not do it."""
+        return 0.0
+
+    @property
     def is_here(self) -> bool:
         """Plain ``localhost`` is this machine, reached without SSH."""
         plain = self.host == "localhost" and not self.user and not self.port
@@ -54,8 +64,36 @@ class NodeAddress(HostAddress):
 
     secret: str = field(default="", repr=False)
 
+    @property
+    def brings_agent(self) -> bool:
+        return True
+
     def __str__(self) -> str:
         return self.host
+
+
+@dataclass(frozen=True)
+class InnerAddress(HostAddress):
+    """A node that a program of another host leads to, such as a job of a cluster.
+
+    The program runs the words after its own on the node. Whoever made the node starts its agent.
+    """
+
+    #: The host that runs the program; localhost is this machine.
+    through: HostAddress = HostAddress("localhost")
+    words: tuple[str, ...] = ()
+
+    @property
+    def brings_agent(self) -> bool:
+        return True
+
+    @property
+    def agent_seconds(self) -> float:
+        return 10.0
+
+    @property
+    def is_here(self) -> bool:
+        return False
 
 
 def parse_address(text: str) -> HostAddress:

@@ -6,6 +6,9 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...errors import AgentError
 
 #: A unix socket's path on the host, or a TCP port of its loopback interface.
 Endpoint = str | int
@@ -27,6 +30,28 @@ class Completed:
     late: bool = False
 
 
+class Carried(Protocol):
+    """What a program's stdin and stdout carry: a pipe (pipe_start.py)."""
+
+    def begin(self, carrier: Any) -> None:
+        """The program runs."""
+
+    def data_received(self, data: bytes) -> None:
+        """It has written to stdout."""
+
+    def errors_received(self, data: bytes) -> None:
+        """It has written to stderr."""
+
+    def pause_writing(self) -> None:
+        """It does not read as fast as we write."""
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+
+    def ended(self, returncode: int | None) -> None:
+        """It has ended."""
+
+
 class Transport(ABC):
     """An open connection to a host.
 
@@ -40,6 +65,14 @@ class Transport(ABC):
         `argv` contains no value from a user. Where a login shell starts the program, `stdin` is
         sent only after the output contains `after`, so no other program gets it.
         """
+
+    async def begin(self, argv: Sequence[str], carried: Carried) -> None:
+        """Start a program in the home directory on the host, which carries a pipe.
+
+        The last word is for Python, with or without a shell's quotes (pipe_start.py); no word is
+        a user's.
+        """
+        raise AgentError("programs that carry a pipe cannot run there")
 
     @abstractmethod
     async def open(

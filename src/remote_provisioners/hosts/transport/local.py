@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 from collections.abc import Callable, Sequence
 
 from ...errors import AgentError
 from ...user import user_name
-from .base import Completed, Endpoint, Transport
+from .base import Carried, Completed, Endpoint, Transport
+from .process import ProcessCarrier
 
 #: Variables that a login would set. Kernels get no others of the server's environment.
-_LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR")
+_LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "SLURM_CONF")
 
 
 def login_environment() -> dict[str, str]:
@@ -50,8 +52,20 @@ class LocalTransport(Transport):
             )
         except OSError as error:
             raise AgentError(f"cannot run {argv[0]}: {error.strerror}") from None
-        stdout, stderr = await process.communicate(stdin)
+        try:
+            stdout, stderr = await process.communicate(stdin)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
         return Completed(process.returncode, stdout, stderr)
+
+    async def begin(self, argv: Sequence[str], carried: Carried) -> None:
+        try:
+            ProcessCarrier(argv, carried, login_environment())
+        except OSError as error:
+            raise AgentError(f"cannot run {argv[0]}: {error.strerror}") from None
 
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]

@@ -25,8 +25,8 @@ from ...protocol.multiplex import (
     Multiplexer,
     PipeError,
 )
-from .base import Completed, Endpoint, Transport
-from .pipe_stream import Answer, End, Joined, PipeStream, Program
+from .base import Carried, Completed, Endpoint, Transport
+from .pipe_stream import Answer, End, Joined, PipeStream, Program, ProgramCarrier
 
 _BATCH_BYTES = 256 * 1024
 #: We give up a host that is silent for three of these.
@@ -78,6 +78,10 @@ class PipeTransport(Transport):
         return Completed(
             returncode if returncode >= 0 else None, bytes(program.stdout), bytes(program.stderr)
         )
+
+    async def begin(self, argv: Sequence[str], carried: Carried) -> None:
+        program = ProgramCarrier(self, self._number(), carried)
+        self._begin(program, RUN, "\0".join(argv).encode("utf-8", "surrogateescape"))
 
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]

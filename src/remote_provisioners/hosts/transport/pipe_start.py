@@ -111,7 +111,7 @@ class PipeStart:
     ) -> None:
         """`own_words` removes debugging output from stderr."""
         self._introduction, self._own_words = introduction, own_words
-        self._carrier: Carrier
+        self._carrier: Carrier | None = None
         self._pipe: PipeTransport | None = None
         self._stderr = b""
         #: Raises NotOpened, AgentError.
@@ -141,6 +141,7 @@ class PipeStart:
             said = f"{python!r} is Python {version[0]}.{version[1]}, the agent needs 3.8 or later"
             self._refuse(UnusablePythonError(said + ".\nName another one by the option `python`."))
             return
+        assert self._carrier is not None
         self._pipe = PipeTransport(self._carrier)
         self._carrier.write(pipe_program())
         self.opened.set_result(self._pipe)
@@ -181,6 +182,12 @@ class PipeStart:
         """Nobody waits for it any more."""
         self.opened.cancel()
 
+    def abort(self) -> None:
+        """Nobody waits for it any more: end the process, if there is one."""
+        self.give_up()
+        if self._carrier is not None:
+            self._carrier.abort()
+
     @property
     def stderr(self) -> str:
         """The end of what the process has written to stderr."""
@@ -189,7 +196,8 @@ class PipeStart:
     def _refuse(self, error: Exception) -> None:
         if not self.opened.done():
             self.opened.set_exception(error)
-            self._carrier.abort()
+            if self._carrier is not None:
+                self._carrier.abort()
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from ...protocol.multiplex import (
     REFUSED,
     Multiplexer,
 )
+from .base import Carried
 
 
 class Pipe(Protocol):
@@ -106,6 +107,60 @@ class Program(End):
     def lost(self, error: ConnectionError) -> None:
         if not self.ended.done():
             self.ended.set_exception(error)
+
+
+class ProgramCarrier(End):
+    """A program that runs on the host and carries another pipe."""
+
+    def __init__(self, pipe: Pipe, stream: int, carried: Carried) -> None:
+        super().__init__(pipe, stream)
+        self._carried = carried
+        self._full = self._over = False
+        carried.begin(self)
+
+    # -- Carrier ----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._over or not data:
+            return
+        if not self.pipe.queue(self.stream, DATA, data) and not self._full:
+            self._full = True
+            self._carried.pause_writing()
+
+    def close(self) -> None:
+        if not self._over:
+            self.pipe.queue(self.stream, END)
+
+    def abort(self) -> None:
+        if not self._over:
+            self.pipe.leave(self)
+            self._end(None)
+
+    # -- End --------------------------------------------------------------------------------
+
+    def receive(self, kind: int, body: bytes) -> None:
+        if kind in (DATA, ERRORS):
+            self.pipe.used(self.stream, len(body))
+            if kind == DATA:
+                self._carried.data_received(body)
+            else:
+                self._carried.errors_received(body)
+        elif kind == EXIT:
+            self.pipe.over(self)
+            self._end(int(body))
+
+    def relieved(self) -> None:
+        if self._full and not self._over:
+            self._full = False
+            self._carried.resume_writing()
+
+    def lost(self, error: ConnectionError) -> None:
+        self._end(None)
+
+    def _end(self, returncode: int | None) -> None:
+        if not self._over:
+            self._over = True
+            self._carried.ended(returncode)
 
 
 class PipeStream(Answer, asyncio.Transport):

@@ -9,9 +9,9 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from .pipe_start import PipeStart
+from .base import Carried
 
 _READ_BYTES = 256 * 1024
 #: The size of stdout's buffer: each read costs the same, however little it returns.
@@ -25,8 +25,12 @@ _ASKED_SECONDS = 0.05
 class ProcessCarrier:
     """Starts its process at once. Reports to a PipeStart."""
 
-    def __init__(self, argv: Sequence[str], start: PipeStart) -> None:
+    def __init__(
+        self, argv: Sequence[str], start: Carried, login: Mapping[str, str] | None = None
+    ) -> None:
         """Raises OSError.
+
+        `login`: the environment of a login, for a process that begins in the home directory.
 
         The process has a session of its own: it cannot ask questions at a terminal, and Ctrl-C
         there does not end it.
@@ -39,6 +43,8 @@ class ProcessCarrier:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=login,
+            cwd=login["HOME"] if login is not None else None,
             start_new_session=True,
         )
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr

@@ -19,14 +19,14 @@ from ...errors import (
     forwarding_advice,
 )
 from ...placement.host_address import HostAddress
-from .base import Completed, Endpoint, Transport
+from .base import Carried, Completed, Endpoint, Transport
 from .command import login_python
 from .pipe import PipeTransport
 from .pipe_errors import why_not_opened
 from .pipe_start import NotOpened
 from .ssh_command import run_command
 from .ssh_login import Login, log_in, reason_of
-from .ssh_pipe import open_pipe
+from .ssh_pipe import begin, open_pipe
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,15 @@ class SSHTransport(Transport):
         for client in self._clients:
             client.is_new = False
         return done
+
+    async def begin(self, argv: Sequence[str], carried: Carried) -> None:
+        if self._pipe is not None:
+            await self._pipe.begin(argv, carried)
+            return
+        try:
+            await begin(self._connection, argv, carried)
+        except (OSError, asyncssh.Error) as error:
+            raise UnreachableError(f"cannot run a command: {reason_of(error)}") from None
 
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]

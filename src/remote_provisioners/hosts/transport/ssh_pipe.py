@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncssh
 
+from .base import Carried
 from .pipe import PipeTransport
 from .pipe_start import Introduction, PipeStart
 from .ssh_command import shell_command
@@ -18,7 +19,7 @@ OPEN_SECONDS = 15.0
 class _ChannelCarrier(asyncssh.SSHClientSession[bytes]):
     """One command on the host. Reports to a PipeStart."""
 
-    def __init__(self, start: PipeStart) -> None:
+    def __init__(self, start: Carried) -> None:
         self._start = start
         self._channel: Any = None
         self._status: int | None = None
@@ -57,16 +58,27 @@ class _ChannelCarrier(asyncssh.SSHClientSession[bytes]):
         self._start.ended(self._status)
 
 
+async def begin(
+    connection: asyncssh.SSHClientConnection, argv: Sequence[str], carried: Carried
+) -> Any:
+    """Run a command on a new channel; its last word needs no quotes. Returns the channel.
+
+    Raises asyncssh.Error, OSError.
+    """
+    command = f"{shell_command(argv[:-1])} {argv[-1]}"
+    channel, _ = await connection.create_session(
+        lambda: _ChannelCarrier(carried), command, encoding=None, request_pty=False
+    )
+    return channel
+
+
 async def open_pipe(
     connection: asyncssh.SSHClientConnection, become: Sequence[str], python: str
 ) -> PipeTransport:
     """Open a pipe on a new channel. Raises NotOpened, HostError, asyncssh.Error, OSError."""
     introduction = Introduction(python)
     start = PipeStart(introduction)
-    command = f"{shell_command([*become, *introduction.argv[:-1]])} {introduction.argv[-1]}"
-    channel, _ = await connection.create_session(
-        lambda: _ChannelCarrier(start), command, encoding=None, request_pty=False
-    )
+    channel = await begin(connection, [*become, *introduction.argv], start)
     try:
         await asyncio.wait([start.opened], timeout=OPEN_SECONDS)
     except BaseException:
