@@ -1,0 +1,188 @@
+"""A real Slurm cluster on hosts of a rig: a controller that users log in to, and two nodes.
+
+Slurm's programs are Debian's. Accounting is off, as on small clusters. The test's own machine is a
+submit host too: `environ` makes it one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..conftest import eventually
+from ..rig import Host
+
+#: What runs on the hosts of a cluster all the time.
+DAEMONS = {"munged", "slurmctld", "slurmd"}
+PARTITIONS = ("main", "short", "drained")
+CPUS, MEMORY = 4, 2000
+
+_CONF = """\
+ClusterName=rig
+SlurmctldHost={a.name}({a.address})
+SlurmUser=root
+AuthType=auth/munge
+{auth}
+StateSaveLocation=/tmp/slurm-state
+SlurmdSpoolDir=/tmp/slurm-spool
+SlurmctldPidFile=/run/slurmctld.pid
+SlurmdPidFile=/run/slurmd.pid
+SlurmctldLogFile=/run/slurmctld.log
+SlurmdLogFile=/run/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+DebugFlags=NO_CONF_HASH
+SlurmdParameters=config_overrides
+SchedulerParameters=bf_interval=2,sched_min_interval=0
+ReturnToService=2
+SlurmctldTimeout=10
+SlurmdTimeout=10
+MessageTimeout=5
+KillWait=2
+OverTimeLimit=0
+MinJobAge=300
+MpiDefault=none
+NodeName={b.name} NodeAddr={b.address} CPUs={cpus} RealMemory={memory}
+NodeName={c.name} NodeAddr={c.address} CPUs={cpus} RealMemory={memory}
+PartitionName=main Nodes={b.name},{c.name} Default=YES MaxTime=INFINITE DefMemPerCPU=100 State=UP
+PartitionName=short Nodes={b.name} MaxTime=1 DefMemPerCPU=100 State=UP
+PartitionName=drained Nodes={c.name} MaxTime=60 DefMemPerCPU=100 State=DRAIN
+"""
+_START_SECONDS = 30
+
+
+def unavailable() -> str:
+    """Why this machine cannot have a cluster; empty if it can."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    missing = [
+        p for p in ("slurmctld", "slurmd", "munged", "sbatch") if not shutil.which(p, path=path)
+    ]
+    return f"no {', '.join(missing)} (on Debian: slurm-wlm, munge)" if missing else ""
+
+
+class Slurm:
+    """The cluster. `hosts`: the controller, then two nodes."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self.controller, *self.nodes = hosts
+        self.hosts = list(hosts)
+        self._key = secrets.token_bytes(128)
+        self._directory = Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp"))
+        self._munged: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What makes this machine a submit host."""
+        return {"SLURM_CONF": str(self._directory / "slurm.conf")}
+
+    def open(self) -> None:
+        a, b, c = self.hosts
+        values = {"a": a, "b": b, "c": c, "cpus": CPUS, "memory": MEMORY}
+        for host in self.hosts:
+            host.write("/run/munge/munge.key", self._key, 0o600, user="root")
+            host.write("/run/slurm/slurm.conf", _CONF.format(auth="", **values), user="root")
+            host.run(["mount", "--bind", "/run/slurm", "/etc/slurm"], user="root")
+            host.run(["chmod", "755", "/run/munge", "/run/slurm"], user="root")
+            host.run([*_munge("/run/munge")], user="root")
+        key = self._directory / "munge.key"
+        key.touch(0o600)
+        key.write_bytes(self._key)
+        socket = self._directory / "munge.socket"
+        conf = _CONF.format(auth=f"AuthInfo=socket={socket}", **values)
+        (self._directory / "slurm.conf").write_text(conf)
+        self._directory.chmod(0o755)
+        self._munged = subprocess.Popen(
+            [*_munge(str(self._directory), str(socket)), "--foreground"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.start_controller()
+        for host in self.nodes:
+            self.start_node(host)
+        eventually(lambda: self._idle() == len(self.nodes), _START_SECONDS)
+
+    def _idle(self) -> int:
+        nodes = self.ask("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T")
+        return nodes.split().count("idle")
+
+    def ask(self, *argv: str) -> str:
+        """What a program of Slurm's prints on the controller."""
+        return self.controller.run(argv, user="root", check=False)
+
+    def start_controller(self) -> None:
+        self.controller.run(["slurmctld"], user="root")
+        eventually(lambda: "UP" in self.ask("scontrol", "ping"), _START_SECONDS)
+
+    def start_node(self, host: Host) -> None:
+        host.run(["slurmd"], user="root")
+
+    def close(self) -> None:
+        for host in self.hosts:
+            _kill(host, *DAEMONS)
+        if self._munged is not None:
+            self._munged.terminate()
+            self._munged.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    # -- looking at it -----------------------------------------------------------------------
+
+    def jobs(self) -> list[str]:
+        """The names of the jobs that wait or run."""
+        return self.ask("squeue", "--noheader", "--format=%j").split()
+
+    def states(self) -> list[str]:
+        return self.ask("squeue", "--noheader", "--format=%T").split()
+
+    def gone(self, seconds: float = 20) -> None:
+        """Wait until nothing of anybody is left."""
+        eventually(lambda: not self.jobs(), seconds)
+
+    # -- faults ------------------------------------------------------------------------------
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """All CPUs of both nodes are taken by another job."""
+        words = ["--parsable", "--nodes=2", "--exclusive", "--job-name=other", "--output=/dev/null"]
+        job = self.ask("sbatch", *words, "--wrap=sleep 600").strip()
+        eventually(lambda: self.ask("squeue", "-h", "-j", job, "-o", "%T").strip() == "RUNNING")
+        try:
+            yield
+        finally:
+            self.ask("scancel", job)
+            eventually(lambda: "other" not in self.jobs(), 20)
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """The controller is killed, and back afterwards."""
+        _kill(self.controller, "slurmctld")
+        try:
+            yield
+        finally:
+            self.start_controller()
+
+
+def _munge(directory: str, socket: str = "/run/munge/munge.socket.2") -> list[str]:
+    files = [f"--{name}-file={directory}/munge.{name}" for name in ("key", "log", "pid", "seed")]
+    return ["/usr/sbin/munged", "--force", f"--socket={socket}", *files]
+
+
+def _kill(host: Host, *daemons: str) -> None:
+    def pids() -> list[str]:
+        return [
+            str(p.pid)
+            for p in host.processes()
+            if Path(p.argv[0] if p.argv else "").name in daemons
+        ]
+
+    host.run(["kill", "-KILL", *(pids() or ["0"])], user="root", check=False)
+    eventually(lambda: not pids())
