@@ -18,12 +18,15 @@ from ..protocol.answers import (
     CANNOT_START,
     INTERNAL,
     VERSION_REFUSED,
+    Activation,
     AgentDescription,
     AgentStatus,
     Delivered,
     Examined,
+    FoundEnvironments,
     HostReport,
     KernelDescription,
+    KernelspecFiles,
     KernelStatus,
     LoadReport,
     Nothing,
@@ -235,6 +238,31 @@ class Operations:
     async def op_examine(self, peer: Peer, request: messages.Examine) -> Examined:
         environ = dict(await self._environments.after(request.hook))
         return Examined.read(await doctor.examine(request.python, request.package, environ))
+
+    # -- what could run kernels -------------------------------------------------------------
+
+    async def op_find_environments(
+        self, peer: Peer, request: messages.FindEnvironments
+    ) -> FoundEnvironments:
+        from .environments.probe import find_environments  # noqa: PLC0415 (an agent starts without)
+
+        return await find_environments(
+            await self._environments.after(request.hook), request.directories
+        )
+
+    async def op_activate(self, peer: Peer, request: messages.Activate) -> Activation:
+        from .environments.activation import activate  # noqa: PLC0415
+
+        base = await self._environments.after(request.hook)
+        return await activate(request.kind, request.path, request.program, base, self._directory)
+
+    async def op_kernelspec_files(
+        self, peer: Peer, request: messages.GetKernelspecFiles
+    ) -> KernelspecFiles:
+        from .environments.kernelspecs import read_files  # noqa: PLC0415
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, read_files, request.path)
 
     # -- the host ---------------------------------------------------------------------------
 

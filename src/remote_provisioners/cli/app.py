@@ -43,6 +43,10 @@ class RemoteApp(Command):
             f"{_CLI}.hosts.app.HostsApp",
             "List the hosts, their state and their load.",
         ),
+        "scan": (
+            f"{_CLI}.environments.scan.ScanApp",
+            "List what can run kernels on hosts: conda environments, venvs, R, kernelspecs.",
+        ),
         "kernels": (
             f"{_CLI}.kernels.app.KernelsApp",
             "List your kernels on all hosts, with or without a server.",

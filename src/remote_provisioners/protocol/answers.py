@@ -190,3 +190,67 @@ class Examined(Fallible):
     version: str = ""
     #: The version of the requested package; None if it is not installed.
     package: Optional[str] = None
+
+
+class FoundInterpreter(Structure):
+    """A program on the host that runs a kernel, or could with one more package."""
+
+    #: conda, venv, python (a prefix that is neither), R or julia.
+    kind: str
+    name: str
+    language: str
+    version: str = ""
+    #: Its prefix, or for R and Julia its home, and its program.
+    path: str
+    program: str
+    #: What a kernel of it needs, and its version there; None: it is not installed.
+    package: str = ""
+    package_version: Optional[str] = None
+    #: Who made it: uv, poetry, pipenv, pyenv, virtualenv; "" if nothing says so.
+    tool: str = ""
+    #: A program there that installs packages into it: pip's Python or conda.
+    installer: str = ""
+    #: Its system's packages are the only ones that may go into it (PEP 668).
+    managed: bool = False
+    #: A directory with the language's logos, "" for none.
+    resources: str = ""
+
+
+class FoundKernelspec(Structure):
+    """A kernelspec on the host."""
+
+    name: str
+    #: Its directory, and the content of its kernel.json.
+    path: str
+    spec: Mapping[str, Any]
+    #: The prefix whose kernelspec it is, "" for one of the user or the system.
+    prefix: str = ""
+    #: What the first word of its argv stands for, "" where that is not there.
+    program: str = ""
+
+
+class FoundEnvironments(Structure):
+    """What could run kernels on the host."""
+
+    interpreters: Sequence[FoundInterpreter] = ()
+    kernelspecs: Sequence[FoundKernelspec] = ()
+    seconds: float = 0.0
+    #: Where it did not look, for want of time.
+    unfinished: Sequence[str] = ()
+
+
+class Activation(Fallible):
+    """The variables that the activation of an environment sets, or an `error`."""
+
+    #: As a kernelspec's env: ``${NAME}`` is the host's value, ``$$`` a dollar.
+    env: Mapping[str, str] = {}
+    #: The scripts that were run in a shell to get them.
+    scripts: Sequence[str] = ()
+
+
+class KernelspecFiles(Fallible):
+    """The files of a kernelspec's directory in base64, by their path in it, or an `error`."""
+
+    files: Mapping[str, str] = {}
+    #: Those among them that may be run as programs.
+    programs: Sequence[str] = ()

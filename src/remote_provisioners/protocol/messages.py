@@ -11,11 +11,14 @@ from __future__ import annotations
 from typing import Any, ClassVar, Dict, Generic, Mapping, Sequence, Type, TypeVar
 
 from .answers import (
+    Activation,
     Delivered,
     Examined,
     Fallible,
+    FoundEnvironments,
     HostReport,
     KernelDescription,
+    KernelspecFiles,
     LoadReport,
     Nothing,
     Output,
@@ -198,6 +201,34 @@ class Examine(Request[Examined]):
     package: str
     hook: str = ""
     python: str = ""
+
+
+class FindEnvironments(Request[FoundEnvironments]):
+    """Ask what could run kernels there. Nothing is run. `directories`: look there too."""
+
+    op = "find_environments"
+    answer = FoundEnvironments
+    hook: str = ""
+    directories: Sequence[str] = ()
+
+
+class Activate(Request[Activation]):
+    """Ask which variables the activation of an interpreter's environment sets after the hook."""
+
+    op = "activate"
+    answer = Activation
+    kind: str
+    path: str
+    program: str
+    hook: str = ""
+
+
+class GetKernelspecFiles(Request[KernelspecFiles]):
+    """Request the files of a kernelspec, except its kernel.json."""
+
+    op = "kernelspec_files"
+    answer = KernelspecFiles
+    path: str
 
 
 class GetLoad(Request[LoadReport]):

@@ -1,0 +1,1 @@
+"""`jupyter remote scan`, `add` and `refresh`: the environments of hosts as kernelspecs."""

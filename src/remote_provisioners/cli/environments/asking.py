@@ -1,0 +1,44 @@
+"""Ask hosts for their environments, from a command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ...io_thread import close_io_thread, io_thread
+from ...placement.inventory import HostSpec
+from ..command import Command, CommandError
+from ..configured import configured_hosts
+
+T = TypeVar("T")
+
+
+def in_io_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` in the I/O thread, then leave the hosts."""
+
+    async def done() -> T:
+        try:
+            return await io_thread().call(work)
+        finally:
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
+
+    return asyncio.run(done())
+
+
+def hosts_named(command: Command, names: Sequence[str]) -> list[HostSpec]:
+    """The named hosts, or all configured hosts, each once. Raises CommandError."""
+    found: dict[object, HostSpec] = {}
+    for place in configured_hosts(command, names):
+        if not place.error:
+            found.setdefault(place.host.address, place.host)
+        elif names:
+            raise CommandError(place.error)
+    return list(found.values())
+
+
+def separated(text: str) -> list[str]:
+    """The words of a comma-separated option."""
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -1,0 +1,101 @@
+"""``jupyter remote scan``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from traitlets import Bool
+
+from ...environments.environment import Environment
+from ...environments.survey import HostEnvironments, environments_on_all
+from ..command import FAILED, Command, Text
+from ..table import columns
+from .asking import hosts_named, in_io_thread, separated
+
+_HEADER = ("NAME", "TITLE", "KERNEL", "WHERE")
+
+
+class ScanApp(Command):
+    name = "jupyter-remote-scan"
+    description = """List what can run kernels on hosts.
+
+    Usage: jupyter remote scan [HOST...] [--directory=DIR,...] [--json]
+
+    Without a HOST, it asks all hosts in the installed kernelspecs, the configuration file or
+    RP_REMOTE_HOSTS. It lists kernelspecs, conda and mamba environments, venvs (also those of uv,
+    poetry and pipenv), the Pythons of pyenv and PATH, R and Julia. Where the package for kernels
+    is not installed, it prints the command that installs it. The agent only reads files, for at
+    most two seconds. It runs no program of the host.
+
+    It finds venvs in the usual places: ~/.virtualenvs, ~/.venvs, those of poetry and pipenv, and
+    .venv, venv or env in a project up to two levels below the home directory. For other places,
+    use --directory.
+
+    Exit codes: 0 all hosts have answered, 1 some have not, 2 the command line is wrong.
+    """
+    examples = """
+    jupyter remote scan gpu1
+    jupyter remote scan gpu1 me@gpu2:2222 --json
+    jupyter remote scan gpu1 --directory=/srv/envs,/projects/torch
+    """
+    aliases = Command.aliases | {"directory": "ScanApp.directory"}
+    flags = Command.flags | {"json": ({"ScanApp": {"json_output": True}}, "Print JSON.")}
+    reads_hosting_config = True
+
+    directory = Text(help="Directories to look into as well, comma-separated.").tag(config=True)
+    json_output = Bool(False, help="Print JSON.").tag(config=True)
+
+    def run(self) -> int:
+        specs = hosts_named(self, self.words(None, "hosts"))
+        hosts = in_io_thread(environments_on_all(specs, separated(self.directory)))
+        if self.json_output:
+            print(json.dumps({"hosts": [_as_json(host) for host in hosts]}, indent=2))
+        else:
+            print("\n\n".join("\n".join(_lines(host)) for host in hosts))
+        return FAILED if any(host.error for host in hosts) else 0
+
+
+def _as_json(host: HostEnvironments) -> dict[str, Any]:
+    return {
+        "host": host.host.name,
+        "error": host.error.message if host.error else "",
+        "seconds": round(host.seconds, 3),
+        "unfinished": list(host.unfinished),
+        "environments": [environment.as_json() for environment in host.environments],
+    }
+
+
+def _lines(host: HostEnvironments) -> list[str]:
+    name = host.host.name
+    if host.error:
+        return [f"{name}: {host.error.message}"]
+    lines = [f"{name}: {_count(host)}"]
+    table = columns([_HEADER, *map(_row, host.environments)]) if host.environments else []
+    for line, environment in zip(table, (None, *host.environments), strict=bool(table)):
+        lines.append(f"  {line}")
+        if environment is not None and environment.missing:
+            lines.append(f"    {environment.missing}")
+        if environment is not None and environment.install:
+            lines.append(f"    -> {environment.install}")
+    lines += [f"  no time was left for: {place}" for place in host.unfinished]
+    if host.usable:
+        lines.append(f"To use them here: jupyter remote add {name}")
+    return lines
+
+
+def _count(host: HostEnvironments) -> str:
+    all_, usable = len(host.environments), len(host.usable)
+    noun = "environment" if all_ == 1 else "environments"
+    return f"{all_} {noun}, {usable} can run kernels ({1000 * host.seconds:.0f} ms)"
+
+
+def _row(environment: Environment) -> tuple[str, ...]:
+    kernel = environment.package
+    if environment.package_version is not None:
+        kernel = f"{kernel} {environment.package_version}"
+    elif kernel:
+        kernel = "-"
+    if environment.kind == "kernelspec" and not kernel:
+        kernel = "kernelspec" if environment.usable else "-"
+    return environment.name, environment.title, kernel, environment.path

@@ -1,0 +1,1 @@
+"""Environments of hosts, and the kernelspecs that are made of them here."""

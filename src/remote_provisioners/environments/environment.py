@@ -1,0 +1,195 @@
+"""What can run a kernel on a host, put together from what its agent has found. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..protocol.answers import FoundEnvironments, FoundInterpreter, FoundKernelspec
+from .install_command import install_command
+
+#: The languages whose names and versions make a title.
+_LANGUAGES = {"python": "Python", "R": "R", "julia": "Julia"}
+#: What a kernel package names its kernelspec if nobody names it.
+_DEFAULT_NAMES = ("python3", "python", "ir")
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+_OF_PYTHON = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
+_OF_R = ("--slave", "-e", "IRkernel::main()", "--args", "{connection_file}")
+_KERNEL_WORDS = {"ipykernel": ("ipykernel", "ipykernel_launcher"), "IRkernel": (_OF_R[2],)}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An interpreter with its packages, or a kernelspec of the host.
+
+    `kind` is conda, venv, python, R, julia or kernelspec. `argv` is empty if it cannot run a kernel
+    yet; `missing` says why and `install` what to do.
+    """
+
+    kind: str
+    name: str
+    title: str
+    language: str
+    version: str
+    path: str
+    program: str
+    package: str = ""
+    package_version: str | None = None
+    argv: tuple[str, ...] = ()
+    #: What else is in the host's kernel.json.
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    #: The directory of the files that belong to the kernelspec, "" for none.
+    files: str = ""
+    missing: str = ""
+    install: str = ""
+    #: The interpreter whose activation its kernels need: kind, path, program.
+    activated: tuple[str, str, str] | None = None
+
+    @property
+    def usable(self) -> bool:
+        return bool(self.argv)
+
+    @property
+    def key(self) -> str:
+        """The same for the same environment, each time and on each host."""
+        return f"{self.kind}:{self.language}:{self.path}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "title": self.title,
+            "language": self.language,
+            "version": self.version,
+            "path": self.path,
+            "program": self.program,
+            "package": self.package,
+            "package_version": self.package_version,
+            "usable": self.usable,
+            "missing": self.missing,
+            "install": self.install,
+        }
+
+
+def environments_of(found: FoundEnvironments) -> list[Environment]:
+    """Each environment once, those that can run kernels first.
+
+    An interpreter for which somebody has made a kernelspec with a name is that kernelspec.
+    """
+    interpreters = list(found.interpreters)
+    covered: set[int] = set()
+    listed: list[Environment] = []
+    for kernelspec in found.kernelspecs:
+        owner = _interpreter_of(kernelspec, interpreters)
+        standard = owner is not None and _runs_package(kernelspec.spec["argv"], owner.package)
+        if owner is not None and standard and kernelspec.name in _DEFAULT_NAMES:
+            continue  # it says nothing that the interpreter does not
+        listed.append(_of_kernelspec(kernelspec, owner, standard))
+        if owner is not None and (standard or owner.language == "julia"):
+            covered.add(id(owner))
+    listed += [_of_interpreter(i) for i in interpreters if id(i) not in covered]
+    return sorted(_told_apart(listed), key=lambda e: not e.usable)
+
+
+def _interpreter_of(
+    kernelspec: FoundKernelspec, interpreters: Iterable[FoundInterpreter]
+) -> FoundInterpreter | None:
+    """The interpreter that a kernelspec starts."""
+    if not kernelspec.program:
+        return None
+    program = PurePosixPath(kernelspec.program)
+    prefix = str(program.parent.parent)
+    is_python = _PYTHON.fullmatch(program.name) is not None
+    candidates = [
+        i
+        for i in interpreters
+        if i.program == kernelspec.program
+        or (i.path == prefix and (i.language == "python") == is_python)
+    ]
+    exact = [i for i in candidates if program.name == f"python{_minor(i.version)}"]
+    return next(iter(exact or candidates), None)
+
+
+def _runs_package(argv: Sequence[str], package: str) -> bool:
+    return bool(set(_KERNEL_WORDS.get(package, ())) & set(argv))
+
+
+def _of_interpreter(found: FoundInterpreter) -> Environment:
+    command = {"python": _OF_PYTHON, "R": _OF_R}.get(found.language)
+    installed = found.package_version is not None
+    if found.language == "julia":
+        missing = f"it has no kernelspec; {found.package} makes one when it is installed"
+    else:
+        missing = f"{found.package} is not installed"
+    usable = installed and command is not None
+    return Environment(
+        kind=found.kind,
+        name=found.name,
+        title=_title(found),
+        language=found.language,
+        version=found.version,
+        path=found.path,
+        program=found.program,
+        package=found.package,
+        package_version=found.package_version,
+        argv=(found.program, *command) if usable and command is not None else (),
+        files=found.resources,
+        missing="" if usable else missing,
+        install="" if usable else install_command(found),
+        activated=(found.kind, found.path, found.program),
+    )
+
+
+def _of_kernelspec(
+    found: FoundKernelspec, owner: FoundInterpreter | None, standard: bool
+) -> Environment:
+    spec = dict(found.spec)
+    argv = [str(word) for word in spec.pop("argv")]
+    title = str(spec.pop("display_name", "") or found.name)
+    if owner is not None and _PYTHON.fullmatch(argv[0]):
+        argv[0] = owner.program  # the same word means another Python elsewhere
+    missing = install = ""
+    if not found.program:
+        missing = f"its program {argv[0]} does not exist"
+    elif owner is not None and standard and owner.package_version is None:
+        missing, install = f"{owner.package} is not installed", install_command(owner)
+    return Environment(
+        kind="kernelspec",
+        name=found.name,
+        title=title,
+        language=str(spec.pop("language", "")),
+        version=owner.version if owner is not None else "",
+        path=found.path,
+        program=found.program,
+        package=owner.package if owner is not None and standard else "",
+        package_version=owner.package_version if owner is not None and standard else None,
+        argv=() if missing else tuple(argv),
+        spec=spec,
+        files=found.path,
+        missing=missing,
+        install=install,
+        activated=(owner.kind, owner.path, owner.program) if owner is not None else None,
+    )
+
+
+def _title(found: FoundInterpreter) -> str:
+    title = f"{_LANGUAGES.get(found.language, found.language)} {_minor(found.version)}".rstrip()
+    return f"{title} ({found.name})" if found.kind in ("conda", "venv") else title
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _told_apart(listed: Sequence[Environment]) -> Iterator[Environment]:
+    """The same with titles that differ: a title that two have gets the path of each."""
+    titles = [environment.title for environment in listed]
+    for environment in listed:
+        if titles.count(environment.title) == 1:
+            yield environment
+        else:
+            title = environment.title.removesuffix(f" ({environment.name})")
+            yield replace(environment, title=f"{title} ({environment.path})")
