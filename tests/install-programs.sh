@@ -32,6 +32,8 @@ need tcsh tcsh
 need fish fish
 need busybox busybox
 need dockerd docker.io
+need sbatch slurm-wlm
+need munged munge
 # Ubuntu's package is a snap, for which a container has no daemon.
 grep -qi ubuntu /etc/os-release 2>/dev/null || need chromium chromium
 [ -n "$missing" ] || exit 0

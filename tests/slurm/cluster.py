@@ -19,7 +19,7 @@ from ..conftest import eventually
 from ..rig import Host
 
 #: What runs on the hosts of a cluster all the time.
-DAEMONS = {"munged", "slurmctld", "slurmd"}
+DAEMONS = {"munged", "slurmctld", "slurmscriptd", "slurmd"}
 PARTITIONS = ("main", "short", "drained")
 CPUS, MEMORY = 4, 2000
 

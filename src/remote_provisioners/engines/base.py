@@ -16,6 +16,9 @@ from typing import ClassVar
 from ..options.launch_request import LaunchRequest
 from ..placement.host_address import HostAddress
 
+#: How often to follow a submission to an engine that does not tell of news.
+POLL_SECONDS = 0.3
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -60,6 +63,8 @@ class Progress:
     text: str = ""
     #: Whether it has ended or was refused. `diagnose` says why.
     over: bool = False
+    #: Whether it waits in the engine's queue, for which `queue_seconds` is the limit.
+    queued: bool = False
 
 
 class Engine(ABC):
@@ -73,6 +78,9 @@ class Engine(ABC):
     node_type: ClassVar[type[Node]]
     #: Whether a node outlives its kernel: a restart uses it again, and only `cancel` frees it.
     node_stays: ClassVar[bool] = False
+
+    #: Seconds that a submission may wait in the engine's queue; None: launch_timeout covers that.
+    queue_seconds: float | None = None
 
     @abstractmethod
     async def check(self) -> None:
@@ -92,6 +100,14 @@ class Engine(ABC):
 
         None until the engine knows it.
         """
+
+    async def changed(self, tag: str) -> None:
+        """Return when `follow` may have news."""
+        await asyncio.sleep(POLL_SECONDS)
+
+    async def seconds_left(self, tag: str) -> float | None:
+        """The seconds until the engine ends the node; None: it does not, or nobody knows."""
+        return None
 
     @abstractmethod
     async def cancel(self, tag: str) -> None:

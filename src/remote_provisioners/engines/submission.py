@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 import secrets
+from typing import Any
 
 from ..errors import HostError, KernelStartError, LaunchTimeoutError
 from ..events import Phase
@@ -17,8 +18,6 @@ from .base import Engine, Launch, Node
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.3
-
 
 class Submission:
     """The request of a node for one kernel. Any thread may read `text` and `id`."""
@@ -28,6 +27,11 @@ class Submission:
         tag, secret = f"kernel-{kernel}-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
         self.engine = engine
         self.launch = Launch(request, tag, secret)
+        self._timeout = PausableTimeout(request.timeout)
+        #: The limit for the engine's queue, while it waits there.
+        self._queue_timer: asyncio.TimerHandle | None = None
+        self._queue_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._began = 0.0
         #: What it waits for.
         self.text = ""
         #: The engine's name for it.
@@ -40,17 +44,22 @@ class Submission:
         and when this is cancelled.
         """
         loop = asyncio.get_running_loop()
-        began, seconds = loop.time(), self.launch.request.timeout
+        self._began, seconds = loop.time(), self.launch.request.timeout
         try:
-            node = await PausableTimeout(seconds).run(self._run())
+            node = await self._timeout.run(self._run())
         except TimeoutExceeded:
-            raise LaunchTimeoutError(
-                f"{self.engine.name} gave no node within {seconds:g} s (launch_timeout): "
-                f"{self.text or 'it was not submitted yet'}; it was cancelled"
-            ) from None
+            raise self._late(f"{seconds:g} s (launch_timeout)") from None
         finally:
+            self._leave_queue()
             self.text = ""
-        return node, max(1.0, seconds - (loop.time() - began))
+        return node, max(1.0, seconds - (loop.time() - self._began))
+
+    def _late(self, limit: str) -> LaunchTimeoutError:
+        waited_for = self.text or "it was not submitted yet"
+        name = self.engine.name
+        return LaunchTimeoutError(
+            f"{name} gave no node within {limit}: {waited_for}; it was cancelled"
+        )
 
     async def _run(self) -> Node:
         await self.engine.check()
@@ -58,11 +67,40 @@ class Submission:
         try:
             while not arrival.done():
                 await self._follow(arrival)
-                await asyncio.wait([arrival], timeout=_POLL_SECONDS)
+                await self._until_news(arrival)
             return arrival.result()
         except BaseException:
             await asyncio.shield(self._abandon(arrival))
             raise
+
+    async def _until_news(self, arrival: asyncio.Future[Node]) -> None:
+        """Raises LaunchTimeoutError if it waits in the engine's queue for too long."""
+        news = asyncio.ensure_future(self.engine.changed(self.launch.tag))
+        try:
+            over: list[asyncio.Future[Any]] = [arrival, news, self._queue_over]
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+        if self._queue_over.done() and not arrival.done():
+            raise self._late(f"{self.engine.queue_seconds:g} s in its queue")
+
+    def _enter_queue(self) -> None:
+        seconds = self.engine.queue_seconds
+        if seconds is not None and self._queue_timer is None:
+            self._timeout.suspend()
+            self._queue_timer = asyncio.get_running_loop().call_later(seconds, self._end_queue)
+
+    def _end_queue(self) -> None:
+        if not self._queue_over.done():
+            self._queue_over.set_result(None)
+
+    def _leave_queue(self) -> None:
+        """The time in the queue is not the kernel's."""
+        if self._queue_timer is not None:
+            self._queue_timer.cancel()
+            self._queue_timer = None
+            self._began = asyncio.get_running_loop().time()
+            self._timeout.resume()
 
     async def _follow(self, arrival: asyncio.Future[Node]) -> None:
         """Update the state. Raises KernelStartError if the submission has ended."""
@@ -75,6 +113,10 @@ class Submission:
         self.id = progress.id or self.id
         if arrival.done():
             return
+        if progress.queued:
+            self._enter_queue()
+        else:
+            self._leave_queue()
         if progress.over:
             raise KernelStartError(await self.engine.diagnose(self.launch.tag))
         if progress.text and progress.text != self.text:

@@ -188,7 +188,7 @@ class HostRegistry:
         await asyncio.gather(*(host.close() for host in hosts), *self._parting)
         for kernel in list(self._kernels):
             self.close_kernel(kernel)
-        for beside in self._beside.values():
+        for beside in reversed(self._beside.values()):
             await beside.close()
         self._looking.cancel()
         await self._reports.close()

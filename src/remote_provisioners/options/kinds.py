@@ -112,3 +112,23 @@ class CommandWords(_FromEnvironment, List[Any]):
         if not isinstance(words, list):
             raise ValueError("must be a list of words in JSON")
         return words
+
+
+class Lines(_FromEnvironment, List[Any]):
+    """Lines of text (in the environment: a list in JSON)."""
+
+    def from_string(self, s: str) -> Any:
+        lines = json.loads(s)
+        if not isinstance(lines, list):
+            raise ValueError("must be a list of lines in JSON")
+        return lines
+
+
+class Table(_FromEnvironment, Dict):
+    """A table (in the environment: an object in JSON)."""
+
+    def from_string(self, s: str) -> Any:
+        table = json.loads(s)
+        if not isinstance(table, dict):
+            raise ValueError("must be an object in JSON")
+        return table

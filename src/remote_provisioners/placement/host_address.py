@@ -96,6 +96,13 @@ class InnerAddress(HostAddress):
         return False
 
 
+@dataclass(frozen=True)
+class JobAddress(InnerAddress):
+    """A job of Slurm."""
+
+    job: str = ""
+
+
 def parse_address(text: str) -> HostAddress:
     """Parse a host as written by a user. Raises ConfigurationError."""
     port: str | None

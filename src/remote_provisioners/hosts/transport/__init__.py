@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...placement.host_address import HostAddress, InnerAddress, NodeAddress
+from ...placement.host_address import HostAddress, InnerAddress, JobAddress, NodeAddress
 from ...placement.way_in import COMMAND, OPENSSH
 from .base import Completed, Endpoint, Transport
 from .local import LocalTransport
@@ -20,6 +20,10 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
 
         return await connect_node(address)
     python = python or "python3"
+    if isinstance(address, JobAddress):
+        from ...engines.slurm.connection import connect_job  # noqa: PLC0415
+
+        return await connect_job(address, python)
     if isinstance(address, InnerAddress):
         from .inner import connect_inner  # noqa: PLC0415
 

@@ -1,0 +1,232 @@
+"""A cluster through Slurm's programs, on this machine or on a login node. In the I/O thread.
+
+All jobs of this process that wait there are followed by one squeue, at growing intervals: a job is
+asked for after a tenth of the time that it has waited. Jobs that run are not asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...errors import AgentError, HostError, KernelStartError, UnreachableError
+from ...hosts.gateways import Gateways, gateways
+from ...hosts.registry import host_registry
+from ...hosts.transport import Completed
+from ...placement.host_address import HostAddress
+from .reasons import GONE, QUEUE_FORMAT, Job, away, read_job, read_queue, refusal
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.1, 15.0
+_SHARE_OF_WAIT = 0.1
+#: squeue may take at most this share of the time, such as on a login node far away.
+_SHARE_OF_TIME = 0.1
+_PROGRAM_SECONDS = 15.0
+#: How long the end of a cancelled job is awaited, and how often it is asked for.
+_CANCEL_SECONDS, _CANCEL_POLL_SECONDS = 10.0, 0.1
+# They are of the submit host, and may not exist on a node.
+_WITHOUT = ("env", "-u", "TMPDIR", "-u", "XDG_RUNTIME_DIR")
+
+
+@dataclass(eq=False)
+class _Watched:
+    since: float
+    job: Job | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def due(self, last: float) -> float:
+        """When to ask for it, if it was asked for at `last`."""
+        waited = (last - self.since) * _SHARE_OF_WAIT
+        return last + min(max(waited, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+
+
+class Cluster:
+    """A cluster, as one login node (or this machine) shows it."""
+
+    def __init__(self, login: HostAddress, hosts: Gateways) -> None:
+        self.login = login
+        self._hosts = hosts
+        self._watched: dict[str, _Watched] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._new = asyncio.Event()
+        #: Why the last squeue failed; "" if it did not.
+        self.trouble = ""
+
+    async def check(self) -> None:
+        """Connect to the login node. Raises HostError."""
+        await self._hosts.open(self.login)
+
+    # -- programs ---------------------------------------------------------------------------
+
+    async def submit(self, options: Sequence[str], script: bytes) -> str:
+        """Submit a job and return its id. Raises KernelStartError if it is refused, HostError."""
+        done = await self._run([*_WITHOUT, "sbatch", "--parsable", *options], script)
+        words = done.stdout.decode("utf-8", "replace").split()
+        job = words[-1].partition(";")[0] if words else ""
+        if done.returncode or not job.isdigit():
+            said = refusal(done.stderr.decode("utf-8", "replace"))
+            raise KernelStartError(f"Slurm refused the job: {said}")
+        return job
+
+    async def ask(self, job: str) -> Job:
+        """The job as it is now. Raises HostError."""
+        done = await self._run(["scontrol", "-o", "show", "job", job])
+        return read_job(done.stdout.decode("utf-8", "replace")) or Job(job, GONE)
+
+    async def named(self, name: str) -> str:
+        """The id of the job with this name that has not ended; "" if there is none."""
+        words = ["squeue", "--noheader", f"--name={name}", "--format=%i"]
+        done = await self._run(words)
+        return (done.stdout.decode("ascii", "replace").split() or [""])[-1]
+
+    async def cancel(self, job: str) -> None:
+        """End a job in any state, and wait for its end. Raises HostError."""
+        until = time.monotonic() + _CANCEL_SECONDS
+        while True:
+            await self._run(["scancel", job])
+            found = await self._queue([job])
+            state = found.get(job, Job(job, GONE))
+            if state.final:
+                return
+            if time.monotonic() > until:
+                raise UnreachableError(f"{state.name} is still {state.state.lower()}")
+            await asyncio.sleep(_CANCEL_POLL_SECONDS)
+
+    async def _queue(self, jobs: Sequence[str]) -> dict[str, Job]:
+        words = ["squeue", "--noheader", "--states=all", f"--jobs={','.join(jobs)}"]
+        done = await self._run([*words, f"--format={QUEUE_FORMAT}"])
+        return read_queue(done.stdout.decode("utf-8", "replace"))
+
+    async def _run(self, argv: Sequence[str], stdin: bytes = b"") -> Completed:
+        """Raises UnreachableError if the controller does not answer, AgentError without Slurm."""
+        try:
+            done = await self._hosts.run(self.login, argv, stdin, _PROGRAM_SECONDS)
+        except AgentError:
+            done = Completed(127, b"", b"")
+        program = next(word for word in argv if word[0] != "-" and word not in (*_WITHOUT,))
+        if done.returncode == 127:
+            raise AgentError(
+                f"there is no program {program!r}.\n"
+                "Name a machine with Slurm's programs by the option `slurm_login`.",
+                host=self._place,
+            )
+        if done.returncode and (line := away(done.stderr.decode("utf-8", "replace"))):
+            raise UnreachableError(f"Slurm's controller does not answer ({line})", host=self._place)
+        return done
+
+    @property
+    def _place(self) -> str:
+        return "" if self.login.is_local else str(self.login)
+
+    # -- following --------------------------------------------------------------------------
+
+    def watch(self, job: str) -> None:
+        """Follow a job until it runs or is over, or until `forget`."""
+        self._watched[job] = _Watched(time.monotonic())
+        self._new.set()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._follow())
+
+    def forget(self, job: str) -> None:
+        watched = self._watched.pop(job, None)
+        if watched is not None:
+            watched.changed.set()
+
+    def known(self, job: str) -> Job | None:
+        """The job as it was seen last; None before that."""
+        watched = self._watched.get(job)
+        return watched.job if watched is not None else None
+
+    def follows(self, job: str) -> bool:
+        return job in self._watched
+
+    async def look(self, job: str) -> Job | None:
+        """A job that runs, with the time that it has left. Raises HostError."""
+        return (await self._queue([job])).get(job)
+
+    async def changed(self, job: str) -> None:
+        """Return at the next news of a followed job."""
+        watched = self._watched.get(job)
+        if watched is not None:
+            watched.changed.clear()
+            await watched.changed.wait()
+
+    async def started(self, job: str) -> Job:
+        """A followed job, once it runs or is over."""
+        while True:
+            found = self.known(job)
+            if found is not None and (found.runs or found.over):
+                return found
+            await self.changed(job)
+            if job not in self._watched:
+                return Job(job, GONE)
+
+    async def _follow(self) -> None:
+        took = 0.0
+        try:
+            while waiting := [j for j, w in self._watched.items() if _unknown(w.job)]:
+                self._new.clear()
+                began = time.monotonic()
+                await self._look(waiting)
+                ended = time.monotonic()
+                took = ended - began
+                left = [w for w in self._watched.values() if _unknown(w.job)]
+                until = min((w.due(began) for w in left), default=ended)
+                pause = max(until - ended, took * (1 / _SHARE_OF_TIME - 1)) if left else 0.0
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._new.wait(), pause)
+        finally:
+            self._task = None
+
+    async def _look(self, jobs: Sequence[str]) -> None:
+        try:
+            found = await self._queue(jobs)
+            trouble = ""
+        except HostError as error:
+            found, trouble = {}, error.message
+        news = trouble != self.trouble
+        self.trouble = trouble
+        for job in jobs:
+            watched = self._watched.get(job)
+            if watched is None:
+                continue
+            seen = watched.job if trouble else found.get(job, Job(job, GONE))
+            if news or seen != watched.job:
+                watched.job = seen
+                watched.changed.set()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _unknown(job: Job | None) -> bool:
+    """Whether a job has to be asked for: it waits, as far as we know."""
+    return job is None or not (job.runs or job.over)
+
+
+class Clusters:
+    """The clusters of this process by login node."""
+
+    def __init__(self) -> None:
+        self._clusters: dict[HostAddress, Cluster] = {}
+
+    def get(self, login: HostAddress, hosts: Gateways) -> Cluster:
+        if login not in self._clusters:
+            self._clusters[login] = Cluster(login, hosts)
+        return self._clusters[login]
+
+    async def close(self) -> None:
+        for cluster in self._clusters.values():
+            await cluster.close()
+
+
+async def cluster_at(login: HostAddress) -> Cluster:
+    """The cluster that this host submits to."""
+    hosts = await gateways()
+    return (await host_registry()).beside(Clusters).get(login, hosts)

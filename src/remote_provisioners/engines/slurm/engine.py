@@ -1,0 +1,155 @@
+"""Slurm as an engine: a batch job holds the allocation and the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ...errors import HostError
+from ...options.launch_request import LaunchRequest
+from ...placement.host_address import HostAddress, JobAddress
+from ...placement.policies import Requirements
+from ...placement.way_in import WayIn
+from ..base import Engine, Launch, Node, Progress
+from .cluster import Cluster, cluster_at
+from .connection import step_words
+from .reasons import GONE, Job, read_seconds
+from .request import JobOptions
+from .script import batch_script
+
+#: An ended job may be said to be ending first.
+_END_SECONDS, _END_POLL_SECONDS = 8.0, 0.1
+
+
+@dataclass(frozen=True)
+class SlurmNode(Node):
+    """The first node of a job."""
+
+    job: str
+    #: The host that submitted it, as JSON.
+    login: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> HostAddress:
+        words = step_words(self.job)
+        return JobAddress(self.host, through=_read(self.login), words=words, job=self.job)
+
+
+def _read(login: Mapping[str, Any]) -> HostAddress:
+    way = dict(login["way"])
+    for name in ("command", "become"):
+        way[name] = tuple(way[name])
+    return HostAddress(**{**login, "way": WayIn(**way)})
+
+
+class SlurmEngine(Engine):
+    """Slurm for one request."""
+
+    name = "Slurm"
+    node_type = SlurmNode
+    node_stays = True
+
+    def __init__(self, login: HostAddress, options: JobOptions, python: str) -> None:
+        self._login = login
+        self._options = options
+        self._python = python
+        self._job = ""
+        #: The end of the job, once it is known.
+        self._end: Job | None = None
+
+    async def check(self) -> None:
+        await (await self._cluster()).check()
+
+    async def submit(self, launch: Launch) -> asyncio.Future[Node]:
+        cluster = await self._cluster()
+        directory = f"/tmp/remote-provisioners-{secrets.token_hex(6)}"  # noqa: S108 # new, and ours
+        script = batch_script(directory, self._python, self._options.lines)
+        comment = f"Jupyter kernel {launch.request.kernel_id} of {os.uname().nodename}"
+        options = self._options.words(launch.tag, comment)
+        submitting = asyncio.ensure_future(cluster.submit(options, script))
+        try:
+            self._job = await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):  # it may have been submitted all the same
+                await cluster.cancel(await submitting)
+            raise
+        cluster.watch(self._job)
+        return asyncio.ensure_future(self._arrive(cluster, f"{directory}/agent"))
+
+    async def _arrive(self, cluster: Cluster, directory: str) -> Node:
+        job = await cluster.started(self._job)
+        if not job.runs:
+            await asyncio.Event().wait()  # `follow` tells that it is over
+        cluster.forget(self._job)
+        python = self._python or "python3"
+        return SlurmNode(job.node, directory, python, "", self._job, asdict(self._login))
+
+    async def follow(self, tag: str) -> Progress | None:
+        cluster = await self._cluster()
+        job_id = await self._find(cluster, tag)
+        if not job_id:
+            return Progress("", over=True)
+        job = cluster.known(job_id)
+        if job is None and cluster.follows(job_id):
+            return Progress(f"job {job_id}", cluster.trouble, queued=True)
+        if job is None:
+            job = await cluster.ask(job_id)
+        over = job.over or bool(job.hopeless)
+        text = job.progress()
+        if cluster.trouble and job.waits:
+            text = f"{job.name}: {cluster.trouble}"
+        return Progress(job.name, text, over, queued=job.waits)
+
+    async def changed(self, tag: str) -> None:
+        await (await self._cluster()).changed(self._job)
+
+    async def cancel(self, tag: str) -> None:
+        cluster = await self._cluster()
+        job = await self._find(cluster, tag)
+        cluster.forget(job)
+        if job:
+            await cluster.cancel(job)
+
+    async def diagnose(self, tag: str) -> str:
+        cluster = await self._cluster()
+        job_id = await self._find(cluster, tag)
+        job = cluster.known(job_id)
+        if job is not None and job.hopeless:
+            return job.end
+        return (await self._ended(cluster, job_id)).end
+
+    async def _ended(self, cluster: Cluster, job_id: str) -> Job:
+        """The job, once Slurm says how it ended, or after a while."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _END_SECONDS
+        while True:
+            job = await cluster.ask(job_id) if job_id else Job("?", GONE)
+            if job.final or not job.over or loop.time() > until:
+                return job
+            await asyncio.sleep(_END_POLL_SECONDS)
+
+    async def seconds_left(self, tag: str) -> float | None:
+        cluster = await self._cluster()
+        try:
+            job = await cluster.look(await self._find(cluster, tag))
+        except HostError:
+            return None
+        return read_seconds(job.left) if job is not None and job.runs else None
+
+    async def _find(self, cluster: Cluster, tag: str) -> str:
+        """The job's id. Another process may have submitted it."""
+        if not self._job:
+            self._job = await cluster.named(tag)
+        return self._job
+
+    async def _cluster(self) -> Cluster:
+        return await cluster_at(self._login)
+
+    def kernel_request(self, request: LaunchRequest, node: Node) -> LaunchRequest:
+        """Without GPUs: Slurm has given the job its devices."""
+        return replace(super().kernel_request(request, node), requirements=Requirements())
