@@ -272,6 +272,8 @@ class Restorer:
                     _COMMAND,
                     error,
                 )
+        if self._sessions is not None:
+            await self._sessions.restored()
         for origin, count in Counter(r.origin for r in self._records.of_others).items():
             self._log.warning(
                 "%d kernel%s of %s, which has ended, still on hosts. Such a server restores them "

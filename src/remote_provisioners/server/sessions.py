@@ -65,9 +65,9 @@ class Sessions:
     async def restore(
         self, kernel_id: str, kernel_name: str, sessions: Sequence[Mapping[str, str]]
     ) -> None:
-        """Restore a kernel's sessions with their ids. Existing sessions stay.
+        """Begin to restore a kernel's sessions with their ids. Existing sessions stay.
 
-        Uses `create_session`, because some managers do more there.
+        Uses `create_session`, because some managers do more there. `restored` waits for the end.
         """
         for session in sessions:
             try:
@@ -79,7 +79,11 @@ class Sessions:
                 made = asyncio.ensure_future(self._create(kernel_id, kernel_name, session))
             self._restoring.add(made)
             made.add_done_callback(self._restoring.discard)
-            await asyncio.wait([made], timeout=_RESTORE_SECONDS)
+
+    async def restored(self) -> None:
+        """Wait until all sessions are restored, but not long, however many there are."""
+        if self._restoring:
+            await asyncio.wait(self._restoring, timeout=_RESTORE_SECONDS)
 
     async def _create(self, kernel_id: str, kernel_name: str, session: Mapping[str, str]) -> None:
         try:
