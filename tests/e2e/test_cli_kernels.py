@@ -193,15 +193,14 @@ def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start
         "import os, signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = subprocess.Popen(['sleep', '300'])"
     )
-    polite, other = left_kernel("import subprocess; subprocess.Popen(['sleep', '300'])"), ""
+    polite = left_kernel("import subprocess; subprocess.Popen(['sleep', '300'])")
+    other = left_kernel(stubborn)
     assert kernels()[polite]["running"]
-    eventually(lambda: not sleepers(), 30)
-    found = eventually(lambda: not (k := kernels()[polite])["running"] and k)
+    assert sleepers()
+    found = eventually(lambda: not (k := kernels()[polite])["running"] and k, 30)
     assert (found["state"], found["exit_code"]) == ("ended, exit code -15", -15)
     assert found["ended_by"] == "its lease of 6 s ran out"
     assert "its lease of 6 s ran out" in remote("kernels").stdout
-    other = left_kernel(stubborn)
-    assert sleepers()
     eventually(lambda: not sleepers(), 40)
     eventually(lambda: kernels()[other]["exit_code"] == -9)
     logs = host.run(["sh", "-c", "cat /tmp/remote-provisioners-*/*/agent.log"])

@@ -40,6 +40,7 @@ def write_notebook(path: Path, kernelspec: str) -> None:
     path.write_text(json.dumps(content))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_a_start_that_fails_says_why_and_a_slow_one_is_cancelled(
     rig: Rig, tmp_path: Path, install_spec: InstallSpec, browser: Browser, pictures: Path
@@ -86,6 +87,7 @@ def test_a_start_that_fails_says_why_and_a_slow_one_is_cancelled(
         assert api.ask("GET", "/kernels")["starts"] == []
 
 
+@pytest.mark.long
 def test_a_host_that_cannot_be_reached_is_said_and_its_return_too(
     own_rig: Rig,
     tmp_path: Path,

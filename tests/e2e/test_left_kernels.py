@@ -120,6 +120,7 @@ def test_the_kernel_of_a_killed_script_ends_soon(
     eventually(lambda: not kernels_on(rig.hosts[0]), 15)
 
 
+@pytest.mark.long
 def test_a_left_kernel_that_idles(
     rig: Rig, install_spec: InstallSpec, applications: Applications
 ) -> None:

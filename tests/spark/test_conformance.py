@@ -9,7 +9,7 @@ import pytest
 
 from remote_provisioners.cli.spec.samples import SparkSite
 
-from ..conftest import Session, eventually
+from ..conftest import Session, Start, eventually
 from ..rig import Host
 from .client import kernel_id, output, reply_of
 from .conformance import Table
@@ -24,15 +24,48 @@ LOST = "engine lost while running"
 ENGINES = {"standalone": "spark", "yarn_client": "yarn", "yarn_cluster": "yarn"}
 #: Each engine and each language once; the other pairs are for `make test-all`.
 SQUARE = {("python", "yarn_client"), ("R", "standalone"), ("scala", "yarn_cluster")}
+PAIRS = [(language, engine) for engine in ENGINES for language in LANGUAGES]
 
 
-def _case(language: str, engine: str) -> Any:
-    marks = [getattr(pytest.mark, ENGINES[engine])]
-    marks += [] if (language, engine) in SQUARE else [pytest.mark.long]
-    return pytest.param(language, engine, marks=marks, id=f"{language}-{engine}")
+def _cases(quick: set[tuple[str, str]]) -> list[Any]:
+    return [
+        pytest.param(
+            language,
+            engine,
+            marks=[
+                getattr(pytest.mark, ENGINES[engine]),
+                *([] if (language, engine) in quick else [pytest.mark.long]),
+            ],
+            id=f"{language}-{engine}",
+        )
+        for language, engine in PAIRS
+    ]
 
 
-CASES = [_case(language, engine) for engine in ENGINES for language in LANGUAGES]
+class Case:
+    """A kernelspec on its engine."""
+
+    def __init__(
+        self,
+        name: str,
+        engine_name: str,
+        request: pytest.FixtureRequest,
+        install_sample: InstallSample,
+        conformance: Table,
+    ) -> None:
+        require(name)
+        self.engine: Any = request.getfixturevalue(engine_name.partition("_")[0])
+        site: SparkSite = request.getfixturevalue(f"{engine_name.removesuffix('_client')}_site")
+        self.spec, self.language = f"spark_{name}_{engine_name}", LANGUAGES[name]
+        self.installed = install_sample(self.spec, site, options=self.engine.options)
+        self._table = conformance
+
+    def row(self, title: str) -> Any:
+        return self._table.row([self.spec], title)
+
+    def works(self, session: Session) -> None:
+        language = self.language
+        assert language.result in output(session, language.job, language.result)
 
 
 def made_on(hosts: list[Host], name: str) -> None:
@@ -49,31 +82,21 @@ def interrupted(session: Session, code: str, hosts: list[Host], file: str) -> st
     return str(reply_of(session, request))
 
 
-@pytest.mark.parametrize(("name", "engine_name"), CASES)
+@pytest.mark.parametrize(("name", "engine_name"), _cases(SQUARE))
 def test_life(
     name: str,
     engine_name: str,
     request: pytest.FixtureRequest,
     install_sample: InstallSample,
-    start_together: StartTogether,
+    start: Start,
     spark_rig: Any,
     conformance: Table,
 ) -> None:
-    require(name)
-    engine = request.getfixturevalue(engine_name.partition("_")[0])
-    site: SparkSite = request.getfixturevalue(f"{engine_name.removesuffix('_client')}_site")
-    spec, language = f"spark_{name}_{engine_name}", LANGUAGES[name]
+    case = Case(name, engine_name, request, install_sample, conformance)
+    engine, language, row, works = case.engine, case.language, case.row, case.works
     hosts = list(spark_rig.hosts)
-    installed = install_sample(spec, site, options=engine.options)
-
-    def row(title: str) -> Any:
-        return conformance.row([spec], title)
-
-    def works(session: Session) -> None:
-        assert language.result in output(session, language.job, language.result)
-
     with row("start"):
-        session, second = start_together([installed] * 2)
+        session = start(case.installed)
     with row("stdout"):
         assert "a line\n" in output(session, language.line, "a line")
     with row("error"):
@@ -91,13 +114,35 @@ def test_life(
     with row("interrupt of a Spark job"):
         assert language.interrupted in interrupted(session, language.slow, hosts, JOB_RUNS)
         works(session)  # what there is of cores is free again
+    with row("shutdown"):
+        session.manager.shutdown_kernel()
+        assert not session.manager.is_alive()
+    with row("nothing left in the engine"):
+        engine.gone()
+
+
+@pytest.mark.parametrize(("name", "engine_name"), _cases({("python", "yarn_client")}))
+def test_trouble(
+    name: str,
+    engine_name: str,
+    request: pytest.FixtureRequest,
+    install_sample: InstallSample,
+    start_together: StartTogether,
+    spark_rig: Any,
+    conformance: Table,
+) -> None:
+    """A second kernel, a killed driver, a lost engine, a restart."""
+    case = Case(name, engine_name, request, install_sample, conformance)
+    engine, language, row, works = case.engine, case.language, case.row, case.works
+    session, second = start_together([case.installed] * 2)
     with row("two kernels side by side"):
+        works(session)
         works(second)
         assert {*engine.applications()} == {kernel_id(session), kernel_id(second)}
         works(session)
     with row("kill -9 of the driver"):
         place = second.provisioner.place
-        host = next(host for host in hosts if place in (host.target, host.address))
+        host = next(host for host in spark_rig.hosts if place in (host.target, host.address))
         host.run(["kill", "-KILL", str(second.provisioner._kernel.pid)])
         eventually(lambda: not second.manager.is_alive(), 20)
         assert second.provisioner._kernel.life.exit_code == -signal.SIGKILL
@@ -106,7 +151,7 @@ def test_life(
         eventually(lambda: [*engine.applications()] == [kernel_id(session)], 60)
     if (name, engine_name) == ("scala", "yarn_client"):
         # Its jobs give results for a while, and then neither those nor an error of Spark's.
-        conformance.note(spec, LOST, "Toree does not say so: restart the kernel")
+        conformance.note(case.spec, LOST, "Toree does not say so: restart the kernel")
     else:
         with row(LOST), engine.lost():
             works(session)  # its executor is there
@@ -126,8 +171,6 @@ def test_life(
         else:
             engine.gone()
         works(session)
-    with row("shutdown"):
-        session.manager.shutdown_kernel()
-        assert not session.manager.is_alive()
+    session.manager.shutdown_kernel()
     with row("nothing left in the engine"):
         engine.gone()

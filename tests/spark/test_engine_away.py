@@ -102,32 +102,43 @@ def test_no_master(
         conformance.note(sample, FULL, NO_QUEUE)
 
 
+ADDRESS = "127.0.0.1:1"
+NOBODY = "".join(
+    f"<property><name>yarn.resourcemanager.{kind}address</name><value>{ADDRESS}</value></property>"
+    for kind in ("", "webapp.")
+)
+NOBODY = f"<configuration>{NOBODY}</configuration>"
+
+
 @pytest.mark.yarn
 def test_no_resource_manager(
-    yarn_site: SparkSite,
     yarn_cluster_site: SparkSite,
-    driver_host: Host,
     tmp_path: Path,
+    install_sample: InstallSample,
+    start: Start,
+    conformance: Table,
+) -> None:
+    (tmp_path / "yarn-site.xml").write_text(NOBODY)
+    site = replace(yarn_cluster_site, hadoop_conf_dir=str(tmp_path))
+    refused("yarn_cluster", site, ADDRESS, install_sample, start, conformance)
+
+
+@pytest.mark.yarn
+@pytest.mark.long
+def test_no_resource_manager_for_a_client(
+    yarn_site: SparkSite,
+    driver_host: Host,
     install_sample: InstallSample,
     start: Start,
     start_together: StartTogether,
     conformance: Table,
 ) -> None:
-    address, name = "127.0.0.1:1", "yarn.resourcemanager"
-    rows = "".join(
-        f"<property><name>{name}.{kind}address</name><value>{address}</value></property>"
-        for kind in ("", "webapp.")
-    )
-    text = f"<configuration>{rows}</configuration>"
-    (tmp_path / "yarn-site.xml").write_text(text)
-    site = replace(yarn_cluster_site, hadoop_conf_dir=str(tmp_path))
-    refused("yarn_cluster", site, address, install_sample, start, conformance)
     directory = f"{driver_host.home}/nowhere"
-    driver_host.write(f"{directory}/yarn-site.xml", text)
+    driver_host.write(f"{directory}/yarn-site.xml", NOBODY)
     site = replace(yarn_site, hadoop_conf_dir=directory)
-    refused("yarn_client", site, address, install_sample, start, conformance)
+    refused("yarn_client", site, ADDRESS, install_sample, start, conformance)
     waited_for(
-        "yarn_client", site, f"yarn ({address})", install_sample, start_together, conformance
+        "yarn_client", site, f"yarn ({ADDRESS})", install_sample, start_together, conformance
     )
 
 
