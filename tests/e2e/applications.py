@@ -189,9 +189,10 @@ class Server(Application):
         assert status == 201, answer
         return str(answer["id"])
 
-    def connect(self, kernel_id: str, subprotocol: str = "") -> Channels:
-        """A websocket to the kernel, closed with the server."""
-        channels = Channels(f"ws://{self.address}/api/kernels/{kernel_id}/channels", subprotocol)
+    def connect(self, kernel_id: str, subprotocol: str = "", session: str = "") -> Channels:
+        """A websocket to the kernel, closed with the server. `session`: that of an earlier one."""
+        url = f"ws://{self.address}/api/kernels/{kernel_id}/channels"
+        channels = Channels(url, subprotocol, session)
         self._websockets.callback(channels.close)
         return channels
 
@@ -211,37 +212,38 @@ class Server(Application):
 class Channels:
     """The websocket of a kernel, used as a browser uses it."""
 
-    def __init__(self, url: str, subprotocol: str) -> None:
+    def __init__(self, url: str, subprotocol: str, session: str = "") -> None:
         self._v1 = subprotocol == V1
-        self._session = uuid.uuid4().hex
+        self.session = session or uuid.uuid4().hex
         self._websocket = websocket.create_connection(
-            f"{url}?session_id={self._session}",
+            f"{url}?session_id={self.session}",
             timeout=REPLY_SECONDS,
             header=AUTHORIZATION,
             subprotocols=[subprotocol] if subprotocol else None,
         )
         assert (self._websocket.getsubprotocol() or "") == subprotocol
 
-    def send(self, kind: str, content: dict[str, Any]) -> str:
-        """Send a request on the shell channel; returns its id."""
+    def send(self, kind: str, content: dict[str, Any], channel: str = "shell") -> str:
+        """Send a message; returns its id."""
         header = {
             "msg_id": uuid.uuid4().hex,
             "msg_type": kind,
-            "session": self._session,
+            "session": self.session,
             "username": "tests",
             "date": "2026-01-01T00:00:00Z",
             "version": "5.3",
         }
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
         if self._v1:
-            self._websocket.send_binary(serialize_msg_to_ws_v1(message, "shell", _pack))
+            self._websocket.send_binary(serialize_msg_to_ws_v1(message, channel, _pack))
         else:
-            self._websocket.send(json.dumps({**message, "channel": "shell", "buffers": []}))
+            self._websocket.send(json.dumps({**message, "channel": channel, "buffers": []}))
         return header["msg_id"]
 
-    def execute(self, code: str) -> str:
+    def execute(self, code: str, **options: Any) -> str:
         """Begin to run `code`; returns the request's id."""
-        return self.send("execute_request", {"code": code, "silent": False, "store_history": True})
+        content = {"code": code, "silent": False, "store_history": True, **options}
+        return self.send("execute_request", content)
 
     def receive(self) -> dict[str, Any]:
         """The next message of any channel."""

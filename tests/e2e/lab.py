@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,26 @@ SECONDS = 1000
 def install_extension(tmp_path: Path) -> None:
     """What was built last, before whatever is installed, where `install_spec` puts kernelspecs."""
     shutil.copytree(EXTENSIONS, tmp_path / "jupyter" / "labextensions")
+
+
+def write_notebook(path: Path, kernelspec: str, code: str = "6 * 7") -> None:
+    """A notebook of one cell."""
+    content = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": "one",
+                "execution_count": None,
+                "metadata": {},
+                "outputs": [],
+                "source": code,
+            }
+        ],
+        "metadata": {"kernelspec": {"name": kernelspec, "display_name": kernelspec}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(content))
 
 
 class Lab:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -12,32 +11,13 @@ from playwright.sync_api import Browser, expect
 from ..conftest import InstallSpec, be_client
 from ..rig import Rig
 from .applications import TOKEN, Applications
-from .lab import OPTIONS, SECONDS, Lab, install_extension
+from .lab import OPTIONS, SECONDS, Lab, install_extension, write_notebook
 from .openapi import DocumentedApi
 
 pytestmark = pytest.mark.browser
 
 SLOW = ["python", "-c", "import time; time.sleep(90)", "{connection_file}"]
 ENDS = ["python", "-c", "print('no licence for this module'); exit(3)", "{connection_file}"]
-
-
-def write_notebook(path: Path, kernelspec: str) -> None:
-    content = {
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": "one",
-                "execution_count": None,
-                "metadata": {},
-                "outputs": [],
-                "source": "6 * 7",
-            }
-        ],
-        "metadata": {"kernelspec": {"name": kernelspec, "display_name": kernelspec}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    path.write_text(json.dumps(content))
 
 
 @pytest.mark.long

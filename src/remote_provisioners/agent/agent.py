@@ -167,6 +167,7 @@ class Agent:
             self._table.trim_logs,
             self._table.check_leases,
             self._table.save_again,
+            self._streams.left.tidy,
             self._reap_strangers,
             self._revive_siblings,
             self._end_idle,

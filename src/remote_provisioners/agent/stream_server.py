@@ -17,9 +17,11 @@ from ..protocol.messages import OpenStream, StreamOpened
 from ..protocol.pace import Traffic
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.wire import Message
-from .background import Background
-from .endpoints import endpoints_of
+from .background import Background, nothing
+from .conversation import Conversation
+from .endpoints import Endpoint, endpoints_of
 from .kernels.hosted_kernel import HostedKernel
+from .left_conversations import Key, LeftConversations
 from .listening import until_listens
 from .output.budget import Budget
 from .output.recorder import Recorder
@@ -27,6 +29,8 @@ from .output.spool import Spool
 from .output.subscriber import Subscriber
 from .same_user import same_user
 
+#: The channels on which kernels address a client by its identity.
+_ADDRESSED = ("shell", "control", "stdin")
 #: When a server comes back, the clients of all its kernels connect at once.
 _BACKLOG = 1024
 
@@ -40,10 +44,19 @@ class _Served:
         self.keep = keep
         self.subscriber: Optional[Subscriber] = None
         self.timer: Optional[asyncio.TimerHandle] = None
-        #: Set while the stream waits for the kernel's socket.
+        #: What the stream waits for before it is joined to its kernel.
         self.waiting: Optional[asyncio.Future[None]] = None
+        #: Which client it is.
+        self.key: Optional[Key] = None
         #: Ended by us, not by the client.
         self.vanished = False
+
+    async def wait(self, future: asyncio.Future[None]) -> None:
+        """Wait for it, or until the stream is over."""
+        self.waiting = future
+        if not self.stream.over:
+            await asyncio.wait([future])
+        self.waiting = None
 
 
 class Streams:
@@ -63,6 +76,8 @@ class Streams:
         self.on_dropped: Callable[[HostedKernel, int], None] = lambda kernel, messages: None
         self._server: Any = None
         self._background = Background()
+        #: The clients that have left and may come back.
+        self.left = LeftConversations()
 
     async def listen(self) -> None:
         if os.path.lexists(self._path):
@@ -82,6 +97,7 @@ class Streams:
             self.drop(kernel)
         for served in list(self._served.values()):
             served.stream.abort()
+        self.left.close()
 
     # -- kernels ----------------------------------------------------------------------------
 
@@ -114,6 +130,7 @@ class Streams:
 
     def drop(self, kernel: HostedKernel) -> None:
         """Forget the kernel. Its streams still deliver what they hold."""
+        self.left.drop(kernel)
         recorder = self._recorders.pop(kernel, None)
         if recorder is not None:
             recorder.close()
@@ -122,6 +139,7 @@ class Streams:
 
     def restarted(self, earlier: HostedKernel, kernel: HostedKernel) -> None:
         """`kernel` replaces `earlier`: clients of its output stay, other streams end."""
+        self.left.drop(earlier)
         if earlier in self._recorders:
             self._recorders[kernel] = self._recorders.pop(earlier)
         for served in self._of(earlier):
@@ -169,7 +187,6 @@ class Streams:
     async def _join(self, served: _Served, request: OpenStream) -> None:
         """Join a stream to its kernel."""
         stream, kernel, channel = served.stream, served.kernel, request.channel
-        loop = asyncio.get_running_loop()
         # On every channel: no request may reach the kernel before we record its output.
         recorder = self._recorders.get(kernel)
         recorded = recorder is not None and await recorder.ready()
@@ -178,24 +195,80 @@ class Streams:
                 served.subscriber = recorder.attach(stream, request.replay, request.greeted)
                 stream.join(served.subscriber)
             return
-        endpoint = endpoints_of(kernel.connection)[channel]
-        if channel == "stdin":  # some kernels bind it late, others never
-            served.waiting = asyncio.ensure_future(until_listens(endpoint))
-            await asyncio.wait([served.waiting])
+        identity = b""
+        if request.greeted:
+            identity = await self._identity(served, channel)
             if stream.over:
                 return
-        end = _GreetedEnd if request.greeted else SocketEnd
+            earlier = self._taken(served, channel, identity)
+            if earlier is not None:
+                earlier.attach(stream)
+                return
+        endpoint = endpoints_of(kernel.connection)[channel]
+        if channel == "stdin":  # some kernels bind it late, others never
+            await served.wait(asyncio.ensure_future(until_listens(endpoint)))
+            if stream.over:
+                return
         try:
-            if isinstance(endpoint, str):
-                await loop.create_unix_connection(lambda: end(stream), endpoint)
-            else:
-                await loop.create_connection(lambda: end(stream), "127.0.0.1", endpoint)
+            await self._connect(served, endpoint, channel, identity if request.greeted else None)
         except OSError:  # the kernel has just ended; nothing was delivered, so the client may retry
             link, stream.link = stream.link, None
             if link is not None:
                 link.stream = None
                 _refuse(link, NO_KERNEL)
             stream.abort()
+
+    async def _identity(self, served: _Served, channel: str) -> bytes:
+        """The identity of a client by its handshake; b"" if it has none."""
+        stream = served.stream
+        complete = asyncio.get_running_loop().create_future()
+
+        def look() -> None:
+            if not complete.done() and zmtp.end_of_handshake(stream.early) >= 0:
+                complete.set_result(None)
+
+        look()
+        stream.on_early = look
+        await served.wait(complete)
+        stream.on_early = nothing
+        return zmtp.identity(stream.early) if channel in _ADDRESSED else b""
+
+    def _taken(self, served: _Served, channel: str, identity: bytes) -> Optional[Conversation]:
+        """What goes on with a client that is back."""
+        if not identity:
+            return None
+        key = (served.kernel, channel, identity)
+        for other in self._of(served.kernel):
+            if other is not served and other.key == key:  # its server has not noticed yet
+                other.stream.abort()
+        served.key = key
+        return self.left.take(key)
+
+    async def _connect(
+        self, served: _Served, endpoint: Endpoint, channel: str, identity: Optional[bytes]
+    ) -> None:
+        """Connect to the kernel's socket. `identity`: see Conversation; None: not greeted.
+
+        Raises OSError.
+        """
+        loop, stream = asyncio.get_running_loop(), served.stream
+        end: Any = SocketEnd(stream)
+        if identity is not None:
+            key = (served.kernel, channel, identity)
+            end = Conversation(identity, lambda: self._left(key, end))
+        if isinstance(endpoint, str):
+            await loop.create_unix_connection(lambda: end, endpoint)
+        else:
+            await loop.create_connection(lambda: end, "127.0.0.1", endpoint)
+        if identity is not None:
+            end.attach(stream)
+
+    def _left(self, key: Key, conversation: Conversation) -> None:
+        kernel = key[0]
+        if self._kernels.get(kernel.kernel_id) is kernel and kernel.listening:
+            self.left.keep(key, conversation)
+        else:
+            conversation.end()
 
     def _lost(self, link: Link) -> None:
         served = link.served if isinstance(link, _ServedLink) else None
@@ -218,67 +291,6 @@ class Streams:
         recorder = self._recorders.get(served.kernel)
         if recorder is not None and served.subscriber in recorder.subscribers:
             recorder.detach(served.subscriber, served.vanished)
-
-
-class _GreetedEnd(SocketEnd):
-    """A kernel's socket behind a client that has been greeted already (ZMTP's handshake).
-
-    Each side finishes its own handshake. A message that arrives before both have is held back:
-    libzmq would close the connection.
-    """
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
-        # The handshake of each side so far; None once it is complete.
-        self._kernels: Optional[bytes] = b""
-        self._clients: Optional[bytes] = b""
-        self._held: List[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.stream.join(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._kernels is not None:
-            self._kernels += data
-            end = zmtp.end_of_handshake(self._kernels)
-            if end < 0:
-                return
-            data, self._kernels = self._kernels[end:], None
-            for held in self._held:
-                self.transport.write(held)
-            self._held.clear()
-        if data:
-            self.stream.send(data)
-
-    def write(self, data: bytes) -> None:
-        if self._clients is not None:
-            self._clients += data
-            end = zmtp.end_of_handshake(self._clients)
-            if end < 0:
-                return
-            said, data, self._clients = self._clients[:end], self._clients[end:], None
-            self._write(said)
-        if data and self._kernels is not None:
-            self._held.append(data)
-        elif data:
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        if self.transport is not None:
-            self.transport.write(data)
-
-    def pause_reading(self) -> None:
-        if self.transport is not None:
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self.transport is not None:
-            self.transport.resume_reading()
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
 
 
 class _ServedLink(Link):

@@ -108,6 +108,8 @@ class Stream:
         #: Closed at both sides, or aborted.
         self.over = False
         self.on_acknowledged: Callable[[], None] = lambda: None
+        #: Called when data has arrived before the socket is there.
+        self.on_early: Callable[[], None] = lambda: None
         self._on_over = on_over
         self._traffic, self._sender = traffic or Traffic(), sender
         self._pace = Pace()
@@ -128,6 +130,11 @@ class Stream:
             socket.close()
         while self._early and not self.over:
             self._deliver(self._early.popleft())
+
+    @property
+    def early(self) -> bytes:
+        """The data that has arrived before the socket is there."""
+        return b"".join(self._early)
 
     def send(self, data: Piece) -> None:
         """The socket has read this."""
@@ -172,6 +179,7 @@ class Stream:
             former.abort()
         link.stream = self
         self._acknowledged, self._close_sent = self.received, False
+        self._early.clear()  # it was not acknowledged, so it comes again
         self._pace = Pace()
         if self._socket_full:
             link.transport.pause_reading()
@@ -211,6 +219,7 @@ class Stream:
         elif kind == DATA:
             if self.socket is None:
                 self._early.append(body)
+                self.on_early()
             else:
                 self._deliver(body)
         elif kind == ACK:

@@ -37,6 +37,11 @@ def command(name: bytes, body: bytes = b"") -> bytes:
     return frame(bytes((len(name),)) + name + body, _COMMAND)
 
 
+def command_frame(body: bytes) -> bytes:
+    """A command's body, in wire format again."""
+    return frame(body, _COMMAND)
+
+
 def ready(socket_type: bytes) -> bytes:
     name = b"Socket-Type"
     value = struct.pack(">I", len(socket_type)) + socket_type
@@ -68,6 +73,28 @@ def end_of_handshake(data: bytes) -> int:
     """The end of a peer's greeting and READY or ERROR in its data; -1: not yet complete."""
     _, _, end = header(data, len(GREETING))
     return end if end <= len(data) else -1
+
+
+def identity(handshake: bytes) -> bytes:
+    """The identity in a peer's complete handshake, by which a ROUTER addresses it; b"" for none."""
+    _, begin, end = header(handshake, len(GREETING))
+    body = handshake[begin:end]
+    position = 1 + body[0] if body else 0
+    if body[1:position] != b"READY":
+        return b""
+    while position < len(body):
+        name, position = _sized(body, position, 1)
+        value, position = _sized(body, position, 4)
+        if name.lower() == b"identity":
+            return value
+    return b""
+
+
+def _sized(body: bytes, position: int, size: int) -> Tuple[bytes, int]:
+    """The bytes after a length of `size` bytes, and the position behind them."""
+    begin = position + size
+    end = begin + int.from_bytes(body[position:begin], "big")
+    return body[begin:end], end
 
 
 def bodies(raw: bytes, most: int = 0) -> List[bytes]:
