@@ -32,7 +32,9 @@ AUTHORIZATION = {"Authorization": f"token {TOKEN}"}
 V1 = "v1.kernel.websocket.jupyter.org"
 
 # A second of CPU at each start, for what is seen under `jupyter lab` only.
-NO_LAB = dict.fromkeys(("jupyterlab", "jupyter_lsp", "notebook_shim"), False)
+NO_LAB = dict.fromkeys(
+    ("jupyterlab", "jupyter_lsp", "notebook_shim", "jupyter_server_proxy"), False
+)
 
 # What a machine with two busy cores may take; none of it is waited for when all goes well.
 START_SECONDS = 60.0

@@ -93,6 +93,8 @@ def test_every_operation_is_as_it_is_documented(rig: Rig, server: Server) -> Non
     assert "on stdout" in api.ask("GET", f"/kernels/{kernel_id}/logs")["output"]
     asked = api.ask("GET", f"/kernels/{kernel_id}?ask=true")
     assert asked["memory"] > 2**20
+    ports = {k["id"]: k["ports"] for k in api.ask("GET", "/ports")["kernels"]}
+    assert ports == {kernel_id: [], labelled["id"]: []}
 
     moved = api.ask("POST", f"/kernels/{kernel_id}/move", {"host": one})
     assert (moved["id"], moved["host"], moved["state"]) == (kernel_id, one, "running")

@@ -14,6 +14,20 @@ from .applications import Applications, eventually
 from .lab import OPTIONS, SECONDS, Lab, install_extension
 from .openapi import DocumentedApi
 
+#: A web page, from a port that a person has chosen.
+PAGE = """
+import http.server, threading
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"a page of the host")
+    def log_message(self, *_): pass
+served = http.server.ThreadingHTTPServer(("127.0.0.1", 8317), Page)
+threading.Thread(target=served.serve_forever, daemon=True).start()
+"""
+
 pytestmark = pytest.mark.browser
 
 
@@ -46,6 +60,17 @@ def test_a_person_chooses_a_host_sees_it_and_moves_on(
         expect(details).to_contain_text("MiB", timeout=20 * SECONDS)
         expect(details).to_contain_text("Directory")
         lab.picture("details")
+        lab.page.keyboard.press("Escape")
+        (kernel_id,) = (k["id"] for k in DocumentedApi(server).ask("GET", "/kernels")["kernels"])
+        server.run(kernel_id, PAGE)
+        notice = lab.page.locator(".Toastify__toast", has_text="listens on port 8317")
+        notice.wait_for()
+        lab.picture("port")
+        lab.toolbar.click()
+        with lab.page.context.expect_page() as opened:
+            details.get_by_role("link", name=f"Open port 8317 of {two}").click()
+        expect(opened.value.locator("body")).to_have_text("a page of the host")
+        opened.value.close()
         lab.page.keyboard.press("Escape")
         expect(details).to_have_count(0)
         lab.show_hosts()

@@ -60,6 +60,17 @@ export interface IKernel {
   not_asked?: IError;
 }
 
+/** A port of a kernel's host on which the kernel's processes listen. */
+export interface IPort {
+  number: number;
+  program: string;
+  pid: number;
+  /** Whether somebody chose the number; the system hands out others by chance. */
+  chosen: boolean;
+  /** The path of its page; null if the server does not pass on pages. */
+  url: string | null;
+}
+
 export interface IFoundKernel {
   id: string;
   host: string;
@@ -126,6 +137,10 @@ export class Api {
   /** With what only the kernel's host knows. */
   kernel(id: string): Promise<IKernel> {
     return this.ask('GET', `kernels/${encodeURIComponent(id)}?ask=true`);
+  }
+
+  ports(): Promise<{ kernels: { id: string; ports: IPort[] }[] }> {
+    return this.ask('GET', 'ports');
   }
 
   found(): Promise<{ kernels: IFoundKernel[]; failures: IError[] }> {

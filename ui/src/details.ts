@@ -6,6 +6,7 @@ import type { IHost, IKernel, IStart } from './api';
 import type { Deeds } from './deeds';
 import { bar, button, dot, element } from './dom';
 import type { Fleet } from './fleet';
+import type { Ports } from './ports';
 import {
   bytes,
   duration,
@@ -29,6 +30,7 @@ export class Details {
     private readonly anchor: HTMLElement,
     private readonly fleet: Fleet,
     private readonly deeds: Deeds,
+    private readonly ports: Ports,
     private readonly trans: TranslationBundle,
     private readonly onClose: () => void
   ) {
@@ -77,6 +79,11 @@ export class Details {
     this.node.focus();
     const kernel = this.kernel;
     if (kernel) {
+      void this.ports.look().then(() => {
+        if (this.node.isConnected) {
+          this.refresh(this.kernel, this.start);
+        }
+      });
       void this.fleet.api.kernel(kernel.id).then(
         answer => {
           this.asked = answer;
@@ -215,6 +222,25 @@ export class Details {
       if (value !== null && value !== undefined && value !== '') {
         list.append(element('dt', {}, name), element('dd', {}, String(value)));
       }
+    }
+    const ports = this.ports.of(kernel.id);
+    if (ports.length) {
+      const links = element('dd');
+      for (const port of ports) {
+        const href = this.ports.link(port);
+        const text = [port.number, port.program].filter(Boolean).join(' ');
+        const label = trans.__('Open port %1 of %2', port.number, kernel.host);
+        links.append(
+          element(
+            'div',
+            {},
+            href
+              ? element('a', { href, target: '_blank', rel: 'noopener', 'aria-label': label }, text)
+              : text
+          )
+        );
+      }
+      list.append(element('dt', {}, trans.__('Ports')), links);
     }
     return list;
   }

@@ -26,6 +26,7 @@ import { Deeds } from './deeds';
 import { Fleet } from './fleet';
 import { Notices, type Level } from './notices';
 import { Panel } from './panel';
+import { Ports } from './ports';
 import { FoundKernels } from './running';
 import { HostItem } from './toolbar';
 import { askWhere, type Choice } from './where';
@@ -104,12 +105,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
     );
     const fleet = new Fleet(api);
     const deeds = new Deeds(app, fleet, trans);
+    const ports = new Ports(fleet, trans, path => new URL(path, server.baseUrl).href);
     const notices = new Notices(fleet, trans, start => deeds.cancel(start));
     let asks = true;
 
     void settings?.load(ID).then(loaded => {
       const update = () => {
         notices.level = loaded.get('notifications').composite as Level;
+        ports.announces = notices.level === 'all';
         asks = loaded.get('askWhere').composite as boolean;
       };
       loaded.changed.connect(update);
@@ -119,7 +122,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     toolbars?.addFactory<NotebookPanel>(
       'Notebook',
       'remoteHost',
-      panel => new HostItem(panel.sessionContext, fleet, deeds, trans)
+      panel => new HostItem(panel.sessionContext, fleet, deeds, ports, trans)
     );
 
     const sidebar = new HostsPanel(() => {

@@ -9,6 +9,7 @@ import type { Deeds } from './deeds';
 import { Details } from './details';
 import { dot, element } from './dom';
 import type { Change, Fleet } from './fleet';
+import type { Ports } from './ports';
 import {
   kernelTone,
   kernelWords,
@@ -29,6 +30,7 @@ export class HostItem extends Widget {
     private readonly context: ISessionContext,
     private readonly fleet: Fleet,
     private readonly deeds: Deeds,
+    private readonly ports: Ports,
     private readonly trans: TranslationBundle
   ) {
     super();
@@ -126,9 +128,10 @@ export class HostItem extends Widget {
       this.details.close();
       return;
     }
-    this.details = new Details(this.button, this.fleet, this.deeds, this.trans, () => {
+    const over = () => {
       this.details = null;
-    });
+    };
+    this.details = new Details(this.button, this.fleet, this.deeds, this.ports, this.trans, over);
     this.details.refresh(this.kernel, this.start);
     this.details.ask();
   }

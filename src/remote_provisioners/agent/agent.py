@@ -28,6 +28,7 @@ from .lease import report
 from .machine.load import Load, cores
 from .operations import Operations
 from .peers import Peers
+from .ports.port_server import PortServer
 from .processes.kernel_process import zombies
 from .processes.process_identity import boot_id
 from .server_connection import Peer
@@ -54,6 +55,7 @@ class Agent:
         self._warm = WarmKernels(kernels_directory, self._templates)
         self._streams = Streams(directory, kernels, self._notice)
         self._streams.on_dropped = self._dropped
+        self._ports = PortServer(directory, kernels)
         self._load = Load(directory, self._running, self._tell_load)
         self._table = KernelTable(
             kernels_directory,
@@ -78,6 +80,7 @@ class Agent:
             peers=self._peers,
             queue=self._queue,
             streams=self._streams,
+            ports=self._ports,
             warm=self._warm,
             load=self._load,
             siblings=self._siblings,
@@ -139,6 +142,7 @@ class Agent:
         for signum in (signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signum, lambda: None)
         await self._streams.listen()
+        await self._ports.listen()
         self._table.take_over()
         server = await loop.create_unix_server(self._accepted, sock=listener)
         os.write(ready, b"+")
@@ -152,6 +156,7 @@ class Agent:
         self._load.close()  # before a successor starts: it uses the same file
         server.close()
         self._streams.close()
+        self._ports.close()
         self._table.end_at_once(list(self._table))
         self._warm.close()
         self._templates.close()

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .kernels.kernel_table import KernelTable
     from .machine.load import Load
     from .peers import Peers
+    from .ports.port_server import PortServer
     from .siblings import Siblings
     from .start_queue import StartQueue
     from .stream_server import Streams
@@ -70,6 +71,7 @@ class Operations:
         peers: Peers,
         queue: StartQueue,
         streams: Streams,
+        ports: PortServer,
         warm: WarmKernels,
         load: Load,
         siblings: Siblings,
@@ -79,6 +81,7 @@ class Operations:
         self._peers = peers
         self._queue = queue
         self._streams = streams
+        self._ports = ports
         self._warm = warm
         self._load = load
         self._siblings = siblings
@@ -144,7 +147,7 @@ class Operations:
                 self._environments.after,
                 self._warm,
                 resources.path(self._resources_directory, request.resources),
-                self._table.on_listening,
+                self._listens,
             )
         except BaseException:
             self._table.end(kernel)
@@ -168,6 +171,10 @@ class Operations:
         wanted = peer.connected and not kernel.given_up
         if not wanted or not await self._queue.enter(peer.owner, kernel, wait):
             raise RefusedError(CANCELLED, "the start was cancelled")
+
+    def _listens(self, kernel: HostedKernel) -> None:
+        self._table.on_listening(kernel)
+        self._ports.note(kernel)
 
     async def op_listening(self, peer: Peer, request: messages.ReportListening) -> Nothing:
         kernel = self._table.kernels.get(request.kernel_id)
@@ -200,6 +207,9 @@ class Operations:
 
     async def op_resolve_path(self, peer: Peer, request: messages.ResolvePath) -> Resolved:
         return Resolved(path=self._table.get(request.kernel_id).resolve(request.path))
+
+    async def op_ports(self, peer: Peer, request: messages.GetPorts) -> messages.PortsFound:
+        return messages.PortsFound(kernels=await self._ports.ports(request.kernel_ids))
 
     async def op_output(self, peer: Peer, request: messages.GetOutput) -> Output:
         process = self._table.get(request.kernel_id).process

@@ -60,6 +60,10 @@ class RemoteApp(Command):
             f"{_CLI}.kernels.logs.LogsApp",
             "Print the output of a kernel's process.",
         ),
+        "forward": (
+            f"{_CLI}.forward.app.ForwardApp",
+            "Make a port of a kernel's host reachable on this machine.",
+        ),
         "dashboard": (
             f"{_CLI}.dashboard.app.DashboardApp",
             "Show hosts and kernels in a browser.",

@@ -28,6 +28,7 @@ from .answers import (
     Welcome,
 )
 from .conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
+from .ports import Port
 from .structure import Structure
 
 A = TypeVar("A", bound=Structure)
@@ -175,6 +176,25 @@ class ResolvePath(OfKernel[Resolved]):
     op = "resolve_path"
     answer = Resolved
     path: str
+
+
+class Ports(Structure):
+    """The ports on which the processes of one kernel listen, without the kernel's own."""
+
+    kernel_id: str
+    ports: Sequence[Port] = ()
+
+
+class PortsFound(Structure):
+    kernels: Sequence[Ports] = ()
+
+
+class GetPorts(Request[PortsFound]):
+    """Ask on which ports the processes of these kernels listen."""
+
+    op = "ports"
+    answer = PortsFound
+    kernel_ids: Sequence[str] = ()
 
 
 class HasResources(Request[Present]):

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .access import RemoteAccess
 from .announcer import Announcer
 from .api.base import ACTIONS, VIEW
+from .api.ports import PORTS
 from .api.routes import routes
 from .hooks.session_manager import watch_sessions
 from .metrics import Metrics
 from .page.handlers import routes as page_routes
+from .ports.routes import routes as port_routes
 from .view.actions import Actions
 from .view.configured import Configuration
 from .view.models import Model
+from .view.ports import KernelPorts
 from .view.view import View
 
 EVENTS = "https://schema.jupyter.org/remote_provisioners"
@@ -42,9 +46,16 @@ def show(serverapp: Any) -> None:
     actions = Actions(
         serverapp.kernel_manager, serverapp.contents_manager, serverapp.root_dir, view
     )
-    serverapp.web_app.settings.update({VIEW: view, ACTIONS: actions})
+    access = RemoteAccess(parent=serverapp)
+    base_url = serverapp.base_url
+    ports = KernelPorts(serverapp.kernel_manager, base_url, access.proxy_ports)
+    serverapp.web_app.settings.update({VIEW: view, ACTIONS: actions, PORTS: ports})
     asks = getattr(serverapp, "asks_hosts", False)
-    handlers = [*routes(serverapp.base_url), *page_routes(serverapp.base_url, asks)]
+    handlers = [
+        *routes(base_url),
+        *page_routes(base_url, asks),
+        *port_routes(base_url, access.proxy_ports),
+    ]
     serverapp.web_app.add_handlers(".*$", handlers)
     announcer.follow(view)
     watch_sessions(serverapp.session_manager, announcer.sessions_changed, _same_session)

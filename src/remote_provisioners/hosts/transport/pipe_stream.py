@@ -173,12 +173,16 @@ class PipeStream(Answer, asyncio.Transport):
         #: Data that arrived before a protocol could take it; None for the end.
         self._early: list[bytes | None] = []
         self._paused = self._closing = self._over = self._full = False
+        self._lost: ConnectionError | None = None
 
     def join(self, protocol: asyncio.BaseProtocol) -> None:
         """Deliver the stream to this protocol from now on."""
         self._protocol = protocol
         protocol.connection_made(self)
-        self._deliver()
+        if self._lost is not None:  # between the other end's answer and this call
+            self.lost(self._lost)
+        else:
+            self._deliver()
 
     # -- the pipe's side --------------------------------------------------------------------
 
@@ -220,6 +224,7 @@ class PipeStream(Answer, asyncio.Transport):
 
     def lost(self, error: Exception | None) -> None:
         if isinstance(error, ConnectionError):
+            self._lost = error
             super().lost(error)
         if not self._over and self._protocol is not None:
             self._over = self._closing = True

@@ -17,6 +17,7 @@ from .kernels import (
     MoveHandler,
     StartHandler,
 )
+from .ports import PortsHandler
 
 ROOT = "remote-provisioners"
 DOCUMENT = Path(__file__).with_name("openapi.yaml")
@@ -44,6 +45,7 @@ def routes(base_url: str) -> list[tuple[str, Any]]:
         f"kernels/{_KERNEL}/logs": LogsHandler,
         f"kernels/{_KERNEL}/move": MoveHandler,
         f"starts/{_KERNEL}": StartHandler,
+        "ports": PortsHandler,
         "found-kernels": FoundKernelsHandler,
     }
     prefix = url_path_join(base_url, ROOT, "api/v1/")

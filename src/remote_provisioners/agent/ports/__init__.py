@@ -1,0 +1,1 @@
+"""Ports of this host on which programs of the user listen."""

@@ -1,0 +1,82 @@
+"""``jupyter remote forward``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+
+from ...errors import ConfigurationError, RemoteProvisionerError
+from ...hosts.registry import host_registry
+from ...io_thread import io_thread
+from ...ports.local_port import LocalPort
+from ..command import MISUSED, CommandError
+from ..kernels.found import FoundKernel, pick
+from ..kernels.search import SearchCommand
+
+_HIGHEST = 65535
+
+
+class ForwardApp(SearchCommand):
+    name = "jupyter-remote-forward"
+    description = """Make a port of a kernel's host reachable on this machine, until Ctrl-C.
+
+    Usage: jupyter remote forward KERNEL PORT[:LOCAL]
+
+    KERNEL is an id, which may be shortened. PORT is a port of the host's loopback interface on
+    which a program of yours listens. LOCAL is the port on this machine: the same one, unless you
+    name another; 0 means any free one. Only your own programs on this machine can use it.
+    """
+    examples = """
+    jupyter remote forward 3f2a 6006
+    jupyter remote forward 3f2a 8787:9000
+    """
+
+    async def work(self) -> int:
+        words = self.words(2, "the id of one kernel and a port")
+        if len(words) < 2:
+            text = "the kernel's ID and a PORT are needed (see jupyter remote kernels)"
+            raise CommandError(text, MISUSED)
+        port, local = ports(words[1])
+        found, failures = await self.search()
+        chosen = pick(found, words[0], failures)
+        if not chosen.running:
+            raise CommandError(f"kernel {chosen.kernel_id} is not running: {chosen.state}")
+        forward = await io_thread().call(_forward(chosen, port, self._said))
+        try:
+            try:
+                number = await io_thread().call(forward.listen(local))
+            except ConfigurationError as error:
+                raise CommandError(error.message) from None
+            print(f"http://127.0.0.1:{number}", flush=True)
+            stop = asyncio.Event()
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+            await stop.wait()
+        finally:
+            await io_thread().call(forward.close())
+        return 0
+
+    def _said(self, error: RemoteProvisionerError) -> None:
+        print(f"{self.name.replace('-', ' ')}: {error}", file=sys.stderr, flush=True)
+
+
+async def _forward(
+    found: FoundKernel, port: int, on_error: Callable[[RemoteProvisionerError], None]
+) -> LocalPort:
+    registry = await host_registry()
+    host = registry.host_with(found.host, found.agent)
+    return LocalPort(lambda: host, found.kernel_id, port, on_error)
+
+
+def ports(word: str) -> tuple[int, int]:
+    """The port there and the port here. Raises CommandError."""
+    there, colon, here = word.partition(":")
+    try:
+        numbers = int(there), int(here) if colon else int(there)
+    except ValueError:
+        numbers = (-1, -1)
+    if not 0 < numbers[0] <= _HIGHEST or not 0 <= numbers[1] <= _HIGHEST:
+        raise CommandError(f"{word!r} is no PORT or PORT:LOCAL", MISUSED)
+    return numbers

@@ -1,0 +1,1 @@
+"""Ports of a kernel's host on this machine."""

@@ -1,0 +1,89 @@
+"""A connection to a port of a host, over the connection that is there. Lives in the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import ForwardingError, RemoteProvisionerError, UnreachableError
+from ..hosts.host import Host
+from ..protocol.joined import End
+from ..protocol.opening import split
+from ..protocol.ports import PORT_SOCKET, OpenPort, PortOpened
+from ..protocol.structure import FieldError
+from ..protocol.wire import WireError, encode
+
+_NO_PORTS = "the agent there opens no ports: it is of an earlier version"
+_RESTART = "Restart the kernel, then its ports can be reached."
+
+
+class PortError(RemoteProvisionerError):
+    """The agent does not open a port: nobody listens there, or another user's program does."""
+
+    status = 502
+
+
+class LocalEnd(End):
+    """A client on this machine. Nothing is read from it until the port is open."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.pause_reading()
+
+
+class _HostEnd(End):
+    """The connection to the agent."""
+
+    def __init__(self, near: LocalEnd) -> None:
+        super().__init__()
+        self._near = near
+        self._received = b""
+        self.opened: asyncio.Future[PortOpened] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None:
+            super().data_received(data)
+            return
+        self._received += data
+        try:
+            answer = split(self._received)
+            if answer is None:
+                return
+            opened, rest = PortOpened.read(answer[0]), answer[1]
+        except (WireError, FieldError) as error:
+            opened, rest = PortOpened(error=str(error)), b""
+        if not opened.error and self._near.transport is not None:
+            self.other, self._near.other = self._near, self
+            if rest:
+                super().data_received(rest)
+            self._near.transport.resume_reading()
+        if not self.opened.done():
+            self.opened.set_result(opened)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.opened.done():
+            self.opened.set_exception(UnreachableError("the connection was lost"))
+
+
+async def join(near: LocalEnd, host: Host, kernel_id: str, port: int) -> None:
+    """Join a client to a port of the kernel's host. Raises HostError, PortError."""
+    link = await host.link()
+    path = f"{link.agent.directory}/{PORT_SOCKET}"
+    try:
+        far = await link.transport.open(path, lambda: _HostEnd(near))
+    except ConnectionError as error:
+        raise ForwardingError(f"{_NO_PORTS} ({error})\n{_RESTART}") from None
+    assert isinstance(far, _HostEnd)
+    try:
+        if far.transport is None:
+            raise UnreachableError("the connection was lost", host=host.name)
+        far.transport.write(encode(OpenPort(kernel_id=kernel_id, port=port).fields()))
+        opened = await far.opened
+    except BaseException:
+        far.close()
+        raise
+    if opened.error:
+        far.close()
+        raise PortError(opened.error, host=host.name)
+    if near.transport is None:
+        far.close()

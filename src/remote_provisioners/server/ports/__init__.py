@@ -1,0 +1,1 @@
+"""Web pages on ports of kernels' hosts, through this server."""
