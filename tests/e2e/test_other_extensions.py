@@ -1,4 +1,4 @@
-"""Restoring beside extensions that have a session manager, or a kernel client, of their own."""
+"""Remote kernels beside other extensions of Jupyter servers, whose server is killed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from .test_browser import write_notebook
 PACKAGES = {
     "documents": ["jupyter-server-documents>=0.3,<0.4"],
     "collaboration": ["jupyter-collaboration>=4", "jupyter-server-nbmodel"],
+    "usage": ["jupyter-resource-usage>=1.2"],
+    "proxy": ["jupyter-server-proxy>=4.4"],
 }
 CELL = "made = kept + 1"
 
@@ -95,7 +97,7 @@ def murmur2(data: bytes) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("installed", list(PACKAGES), indirect=True)
+@pytest.mark.parametrize("installed", ["documents", "collaboration"], indirect=True)
 def test_a_restored_session_is_as_good_as_a_new_one(
     rig: Rig, install_spec: InstallSpec, applications: Applications, installed: Path
 ) -> None:
@@ -124,3 +126,50 @@ def test_a_restored_session_is_as_good_as_a_new_one(
     eventually(lambda: server.ask("GET", "/api/kernels")[1] == [])
     assert server.end() == 0
     eventually(lambda: not kernels_on(rig.hosts[0]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("installed", ["usage"], indirect=True)
+def test_the_panel_of_kernel_usage_shows_the_remote_host(
+    rig: Rig, install_spec: InstallSpec, applications: Applications, installed: Path
+) -> None:
+    install_spec(rig.hosts[0].target)
+    (applications.directory / "data").mkdir()
+    server = server_with(applications, installed)
+    kernel = server.start_kernel()
+    place = run(server, kernel, WHERE)
+    for restarted in (False, True):
+        if restarted:
+            server.process.kill()
+            server.process.wait()
+            server = server_with(applications, installed)
+            assert run(server, kernel, WHERE) == place
+        status, usage = server.ask("GET", f"/api/metrics/v1/kernel_usage/get_usage/{kernel}")
+        assert status == 200
+        content = usage["content"]
+        assert content["hostname"] == rig.hosts[0].run(["hostname"]).strip()
+        assert content["kernel_memory"] > 10_000_000
+    # What the panel asks each few seconds takes nothing from the kernel's other clients.
+    assert run(server, kernel, "6 * 7; print('still here')") == "still here\n"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("installed", ["proxy"], indirect=True)
+def test_a_proxied_program_beside_remote_kernels(
+    rig: Rig, install_spec: InstallSpec, applications: Applications, installed: Path
+) -> None:
+    install_spec(rig.hosts[0].target)
+    (applications.directory / "data").mkdir()
+    (applications.root / "answer.json").write_text("[42]")
+    command = f"{sys.executable} -m http.server --bind 127.0.0.1 --directory {applications.root}"
+    option = f"--ServerProxy.servers={{'files': {{'command': {[*command.split(), '{port}']}}}}}"
+    server = server_with(applications, installed, option)
+    kernel = server.start_kernel()
+    assert server.ask("GET", "/files/answer.json") == (200, [42])
+    run(server, kernel, "kept = 41")
+    server.process.kill()
+    server.process.wait()
+    server = server_with(applications, installed, option)
+    assert server.ask("GET", "/files/answer.json") == (200, [42])
+    assert run(server, kernel, "print(kept + 1)") == "42\n"
+    assert server.ask("DELETE", f"/api/kernels/{kernel}")[0] == 204
