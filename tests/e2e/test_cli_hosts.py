@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,7 +98,8 @@ def test_hosts_that_fail_do_not_hold_up_the_others(
     header, *lines = done.stdout.splitlines()
     assert header.startswith("HOST")
     rows = {cells(line)[0]: cells(line) for line in lines}
-    assert [*rows] == [busy.target, silent.target, REFUSING, "a b", idle.target]
+    assert {*rows} == {busy.target, silent.target, REFUSING, "a b", idle.target}
+    assert [*rows][-1] == silent.target  # each as it answers
     for name, kernels in ((busy.target, "1 of 1"), (idle.target, "0 of 0")):
         _, state, since, count, load, memory, gpus, agent, python, runs, connected = rows[name]
         assert (state, count, gpus) == ("up", kernels, "-")
@@ -110,6 +114,30 @@ def test_hosts_that_fail_do_not_hold_up_the_others(
     assert rows[REFUSING][-1] == "port 1 refuses connections: is sshd running there?"
     assert rows["a b"][1] == "misconfigured"
     assert session.value("6 * 7") == 42
+
+
+def test_a_row_is_printed_as_its_host_answers_and_fits_the_terminal(rig: Rig, home: Path) -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 50, 0, 0))
+    environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        names = [f"127.0.0.1:{silent.getsockname()[1]}", rig.hosts[0].target]
+        process = subprocess.Popen(
+            [*COMMAND, *names], stdout=its, stderr=its, env={**environ, "TERM": "xterm"}
+        )
+        os.close(its)
+        printed = b""
+        while printed.count(b"\n") < 2:
+            printed += os.read(ours, 4096)
+        assert process.poll() is None  # the first host says nothing
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+    os.close(ours)
+    header, row = printed.decode().splitlines()[:2]
+    assert header.startswith("\x1b[1mHOST\x1b[0m")
+    assert f"{names[1]}  " in row
+    assert "\x1b[32mup\x1b[0m" in row
+    assert all(len(re.sub(r"\x1b\[\d+m", "", line)) <= 50 for line in (header, row))
 
 
 def test_a_host_that_does_not_let_us_in_is_unusable(rig: Rig, home: Path) -> None:
@@ -234,7 +262,8 @@ def test_watch_redraws_on_a_terminal(rig: Rig, home: Path) -> None:
     ours, its = pty.openpty()
     name = rig.hosts[0].target
     # The option without a value: what follows is a host.
-    process = subprocess.Popen([*COMMAND, "--watch", name], stdout=its)
+    environ = {**os.environ, "NO_COLOR": "1"}
+    process = subprocess.Popen([*COMMAND, "--watch", name], stdout=its, env=environ)
     os.close(its)
     printed = b""
     while printed.count(b"1 of 1 hosts up") < 2 or not printed.endswith(b"\n"):

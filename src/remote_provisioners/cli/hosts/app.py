@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -18,9 +17,10 @@ from ...io_thread import close_io_thread, io_thread
 from ..command import FAILED, Command, Text
 from ..configured import ConfiguredHost, configured_hosts
 from ..seconds import positive_seconds
+from ..table import Terminal
 from .status import HostStatus
-from .survey import Survey
-from .text import summary, table
+from .survey import Survey, as_they_answer
+from .text import row, summary, table
 
 _WATCH_SECONDS = 2
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
@@ -33,8 +33,8 @@ class HostsApp(Command):
     Usage: jupyter remote hosts [HOST...] [--json] [--watch[=SECONDS]]
 
     Without a HOST, it lists all hosts in the installed kernelspecs, the configuration file or
-    RP_REMOTE_HOSTS. It asks all of them at the same time and gives up on a host that does not
-    answer.
+    RP_REMOTE_HOSTS. It asks all of them at the same time, prints each as it answers, and gives up
+    on a host that does not. A narrow terminal gets fewer columns.
 
     KERNELS is your kernels of all users' kernels. LOAD is the mean number of running processes
     over a minute, of the number of cores. MEMORY is the available memory. GPUS is the number that
@@ -84,36 +84,62 @@ class HostsApp(Command):
         return 0 if all(status.up for status in seen) else FAILED
 
     async def _look(
-        self, places: Iterable[ConfiguredHost], interval: float | None, seen: list[HostStatus]
+        self, places: Sequence[ConfiguredHost], interval: float | None, seen: list[HostStatus]
     ) -> None:
         """Look once, or every `interval` seconds. `seen` gets the latest result."""
         try:
-            survey = await io_thread().call(_survey(places, interval is not None))
-            while True:
-                began = time.monotonic()
+            if interval is not None:
+                await self._watch(places, interval, seen)
+            elif self.json_output:
+                survey = await io_thread().call(_survey(places, again=False))
                 seen[:] = await io_thread().call(survey.look())
-                self._show(seen, interval is not None)
-                if interval is None:
-                    return
-                await asyncio.sleep(max(0.0, began + interval - time.monotonic()))
+                print(json.dumps(_as_json(seen), indent=2), flush=True)
+            else:
+                await self._print_as_they_answer(places, seen)
         finally:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
 
-    def _show(self, statuses: Sequence[HostStatus], again: bool) -> None:
+    async def _print_as_they_answer(
+        self, places: Sequence[ConfiguredHost], seen: list[HostStatus]
+    ) -> None:
+        lines = table(_names(places), Terminal.of_stdout())
+        print(lines.header, flush=True)
+        async for status in as_they_answer(places):
+            seen.append(status)
+            print(lines.row(row(status)), flush=True)
+
+    async def _watch(
+        self, places: Sequence[ConfiguredHost], interval: float, seen: list[HostStatus]
+    ) -> None:
+        survey = await io_thread().call(_survey(places, again=True))
+        while True:
+            began = time.monotonic()
+            seen[:] = await io_thread().call(survey.look())
+            self._show(seen, _names(places))
+            await asyncio.sleep(max(0.0, began + interval - time.monotonic()))
+
+    def _show(self, statuses: Sequence[HostStatus], names: Iterable[str]) -> None:
         if self.json_output:
-            found = {"hosts": [status.as_json() for status in statuses]}
-            print(json.dumps(found, indent=None if again else 2), flush=True)
+            print(json.dumps(_as_json(statuses)), flush=True)
             return
-        lines = table(statuses)
-        if again:
-            lines = [summary(statuses), *lines]
-            if sys.stdout.isatty():
-                width = shutil.get_terminal_size().columns
-                lines = [_CLEAR + lines[0][:width], *(line[:width] for line in lines[1:])]
-            else:
-                lines.append("")
-        print("\n".join(lines), flush=True)
+        terminal = Terminal.of_stdout()  # its size may have changed
+        lines = table(names, terminal)
+        text = [summary(statuses)[: terminal.width], lines.header]
+        text += [lines.row(row(status)) for status in statuses]
+        if terminal.width is not None:
+            text[0] = _CLEAR + text[0]
+        else:
+            text.append("")
+        print("\n".join(text), flush=True)
+
+
+def _as_json(statuses: Iterable[HostStatus]) -> dict[str, Any]:
+    return {"hosts": [status.as_json() for status in statuses]}
+
+
+def _names(places: Iterable[ConfiguredHost]) -> list[str]:
+    return [place.host.name for place in places]
 
 
 async def _survey(places: Iterable[ConfiguredHost], again: bool) -> Survey:

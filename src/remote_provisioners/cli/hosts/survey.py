@@ -1,16 +1,17 @@
-"""Looks at hosts repeatedly over connections that stay open. Lives in the I/O thread."""
+"""Looks at hosts over connections that stay open. A `Survey` lives in the I/O thread."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 
 from ...errors import HostError, RemoteProvisionerError, UnknownHostError, UnreachableError
 from ...hosts.host import Host
 from ...hosts.registry import host_registry
+from ...io_thread import io_thread
 from ...protocol.messages import GetStatus
 from ..configured import ConfiguredHost
 from .status import DOWN, MISCONFIGURED, UNUSABLE, UP, HostStatus
@@ -24,6 +25,8 @@ _PATIENCE_SECONDS = 1.0
 _CONNECT_SECONDS = 21.0
 _ANSWER_SECONDS = 2.0
 
+Seen = Callable[[HostStatus], None]
+
 
 class Survey:
     """Looks at all of these hosts at once.
@@ -35,9 +38,36 @@ class Survey:
         self._observers = [_Observer(place, again) for place in _merged(places)]
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def look(self) -> list[HostStatus]:
-        """Connect to hosts that are not connected and ask all. The first look is the slow one."""
-        return await asyncio.gather(*(seen.look(self._slots) for seen in self._observers))
+    async def look(self, seen: Seen = lambda status: None) -> list[HostStatus]:
+        """Connect to hosts that are not connected and ask all. The first look is the slow one.
+
+        `seen` gets each status as soon as it is known; the result is in the order of the hosts.
+        """
+
+        async def look(observer: _Observer) -> HostStatus:
+            status = await observer.look(self._slots)
+            seen(status)
+            return status
+
+        return await asyncio.gather(*map(look, self._observers))
+
+
+async def as_they_answer(places: Iterable[ConfiguredHost]) -> AsyncIterator[HostStatus]:
+    """Look once at all hosts, from another event loop than that of the I/O thread."""
+    loop = asyncio.get_running_loop()
+    answers: asyncio.Queue[HostStatus | None] = asyncio.Queue()
+
+    def seen(status: HostStatus) -> None:
+        loop.call_soon_threadsafe(answers.put_nowait, status)
+
+    async def look() -> None:
+        await Survey(places, again=False).look(seen)
+
+    looking = asyncio.ensure_future(io_thread().call(look()))
+    looking.add_done_callback(lambda _: answers.put_nowait(None))
+    while (status := await answers.get()) is not None:
+        yield status
+    await looking
 
 
 @asynccontextmanager

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..table import columns
-from .status import HostStatus
+from ..table import GREEN, RED, YELLOW, Column, Table, Terminal
+from .status import DOWN, MISCONFIGURED, UNUSABLE, UP, HostStatus
 
-_HEADER = (
-    "HOST",
-    "STATE",
-    "SINCE",
-    "KERNELS",
-    "LOAD",
-    "MEMORY",
-    "GPUS",
-    "AGENT",
-    "PYTHON",
-    "RUNS SINCE",
-    "CONNECTED IN",
-    "LAST ERROR",
-)
 _NOTHING = "-"
 
 
-def table(statuses: Sequence[HostStatus]) -> list[str]:
-    """A header and one line for each host."""
-    return columns([_HEADER, *map(_row, statuses)])
+def table(names: Iterable[str], terminal: Terminal) -> Table:
+    """A table of the hosts with these names."""
+    name = max((len(name) for name in names), default=0)
+    colours = {UP: GREEN, DOWN: RED, UNUSABLE: RED, MISCONFIGURED: YELLOW}
+    return Table(
+        [
+            Column("HOST", name),
+            Column("STATE", max(len(UNUSABLE), len(DOWN)), colours=colours),
+            Column("SINCE", 8, rank=3),
+            Column("KERNELS", 7),
+            Column("LOAD", 10),
+            Column("MEMORY", 16, rank=1),
+            Column("GPUS", 4, rank=2),
+            Column("AGENT", 8, rank=6),
+            Column("PYTHON", 7, rank=5),
+            Column("RUNS SINCE", 10, rank=6),
+            Column("CONNECTED IN", rank=4),
+            Column("LAST ERROR"),
+        ],
+        terminal,
+    )
 
 
 def summary(statuses: Sequence[HostStatus]) -> str:
     return f"{_moment(time.time())}  {sum(s.up for s in statuses)} of {len(statuses)} hosts up"
 
 
-def _row(status: HostStatus) -> tuple[str, ...]:
+def row(status: HostStatus) -> tuple[str, ...]:
+    """The texts of a host's row in `table`."""
     return (
         status.host,
         status.state,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 
 from traitlets import Bool
 
 from ..command import FAILED, Command
-from .search import SearchCommand
-from .text import table
+from ..configured import ConfiguredHost
+from ..table import Terminal
+from .search import SearchCommand, as_found
+from .text import row, table
 
 
 class KernelsApp(SearchCommand):
@@ -18,7 +21,9 @@ class KernelsApp(SearchCommand):
 
     Usage: jupyter remote kernels [HOST...] [--json]
 
-    Without a HOST, it searches all configured hosts, like `jupyter remote hosts`.
+    Without a HOST, it searches all configured hosts, like `jupyter remote hosts`. It prints the
+    kernels of each host as soon as that answers. A narrow terminal gets short IDs, which other
+    commands understand, and fewer columns.
 
     STATE is `in use` while the kernel's server is connected to the host, otherwise `left`. A
     kernel that is left ends after LEASE LEFT unless a server finds it before. IDLE is the time
@@ -38,12 +43,27 @@ class KernelsApp(SearchCommand):
     json_output = Bool(False, help="Print JSON.").tag(config=True)
 
     async def work(self) -> int:
-        found, failures = await self.search(self.words(None, "hosts"))
+        hosts = self.words(None, "hosts")
         if self.json_output:
+            found, failures = await self.search(hosts)
             kernels = [kernel.as_json() for kernel in found]
             print(json.dumps({"kernels": kernels, "failures": failures}, indent=2))
-        else:
-            print("\n".join(table(found)) if found else "no kernels")
-            for failure in failures:
-                print(f"{self.name.replace('-', ' ')}: {failure}", file=sys.stderr)
+            return FAILED if failures else 0
+        return await self._print_as_found(self.places(hosts))
+
+    async def _print_as_found(self, places: Sequence[ConfiguredHost]) -> int:
+        lines = table([place.host.name for place in places], Terminal.of_stdout())
+        failures: list[str] = []
+        none = True
+        async for found, failed in as_found(places):
+            if found and none:
+                print(lines.header)
+                none = False
+            for kernel in found:
+                print(lines.row(row(kernel)), flush=True)
+            failures += failed
+        if none:
+            print("no kernels")
+        for failure in failures:
+            print(f"{self.name.replace('-', ' ')}: {failure}", file=sys.stderr)
         return FAILED if failures else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
@@ -14,7 +14,7 @@ from ...protocol.messages import GetStatus
 from ...server.records import all_records, records_parent
 from ..command import Command, Text
 from ..configured import ConfiguredHost, configured_hosts
-from ..hosts.survey import Survey
+from ..hosts.survey import as_they_answer
 from .found import FoundKernel
 
 
@@ -42,6 +42,15 @@ class SearchCommand(Command):
 
     async def search(self, hosts: Sequence[str] = ()) -> tuple[list[FoundKernel], list[str]]:
         """The kernels on these hosts, or on all, and the failures of hosts that did not answer."""
+        found: list[FoundKernel] = []
+        failures: list[str] = []
+        async for kernels, failed in as_found(self.places(hosts)):
+            found += kernels
+            failures += failed
+        return found, failures
+
+    def places(self, hosts: Sequence[str] = ()) -> list[ConfiguredHost]:
+        """Where to look: these hosts, or all."""
         names = [*hosts, self.host] if self.host else hosts
         places = configured_hosts(self, names)
         if not names:  # and where records say that kernels are: requests may name other hosts
@@ -49,21 +58,22 @@ class SearchCommand(Command):
             recorded = {record.info["host"] for _, record in all_records(records_parent())}
             others = sorted(recorded - listed)
             places += configured_hosts(self, others) if others else []
-        return await io_thread().call(_search(places))
+        return places
 
 
-async def _search(places: Sequence[ConfiguredHost]) -> tuple[list[FoundKernel], list[str]]:
+async def as_found(
+    places: Sequence[ConfiguredHost],
+) -> AsyncIterator[tuple[list[FoundKernel], list[str]]]:
+    """The kernels of each host as soon as it has answered, and what failed there."""
     specs = {place.host.name: place.host for place in reversed(places)}
-    found: list[FoundKernel] = []
-    failures: list[str] = []
-    for status in await Survey(places, again=False).look():
+    async for status in as_they_answer(places):
         host = specs[status.host]
-        found += [FoundKernel(host, kernel) for kernel in status.kernels]
+        found = [FoundKernel(host, kernel) for kernel in status.kernels]
+        failures = [] if status.up else [f"{status.host}: {status.error}"]
         for directory in status.agent.get("others", ()):
-            found += await _of_another_version(host, directory, failures)
-        if not status.up:
-            failures.append(f"{status.host}: {status.error}")
-    return found, failures
+            asking = _of_another_version(host, directory, failures)
+            found += await io_thread().call(asking)
+        yield found, failures
 
 
 async def _of_another_version(

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from ..table import columns
+from ..table import GREEN, RED, YELLOW, Column, Table, Terminal
 from .found import FoundKernel
 
-_HEADER = ("KERNEL", "HOST", "STATE", "AGE", "IDLE", "MEMORY", "PID", "LEASE LEFT", "NOTE")
 _NOTHING = "-"
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
-def table(found: Sequence[FoundKernel]) -> list[str]:
-    """A header and one line for each kernel."""
-    return columns([_HEADER, *map(_row, found)])
+def table(hosts: Iterable[str], terminal: Terminal) -> Table:
+    """A table of the kernels of these hosts."""
+    host = max((len(name) for name in hosts), default=0)
+    colours = {"in use": GREEN, "left": YELLOW, "ended": RED}
+    return Table(
+        [
+            Column("KERNEL", 36, least=8),
+            Column("HOST", host),
+            Column("STATE", 8, colours=colours),
+            Column("AGE", 8, rank=2),
+            Column("IDLE", 8),
+            Column("MEMORY", 9),
+            Column("PID", 7, rank=1),
+            Column("LEASE LEFT"),
+            Column("NOTE"),
+        ],
+        terminal,
+    )
 
 
-def _row(kernel: FoundKernel) -> tuple[str, ...]:
+def row(kernel: FoundKernel) -> tuple[str, ...]:
+    """The texts of a kernel's row in `table`."""
     described = kernel.described
     memory = described["memory"]
     return (
