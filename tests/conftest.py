@@ -44,7 +44,9 @@ SETTLE_SECONDS = 10.0
 #: For one test with its fixtures; those of the engines start clusters.
 TIMEOUT_SECONDS, ENGINES_TIMEOUT_SECONDS = 300.0, 600.0
 #: Where the tests of engines are.
-ENGINES = "tests/spark/"
+ENGINES = ("tests/spark/", "tests/engines/", "tests/slurm/", "tests/docker/", "tests/kubernetes/")
+#: The markers of engines: each has a cluster, which one process of a run opens.
+CLUSTERS = ("slurm", "docker", "kubernetes", "spark")
 #: A cell to be interrupted once it has printed. Not by one long sleep: a signal that comes between
 #: Python's last look and the system call does not end that, 1 in 40 on a busy machine.
 SLEEP = "import time; print('on', flush=True)\nwhile True: time.sleep(0.01)"
@@ -54,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--conformance-table",
         action="store_true",
-        help="write what the tests on Spark's engines have seen to docs/spark-conformance.md",
+        help="write what the tests on engines have seen to docs/engines.md, spark-conformance.md",
     )
 
 
@@ -76,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(seconds, method="signal"))
         if engines and item.config.pluginmanager.has_plugin("xdist"):
             group = "kerberos" if "secure_rig" in getattr(item, "fixturenames", ()) else "yarn"
-            group = "spark" if item.get_closest_marker("spark") else group
+            group = next((c for c in CLUSTERS if item.get_closest_marker(c)), group)
             item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -163,12 +163,27 @@ class Slurm:
 
     @contextmanager
     def lost(self) -> Iterator[None]:
-        """The controller is killed, and back afterwards."""
-        _kill(self.controller, "slurmctld")
+        """The controller is down, and back afterwards. (One that is killed forgets the last
+        seconds: jobs that have just started wait again.)
+        """
+        _kill(self.controller, "slurmctld", signum="TERM")
         try:
             yield
         finally:
             self.start_controller()
+
+
+def left_on(hosts: Sequence[Host]) -> list[str]:
+    """What is on the hosts of a cluster without jobs, beside the cluster itself."""
+    left = []
+    for host in hosts:
+        left += [f"{host.name}: {p}" for p in host.processes() if not _is_daemon(p.argv)]
+        left += [f"{host.name}: {f}" for f in host.files("/tmp") if "remote-provisioners" in f]
+    return left
+
+
+def _is_daemon(argv: tuple[str, ...]) -> bool:
+    return bool(argv) and argv[0].rpartition("/")[2].strip(": ") in DAEMONS
 
 
 def _munge(directory: str, socket: str = "/run/munge/munge.socket.2") -> list[str]:
@@ -176,7 +191,7 @@ def _munge(directory: str, socket: str = "/run/munge/munge.socket.2") -> list[st
     return ["/usr/sbin/munged", "--force", f"--socket={socket}", *files]
 
 
-def _kill(host: Host, *daemons: str) -> None:
+def _kill(host: Host, *daemons: str, signum: str = "KILL") -> None:
     def pids() -> list[str]:
         return [
             str(p.pid)
@@ -184,5 +199,5 @@ def _kill(host: Host, *daemons: str) -> None:
             if Path(p.argv[0] if p.argv else "").name in daemons
         ]
 
-    host.run(["kill", "-KILL", *(pids() or ["0"])], user="root", check=False)
+    host.run(["kill", f"-{signum}", *pids()], user="root", check=False)
     eventually(lambda: not pids())

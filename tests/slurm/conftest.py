@@ -12,7 +12,7 @@ from remote_provisioners.io_thread import close_io_thread
 
 from ..conftest import IPYKERNEL, InstallSpec, be_client
 from ..rig import Rig, open_rig
-from .cluster import DAEMONS, Slurm, unavailable
+from .cluster import Slurm, left_on, unavailable
 
 
 @pytest.fixture(scope="session")
@@ -46,15 +46,9 @@ def slurm(cluster: Slurm, slurm_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> It
     close_io_thread()
     cluster.gone()
     deadline = time.monotonic() + 20
-    for host in cluster.hosts:
-        while left := [p for p in host.processes() if not _is_daemon(p.argv)]:
-            assert time.monotonic() < deadline, f"left on {host.name}: {left}"
-            time.sleep(0.05)
-        assert [f for f in host.files("/tmp") if "remote-provisioners" in f] == []
-
-
-def _is_daemon(argv: tuple[str, ...]) -> bool:
-    return bool(argv) and argv[0].rpartition("/")[2].strip(": ") in DAEMONS
+    while left := left_on(cluster.hosts):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from ..table import Table
 
-PAGE = Path(__file__).parents[2] / "docs" / "spark-conformance.md"
 ROWS = (
     "start",
     "stdout",
@@ -24,7 +21,6 @@ ROWS = (
     "engine lost while running",
     "no container free",
 )
-YES = "yes"
 _HEAD = """\
 # Spark: what works
 
@@ -46,38 +42,5 @@ apply.
 """
 
 
-class Table:
-    """What one run of the tests has seen."""
-
-    def __init__(self) -> None:
-        self.cells: dict[tuple[str, str], str] = {}
-
-    @contextmanager
-    def row(self, kernelspecs: Sequence[str], row: str) -> Iterator[None]:
-        """It works, with each of them, if the block passes."""
-        assert row in ROWS
-        self.cells |= {(kernelspec, row): "" for kernelspec in kernelspecs}
-        yield
-        self.cells |= {(kernelspec, row): YES for kernelspec in kernelspecs}
-
-    def note(self, kernelspec: str, row: str, text: str) -> None:
-        """It does not work, or not wholly, for the reason that `text` gives."""
-        assert row in ROWS
-        self.cells[kernelspec, row] = text
-
-    def include(self, page: str) -> None:
-        """Take what an earlier run has seen of what this one has not run."""
-        rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
-        for row in rows[2:]:
-            for spec, cell in zip(rows[0][1:], row[1:], strict=True):
-                self.cells.setdefault((spec.strip(" `"), row[0].strip()), cell.strip())
-
-    def page(self) -> str:
-        specs = sorted({spec for spec, _ in self.cells}, key=str.lower)
-        lines = [
-            f"| | {' | '.join(f'`{spec}`' for spec in specs)} |",
-            "| --- " * (len(specs) + 1) + "|",
-        ]
-        for row in ROWS:
-            lines.append(f"| {row} | {' | '.join(self.cells.get((s, row), '') for s in specs)} |")
-        return _HEAD + "\n".join(lines) + "\n"
+def table() -> Table:
+    return Table("spark-conformance.md", _HEAD, ROWS)

@@ -21,8 +21,9 @@ from remote_provisioners.io_thread import close_io_thread
 
 from ..conftest import Session, be_client
 from ..rig import Host, Rig, open_rig
+from ..table import Table
 from . import cluster, kernelspec
-from .conformance import PAGE, Table
+from .conformance import table
 from .requirements import need
 from .yarn import CONF, Yarn
 from .yarn import unavailable as yarn_unavailable
@@ -124,7 +125,7 @@ def yarn_cluster_site(yarn: Yarn) -> SparkSite:
     )
 
 
-_table = Table()
+_table = table()
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +135,5 @@ def conformance() -> Table:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.getoption("--conformance-table") and _table.cells:
-        if PAGE.exists():
-            _table.include(PAGE.read_text("utf-8"))
-        PAGE.write_text(_table.page(), encoding="utf-8")
+    if session.config.getoption("--conformance-table"):
+        _table.write()

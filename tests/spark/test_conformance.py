@@ -11,8 +11,8 @@ from remote_provisioners.cli.spec.samples import SparkSite
 
 from ..conftest import Session, Start, eventually
 from ..rig import Host
+from ..table import Table
 from .client import kernel_id, output, reply_of
-from .conformance import Table
 from .conftest import InstallSample, StartTogether
 from .languages import ASLEEP, JOB_RUNS, LANGUAGES, LAZY
 from .requirements import require

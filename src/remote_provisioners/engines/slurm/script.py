@@ -19,6 +19,9 @@ import sys
 if sys.version_info < (3, 8):
     sys.exit(78)
 import base64, os, shutil, signal
+if not os.path.isdir(os.environ.get("HOME", "")):  # the submit host's, which nodes do not have
+    import pwd
+    os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
 directory = {directory!r}
 agent = os.path.join(directory, "agent")
 os.umask(0o077)

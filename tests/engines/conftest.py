@@ -1,0 +1,127 @@
+"""The engines of the conformance suite, each opened once a session, and its table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from remote_provisioners.io_thread import close_io_thread
+
+from ..conftest import InstallSpec, eventually
+from ..table import Table
+from .rig import LONG, RIGS, EngineRig, rig_class
+
+ROWS = (
+    "start",
+    "execute",
+    "stdout",
+    "error",
+    "completion",
+    "interrupt",
+    "restart in place",
+    "two kernels side by side",
+    "kill -9 of the kernel",
+    "kill -9 of the agent",
+    "kill -9 of the server",
+    "shutdown",
+    "engine down at start",
+    "engine lost while running",
+    "no room",
+    "cancelled while it waits",
+    "limit hit",
+    "nothing left in the engine",
+)
+_HEAD = """\
+# Engines: what works
+
+<!-- Written by the tests: python -m pytest tests/engines --conformance-table. -->
+
+One suite runs on every engine, with real kernels on a real engine: [Slurm](slurm.md). A cell other
+than *yes* says what does not work, or why it does not apply. Spark's kernelspecs, on YARN and on
+its standalone engine, have [their own table](spark-conformance.md).
+
+- *restart in place*: the kernel stays in its job, container or pod.
+- *kill -9 of the agent*: another agent takes over the kernel, which keeps its variables.
+- *kill -9 of the server*: the next server has the kernel, which keeps its variables.
+- *engine down at start*: the error names what does not answer.
+- *engine lost while running*: the kernel goes on, and ends when it is shut down.
+- *no room*: a start waits for a bounded time and says what for; then nothing is left.
+- *limit hit*: the engine ends the kernel for its time or memory, and the user is told that.
+
+"""
+_table = Table("engines.md", _HEAD, ROWS)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "opened_engine" in metafunc.fixturenames:
+        quick = metafunc.function.__name__ == "test_life"
+        cases = []
+        for name, (_, marker) in RIGS.items():
+            marks = [getattr(pytest.mark, marker)]
+            marks += [] if quick and name not in LONG else [pytest.mark.long]
+            cases.append(pytest.param(name, marks=marks, id=name))
+        metafunc.parametrize("opened_engine", cases, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def opened_engine(request: pytest.FixtureRequest) -> Iterator[EngineRig]:
+    kind = rig_class(request.param)
+    if missing := kind.unavailable():
+        pytest.skip(missing)
+    rig = kind()
+    try:
+        rig.open()
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def engine(opened_engine: EngineRig, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineRig]:
+    """The engine, for a user of it. Nothing may be left in it."""
+    opened_engine.be_client(monkeypatch)
+    yield opened_engine
+    close_io_thread()
+    eventually(lambda: not opened_engine.jobs(), 30)
+    deadline = time.monotonic() + 30
+    while left := opened_engine.settled():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+Row = Callable[[str], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def row(engine: EngineRig) -> Row:
+    """A row of the table: it works if the block passes. Skips the test for a row with a note."""
+
+    def row(title: str) -> AbstractContextManager[None]:
+        if title in engine.notes:
+            _table.note(engine.provisioner, title, engine.notes[title])
+            pytest.skip(f"{title}: {engine.notes[title]}")
+        return _table.row([engine.provisioner], title)
+
+    return row
+
+
+@pytest.fixture
+def install(engine: EngineRig, install_spec: InstallSpec) -> Callable[..., str]:
+    """Install a kernelspec for the engine, with more options; returns its name."""
+
+    def install(**options: Any) -> str:
+        config = {**engine.options(), **options}
+        stanza = {"provisioner_name": engine.provisioner, "config": config}
+        spec = {"metadata": {"kernel_provisioner": stanza}}
+        return install_spec(name="engine", argv=list(engine.argv), spec=spec)
+
+    return install
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--conformance-table"):
+        _table.write()

@@ -1,0 +1,207 @@
+"""Every engine through the same life: the table is docs/engines.md."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
+
+from remote_provisioners.errors import RemoteProvisionerError, StartCancelledError
+from remote_provisioners.io_thread import io_thread
+from remote_provisioners.kernels.starts import starts
+
+from ..conftest import SLEEP, Session, Start, eventually
+from ..e2e.applications import Applications
+from .conftest import Row
+from .rig import EngineRig
+
+Install = Callable[..., str]
+PID = "__import__('os').getpid()"
+
+
+def interrupted(session: Session) -> str:
+    """The name of the error of a cell that is interrupted while it runs."""
+    request = session.client.execute(SLEEP)
+    while session.client.get_iopub_msg(timeout=30)["msg_type"] != "stream":
+        pass
+    session.manager.interrupt_kernel()
+    while True:
+        reply = session.client.get_shell_msg(timeout=30)
+        if reply["parent_header"].get("msg_id") == request:
+            return str(reply["content"].get("ename"))
+
+
+def kernel_of(session: Session) -> Any:
+    return session.provisioner._kernel
+
+
+def test_life(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    name = install()
+    with row("start"):
+        session = start(name)
+    with row("execute"):
+        assert session.value("6 * 7") == 42
+    with row("stdout"):
+        assert session.run("print('a line')") == "a line\n"
+    with row("error"):
+        assert "boom" in session.run("raise ValueError('boom')")
+    with row("completion"):
+        session.run("%config IPCompleter.use_jedi = False")  # without a cache it takes long
+        session.run("completed_by_it = 1")
+        reply = session.client.complete("completed_b", reply=True, timeout=30)
+        assert reply["content"]["matches"] == ["completed_by_it"]
+    with row("interrupt"):
+        assert interrupted(session) == "KeyboardInterrupt"
+    with row("restart in place"):
+        before = engine.jobs()
+        session.manager.restart_kernel()
+        session.client.kernel_info(reply=True, timeout=60)
+        assert engine.jobs() == before
+        assert "NameError" in session.run("completed_by_it")
+    with row("shutdown"):
+        session.manager.shutdown_kernel()
+        assert not session.manager.is_alive()
+    with row("nothing left in the engine"):
+        assert eventually(lambda: engine.jobs() == [], 20)
+
+
+def test_two_kernels(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    with row("two kernels side by side"):
+        name = install()
+        sessions = [start(name), start(name)]
+        for number, session in enumerate(sessions):
+            session.run(f"mine = {number}")
+        assert [session.value("mine") for session in sessions] == [0, 1]
+        assert len(engine.jobs()) == 2
+        sessions[0].manager.shutdown_kernel()
+        eventually(lambda: len(engine.jobs()) == 1, 20)
+        assert sessions[1].value("mine") == 1
+
+
+def test_the_kernel_is_killed(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    with row("kill -9 of the kernel"):
+        session = start(install())
+        before = engine.jobs()
+        engine.run(session, ["kill", "-KILL", str(session.value(PID))])
+        eventually(lambda: not session.manager.is_alive(), 20)
+        assert kernel_of(session).life.exit_code == -signal.SIGKILL
+        session.manager.restart_kernel()
+        session.client.kernel_info(reply=True, timeout=60)
+        assert session.value("1 + 1") == 2
+        assert engine.jobs() == before
+
+
+def test_the_agent_is_killed(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    with row("kill -9 of the agent"):
+        session = start(install())
+        session.run("kept = 17")
+        agent = kernel_of(session).host._link.agent.pid
+        engine.run(session, ["kill", "-KILL", str(agent)])
+        eventually(lambda: _agent(session) not in (0, agent), 30)
+        assert session.value("kept") == 17
+        assert interrupted(session) == "KeyboardInterrupt"
+
+
+def _agent(session: Session) -> int:
+    link = kernel_of(session).host._link
+    return int(link.agent.pid) if link is not None else 0
+
+
+def test_the_server_is_killed(
+    engine: EngineRig, row: Row, install: Install, tmp_path: Path
+) -> None:
+    with row("kill -9 of the server"), Applications(tmp_path) as applications:
+        name = install()
+        server = applications.server("server")
+        kernel = server.start_kernel(name)
+        server.run(kernel, "kept = 17")
+        before = engine.jobs()
+        server.process.kill()
+        server.process.wait()
+        server = applications.server("server")
+        assert [k["id"] for k in server.ask("GET", "/api/kernels")[1]] == [kernel]
+        assert server.run(kernel, "print(kept)") == "17\n"
+        assert engine.jobs() == before
+        server.ask("DELETE", f"/api/kernels/{kernel}")
+        eventually(lambda: engine.jobs() == [], 20)
+
+
+def test_the_engine_is_down(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    name = install()
+    with row("engine down at start"):
+        with engine.down(), pytest.raises(RemoteProvisionerError) as raised:
+            start(name)
+        assert re.search(engine.down_text, str(raised.value))
+        assert start(name).value("1 + 1") == 2
+
+
+def test_the_engine_is_lost(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    with row("engine lost while running"):
+        session = start(install())
+        session.run("kept = 17")
+        with engine.down():
+            time.sleep(1)
+            assert session.manager.is_alive()
+        eventually(lambda: kernel_of(session).life.serving, 60)
+        assert session.value("kept") == 17
+        session.manager.shutdown_kernel()
+        eventually(lambda: engine.jobs() == [], 30)
+
+
+def test_no_room(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    with row("no room"), engine.full():
+        others = engine.jobs()
+        with pytest.raises(RemoteProvisionerError) as raised:
+            start(install(**engine.short_wait))
+        assert re.search(engine.full_text, str(raised.value))
+        eventually(lambda: engine.jobs() == others, 10)
+
+
+def test_cancelled(engine: EngineRig, row: Row, install: Install) -> None:
+    """A user cancels the start: nothing of it is there two seconds later."""
+    with row("cancelled while it waits"), engine.full():
+        others = engine.jobs()
+        specs = KernelSpecManager()
+        manager = KernelManager(kernel_name=install(), kernel_spec_manager=specs)
+        told: list[float] = []
+
+        def cancel() -> None:
+            async def look() -> bool:
+                under_way = starts().under_way
+                if not any(re.search(engine.full_text, start.text) for start in under_way):
+                    return False
+                told.append(time.monotonic())
+                return starts().cancel(under_way[0].kernel_id)
+
+            eventually(lambda: io_thread().call_blocking(look(), 10), 60)
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(StartCancelledError):
+            ensure_event_loop().run_until_complete(_started(manager))
+        thread.join()
+        eventually(lambda: engine.jobs() == others, max(0.1, told[0] + 2 - time.monotonic()))
+
+
+async def _started(manager: KernelManager) -> None:
+    await asyncio.wait_for(manager._async_start_kernel(), 120)
+
+
+def test_a_limit(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
+    with row("limit hit"):
+        limit = engine.limit
+        assert limit is not None
+        session = start(install(**limit.options))
+        session.client.execute(limit.code)
+        eventually(lambda: not session.manager.is_alive(), limit.seconds)
+        assert re.search(limit.text, session.provisioner.reason)
