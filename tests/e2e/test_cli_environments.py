@@ -7,13 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..conftest import Start
 from ..rig import Host, Rig
-from .made_environments import KERNEL, make_conda, make_kernelspec, make_venv
+from .made_environments import KERNEL, MINOR, make_conda, make_kernelspec, make_venv
 
 
 class CommandLine:
@@ -46,6 +48,27 @@ class CommandLine:
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout
 
+    def changes(self, *words: str) -> dict[str, str]:
+        """What was done with each kernelspec: new, changed, unchanged, edited or gone."""
+        done = json.loads(self.done(*words, "--json"))["kernelspecs"]
+        return {spec["name"]: spec["change"] for spec in done}
+
+    def kernel_json(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.kernels / name / "kernel.json").read_text())
+        return content
+
+    def title(self, name: str) -> str:
+        return str(self.kernel_json(name)["display_name"])
+
+    def hosts(self, name: str) -> list[Any]:
+        stanza = self.kernel_json(name)["metadata"]["kernel_provisioner"]
+        return list(stanza["config"]["remote_hosts"])
+
+    def files(self) -> dict[str, tuple[bytes, int]]:
+        """Every file of every kernelspec: its content, and when it was written."""
+        found = (path for path in self.kernels.rglob("*") if path.is_file())
+        return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in found}
+
     def refused(self, *words: str, status: int = 1) -> str:
         done = self.run(*words)
         assert done.returncode == status, done
@@ -60,19 +83,34 @@ class CommandLine:
 
 
 @pytest.fixture
-def command(tmp_path: Path, home: Path) -> CommandLine:
+def command(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))  # for `start`
     return CommandLine(tmp_path)
 
 
 @pytest.fixture
-def host(rig: Rig) -> Any:
-    """A host whose home directory is empty again after the test."""
-    host = rig.hosts[0]
-    before = set(os.listdir(host.home))
-    yield host
-    for name in set(os.listdir(host.home)) - before:
-        path = host.home / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+def both(rig: Rig) -> Iterator[Sequence[Host]]:
+    """Two hosts, which have nothing new in their home directories after the test."""
+    before = [set(os.listdir(host.home)) for host in rig.hosts]
+    yield rig.hosts
+    for host, names in zip(rig.hosts, before, strict=True):
+        for name in set(os.listdir(host.home)) - names:
+            path = host.home / name
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.fixture
+def host(both: Sequence[Host]) -> Host:
+    return both[0]
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A directory that all hosts see, as a shared file system."""
+    directory = Path(sys.prefix) / "share" / "remote-provisioners-tests" / tmp_path.name
+    directory.mkdir(parents=True)
+    yield directory
+    shutil.rmtree(directory)
 
 
 def test_scan_lists_what_can_run_kernels(host: Host, command: CommandLine) -> None:
@@ -91,6 +129,7 @@ def test_scan_lists_what_can_run_kernels(host: Host, command: CommandLine) -> No
     assert text[-1] == f"To use them here: jupyter remote add {host.target}"
 
 
+@pytest.mark.long
 def test_scan_finds_what_debian_has(host: Host, command: CommandLine) -> None:
     if not Path("/usr/lib/R/site-library/IRkernel").exists():
         pytest.skip("IRkernel is not installed (on Debian: r-cran-irkernel)")
@@ -99,6 +138,7 @@ def test_scan_finds_what_debian_has(host: Host, command: CommandLine) -> None:
     assert found["R"]["package"] == "IRkernel"
 
 
+@pytest.mark.long
 def test_scan_says_which_host_does_not_answer(rig: Rig, command: CommandLine) -> None:
     done = command.run("scan", rig.hosts[0].target, "nosuchhost.invalid", "--json")
     assert done.returncode == 1
@@ -106,3 +146,225 @@ def test_scan_says_which_host_does_not_answer(rig: Rig, command: CommandLine) ->
     assert one["error"] == ""
     assert two["error"]
     assert "unknown option --frobnicate" in command.refused("scan", "--frobnicate", status=2)
+
+
+def test_add_makes_kernels_that_have_their_activation(
+    host: Host, command: CommandLine, start: Start
+) -> None:
+    runs = host.home / "runs"
+    script = f"""
+        export LD_LIBRARY_PATH="$CONDA_PREFIX/lib${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
+        export PATH="$CONDA_PREFIX/extra:$PATH" GREETING='a $b {{c}}'
+        not_exported=1; echo run >> {runs}
+    """
+    torch = make_conda(
+        host.home / "miniforge3" / "envs" / "torch", scripts={"libs.sh": script}, STORED="x y"
+    )
+    name = f"torch-{host.target}"
+    said = command.done("add", host.target, "torch", "--user")
+    assert f"new  {name}  Python {MINOR} (torch) · {host.target}" in said
+    assert "libs.sh" in said
+    assert {path.name for path in (command.kernels / name).iterdir()} == {
+        "kernel.json",
+        "logo-32x32.png",
+        "logo-64x64.png",
+        "logo-svg.svg",
+    }
+    expected = {
+        "CONDA_PREFIX": str(torch),
+        "CONDA_DEFAULT_ENV": "torch",
+        "STORED": "x y",
+        "LD_LIBRARY_PATH": f"{torch}/lib",
+        "GREETING": "a $b {c}",
+    }
+    for way in ("spawned", "forked"):
+        session = start(name)
+        assert session.provisioner._kernel.way == way
+        assert session.value("__import__('sys').prefix") == str(torch)
+        found = session.value("dict(__import__('os').environ)")
+        assert {key: found.get(key) for key in expected} == expected
+        assert found["PATH"].split(":")[:2] == [f"{torch}/extra", f"{torch}/bin"]
+        assert "/usr/bin" in found["PATH"].split(":")
+        assert "not_exported" not in found
+    assert runs.read_text() == "run\n"  # once, by `add`: no start runs it
+
+
+@pytest.mark.long
+def test_add_asks_which(host: Host, command: CommandLine) -> None:
+    for name in ("a", "b"):
+        make_venv(host.home / ".venvs" / name)
+    asked = command.run("add", host.target, "--user", answer="b\n")
+    assert asked.returncode == 0, asked
+    assert f"Python {MINOR} (a)" in asked.stderr
+    assert os.listdir(command.kernels) == [f"b-{host.target}"]
+    assert "nobody answers" in command.refused("add", host.target, "--user", status=2)
+    assert "did you mean 'a'" in command.refused("add", host.target, "aa", "--user")
+    make_venv(host.home / ".venvs" / "bare", kernel=False)
+    refused = command.refused("add", host.target, "bare", "--user")
+    assert "bare cannot run kernels: ipykernel is not installed" in refused
+    assert f"{host.home}/.venvs/bare/bin/python -m pip install ipykernel" in refused
+    for words in ((), (host.target, "a", "--all"), (host.target, "--frobnicate")):
+        command.refused("add", *words, "--user", status=2)
+    assert "give only one of" in command.refused("add", host.target, "--user", "--sys-prefix")
+
+
+@pytest.mark.long
+def test_one_environment_on_several_hosts_is_one_kernelspec(
+    both: Sequence[Host], shared: Path, command: CommandLine, start: Start
+) -> None:
+    one, two = (host.target for host in both)
+    venv = make_venv(shared / "analysis")
+    make_venv(both[1].home / ".venvs" / "own")
+    where = f"--directory={shared}"
+    assert command.changes("add", one, "analysis", "--user", where) == {f"analysis-{one}": "new"}
+    assert command.changes("add", two, "analysis", "--user", where) == {
+        f"analysis-{one}": "changed"
+    }
+    assert command.hosts(f"analysis-{one}") == [one, two]
+    assert command.title(f"analysis-{one}") == f"Python {MINOR} (analysis) · {one}, {two}"
+    shutil.rmtree(command.kernels)
+    both_hosts = f"{one},{two}"
+    changes = command.changes("add", both_hosts, "analysis", "own", "--user", where)
+    assert changes == {"remote-analysis": "new", f"own-{two}": "new"}
+    assert command.hosts("remote-analysis") == [one, two]
+    session = start("remote-analysis", env={**os.environ, "KERNEL_REMOTE_HOST": two})
+    assert session.host == two
+    assert session.value("__import__('os').environ['VIRTUAL_ENV']") == str(venv)
+    # Gone from one of them: by its absence from that host's places, not from the disk.
+    shutil.rmtree(both[1].home / ".venvs")
+    session.close()
+    assert command.changes("refresh", two) == {
+        "remote-analysis": "unchanged",
+        f"own-{two}": "gone",
+    }
+
+
+def test_kernelspecs_of_any_language_are_taken_over(
+    host: Host, command: CommandLine, start: Start
+) -> None:
+    data = host.home / ".local" / "share" / "jupyter"
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    directory = make_kernelspec(
+        data,
+        "mine",
+        argv,
+        {"logo-64x64.png": "a logo", "scripts/run.sh": "#!/bin/sh\n", "kernel.js": "no"},
+        display_name="My own",
+        env={"GREETING": "hello", "PATH": "/mine:${PATH}"},
+        interrupt_mode="message",
+        metadata={"debugger": False, "kept": [1]},
+        kernel_protocol_version="5.5",
+    )
+    (directory / "scripts" / "run.sh").chmod(0o755)
+    name = f"mine-{host.target}"
+    assert command.changes("add", host.target, "mine", "--user") == {name: "new"}
+    content = command.kernel_json(name)
+    assert content["display_name"] == f"My own · {host.target}"
+    assert (content["argv"], content["interrupt_mode"]) == (argv, "message")
+    assert (content["metadata"]["kept"], content["kernel_protocol_version"]) == ([1], "5.5")
+    assert content["metadata"]["debugger"] is False
+    installed = command.kernels / name
+    assert (installed / "logo-64x64.png").read_text() == "a logo"
+    assert os.access(installed / "scripts" / "run.sh", os.X_OK)
+    assert not (installed / "kernel.js").exists()
+    session = start(name)
+    found = session.value("dict(__import__('os').environ)")
+    assert found["GREETING"] == "hello"
+    assert found["PATH"].startswith("/mine:")
+
+
+@pytest.mark.long
+def test_a_kernel_of_bash(host: Host, command: CommandLine, start: Start) -> None:
+    pytest.importorskip("bash_kernel")
+    venv = make_venv(host.home / "work" / ".venv")
+    program = str(venv / "bin" / "python")
+    argv = [program, "-m", "bash_kernel.install", "--prefix", str(venv)]
+    host.run(argv, timeout=60)
+    name = f"bash-{host.target}"
+    assert command.changes("add", host.target, "bash", "--user") == {name: "new"}
+    assert command.kernel_json(name)["language"] == "bash"
+    session = start(name)
+    assert session.run("echo $VIRTUAL_ENV $(hostname)").split() == [
+        str(venv),
+        host.run(["hostname"]).strip(),
+    ]
+
+
+def test_a_kernel_of_r(host: Host, command: CommandLine, start: Start) -> None:
+    if not Path("/usr/lib/R/site-library/IRkernel").exists():
+        pytest.skip("IRkernel is not installed (on Debian: r-cran-irkernel)")
+    name = f"r-{host.target}"
+    assert command.changes("add", host.target, "R", "--user") == {name: "new"}
+    assert command.title(name).startswith("R 4")
+    assert (command.kernels / name / "logo-64x64.png").exists()
+    assert start(name).run("cat(6 * 7)") == "42"
+
+
+@pytest.mark.long
+def test_refresh_adds_what_is_new_and_marks_what_is_gone(
+    host: Host, command: CommandLine, start: Start
+) -> None:
+    kept, lost = (make_venv(host.home / ".venvs" / name) for name in ("kept", "lost"))
+    make_venv(host.home / ".venvs" / "declined")
+    command.done("add", host.target, "kept", "lost", "--user")
+    kept_name, lost_name = f"kept-{host.target}", f"lost-{host.target}"
+    before = command.files()
+    unchanged = {kept_name: "unchanged", lost_name: "unchanged"}
+    assert command.changes("refresh") == unchanged
+    assert command.files() == before
+
+    make_venv(host.home / ".venvs" / "late")
+    shutil.rmtree(lost)
+    late_name = f"late-{host.target}"
+    assert command.changes("refresh", host.target) == {
+        kept_name: "unchanged",
+        late_name: "new",
+        lost_name: "gone",
+    }
+    assert command.title(lost_name) == f"Python {MINOR} (lost) · {host.target} (gone)"
+    with pytest.raises(Exception, match=r"does not exist\nIts environment .*/lost was gone"):
+        start(lost_name)
+    before = command.files()
+    assert set(command.changes("refresh").values()) == {"unchanged"}
+    assert command.files() == before
+
+    make_venv(lost)
+    assert command.changes("refresh")[lost_name] == "changed"
+    assert command.title(lost_name) == f"Python {MINOR} (lost) · {host.target}"
+    assert start(lost_name).value("__import__('sys').prefix") == str(lost)
+
+    (kept / "pyvenv.cfg").write_text((kept / "pyvenv.cfg").read_text().replace(MINOR, "3.7"))
+    assert command.changes("refresh")[kept_name] == "changed"
+    assert command.title(kept_name) == f"Python 3.7 (kept) · {host.target}"
+
+
+def test_refresh_leaves_what_a_person_has_edited(host: Host, command: CommandLine) -> None:
+    venv = make_venv(host.home / ".venvs" / "mine")
+    command.done("add", host.target, "mine", "--user")
+    name = f"mine-{host.target}"
+    path = command.kernels / name / "kernel.json"
+    path.write_text(json.dumps({**command.kernel_json(name), "display_name": "Mine"}))
+    before = command.files()
+    assert command.changes("refresh") == {name: "edited"}
+    assert command.changes("add", host.target, "mine", "--user") == {name: "edited"}
+    shutil.rmtree(venv)
+    assert command.changes("refresh") == {name: "edited"}
+    assert command.files() == before
+    assert "They stay as they are" in command.done("refresh")
+
+
+@pytest.mark.long
+def test_refresh_marks_nothing_of_a_host_that_does_not_answer(
+    host: Host, command: CommandLine
+) -> None:
+    make_venv(host.home / ".venvs" / "mine")
+    assert "To make some: jupyter remote add HOST" in command.refused("refresh")
+    command.done("add", host.target, "mine", "--user")
+    before = command.files()
+    host.stop_sshd()
+    try:
+        assert host.target in command.refused("refresh")
+    finally:
+        host.start_sshd()
+    assert command.files() == before
+    assert "no kernelspec was made of an environment of 'x'" in command.refused("refresh", "x")

@@ -47,6 +47,14 @@ class RemoteApp(Command):
             f"{_CLI}.environments.scan.ScanApp",
             "List what can run kernels on hosts: conda environments, venvs, R, kernelspecs.",
         ),
+        "add": (
+            f"{_CLI}.environments.add.AddApp",
+            "Make kernelspecs of the environments of hosts.",
+        ),
+        "refresh": (
+            f"{_CLI}.environments.refresh.RefreshApp",
+            "Add new environments to these kernelspecs, and mark those that are gone.",
+        ),
         "kernels": (
             f"{_CLI}.kernels.app.KernelsApp",
             "List your kernels on all hosts, with or without a server.",

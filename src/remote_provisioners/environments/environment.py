@@ -57,6 +57,14 @@ class Environment:
         """The same for the same environment, each time and on each host."""
         return f"{self.kind}:{self.language}:{self.path}"
 
+    @property
+    def keys(self) -> set[str]:
+        """Its key, and that of the interpreter that a kernelspec starts."""
+        owner = (
+            {f"{self.activated[0]}:{self.language}:{self.activated[1]}"} if self.activated else ()
+        )
+        return {self.key, *owner}
+
     def as_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,

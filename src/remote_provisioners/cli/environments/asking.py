@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from ...io_thread import close_io_thread, io_thread
+from ...io_thread import close_io_thread
 from ...placement.inventory import HostSpec
 from ..command import Command, CommandError
 from ..configured import configured_hosts
@@ -15,12 +15,12 @@ from ..configured import configured_hosts
 T = TypeVar("T")
 
 
-def in_io_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` in the I/O thread, then leave the hosts."""
+def with_hosts(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work`, then leave the hosts."""
 
     async def done() -> T:
         try:
-            return await io_thread().call(work)
+            return await work
         finally:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.to_thread(close_io_thread)  # say goodbye to the agents

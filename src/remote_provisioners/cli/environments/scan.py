@@ -9,9 +9,10 @@ from traitlets import Bool
 
 from ...environments.environment import Environment
 from ...environments.survey import HostEnvironments, environments_on_all
+from ...io_thread import io_thread
 from ..command import FAILED, Command, Text
 from ..table import columns
-from .asking import hosts_named, in_io_thread, separated
+from .asking import hosts_named, separated, with_hosts
 
 _HEADER = ("NAME", "TITLE", "KERNEL", "WHERE")
 
@@ -48,7 +49,8 @@ class ScanApp(Command):
 
     def run(self) -> int:
         specs = hosts_named(self, self.words(None, "hosts"))
-        hosts = in_io_thread(environments_on_all(specs, separated(self.directory)))
+        asked = environments_on_all(specs, separated(self.directory))
+        hosts = with_hosts(io_thread().call(asked))
         if self.json_output:
             print(json.dumps({"hosts": [_as_json(host) for host in hosts]}, indent=2))
         else:

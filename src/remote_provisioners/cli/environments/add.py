@@ -1,0 +1,121 @@
+"""``jupyter remote add``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jupyter_client.kernelspec import KernelSpecManager
+from traitlets import Bool, Unicode
+
+from ...environments.adding import Adding, Result
+from ...environments.survey import HostEnvironments, environments_on_all
+from ...io_thread import io_thread
+from ..command import FAILED, MISUSED, Command, CommandError, Text
+from . import destination
+from .asking import hosts_named, separated, with_hosts
+from .choosing import Candidate, candidates, chosen_by_answer, chosen_by_name, menu
+from .text import show
+
+
+class AddApp(Command):
+    name = "jupyter-remote-add"
+    description = """Make kernelspecs of the environments of hosts.
+
+    Usage: jupyter remote add HOST[,HOST...] [NAME...] [options]
+
+    NAME is the name, title or path of an environment, as `jupyter remote scan` lists it. Without a
+    NAME, the command lists all that can run kernels and asks which to add. An environment that
+    several of the hosts have at the same path becomes one kernelspec with several hosts.
+
+    The kernelspec contains the variables that activate the environment, so a start runs no
+    activation. If an environment of conda has scripts in etc/conda/activate.d, they are run once,
+    now, on the host, and the variables that they set are stored.
+
+    As with `jupyter kernelspec install`, the kernelspecs are for all users of the machine unless
+    you give --user, --sys-prefix or --prefix.
+
+    Exit codes: 0 all were added, 1 some were not, 2 the command line is wrong.
+    """
+    examples = """
+    jupyter remote add gpu1 --user                 # asks which
+    jupyter remote add gpu1 torch R --user
+    jupyter remote add gpu1,gpu2,gpu3 --all --sys-prefix
+    """
+    aliases = Command.aliases | {"directory": "AddApp.directory", "prefix": "AddApp.prefix"}
+    flags = (
+        Command.flags
+        | destination.flags("AddApp")
+        | {
+            "all": ({"AddApp": {"all_": True}}, "Add all that can run kernels. Ask nothing."),
+            "json": ({"AddApp": {"json_output": True}}, "Print JSON."),
+        }
+    )
+    reads_hosting_config = True
+
+    directory = Text(help="Directories of the hosts to look into as well, comma-separated.").tag(
+        config=True
+    )
+    prefix = Unicode(help="Install into PREFIX/share/jupyter/kernels.").tag(config=True)
+    user = Bool(False).tag(config=True)
+    sys_prefix = Bool(False).tag(config=True)
+    all_ = Bool(False).tag(config=True)
+    json_output = Bool(False, help="Print JSON.").tag(config=True)
+
+    def run(self) -> int:
+        words = self.words(None, "a HOST and NAMEs")
+        if not words:
+            raise CommandError("HOST is missing", MISUSED)
+        if self.all_ and words[1:]:
+            raise CommandError("give NAMEs or --all, not both", MISUSED)
+        manager = KernelSpecManager(parent=self)
+        where = destination.kernels_directory(manager, self.user, self.sys_prefix, self.prefix)
+        result = with_hosts(self._add(words[0], words[1:], manager, where))
+        show(result, self.json_output)
+        self._warn(manager, where, result)
+        return FAILED if result.errors else 0
+
+    async def _add(
+        self, hosts: str, names: Sequence[str], manager: KernelSpecManager, where: Path
+    ) -> Result:
+        call = io_thread().call
+        specs = hosts_named(self, separated(hosts))
+        search = separated(self.directory)
+        found = await call(environments_on_all(specs, search))
+        answered = [host for host in found if host.error is None]
+        result = Result(errors=[host.error for host in found if host.error is not None])
+        if answered:
+            chosen = self._chosen(answered, names)
+            of_hosts = [
+                (host, [c.environment for c in chosen if host.host.name in c.hosts])
+                for host in answered
+            ]
+            added = await Adding(manager, self.config, call).add(of_hosts, where, search=search)
+            result = Result(added.changes, [*result.errors, *added.errors])
+        return result
+
+    def _chosen(self, hosts: Sequence[HostEnvironments], names: Sequence[str]) -> list[Candidate]:
+        listed = candidates(hosts)
+        if names:
+            return chosen_by_name(hosts, listed, names)
+        if not listed:
+            scan = f"jupyter remote scan {hosts[0].host.name}"
+            raise CommandError(f"nothing there can run kernels. What is missing: {scan}")
+        if self.all_:
+            return listed
+        print("\n".join(menu(listed)), file=sys.stderr)
+        print(
+            "Add which? (numbers or names, all, none) [all] ", end="", file=sys.stderr, flush=True
+        )
+        try:
+            answer = input()
+        except EOFError:
+            raise CommandError("nobody answers: name environments, or use --all", MISUSED) from None
+        return chosen_by_answer(listed, answer)
+
+    def _warn(self, manager: KernelSpecManager, where: Path, result: Result) -> None:
+        written = any(change.written for change in result.changes)
+        if written and str(where) not in map(str, manager.kernel_dirs):
+            text = "Jupyter does not look there. To use the kernelspecs, add {} to JUPYTER_PATH"
+            print(text.format(where.parent), file=sys.stderr)

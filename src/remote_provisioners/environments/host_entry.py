@@ -1,0 +1,53 @@
+"""A host as a kernelspec's `remote_hosts` lists it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets.config import Config
+
+from ..options.config import RemoteProvisionerConfigMixin
+from ..placement.inventory import HostSpec
+from ..placement.way_in import COMMAND
+
+Entry = str | dict[str, Any]
+
+
+def host_entry(spec: HostSpec, config: Config) -> Entry:
+    """The entry that gives a kernelspec of its own this host with all of its properties.
+
+    What `config` sets for all hosts is left out. Raises ConfigurationError.
+    """
+    options = RemoteProvisionerConfigMixin(config=config, remote_hosts=[spec.name])
+    bare = options.host_spec(spec.name)
+    properties: dict[str, Any] = {}
+    for name, attribute in (
+        ("weight", "weight"),
+        ("capacity", "capacity"),
+        ("labels", "labels"),
+        ("gpus", "gpus"),
+        ("preload", "preload"),
+        ("python", "python"),
+        ("environment_hook", "hook"),
+    ):
+        value = getattr(spec, attribute)
+        if value != getattr(bare, attribute):
+            properties[name] = sorted(value) if isinstance(value, frozenset) else value
+    properties |= _way_in(spec, bare)
+    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in properties.items()}
+    return {"host": spec.name, **listed} if listed else spec.name
+
+
+def _way_in(spec: HostSpec, bare: HostSpec) -> dict[str, Any]:
+    """The way in, which the host's own kernelspec may have set for all of its hosts."""
+    way, default = spec.address.way, bare.address.way
+    found: dict[str, Any] = {}
+    if spec.connect or (way.kind, way.command) != (default.kind, default.command):
+        found["connect"] = spec.connect or (way.command if way.kind == COMMAND else way.kind)
+    if spec.run_as or way.run_as != default.run_as:
+        found["run_as"] = spec.run_as or way.run_as
+    return found
+
+
+def name_of(entry: Entry) -> str:
+    return str(entry["host"]) if isinstance(entry, dict) else entry

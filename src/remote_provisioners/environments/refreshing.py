@@ -1,0 +1,87 @@
+"""Keep the kernelspecs here like the environments there: what is new, what has changed, is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+
+from ..placement.inventory import HostSpec
+from .adding import Adding, Result
+from .environment import Environment
+from .installed import InstalledEnvironment, installed_environments
+from .seen import SeenEnvironments
+from .survey import HostEnvironments, environments_on
+
+Call = Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]
+
+
+class Refreshing:
+    """Refreshes the kernelspecs of hosts. `call` runs a coroutine in the I/O thread."""
+
+    def __init__(self, manager: KernelSpecManager, adding: Adding, call: Call) -> None:
+        self._adding = adding
+        self._call = call
+        self._installed = installed_environments(manager)
+        self._seen = SeenEnvironments()
+
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts of all kernelspecs that were made of environments."""
+        return list(dict.fromkeys(host for each in self._installed for host in each.hosts))
+
+    def directory(self, hosts: Sequence[str], default: Path) -> Path:
+        """Where kernelspecs of these hosts were written before."""
+        for host in hosts:
+            seen = self._seen.of(host)
+            if seen is not None and seen.directory:
+                return Path(seen.directory)
+        return default
+
+    async def refresh(
+        self, specs: Sequence[HostSpec], directory: Path, search: Sequence[str] = ()
+    ) -> Result:
+        """Ask these hosts and write what has changed. `search`: look into these directories too.
+
+        Raises ConfigurationError.
+        """
+        asked: list[HostEnvironments] = []
+        for spec in specs:
+            named = [*search, *self._known_places(spec.name)]
+            asked.append(await self._call(environments_on(spec, named)))
+        answered = [host for host in asked if host.error is None]
+        chosen = [(host, self._chosen(host)) for host in answered]
+        present = {
+            host.host.name: {key for each in host.usable for key in each.keys}
+            for host in answered
+            if not host.unfinished  # otherwise what was not found may be there
+        }
+        result = await self._adding.add(chosen, directory, present, search)
+        errors = [host.error for host in asked if host.error is not None]
+        return Result(result.changes, [*errors, *result.errors])
+
+    def _known_places(self, host: str) -> list[str]:
+        """Where the environments are that there are kernelspecs of, and what was named before."""
+        places = [_place(each) for each in self._installed if host in each.hosts]
+        seen = self._seen.of(host)
+        return [*places, *sorted(seen.search if seen is not None else ())]
+
+    def _chosen(self, host: HostEnvironments) -> list[Environment]:
+        """What has a kernelspec, and what nobody has been asked about."""
+        name = host.host.name
+        known = {each.key for each in self._installed if name in each.hosts}
+        seen = self._seen.of(name)
+        return [
+            each
+            for each in host.usable
+            if each.key in known or (seen is not None and each.key not in seen.keys)
+        ]
+
+
+def _place(installed: InstalledEnvironment) -> str:
+    environment = installed.section["environment"]
+    path = PurePosixPath(str(environment["path"]))
+    # Of a kernelspec, the data directory of Jupyter: DATA/kernels/NAME.
+    return str(path.parents[1] if environment["kind"] == "kernelspec" else path)
