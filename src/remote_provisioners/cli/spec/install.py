@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class SpecInstallApp(Command):
     Usage: jupyter remote spec install [SAMPLE] [options]
 
     SAMPLE is one of {", ".join(samples())}. The default is {DEFAULT_SAMPLE}.
+    For the options of another one: jupyter remote spec install SAMPLE --help
 
     As with `jupyter kernelspec install`, the kernelspec is for all users of the machine unless you
     give --user, --sys-prefix or --prefix. Provisioner options on the command line are written into
@@ -112,6 +113,33 @@ class SpecInstallApp(Command):
     user = Bool(False).tag(config=True)
     sys_prefix = Bool(False).tag(config=True)
     replace = Bool(False).tag(config=True)
+
+    def parse_command_line(self, argv: Any = None) -> None:
+        words = sys.argv[1:] if argv is None else argv
+        named = next((word for word in words if word in samples()), DEFAULT_SAMPLE)
+        self._helped = samples()[named]
+        super().parse_command_line(argv)
+
+    def emit_alias_help(self) -> Generator[str, None, None]:
+        """Only the options of the sample that the command line names."""
+        everything = self.aliases
+        self.aliases = {name: to for name, to in everything.items() if self._applies(str(name))}
+        try:
+            yield from super().emit_alias_help()
+        finally:
+            self.aliases = everything
+
+    def _applies(self, alias: str) -> bool:
+        name, sample = alias.replace("-", "_"), self._helped
+        if alias in ("hadoop-conf-dir", "yarn-queue"):
+            return "yarn" in sample.name
+        if alias in ("spark-home", "spark-master"):
+            return bool(spark_language(sample))
+        by_yarn = provisioner_of(sample) == "yarn-provisioner"
+        used = YarnProvisioner if by_yarn else RemoteProvisionerConfigMixin
+        return not any(name in names for names in _OPTIONS.values()) or bool(
+            used.class_traits().get(name)
+        )
 
     def run(self) -> int:
         words = self.words(1, "one SAMPLE")
