@@ -18,6 +18,7 @@ from jupyter_client.multikernelmanager import MultiKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
+from .clients import notebooks
 from .errors import ConfigurationError, HostError
 from .hosts.registry import host_registry
 from .io_thread import from_any_loop, in_io_thread
@@ -133,6 +134,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         """
         request = self._request
         assert request is not None
+        notebooks.prepare()
         kernel = self._kernel
         keeper = keeper_of(self.parent)
         left, self._left = self._left, None

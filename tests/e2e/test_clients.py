@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -123,6 +124,12 @@ def test_papermill(rig: Rig, spec: str, applications: Applications) -> None:
     assert milling.wait(120) == 0
     executed = nbformat.read(result, as_version=4)
     assert printed(executed)[-1] == f"{names_of(rig)[0]}\n$(touch /tmp/pwned) é\n"
+    assert executed.metadata["remote_provisioners"] == {"host": rig.hosts[0].target}
+    # Each state of the progress bar is alone on its line; a message erases the bar first.
+    assert "runs on" in milling.output
+    for line in re.split(r"[\r\n]", milling.output):
+        assert not line.startswith("Executing:") or line.endswith("cell/s]") or "s/cell]" in line
+        assert not ("Executing:" in line and "kernel" in line)
     assert not kernels_on(rig.hosts[0])
 
 
@@ -134,7 +141,10 @@ def test_nbclient(rig: Rig, home: Path, spec: str) -> None:
         notebook("x = 6", "y = 7", f"{HOSTNAME}; print(x * y)"), timeout=60, kernel_name=spec
     ).execute()
     assert printed(executed) == ["", "", f"{names_of(rig)[0]}\n42\n"]
+    assert executed.metadata["remote_provisioners"] == {"host": rig.hosts[0].target}
     assert not kernels_on(rig.hosts[0])
+    locally = NotebookClient(executed, timeout=60, kernel_name="python3").execute()
+    assert "remote_provisioners" not in locally.metadata
 
 
 def test_nbclient_with_a_cell_that_fails(rig: Rig, home: Path, spec: str) -> None:

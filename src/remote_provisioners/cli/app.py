@@ -76,6 +76,10 @@ class RemoteApp(Command):
             f"{_CLI}.dashboard.app.DashboardApp",
             "Show hosts and kernels in a browser.",
         ),
+        "completion": (
+            f"{_CLI}.completion.app.CompletionApp",
+            "Print a script that lets your shell complete these commands.",
+        ),
         "demo": (
             f"{_CLI}.demo.app.DemoApp",
             "Start kernels on three throwaway SSH hosts on this machine.",

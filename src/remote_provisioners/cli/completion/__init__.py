@@ -1,0 +1,1 @@
+"""`jupyter remote completion`: scripts that let a shell complete its commands."""

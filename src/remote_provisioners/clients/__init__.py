@@ -1,0 +1,1 @@
+"""What programs that run notebooks, nbclient and papermill, do not do by themselves."""
