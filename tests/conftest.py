@@ -126,6 +126,21 @@ def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
     return value
 
 
+def assert_readable(error: BaseException) -> str:
+    """The text of an error of a start, as a dialog shows it that breaks no lines."""
+    shown = getattr(error, "log_message", None)
+    text = str(error)
+    assert shown is None or shown.replace("%%", "%") == text
+    long = [line for line in text.splitlines() if len(line) > 90 and " " in line.strip()]
+    assert not long, long
+    return text
+
+
+def words(pattern: str) -> str:
+    """The pattern for a text that may be broken into lines at any space."""
+    return "(?s)" + pattern.replace(" ", r"\s+")
+
+
 InstallSpec = Callable[..., str]
 
 

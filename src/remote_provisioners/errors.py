@@ -2,17 +2,46 @@
 
 All derive from tornado's HTTPError, so that in a hosting application the status code and the
 message reach the user who started the kernel. Everywhere else they are ordinary exceptions with
-the message as their text.
+the message as their text. Applications do not break lines (JupyterLab's dialog is as wide as the
+longest), so the text has short ones.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tornado.web import HTTPError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+LINE_WIDTH = 90
+#: Where a long line is broken first: between sentences, and before what explains them.
+_MARKS = re.compile(r"(?<=[.:;?]) (?=\S)| (?=\()")
+
+
+def in_lines(text: str) -> str:
+    """The text in lines of at most LINE_WIDTH characters. A longer word has its own line."""
+    lines: list[str] = []
+    for left in text.splitlines():
+        indent = left[: len(left) - len(left.lstrip())][: LINE_WIDTH // 2]
+        rest = left
+        while len(rest) > LINE_WIDTH and (at := _break(rest, len(indent))) > 0:
+            lines.append(rest[:at].rstrip())
+            rest = indent + rest[at:].strip()
+        lines.append(rest)
+    return "\n".join(lines)
+
+
+def _break(line: str, indent: int) -> int:
+    """Where to break a long line; 0 if it is a single word."""
+    marks = [found.start() for found in _MARKS.finditer(line, 0, LINE_WIDTH + 1)]
+    sentences = [at for at in marks if line.count("(", 0, at) == line.count(")", 0, at)]
+    if sentences and sentences[-1] > LINE_WIDTH // 3:
+        return sentences[-1]
+    at = line.rfind(" ", indent + 1, LINE_WIDTH + 1)
+    return at if at > 0 else max(0, line.find(" ", LINE_WIDTH))
 
 
 class RemoteProvisionerError(HTTPError):
@@ -23,7 +52,7 @@ class RemoteProvisionerError(HTTPError):
     def __init__(self, message: str, *, host: str = "") -> None:
         self.message = message
         self.host = host
-        super().__init__(self.status, f"host {host}: {message}" if host else message)
+        super().__init__(self.status, str(self))
         self.reason = type(self).__name__
 
     def at(self, host: str) -> Self:
@@ -31,7 +60,7 @@ class RemoteProvisionerError(HTTPError):
         return type(self)(self.message, host=host)
 
     def __str__(self) -> str:
-        return f"host {self.host}: {self.message}" if self.host else self.message
+        return in_lines(f"host {self.host}: {self.message}" if self.host else self.message)
 
 
 class ConfigurationError(RemoteProvisionerError):
@@ -81,11 +110,13 @@ class ForwardingError(HostError):
 
 
 def forwarding_advice(said: str) -> str:
-    """The message of a ForwardingError."""
+    """The message of a ForwardingError. Lines of `said` after the first one come last."""
+    said, _, more = said.partition("\n")
     return (
-        f"sshd refuses to forward ({said}): it needs `AllowTcpForwarding yes` and "
-        "`AllowStreamLocalForwarding yes` for this user (sshd_config)"
-    )
+        f"sshd refuses to forward ({said}).\n"
+        "It needs `AllowTcpForwarding yes` and `AllowStreamLocalForwarding yes` for this user\n"
+        f"(sshd_config).\n{more}"
+    ).rstrip()
 
 
 class AgentError(HostError):

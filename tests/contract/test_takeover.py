@@ -23,7 +23,7 @@ from remote_provisioners.hosts import deploy_agent as bootstrap
 from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.protocol.wire import Message
 
-from ..conftest import eventually
+from ..conftest import eventually, words
 from .test_agent import SLEEPS, Refused, Server, agent_socket, connect, listens, run, servers
 
 UNKNOWN = "its exit code is not known: the agent that had started it was killed"
@@ -387,7 +387,7 @@ def test_a_failed_start_removes_nothing(clean_environment: Path) -> None:
             in_the_way = Path(one.hello["directory"], "agent.sock")
             in_the_way.unlink()
             in_the_way.mkdir()
-            with pytest.raises(AgentError, match=r"cannot start the agent: .*agent\.sock"):
+            with pytest.raises(AgentError, match=words(r"cannot start the agent: .*agent\.sock")):
                 await agent_socket()
             assert running(pid)
             assert records(clean_environment)

@@ -10,7 +10,7 @@ import pytest
 
 from remote_provisioners.errors import AgentError
 
-from ..conftest import InstallSpec, Session, Start, be_client, eventually
+from ..conftest import InstallSpec, Session, Start, be_client, eventually, words
 from ..rig import Host, Rig
 
 
@@ -87,7 +87,7 @@ def test_a_start_that_fails_leaves_kernels_as_they_are(
     allow = prevent(host)
     host.start_sshd()
 
-    with pytest.raises(AgentError, match=f"cannot start the agent: .*{said}"):
+    with pytest.raises(AgentError, match=words(f"cannot start the agent: .*{said}")):
         start(name)
     assert not agents(host)
     assert kernels(host) == running

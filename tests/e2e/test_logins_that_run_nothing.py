@@ -10,7 +10,7 @@ import pytest
 from remote_provisioners.errors import HostError
 from remote_provisioners.hosts.transport import openssh, ssh_command
 
-from ..conftest import InstallSpec, Start, be_client
+from ..conftest import InstallSpec, Start, assert_readable, be_client
 from ..rig import Host, Rig
 
 #: Each way in by SSH.
@@ -30,7 +30,7 @@ def host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 def refused(start: Start, name: str) -> str:
     with pytest.raises(HostError) as raised:
         start(name)
-    return str(raised.value)
+    return assert_readable(raised.value)
 
 
 def login_shell(host: Host, shell: str) -> None:
@@ -122,3 +122,25 @@ def test_nothing_may_be_forwarded_by_this_key(
     keys.write_text(f"restrict {keys.read_text()}")
     host.sshd_option(PermitOpen="none")
     assert start(install_spec(host.target)).value("6 * 7") == 42
+
+
+#: Lets every second command in.
+TAKES_TURNS = (
+    "mkdir ~/turn 2>/dev/null || { rmdir ~/turn; echo 'no second command' >&2; exit 1; }\n"
+)
+
+
+def test_nothing_may_be_forwarded_and_no_pipe_can_be_opened(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.sshd_option(DisableForwarding="yes")
+    host.write(host.home / ".bashrc", TAKES_TURNS)
+    lines = refused(start, install_spec(host.target, connect="asyncssh")).splitlines()
+    assert lines[0].startswith(f"host {host.target}: sshd refuses to forward")
+    assert any(line.startswith("It needs `AllowTcpForwarding yes`") for line in lines)
+    assert "Nor can one channel carry everything: it says: no second command" in lines
+    # Nobody has reached that agent, which waits a minute for its server.
+    host.run(["pkill", "-9", "-f", "agent.pyz"])
+    host.run(["sh", "-c", "rm -r /tmp/remote-provisioners-*"])

@@ -17,7 +17,7 @@ from remote_provisioners.hosts.transport import connect
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 
-from ..conftest import be_client, eventually
+from ..conftest import assert_readable, be_client, eventually
 from ..rig import Host, Rig
 
 #: Options for the host `box`: each has to connect.
@@ -155,14 +155,13 @@ def test_host_keys_are_checked(client: Client, name: str) -> None:
     with pytest.raises(HostKeyError) as raised:
         client.ours()
     expected = "REVOKED" if name == "revoked" else "unknown"
-    assert f"the host key is {expected}" in str(raised.value)
-    assert max(map(len, str(raised.value).splitlines())) < 130
+    assert f"the host key is {expected}" in assert_readable(raised.value)
 
 
 def test_a_broken_block_says_where(client: Client) -> None:
     client.configure("HostName {address}\n Nonsense yes")
     with pytest.raises(
-        HostError, match=r"the SSH configuration cannot be read: .*config.*[Nn]onsense"
+        HostError, match=r"(?s)the SSH configuration cannot be read: .*config.*[Nn]onsense"
     ):
         client.ours()
 

@@ -10,7 +10,7 @@ import pytest
 from remote_provisioners.cli.spec.samples import SparkSite
 from remote_provisioners.errors import RemoteProvisionerError
 
-from ..conftest import Session, Start
+from ..conftest import Session, Start, words
 from ..rig import Host
 from .client import kernel_id, output, reply_of, told
 from .conformance import Table
@@ -58,7 +58,7 @@ def refused(
         name = install_sample(sample, site)
         with (
             conformance.row([sample], DOWN),
-            pytest.raises(RemoteProvisionerError, match=f"not answer: .*{address}.*refused"),
+            pytest.raises(RemoteProvisionerError, match=words(f"not answer: .*{address}.*refused")),
         ):
             start(name)
 

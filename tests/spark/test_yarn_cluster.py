@@ -25,7 +25,7 @@ from remote_provisioners.errors import (
     UnreachableError,
 )
 
-from ..conftest import Start, eventually
+from ..conftest import Start, eventually, words
 from .conformance import Table
 from .conftest import InstallSample
 from .languages import samples_of
@@ -97,13 +97,13 @@ def test_no_container_is_free(
         env = provisioner._environment(provisioner._request)
         tag = provisioner._placer._submission.launch.tag
         await YarnEngine(Refusing([yarn.endpoint], env), env).cancel(tag)
-        with pytest.raises(KernelStartError, match="is killed: "):
+        with pytest.raises(KernelStartError, match=words("is killed: ")):
             await starting
 
     async def too_late() -> None:
         env = {"KERNEL_QUEUE": "small", "KERNEL_LAUNCH_TIMEOUT": "25"}
         _, starting = started(name, env)
-        with pytest.raises(LaunchTimeoutError, match=WAITS):
+        with pytest.raises(LaunchTimeoutError, match=words(WAITS)):
             await starting
 
     for sample, installed in names.items():
@@ -131,7 +131,7 @@ def test_a_container_that_fails(
 ) -> None:
     """The diagnostics of YARN are in the error."""
     site = replace(yarn_cluster_site, python="/nowhere/python")
-    with pytest.raises(KernelStartError, match=r"application_\w+ is (failed|finished): .*"):
+    with pytest.raises(KernelStartError, match=words(r"application_\w+ is (failed|finished): .*")):
         start(install_sample(NAME, site, options=yarn.options))
     yarn.gone()
 

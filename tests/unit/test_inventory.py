@@ -81,7 +81,7 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         ({"gpus": -1}, "gpus is -1, must be a number of devices"),
         ({"gpus": "all"}, "gpus is 'all'"),
         ({"python": 3}, "python is 3, must be a text"),
-        ({"hook": "x"}, "unknown property 'hook' .known: capacity, connect, environment_hook"),
+        ({"hook": "x"}, "unknown property 'hook'\\n.known: capacity, connect, environment_hook"),
     ],
 )
 def test_bad_properties_name_the_host(changes: dict[str, Any], says: str) -> None:
@@ -110,8 +110,9 @@ def test_what_is_no_host(item: Any) -> None:
 def test_bad_files_are_named(tmp_path: Path, name: str, text: str, says: str) -> None:
     file = tmp_path / name
     file.write_text(text)
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises(ConfigurationError) as raised:
         read_inventory([str(file)])
+    assert says in raised.value.message
 
 
 def test_a_file_that_is_not_there() -> None:

@@ -98,8 +98,8 @@ def test_labels_and_gpus() -> None:
     with pytest.raises(NoRoomError) as error:
         candidates(table, Requirements(frozenset({"tpu"}), 3))
     assert str(error.value) == (
-        "no host has labels tpu and 3 GPUs (available: a with big and 0 GPUs; "
-        "b with a100, big and 2 GPUs)"
+        "no host has labels tpu and 3 GPUs\n"
+        "(available: a with big and 0 GPUs; b with a100, big and 2 GPUs)"
     )
 
 
@@ -135,7 +135,7 @@ def test_unknown_algorithm_lists_the_installed() -> None:
     with pytest.raises(ConfigurationError) as refused:
         load_balancer("fastest")
     assert str(refused.value) == (
-        "unknown load balancing algorithm 'fastest' "
+        "unknown load balancing algorithm 'fastest'\n"
         "(known: fill, least-connection, least-load, round-robin)"
     )
 

@@ -16,10 +16,11 @@ from ..placement.policies import Load
 from ..protocol.answers import KernelDescription, LoadReport
 from ..protocol.messages import Forget, GetLoad, Leave, LoadChanged, Notice, Request
 from ..protocol.structure import Structure
-from .agent_channel import SilentError
+from .agent_channel import AgentChannel, SilentError
 from .agent_finder import AgentFinder
 from .deploy_agent import agent_version
 from .host_connection import HostConnection
+from .pending_kills import PendingKills
 from .reconnect import OpenCircuit, Reconnector
 from .transport import Transport
 
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 A = TypeVar("A", bound=Structure)
 
 _FORGET_SECONDS = 5.0
-_KILL_AGAIN_SECONDS = 2.0
 
 
 class Resident(Protocol):
@@ -71,8 +71,7 @@ class Host:
         self.round_trip: float | None = None
         #: Kernels there whose servers were away when we connected.
         self.left: frozenset[str] = frozenset()
-        #: To be ended when the host is back: until its agent has confirmed it.
-        self._pending_kills: set[str] = set()
+        self._pending_kills = PendingKills(self)
         #: To go on without us.
         self._left_running: set[str] = set()
         self._told: set[asyncio.Task[Any]] = set()
@@ -91,6 +90,11 @@ class Host:
     @property
     def connected(self) -> bool:
         return self._link is not None
+
+    @property
+    def channel(self) -> AgentChannel | None:
+        """To the agent; None while the host is away."""
+        return self._link.channel if self._link is not None else None
 
     @property
     def connecting(self) -> bool:
@@ -240,22 +244,19 @@ class Host:
             if self._link is not None:
                 asked = self._link.channel.request(Forget(kernel_id=kernel.kernel_id))
                 if self.circuit is not None and self.circuit.unresponsive:
+                    # It is silent, and hears this when it can be reached again.
                     if kernel.may_run:
-                        self._pending_kills.add(kernel.kernel_id)
-                    self._in_background(self._forget_later(kernel.kernel_id, asked))
+                        self._pending_kills.await_kill(kernel.kernel_id, asked)
+                    else:
+                        self._in_background(asked)
                     return
                 await asyncio.wait_for(asked, _FORGET_SECONDS)
-                self._pending_kills.discard(kernel.kernel_id)
+                self._pending_kills.ended(kernel.kernel_id)
                 return
         except (RemoteProvisionerError, asyncio.TimeoutError):
             pass
         if kernel.may_run or self.has_pending_kill(kernel.kernel_id):
             self.kill(kernel.kernel_id)
-
-    async def _forget_later(self, kernel_id: str, asked: Coroutine[Any, Any, Any]) -> None:
-        """The host is silent: it hears `asked` when it can be reached again."""
-        await asked
-        self._pending_kills.discard(kernel_id)
 
     def has_pending_kill(self, kernel_id: str) -> bool:
         """Whether that kernel may still run and has to be ended."""
@@ -330,36 +331,18 @@ class Host:
         for kernel in list(self.kernels.values()):
             kernel.on_reconnected(known.get(kernel.kernel_id))
         # A kernel that we were to adopt is not among the known: it is another server's still.
-        to_end = (known.keys() - self._left_running) | self._pending_kills
+        to_end = (known.keys() - self._left_running) | set(self._pending_kills)
         for kernel_id in to_end - self.kernels.keys():
             self.kill(kernel_id)
         self.on_change()
 
     def started(self, kernel: Resident) -> None:
         """The agent has started it. It has ended the earlier process of this kernel, if any."""
-        self._pending_kills.discard(kernel.kernel_id)
+        self._pending_kills.ended(kernel.kernel_id)
 
     def kill(self, kernel_id: str) -> None:
         """Have a kernel ended, now or when the host is back; it is pending until that is done."""
-        self._pending_kills.add(kernel_id)
-        if self._link is not None:
-            asked = self._link.channel.request(Forget(kernel_id=kernel_id))
-            task = asyncio.ensure_future(asked)
-            self._told.add(task)
-            task.add_done_callback(lambda task: self._killed(kernel_id, task))
-
-    def _killed(self, kernel_id: str, task: asyncio.Task[Any]) -> None:
-        self._told_over(task)
-        if not task.cancelled() and task.exception() is None:
-            self._pending_kills.discard(kernel_id)
-            self.on_change()
-        elif self._link is not None:  # the agent could not, at that moment
-            asyncio.get_running_loop().call_later(_KILL_AGAIN_SECONDS, self._kill_again, kernel_id)
-
-    def _kill_again(self, kernel_id: str) -> None:
-        starting = kernel_id in self.kernels  # in its place
-        if kernel_id in self._pending_kills and self._link is not None and not starting:
-            self.kill(kernel_id)
+        self._pending_kills.kill(kernel_id)
 
     async def _watch(self, link: HostConnection) -> None:
         """Notice the loss of the connection, and reconnect if there are kernels."""

@@ -263,7 +263,7 @@ def _no_candidate(
         f"{row.host}: {errors[row.host].message if row.host in errors else row.fullness}"
         for row in rows
     ]
-    return NoHostError(f"no host can start the kernel: {'; '.join(said)}")
+    return NoHostError("\n".join(["no host can start the kernel:", *said]))
 
 
 async def scheduler() -> Scheduler:

@@ -95,8 +95,10 @@ class SSHTransport(Transport):
         try:
             pipe = await self.open_pipe()
         except HostError as error:
-            log.warning("host %s: no pipe either: %s", self._address, error.message)
-            raise refused from None
+            why = f"Nor can one channel carry everything: {error.message}"
+            if isinstance(refused, ForwardingError):
+                raise ForwardingError(f"{refused.message}\n{why}") from None
+            raise ConnectionRefusedError(f"{refused}\n{why}") from None
         if isinstance(refused, ForwardingError):
             self._use(pipe, refused)
             return await pipe.open(endpoint, protocol_factory)
