@@ -25,7 +25,7 @@ from ..protocol.multiplex import (
     Multiplexer,
     PipeError,
 )
-from .pipe_descriptors import READ, WRITE, Writer, nothing
+from .pipe_descriptors import READ, WRITE, Writer, enlarge_pipe, keep_freed_memory, nothing
 from .pipe_ends import READ_BYTES, ConnectingEnd, ListeningEnd, Pipe, ProgramEnd
 
 #: The server says something every few seconds. One that is silent for this long is gone.
@@ -117,7 +117,7 @@ class PipeEnd(Pipe):
                 if self.streams.idle:
                     break
                 pieces, relieved = self.streams.take(READ_BYTES)
-                self._writer.waiting.append(b"".join(pieces))
+                self._writer.waiting.extend(pieces)
                 for stream in relieved:
                     if stream in self.ends:
                         self.ends[stream].resume()
@@ -156,6 +156,8 @@ def main() -> None:
     os.dup2(null, 0)
     os.dup2(2, 1)  # nothing else may print into the pipe
     os.close(null)
+    enlarge_pipe(write)
+    keep_freed_memory()
     become_like_a_login()
     try:
         PipeEnd(read, write).serve(early)

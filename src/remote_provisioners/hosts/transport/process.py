@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from ...agent.pipe_descriptors import enlarge_pipe
 from .base import Carried
 
 _READ_BYTES = 256 * 1024
-#: The size of stdout's buffer: each read costs the same, however little it returns.
-_PIPE_BYTES = 256 * 1024
-_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; Python has the name since 3.10
 _EXIT_SECONDS = 2.0
 _LOOK_SECONDS = 0.01
 _ASKED_SECONDS = 0.05
@@ -54,8 +51,7 @@ class ProcessCarrier:
         self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
         for file in (stdin, stdout, stderr):
             os.set_blocking(file.fileno(), False)
-        with contextlib.suppress(OSError):  # a user's pipes have a common limit
-            fcntl.fcntl(stdout.fileno(), _SET_PIPE_SIZE, _PIPE_BYTES)
+        enlarge_pipe(stdout.fileno())
         self._unwritten: deque[memoryview] = deque()
         self._closing = self._ended = False
         self._until: float | None = None
