@@ -23,7 +23,7 @@ from remote_provisioners.errors import (
     UnknownHostError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport import Transport, connect, ssh_login
+from remote_provisioners.hosts.transport import Transport, connect, login_errors
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 
@@ -34,8 +34,8 @@ from ..rig import Host, Rig
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for to its end here is waited for 2 s, and 3 s for a login."""
-    monkeypatch.setattr(ssh_login, "CONNECT_SECONDS", 2.0)
-    monkeypatch.setattr(ssh_login, "LOGIN_SECONDS", 3.0)
+    monkeypatch.setattr(login_errors, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(login_errors, "LOGIN_SECONDS", 3.0)
 
 
 def refused(
@@ -179,7 +179,7 @@ def test_a_slow_login_works(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
 ) -> None:
     """Longer than a silent host is waited for: the host's, and that of the host before it."""
-    monkeypatch.setattr(ssh_login, "LOGIN_SECONDS", 15.0)
+    monkeypatch.setattr(login_errors, "LOGIN_SECONDS", 15.0)
     be_client(own_rig, monkeypatch)
     first = own_rig.hosts[0]
     slow_login(first, 1.5)
@@ -196,14 +196,13 @@ def test_a_slow_login_works(
 
 def test_silent_behind_another_host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     be_client(own_rig, monkeypatch)
-    monkeypatch.setattr(ssh_login, "_PROXY_SECONDS", 3.0)
     names = through_the_first(own_rig)
     own_rig.hosts[1].drop()
     began = time.monotonic()
     jumped, commanded = map(str, connect_at_once(names))
     assert time.monotonic() - began < 12
     assert jumped == "host jumped: no answer within 2 s: down, or a firewall drops packets"
-    assert commanded == "host commanded: no answer within 3 s through its ProxyCommand"
+    assert commanded == "host commanded: no answer within 5 s through its ProxyCommand or ProxyJump"
 
 
 def test_host_key_unknown(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:

@@ -20,7 +20,7 @@ from remote_provisioners.errors import (
     NoRoomError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport import ssh_login
+from remote_provisioners.hosts.transport import login_errors, ssh_login
 
 from ..conftest import InstallSpec, Session, Start, assert_readable, be_client, eventually
 from ..rig import Host, Rig
@@ -66,7 +66,7 @@ def test_a_silent_host_is_waited_for_once(
     monkeypatch: pytest.MonkeyPatch,
     fault: str,
 ) -> None:
-    monkeypatch.setattr(ssh_login, "CONNECT_SECONDS", 4.0)
+    monkeypatch.setattr(login_errors, "CONNECT_SECONDS", 4.0)
     getattr(hosts[0], fault)()
     a, b, c = targets(hosts)
     name = install_spec([a, b, c])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from remote_provisioners.errors import HostError
-from remote_provisioners.hosts.transport import openssh, ssh_command
+from remote_provisioners.hosts.transport import login_errors, ssh_command
 
 from ..conftest import InstallSpec, Start, assert_readable, be_client
 from ..rig import Host, Rig
@@ -22,8 +22,8 @@ def host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     be_client(own_rig, monkeypatch)
     monkeypatch.setenv("RP_CONNECT", request.param)
     monkeypatch.setattr(ssh_command, "SPEAK_SECONDS", 2.0)
-    monkeypatch.setattr(openssh, "LOGIN_SECONDS", 2.0)
-    monkeypatch.setattr(openssh, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(login_errors, "LOGIN_SECONDS", 2.0)
+    monkeypatch.setattr(login_errors, "CONNECT_SECONDS", 2.0)
     return own_rig.hosts[0]
 
 

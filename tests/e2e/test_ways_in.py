@@ -27,7 +27,7 @@ from remote_provisioners.errors import (
     UnreachableError,
     UnusablePythonError,
 )
-from remote_provisioners.hosts.transport import command, connect, openssh
+from remote_provisioners.hosts.transport import command, connect, login_errors, openssh
 from remote_provisioners.io_thread import close_io_thread, io_thread
 from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, WayIn
@@ -60,8 +60,8 @@ def refused(
 @pytest.fixture
 def by_openssh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RP_CONNECT", "openssh")
-    monkeypatch.setattr(openssh, "CONNECT_SECONDS", 2.0)
-    monkeypatch.setattr(openssh, "LOGIN_SECONDS", 3.0)
+    monkeypatch.setattr(login_errors, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(login_errors, "LOGIN_SECONDS", 3.0)
 
 
 @pytest.mark.usefixtures("by_openssh", "home")
@@ -82,7 +82,7 @@ class TestOpenSSHRefuses:
             text = refused(start, install_spec(rig.hosts[0].target), HostKeyError)
         finally:
             known.write_text(kept)
-        assert f"the host key is unknown: connect once by `ssh {rig.hosts[0].target}`" in text
+        assert f"the host key is unknown.\nConnect once by `ssh {rig.hosts[0].target}`" in text
 
     def test_a_changed_key(self, rig: Rig, install_spec: InstallSpec, start: Start) -> None:
         known = rig.client.known_hosts
@@ -103,7 +103,7 @@ class TestOpenSSHRefuses:
         revoked.write_text(host.host_key + "\n")
         with configured(rig, f"RevokedHostKeys {revoked}"):
             text = refused(start, install_spec(host.target), HostKeyError)
-        assert "is revoked" in text
+        assert "is REVOKED" in text
 
     def test_a_user_that_is_not_checked_by_her_configuration(
         self, rig: Rig, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +180,32 @@ def test_one_connection_a_host(rig: Rig, install_spec: InstallSpec, start: Start
     sessions = [start(name) for _ in range(3)]
     assert [session.value("6 * 7") for session in sessions] == [42] * 3
     assert host.tcp_connections() == 1
+
+
+@pytest.mark.usefixtures("by_openssh", "home")
+@pytest.mark.parametrize(
+    ("lines", "used"),
+    [("ServerAliveInterval 7", "aes128-gcm"), ("Ciphers aes256-ctr,aes128-ctr", "aes256-ctr")],
+)
+def test_the_cipher(
+    lines: str,
+    used: str,
+    rig: Rig,
+    install_spec: InstallSpec,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """AES first where the processor has it, and the user's own choice before that."""
+    monkeypatch.setattr(openssh, "has_aes", lambda: True)
+    host = rig.hosts[0]
+    before = len(host.log())
+    host.sshd_option(LogLevel="DEBUG1")
+    try:
+        with configured(rig, lines):
+            assert start(install_spec(host.target)).value("6 * 7") == 42
+    finally:
+        host.sshd_option(LogLevel=None)
+    assert f"cipher: {used}" in host.log()[before:]
 
 
 # -- a second factor -------------------------------------------------------------------------------

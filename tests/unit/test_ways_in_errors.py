@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from remote_provisioners.errors import HostError, RunAsError, UnreachableError, UnusablePythonError
-from remote_provisioners.hosts.transport.openssh import own_words
+from remote_provisioners.hosts.transport.ciphers import aes_first
+from remote_provisioners.hosts.transport.login_errors import Phase, what_is_late
+from remote_provisioners.hosts.transport.openssh import own_words, phase_of
 from remote_provisioners.hosts.transport.pipe_errors import why_not_opened
 from remote_provisioners.hosts.transport.pipe_start import NotOpened
 from remote_provisioners.placement.way_in import OPENSSH, WayIn
@@ -39,3 +41,36 @@ def test_words_that_ssh_has_cut_in_two() -> None:
         ": a password is required\ndebug1: Exit status 1"
     )
     assert own_words(verbose) == "sudo: a password is required"
+
+
+@pytest.mark.parametrize(
+    ("verbose", "phase", "text"),
+    [
+        ("debug1: Connecting to h [10.0.0.1] port 22.", Phase.BEGUN, "a firewall drops packets"),
+        ("debug1: Connection established.", Phase.CONNECTED, "no SSH server speaks"),
+        ("debug1: Remote protocol version 2.0, remote", Phase.ANSWERED, "large packets"),
+        ("debug1: SSH2_MSG_NEWKEYS received", Phase.KEYS_EXCHANGED, "the login was not over"),
+        ("Authenticated to h ([10.0.0.1]:22).", Phase.LOGGED_IN, "no command ran"),
+        ("debug1: mux_client_request_session: id 2", Phase.LOGGED_IN, "no command ran"),
+    ],
+)
+def test_which_limit_has_passed(verbose: str, phase: Phase, text: str) -> None:
+    assert phase_of("OpenSSH_9.2p1\n" + verbose) is phase
+    said = what_is_late(phase, proxied=False)
+    assert text in said
+    assert all(len(line) <= 90 for line in said.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "wanted"),
+    [
+        (
+            "chacha20-poly1305@openssh.com,aes128-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com",
+            "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr",
+        ),
+        ("chacha20-poly1305@openssh.com,aes128-ctr", ""),  # a build without it
+    ],
+)
+def test_aes_comes_first_unless_the_user_has_chosen(ciphers: str, wanted: str) -> None:
+    assert aes_first({"ciphers": [ciphers]}, {"ciphers": [ciphers]}) == wanted
+    assert aes_first({"ciphers": ["aes128-ctr"]}, {"ciphers": [ciphers]}) == ""

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import time
 
-from ...hosts.transport.openssh_master import check_command, words
-from ...hosts.transport.ssh_reading import configuration_files
+from ...hosts.transport.openssh_master import check_command
+from ...hosts.transport.ssh_reading import configuration_files, host_words
 from ...placement.host_address import HostAddress
 from ..command import MISUSED, Command, CommandError
 from ..configured import configured_hosts
@@ -56,7 +56,7 @@ class LoginApp(Command):
         if _succeeds(check_command(address)):
             print(f"logged in to {names[0]} already{persist}")
             return 0
-        command = ["ssh", *configuration_files(), "-M", "-N", "-f", *words(address)]
+        command = ["ssh", *configuration_files(), "-M", "-N", "-f", *host_words(address)]
         if subprocess.run(command, check=False).returncode:
             raise CommandError(f"not logged in to {names[0]}")
         time.sleep(_LOOK_SECONDS)
@@ -68,7 +68,7 @@ class LoginApp(Command):
 
 def _persistence(address: HostAddress, name: str) -> str:
     """How long a login lasts, as a sentence ends. Raises CommandError where nobody can use it."""
-    command = ["ssh", *configuration_files(), "-G", *words(address)]
+    command = ["ssh", *configuration_files(), "-G", *host_words(address)]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         raise CommandError(asked.stderr.strip() or "ssh -G failed")

@@ -19,20 +19,30 @@ from ...errors import (
     UnreachableError,
 )
 from ...placement.host_address import HostAddress
-from ...placement.way_in import DEFAULT_WAY, WayIn
-from . import openssh_master
+from ...placement.way_in import DEFAULT_WAY
+from . import login_errors, openssh_master
+from .ciphers import aes_first, has_aes
 from .command import login_python
+from .login_errors import (
+    Phase,
+    key_changed,
+    key_revoked,
+    key_unknown,
+    no_key_accepted,
+    port_refused,
+    what_is_late,
+)
 from .pipe import PipeTransport
 from .pipe_errors import last_line, last_lines, why_not_opened
 from .pipe_start import Introduction, NotOpened, PipeStart
 from .process import ProcessCarrier
 from .ssh_command import shell_command
-from .ssh_reading import configuration_files
+from .ssh_reading import ask_openssh, configuration_files, host_words
 
 PROGRAM = "ssh"
-#: The limits for a host's first answer and for the login after that; the same as with asyncssh.
-CONNECT_SECONDS = 5.0
-LOGIN_SECONDS = 15.0
+
+#: How long the program may take to say which ciphers the user wants.
+_ASK_SECONDS = 1.0
 
 _OPTIONS = {
     "BatchMode": "yes",
@@ -43,11 +53,17 @@ _OPTIONS = {
     "RemoteCommand": "none",
     "PermitLocalCommand": "no",
 }
-_ANSWERED = re.compile(r"^debug1: (Remote protocol version|mux_client_request_session)", re.M)
-_PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
-_CONNECTED = re.compile(r"^debug1: (Connection established|fd \d+ clearing O_NONBLOCK)", re.M)
-_KEYS_EXCHANGED = re.compile(r"^debug1: SSH2_MSG_NEWKEYS received", re.M)
 _LOGGED_IN = re.compile(r"^(Authenticated to |debug1: mux_client_request_session)", re.M)
+#: What the program prints when it reaches a phase; the last one first.
+_PHASES = {
+    Phase.LOGGED_IN: _LOGGED_IN,
+    Phase.KEYS_EXCHANGED: re.compile(r"^debug1: SSH2_MSG_NEWKEYS received", re.M),
+    Phase.ANSWERED: re.compile(r"^debug1: Remote protocol version", re.M),
+    Phase.CONNECTED: re.compile(
+        r"^debug1: (Connection established|fd \d+ clearing O_NONBLOCK)", re.M
+    ),
+}
+_PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
 _KEY_METHODS = {"publickey", "gssapi-with-mic", "hostbased"}
 #: The output that only `-v` adds.
 _DEBUG = re.compile(r"debug\d: [^\n]*(?:\n|$)")
@@ -74,15 +90,29 @@ _CONFIGURATION = re.compile(
 )
 
 
-def ssh_command(address: HostAddress) -> list[str]:
-    """The command line up to the host; the command to run there follows."""
+def ssh_command(address: HostAddress, ciphers: str = "") -> list[str]:
+    """The command line up to the host; the command to run there follows. `ciphers`: "" leaves
+    them to the user's configuration."""
     options = dict(_OPTIONS)
+    if ciphers:
+        options["Ciphers"] = ciphers
     if address.way.strict_host_keys:
         options["StrictHostKeyChecking"] = "yes"
     words = [PROGRAM, *configuration_files(), "-T", "-v"]
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
-    return [*words, *openssh_master.words(address)]
+    return [*words, *host_words(address)]
+
+
+async def _preferred_ciphers(address: HostAddress) -> str:
+    """The value of `Ciphers`, "" to leave it to the user's configuration."""
+    if not has_aes():
+        return ""
+    try:
+        asking = ask_openssh(PROGRAM, address)
+        return aes_first(*await asyncio.wait_for(asking, _ASK_SECONDS))
+    except (asyncio.TimeoutError, OSError, UnreachableError):
+        return ""  # the program itself will say what is wrong
 
 
 async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport:
@@ -92,7 +122,7 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     introduction = Introduction(login_python(python, way))
     # A login shell reads these words, so they are quoted. The last word needs no quotes.
     words = shell_command([*way.become, *introduction.argv[:-1]])
-    argv = [*ssh_command(address), words, introduction.argv[-1]]
+    argv = [*ssh_command(address, await _preferred_ciphers(address)), words, introduction.argv[-1]]
     start = PipeStart(introduction, own_words)
     try:
         carrier = ProcessCarrier(argv, start)
@@ -126,42 +156,20 @@ def _banner(verbose: str) -> str:
 
 async def _within_limits(start: PipeStart) -> None:
     """Wait until the pipe has opened or failed; each phase has its own limit."""
-    seconds = CONNECT_SECONDS
-    await asyncio.wait([start.opened], timeout=seconds)
-    silent = not start.opened.done() and not _ANSWERED.search(start.stderr)
-    if silent and _PROXIED.search(start.stderr):  # the proxy may have to log in somewhere first
-        seconds += LOGIN_SECONDS
-        await asyncio.wait([start.opened], timeout=LOGIN_SECONDS)
-    if not start.opened.done() and _ANSWERED.search(start.stderr):
-        await asyncio.wait([start.opened], timeout=LOGIN_SECONDS)
+    await asyncio.wait([start.opened], timeout=login_errors.CONNECT_SECONDS)
+    proxied = bool(_PROXIED.search(start.stderr))
+    if not start.opened.done() and phase_of(start.stderr) < Phase.ANSWERED and proxied:
+        await asyncio.wait([start.opened], timeout=login_errors.LOGIN_SECONDS)
+    if not start.opened.done() and phase_of(start.stderr) >= Phase.ANSWERED:
+        await asyncio.wait([start.opened], timeout=login_errors.LOGIN_SECONDS)
     if not start.opened.done():
-        start.fail(_what_is_late(start.stderr, seconds))
+        start.fail(what_is_late(phase_of(start.stderr), proxied))
 
 
-def _what_is_late(verbose: str, seconds: float) -> str:
-    if _LOGGED_IN.search(verbose):
-        return (
-            f"logged in, but no command ran within {LOGIN_SECONDS:.0f} s: the start-up files of "
-            "the login shell wait for something, or the host is overloaded"
-        )
-    if _KEYS_EXCHANGED.search(verbose):
-        return (
-            f"connected, but the login was not over within {LOGIN_SECONDS:.0f} s: the host is "
-            "overloaded, or what it asks about users (PAM, LDAP, AuthorizedKeysCommand) hangs"
-        )
-    if _ANSWERED.search(verbose):
-        return (
-            f"connected, but keys were not exchanged within {LOGIN_SECONDS:.0f} s: the host is "
-            "overloaded, or large packets are lost on the way (MTU)"
-        )
-    if _PROXIED.search(verbose):
-        return f"no answer within {seconds:.0f} s through its ProxyCommand or ProxyJump"
-    if _CONNECTED.search(verbose):
-        return (
-            f"no answer within {seconds:.0f} s: connections are accepted, but no SSH server "
-            "speaks: the host hangs, or what listens at that port is not sshd"
-        )
-    return f"no answer within {seconds:.0f} s: down, or a firewall drops packets"
+def phase_of(verbose: str) -> Phase:
+    """How far the login has come, by the program's `-v` output. Pure."""
+    reached = (phase for phase, words in _PHASES.items() if words.search(verbose))
+    return next(reached, Phase.BEGUN)
 
 
 def _why(failed: NotOpened, verbose: str, address: HostAddress, python: str) -> HostError:
@@ -177,7 +185,7 @@ def explain(verbose: str, address: HostAddress) -> HostError:
     """Why the program could not log in, by its `-v` output. Pure."""
     listed = f"[{address.host}]:{address.port}" if address.port else address.host
     if found := _HOST_KEY.search(verbose):
-        return HostKeyError(_host_key(verbose, listed, address.way))
+        return HostKeyError(_host_key(verbose, listed))
     if found := _DENIED.search(verbose):
         return _denied(verbose, found, address)
     if "Too many authentication failures" in verbose:
@@ -190,24 +198,16 @@ def explain(verbose: str, address: HostAddress) -> HostError:
     if found := _NO_NAME.search(verbose):
         return UnknownHostError(f"the name {found.group(1)} does not resolve ({found.group(2)})")
     if found := _REFUSED.search(verbose):
-        return UnreachableError(
-            f"port {found.group(2)} refuses connections: is sshd running there?"
-        )
+        return UnreachableError(port_refused(found.group(2)))
     return UnreachableError(f"{_banner(verbose)}cannot connect: {last_line(own_words(verbose))}")
 
 
-def _host_key(verbose: str, listed: str, way: WayIn) -> str:
+def _host_key(verbose: str, listed: str) -> str:
     if "REVOKED HOST KEY" in verbose or "revoked by file" in verbose:
-        return (
-            f"the host key of {listed} is revoked: it was stolen or replaced.\n"
-            "Ask whoever runs the host."
-        )
+        return key_revoked()
     if "HAS CHANGED" in verbose:
-        return (
-            "the host key has CHANGED: somebody may be in between.\n"
-            f"If the host was set up anew, forget the old key: ssh-keygen -R '{listed}'"
-        )
-    return f"the host key is unknown: connect once by `ssh {listed}` and confirm it"
+        return key_changed(listed)
+    return key_unknown(listed)
 
 
 def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> AuthenticationError:
@@ -221,10 +221,8 @@ def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> Authent
     elif not _KEY_METHODS & set(methods.split(",")):
         error = LoginWantedError(f"the host takes no key{at}, only: {methods}.\n{log_in}")
     else:
-        return AuthenticationError(
-            f"{_banner(verbose)}none of our keys is accepted{at} (methods: {methods}):\n"
-            f"make `ssh {address}` work without a password"
-        )
+        text = no_key_accepted(str(address), at, f"methods: {methods}")
+        return AuthenticationError(_banner(verbose) + text)
     openssh_master.login_wanted(address, error)
     return error
 

@@ -11,7 +11,7 @@ import time
 
 from ...errors import LoginWantedError
 from ...placement.host_address import HostAddress
-from .ssh_reading import configuration_files
+from .ssh_reading import configuration_files, host_words
 
 _CHECK_SECONDS = 5.0
 #: How often we try a host that wants a login and has none. Each try is a failed login there, and
@@ -22,16 +22,9 @@ _TRY_SECONDS = 300.0
 _wanted: dict[HostAddress, tuple[float, LoginWantedError]] = {}
 
 
-def words(address: HostAddress) -> list[str]:
-    """The end of the ssh program's command line: user, port and host."""
-    user = ["-l", address.user] if address.user else []
-    port = ["-p", str(address.port)] if address.port else []
-    return [*user, *port, "--", address.host]
-
-
 def check_command(address: HostAddress) -> list[str]:
     """The command that succeeds while there is a master connection."""
-    return ["ssh", *configuration_files(), "-O", "check", *words(address)]
+    return ["ssh", *configuration_files(), "-O", "check", *host_words(address)]
 
 
 async def has_master(address: HostAddress) -> bool:

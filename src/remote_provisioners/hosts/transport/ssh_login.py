@@ -24,27 +24,30 @@ from ...errors import (
     UnreachableError,
 )
 from ...placement.host_address import HostAddress, parse_address
+from . import login_errors
+from .ciphers import AES, has_aes
+from .login_errors import (
+    Phase,
+    answer_seconds,
+    key_changed,
+    key_revoked,
+    key_unknown,
+    no_key_accepted,
+    port_refused,
+    what_is_late,
+)
 from .pipe_errors import last_lines
 from .proxy_command import ProxyCommand
 from .ssh_configuration import SSHConfiguration
 from .ssh_keys import KnownHosts, key_pairs
 from .ssh_reading import read_configuration
 
-#: How long an SSH server may take to answer at all: after that we give the host up.
-CONNECT_SECONDS = 5.0
-#: How long key exchange and login may take then: the host or its user directory may be slow.
-LOGIN_SECONDS = 15.0
-#: A ProxyCommand may connect and log in somewhere itself before the host can answer.
-_PROXY_SECONDS = CONNECT_SECONDS + LOGIN_SECONDS
 _ACKNOWLEDGE_SECONDS = 0.002
 #: We give up a host that is silent for this many keep-alive intervals.
 KEEPALIVE_SECONDS = 5.0
 KEEPALIVE_COUNT = 3
 #: Characters that a user name must not contain when a ProxyCommand may use it (%r).
 _SHELL_ACTS_ON = set("$\\`;&|<>()")
-
-# In OpenSSH's words; AES first, which processors do in hardware.
-_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 _logger = logging.getLogger("asyncssh")
 if _logger.level == logging.NOTSET:  # at INFO it logs each channel, in the server's own log
@@ -88,24 +91,19 @@ class _Client(asyncssh.SSHClient):
         self.wanted.append("password")
 
     @property
-    def connected(self) -> bool:
-        """Whether a connection is open; with a ProxyCommand: whether the command has started."""
-        return self._made is not None
-
-    @property
-    def answered(self) -> bool:
-        """Whether the other side has introduced itself as an SSH server."""
-        return self._made is not None and bool(self._made.get_extra_info("server_version"))
-
-    @property
-    def keys_exchanged(self) -> bool:
-        return self._made is not None and bool(self._made.get_extra_info("send_cipher"))
+    def phase(self) -> Phase:
+        """How far the login has come. With a ProxyCommand, the connection is the command's."""
+        if self._made is None:
+            return Phase.BEGUN
+        if self._made.get_extra_info("send_cipher"):
+            return Phase.KEYS_EXCHANGED
+        return Phase.ANSWERED if self._made.get_extra_info("server_version") else Phase.CONNECTED
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self._made = conn
         found = conn.get_extra_info("socket")  # there is none behind a ProxyCommand
         if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
-            self._acknowledge(found, time.monotonic() + LOGIN_SECONDS)
+            self._acknowledge(found, time.monotonic() + login_errors.LOGIN_SECONDS)
 
     def _acknowledge(self, found: socket.socket, until: float) -> None:
         if self.is_new and time.monotonic() < until and hasattr(socket, "TCP_QUICKACK"):
@@ -222,7 +220,7 @@ def _translated(
     if isinstance(error, socket.gaierror):
         return UnknownHostError(f"the name does not resolve ({error.strerror})")
     if isinstance(error, ConnectionRefusedError):
-        return UnreachableError(f"port {read.port} refuses connections: is sshd running there?")
+        return UnreachableError(port_refused(read.port))
     return UnreachableError(f"cannot connect: {reason_of(error)}")
 
 
@@ -268,14 +266,13 @@ async def _log_in_once(client: _Client, host: str, options: dict[str, Any]) -> L
     limit begins when the first one ends: asyncssh does not report when a server answers.
     """
     proxied = client.proxy is not None
-    seconds = _PROXY_SECONDS if proxied else CONNECT_SECONDS
     making = asyncio.ensure_future(asyncssh.create_connection(lambda: client, host, **options))
     try:
-        await asyncio.wait([making], timeout=seconds)
-        if not making.done() and client.answered:
-            await asyncio.wait([making], timeout=LOGIN_SECONDS)
+        await asyncio.wait([making], timeout=answer_seconds(proxied))
+        if not making.done() and client.phase >= Phase.ANSWERED:
+            await asyncio.wait([making], timeout=login_errors.LOGIN_SECONDS)
         if not making.done():
-            raise _Late(_what_is_late(client, proxied))
+            raise _Late(what_is_late(client.phase, proxied))
         return making.result()[0], client
     except asyncssh.PermissionDenied as error:
         raise _Refused(reason_of(error), client) from None
@@ -288,7 +285,7 @@ async def _log_in_once(client: _Client, host: str, options: dict[str, Any]) -> L
 def _why_refused(error: _Refused, name: str) -> str:
     client, said = error.client, str(error)
     if client.refused_keys or not client.wanted:
-        return f"none of our keys is accepted ({said}):\nmake `ssh {name}` work without a password"
+        return no_key_accepted(name, "", said)
     return (
         f"the host wants {' or '.join(client.wanted)} besides a key or instead of one ({said}):\n"
         'nobody is here to answer. Set connect = "openssh" and log in once, or have the host '
@@ -300,28 +297,6 @@ def _drop(making: asyncio.Task[tuple[asyncssh.SSHClientConnection, asyncssh.SSHC
     """Close a connection that nobody waits for any more."""
     if not making.cancelled() and making.exception() is None:
         making.result()[0].abort()
-
-
-def _what_is_late(client: _Client, proxied: bool) -> str:
-    if client.keys_exchanged:
-        return (
-            f"connected, but the login was not over within {LOGIN_SECONDS:.0f} s: the host is "
-            "overloaded, or what it asks about users (PAM, LDAP, AuthorizedKeysCommand) hangs"
-        )
-    if client.answered:
-        return (
-            f"connected, but keys were not exchanged within {LOGIN_SECONDS:.0f} s: the host is "
-            "overloaded, or large packets are lost on the way (MTU)"
-        )
-    seconds = f"{_PROXY_SECONDS if proxied else CONNECT_SECONDS:.0f} s"
-    if proxied:
-        return f"no answer within {seconds} through its ProxyCommand"
-    if client.connected:
-        return (
-            f"no answer within {seconds}: connections are accepted, but no SSH server speaks: the "
-            "host hangs, or what listens at that port is not sshd"
-        )
-    return f"no answer within {seconds}: down, or a firewall drops packets"
 
 
 def _options(read: SSHConfiguration) -> dict[str, Any]:
@@ -338,7 +313,7 @@ def _options(read: SSHConfiguration) -> dict[str, Any]:
         "connect_timeout": None,
         "login_timeout": 0,
         "send_env": None,  # nothing of the server's environment
-        "encryption_algs": _CIPHERS,
+        **({"encryption_algs": "^" + ",".join(AES)} if has_aes() else {}),
         **read.options,
         **read.algorithms,
     }
@@ -348,7 +323,7 @@ def _host_key_advice(read: SSHConfiguration, known: KnownHosts, said: str) -> st
     keys, authorities, *_ = known.keys()
     where = ", ".join(known.files) or ", ".join(read.known_hosts) or "no known_hosts file"
     if "revoked" in said:
-        return f"the host key is REVOKED ({said}).\nDo not connect; ask who runs the host"
+        return key_revoked(said)
     if "expired" in said or "not yet valid" in said:
         return f"{said}: the host needs a new certificate"
     if "CA key" in said and not keys:
@@ -359,14 +334,8 @@ def _host_key_advice(read: SSHConfiguration, known: KnownHosts, said: str) -> st
             )
         return f"the host's certificate is of another authority than the known one ({said})"
     if keys or authorities:
-        return (
-            f"the host key has CHANGED ({said}): somebody may be in between.\nIf the host "
-            f"was set up anew, forget the old key: ssh-keygen -R '{read.key_name}' (known: {where})"
-        )
-    return (
-        f"the host key is unknown ({said}).\nConnect once by `ssh {read.name}` and confirm "
-        f"it, or add it to {where}"
-    )
+        return key_changed(read.key_name, said, where)
+    return key_unknown(read.name, said, where)
 
 
 def reason_of(error: BaseException) -> str:

@@ -36,8 +36,10 @@ _ALGORITHMS = {
     "hostkeyalgorithms": "server_host_key_algs",
 }
 
+#: The values of each keyword.
+Values = dict[str, list[str]]
 #: The values of each `ssh` program without any file: asked once, not for each connection.
-_defaults: dict[str, dict[str, list[str]]] = {}
+_defaults: dict[str, Values] = {}
 
 
 async def read_configuration(address: HostAddress) -> SSHConfiguration:
@@ -47,15 +49,30 @@ async def read_configuration(address: HostAddress) -> SSHConfiguration:
         from .ssh_without_openssh import read_by_asyncssh  # noqa: PLC0415
 
         return await asyncio.to_thread(read_by_asyncssh, address)
-    words = ["-p", str(address.port)] if address.port else []
-    words += ["-l", address.user] if address.user else []
-    said = await _ask([program, *configuration_files(), "-G", *words, "--", address.host])
+    said, default = await ask_openssh(program, address)
+    return interpret(address.host, said, default)
+
+
+async def ask_openssh(program: str, address: HostAddress) -> tuple[Values, Values]:
+    """The output of ``ssh -G`` for an address, and without any configuration file.
+
+    Raises UnreachableError when it fails, OSError when it cannot run.
+    """
+    words = [*configuration_files(), "-G", *host_words(address)]
+    said = await _ask([program, *words])
     if program not in _defaults:
         _defaults[program] = await _ask([program, "-F", "none", "-G", "--", "localhost"])
-    return interpret(address.host, said, _defaults[program])
+    return said, _defaults[program]
 
 
-async def _ask(argv: Sequence[str]) -> dict[str, list[str]]:
+def host_words(address: HostAddress) -> list[str]:
+    """The end of the ssh program's options: user, port and host."""
+    user = ["-l", address.user] if address.user else []
+    port = ["-p", str(address.port)] if address.port else []
+    return [*user, *port, "--", address.host]
+
+
+async def _ask(argv: Sequence[str]) -> Values:
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
@@ -76,7 +93,7 @@ async def _ask(argv: Sequence[str]) -> dict[str, list[str]]:
     if process.returncode:
         said = stderr.decode("utf-8", "replace").strip()
         raise UnreachableError(f"the SSH configuration cannot be read: {said or 'ssh -G failed'}")
-    values: dict[str, list[str]] = {}
+    values: Values = {}
     for line in stdout.decode("utf-8", "replace").splitlines():
         keyword, _, value = line.partition(" ")
         values.setdefault(keyword, []).append(value)
