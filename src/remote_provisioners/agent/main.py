@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import socket
+import subprocess
 import sys
 
 from ..protocol.conventions import AGENT_SOCKET
@@ -18,6 +19,8 @@ from .agent import Agent
 
 def main(directory: str, ready: int) -> None:
     """Serve on our socket in `directory` until there is nothing left to hold."""
+    # With vfork all of our threads wait until the program runs: for ever where its files hang.
+    setattr(subprocess, "_USE_VFORK", False)  # noqa: B010 (typed as final)
     path = os.path.join(directory, AGENT_SOCKET)
     try:
         listener = _listen(path)

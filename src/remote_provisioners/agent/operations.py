@@ -38,6 +38,7 @@ from ..protocol.answers import (
 )
 from ..protocol.structure import Structure
 from ..protocol.version import VersionError, agree
+from . import apart
 from . import examine as doctor
 from . import resource_store as resources
 from .errors import RefusedError
@@ -159,6 +160,8 @@ class Operations:
             descriptors.restore_limit(kernel.process.pid, self._descriptor_limit)
             out_of_memory.expose(kernel.process.pid, self._memory_value)
         self._load.changed()
+        kernel.starting = False
+        asyncio.get_running_loop().call_soon(self._table.on_child)  # it may have ended already
         return kernel.describe()
 
     async def _turn(self, peer: Peer, kernel: HostedKernel) -> None:
@@ -199,25 +202,31 @@ class Operations:
 
     async def op_tail(self, peer: Peer, request: messages.GetTail) -> Tail:
         kernel = self._table.kernels.get(request.kernel_id)
-        return Tail(tail=kernel.process.tail() if kernel and kernel.process else "")
+        process = kernel.process if kernel is not None else None
+        return Tail(tail=await apart.run("its output", process.tail) if process else "")
 
     async def op_announce(self, peer: Peer, request: messages.Announce) -> Nothing:
         self._streams.announce(self._table.get(request.kernel_id), request.text)
         return Nothing()
 
     async def op_resolve_path(self, peer: Peer, request: messages.ResolvePath) -> Resolved:
-        return Resolved(path=self._table.get(request.kernel_id).resolve(request.path))
+        kernel, path = self._table.get(request.kernel_id), request.path
+        try:
+            return Resolved(path=await apart.run(path, lambda: kernel.resolve(path)))
+        except OSError as error:
+            raise RefusedError(INTERNAL, str(error)) from None
 
     async def op_ports(self, peer: Peer, request: messages.GetPorts) -> messages.PortsFound:
         return messages.PortsFound(kernels=await self._ports.ports(request.kernel_ids))
 
     async def op_output(self, peer: Peer, request: messages.GetOutput) -> Output:
         process = self._table.get(request.kernel_id).process
-        return Output(output=process.output() if process else "")
+        return Output(output=await apart.run("its output", process.output) if process else "")
 
     async def op_adopt(self, peer: Peer, request: messages.Adopt) -> KernelDescription:
         kernel = self._table.get(request.kernel_id)
         self._table.adopt(kernel, peer.owner, request.owner)
+        await kernel.files_done()
         return kernel.describe()
 
     async def op_attach(self, peer: Peer, request: messages.Attach) -> KernelDescription:
@@ -229,17 +238,15 @@ class Operations:
     # -- what kernels need ------------------------------------------------------------------
 
     async def op_has_resources(self, peer: Peer, request: messages.HasResources) -> Present:
-        return Present(present=resources.present(self._resources_directory, request.digest))
+        directory, digest = self._resources_directory, request.digest
+        found = await apart.run(directory, lambda: resources.present(directory, digest))
+        return Present(present=found)
 
     async def op_put_resources(self, peer: Peer, request: messages.PutResources) -> Nothing:
+        directory, digest, archive = self._resources_directory, request.digest, request.archive
         try:
-            # In a thread: a slow file system must not block the agent.
-            await asyncio.get_running_loop().run_in_executor(
-                None,
-                resources.unpack,
-                self._resources_directory,
-                request.digest,
-                request.archive,
+            await apart.run(
+                directory, lambda: resources.unpack(directory, digest, archive), seconds=60.0
             )
         except (OSError, ValueError) as error:
             raise RefusedError(CANNOT_START, "kernelspec files: {}".format(error)) from None

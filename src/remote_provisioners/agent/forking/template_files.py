@@ -1,7 +1,7 @@
 """Whether the files that a template has imported have changed on the disk.
 
-A part of the template's program (see PARTS in templates.py). Standard library only: this module
-travels to hosts.
+A part of the template's program (see PARTS in template_process.py). Standard library only: this
+module travels to hosts.
 """
 
 from __future__ import annotations

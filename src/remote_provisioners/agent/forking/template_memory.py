@@ -3,8 +3,8 @@
 Counting a reference to an object writes to the object's page, which is not shared any more then.
 Kernels that list all modules do that, and so does the template before each fork.
 
-A part of the template's program (see PARTS in templates.py). Standard library only: this module
-travels to hosts.
+A part of the template's program (see PARTS in template_process.py). Standard library only: this
+module travels to hosts.
 """
 
 from __future__ import annotations

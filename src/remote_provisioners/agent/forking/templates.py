@@ -7,33 +7,23 @@ because it would wait longer for its template. Standard library only: this modul
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import os
 import re
 import signal
-import socket
-import struct
-import subprocess
 import sys
-from types import ModuleType
+import time
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ...protocol.wire import Message
+from .. import apart
 from ..machine import gpus as devices
-from ..processes.kernel_process import Command, KernelProcess, open_output
-from . import template, template_files, template_memory, template_messages
-from .template_connection import receive, send
+from ..processes.kernel_process import Command, KernelProcess
+from .template_process import Template
 
-#: The parts of a template's program; a later part uses the earlier ones.
-PARTS: Tuple[ModuleType, ...] = (template_messages, template_files, template_memory, template)
 #: A template that is not used any more still takes 45 MB of memory.
 MOST_TEMPLATES = 4
 #: A template is loaded this long after its environment's first kernel, so as not to slow it down.
 LOAD_AFTER_SECONDS = 1.0
-LOAD_SECONDS = 15.0
-FORK_SECONDS = 10.0
-RETRY_SECONDS = 60.0
+_KILL_SECONDS = 0.5
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
@@ -44,7 +34,6 @@ _PRIVATE = re.compile("KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET|{}".format(de
 #: Variables that an interpreter reads when it starts.
 _EARLY = re.compile("PYTHON.*|LD_.*")
 _PR_SET_CHILD_SUBREAPER = 36
-_LENGTH = struct.Struct(">I")
 
 
 def flags_of(argv: Sequence[str]) -> Optional[List[str]]:
@@ -91,7 +80,10 @@ class Templates:
         `private`: the variables of its environment whose values name this kernel. Raises OSError.
         """
         forked = await self.fork(command, private, preload)
-        return KernelProcess.spawn(command) if forked is None else forked
+        if forked is not None:
+            return forked
+        where = "{}, {}".format(command.argv[0], command.cwd)
+        return await apart.run(where, lambda: KernelProcess.spawn(command), late=_give_up)
 
     async def fork(
         self,
@@ -187,9 +179,13 @@ class Templates:
         for coming in self._coming.values():
             coming.cancel()
         self._coming.clear()
-        for each in self._templates.values():
+        closed = list(self._templates.values())
+        for each in closed:
             each.close()
         self._templates.clear()
+        deadline = time.monotonic() + _KILL_SECONDS
+        while not all(each.has_ended for each in closed) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
 
 def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str, str]:
@@ -227,156 +223,6 @@ def _adopt_orphans() -> bool:
         return False
 
 
-class Template:
-    """A template process and the connection to it. `stale`: a file that it imported has changed."""
-
-    def __init__(
-        self,
-        program: Sequence[str],
-        kernel_argv: Sequence[str],
-        environ: Mapping[str, str],
-        cwd: str,
-        preload: Sequence[str],
-    ) -> None:
-        """Start the process; it loads on its own. Raises OSError.
-
-        `kernel_argv` is the first kernel's: ours is made as long, so that kernels can show theirs.
-        """
-        self.stale = False
-        self._program = program[0]
-        self._failed = ""
-        self._failed_at = 0.0
-        self._has_forked = False
-        self._loop = asyncio.get_running_loop()
-        self._connection, theirs = socket.socketpair()
-        self._connection.setblocking(False)
-        argv = [*program, "-"]
-        missing = _size(kernel_argv) - _size(argv)
-        program_text = _program_text(theirs.fileno(), preload)
-        with theirs:
-            self._process = subprocess.Popen(
-                argv + (["-" * (missing - 1)] if missing > 0 else []),
-                env=dict(environ),
-                cwd=cwd,
-                stdin=subprocess.PIPE,
-                stdout=None,  # the agent's log
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        assert self._process.stdin is not None
-        with self._process.stdin as stdin:
-            stdin.write(program_text.encode())
-        self._ready = asyncio.ensure_future(self._load())
-        self._turn = asyncio.Lock()
-
-    @property
-    def over(self) -> bool:
-        """Whether it is useless and should be replaced."""
-        return self.stale or (
-            self._failed != "" and self._loop.time() - self._failed_at > RETRY_SECONDS
-        )
-
-    async def _load(self) -> None:
-        try:
-            said = await asyncio.wait_for(receive(self._connection), LOAD_SECONDS)
-            failed = said.get("failed", "")
-        except asyncio.TimeoutError:
-            failed = "not loaded within {:g} s".format(LOAD_SECONDS)
-        except (OSError, EOFError):
-            failed = "it ended"
-        if failed:
-            self._fail(failed)
-
-    def _fail(self, why: str) -> None:
-        self._failed, self._failed_at = why, self._loop.time()
-        print("kernels of {} are spawned: {}".format(self._program, why), flush=True)
-        self.close()
-
-    async def fork(self, command: Command, flags: Sequence[str], waits: bool) -> Optional[int]:
-        """Fork a kernel as our child. Returns None if it has to be spawned. Raises OSError."""
-        async with self._turn:
-            await asyncio.shield(self._ready)
-            if self._failed or self.stale:
-                return None
-            request = {
-                "argv": command.argv,
-                "flags": flags,
-                "env": command.environ,
-                "cwd": command.cwd,
-                "umask": _umask(),
-                "waits": waits,
-            }
-            log = open_output(command.output)
-            try:
-                answer = await asyncio.wait_for(
-                    self._ask(request, [log, *command.descriptors]), FORK_SECONDS
-                )
-            except asyncio.TimeoutError:
-                self._fail("the template does not answer")
-                raise OSError(
-                    errno.ETIMEDOUT, "the template does not answer", command.argv[0]
-                ) from None
-            except (OSError, EOFError) as error:
-                if getattr(error, "errno", None) == errno.EBADF:
-                    raise  # the start was given up, and its GPUs were released
-                if self._has_forked:  # somebody killed it: a new template may work
-                    self.stale = True
-                    self.close()
-                else:
-                    self._fail("the template ended")
-                return None
-            finally:
-                os.close(log)
-        if "stale" in answer:
-            print("template: {} has changed".format(answer["stale"]), flush=True)
-            self.stale = True
-            self.close()
-            return None
-        if answer["error"] is not None:
-            os.waitpid(answer["pid"], 0)
-            raise OSError(*answer["error"])
-        self._has_forked = True
-        return int(answer["pid"])
-
-    async def _ask(self, request: Message, descriptors: Sequence[int]) -> Message:
-        await send(self._connection, request, descriptors)
-        return await receive(self._connection)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def busy(self) -> bool:
-        """Whether somebody waits for a kernel from it."""
-        return self._turn.locked()
-
-    def close(self) -> None:
-        """End it and its successor. Its kernels go on: they have sessions of their own."""
-        self._connection.close()
-        if self._process.returncode is None:  # until we reap it, its pid names its own group
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-
-def _program_text(descriptor: int, preload: Sequence[str]) -> str:
-    """The program of a template: each of PARTS on one line, as one module, and a call of main."""
-    lines = ["program = {'__name__': 'template'}"]
-    for part in PARTS:
-        source = part.__loader__.get_source(part.__name__)  # type: ignore[union-attr]
-        name = part.__name__.rpartition(".")[2]
-        lines.append("exec(compile({!r}, {!r}, 'exec'), program)".format(source, name))
-    lines.append("program['main']({}, {!r})".format(descriptor, list(preload)))
-    return "\n".join(lines) + "\n"
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _size(argv: Sequence[str]) -> int:
-    """The bytes that `argv` takes in a process's memory."""
-    return sum(len(os.fsencode(word)) + 1 for word in argv)
+def _give_up(process: KernelProcess) -> None:
+    """A kernel runs at last, but nobody wants it any more."""
+    process.signal(signal.SIGKILL)

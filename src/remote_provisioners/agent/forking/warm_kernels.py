@@ -16,6 +16,7 @@ import time
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from ...protocol.conventions import ipc_ports
+from .. import apart
 from ..endpoints import (
     connection_file,
     ipc_prefix,
@@ -82,7 +83,12 @@ class WarmKernel:
         self._identity.close()
         if self.process.reap() is None:
             self.process.signal(signal.SIGKILL)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove(self.directory)
+
+
+def remove(directory: str) -> None:
+    """Remove a kernel's directory, apart from the loop."""
+    apart.turns.begin(directory, lambda: shutil.rmtree(directory, ignore_errors=True))
 
 
 class WarmKernels:
@@ -154,7 +160,6 @@ class WarmKernels:
 
     async def _make(self, recipe: Recipe) -> Optional[WarmKernel]:
         directory = os.path.join(self._parent, PREFIX + secrets.token_hex(5)[1:])
-        os.mkdir(directory, 0o700)
         connection: Dict[str, Any] = {
             "transport": "ipc",
             "ip": ipc_prefix(directory),
@@ -162,7 +167,11 @@ class WarmKernels:
             "key": secrets.token_hex(16),  # nobody's
             "signature_scheme": recipe.signature_scheme,
         }
-        write_connection(directory, connection)
+
+        def prepare() -> None:
+            os.mkdir(directory, 0o700)
+            write_connection(directory, connection)
+
         file = connection_file(directory)
         argv = [word.replace("{connection_file}", file) for word in recipe.argv]
         ours, theirs = socket.socketpair()
@@ -177,6 +186,7 @@ class WarmKernels:
         kernel = None
         try:
             with theirs:
+                await apart.turns.run(directory, prepare)
                 process = await self.templates.fork(
                     command, frozenset(), recipe.preload, waits=True
                 )
@@ -190,7 +200,7 @@ class WarmKernels:
             if kernel is not None:
                 kernel.end()
             ours.close()
-            shutil.rmtree(directory, ignore_errors=True)
+            remove(directory)
             return None
 
     def close(self) -> None:

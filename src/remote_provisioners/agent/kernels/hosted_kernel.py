@@ -6,16 +6,12 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
-import shutil
 from typing import Any, Awaitable, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from ...protocol.answers import (
     CANCELLED,
-    CANNOT_START,
-    HOST_FULL,
     NO_GPUS,
     NO_PORTS,
     NO_PROGRAM,
@@ -24,6 +20,7 @@ from ...protocol.answers import (
 from ...protocol.conventions import CHANNELS, LEASE_SECONDS, ipc_ports
 from ...protocol.messages import GpuRequest, OutputBounds, Start
 from ...protocol.structure import FieldError
+from .. import apart
 from ..endpoints import (
     PortReservation,
     PortsTakenError,
@@ -33,9 +30,9 @@ from ..endpoints import (
     ready_endpoints,
     write_connection,
 )
-from ..errors import RefusedError
+from ..errors import RefusedError, start_error
 from ..forking.templates import flags_of, has_own_interpreter, shared_part
-from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels
+from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels, remove
 from ..listening import until_all_listen
 from ..log import say
 from ..machine import gpus as devices
@@ -60,6 +57,8 @@ class HostedKernel:
         self.directory = os.path.join(parent_directory, name)
         self.connection: Dict[str, Any] = {}
         self.listening = False
+        #: Its server has no answer to its start yet.
+        self.starting = True
         self.process: Optional[KernelProcess] = None
         #: Nobody wants it any more: it is being ended; if it has not started yet, it will not.
         self.given_up = False
@@ -74,6 +73,7 @@ class HostedKernel:
         #: Whether its record on the disk is up to date.
         self.saved = True
         self._cwd = ""
+        self._last_words: Optional[str] = None
         self._started_before = False
         self._reports_endpoints = False
         self._ports: Optional[PortReservation] = None
@@ -88,7 +88,7 @@ class HostedKernel:
         except devices.NoDevicesError as error:
             raise RefusedError(NO_GPUS, str(error)) from None
         except OSError as error:
-            raise _start_error(error) from None
+            raise start_error(error) from None
 
     async def start(
         self,
@@ -104,10 +104,7 @@ class HostedKernel:
                 await base(request.hook), request.env, request.request_env
             )
             values = {**request.substitutions, "resource_dir": resource_directory}
-            there = (request.resources_from, resource_directory)
-            argv = [environment.travelled(word, *there) for word in request.argv]
-            argv = [environment.substitute(word, values) for word in argv]
-            argv = environment.resolve_command(argv, request.python, environ)
+            argv = await self._locate_command(request, resource_directory, values, environ)
             templated = frozenset(
                 name
                 for name in request.env.keys() - request.request_env.keys()
@@ -115,18 +112,21 @@ class HostedKernel:
             )
             preload = tuple(request.preload)
             recipe = self._recipe(request, argv, environ, templated, preload)
+            home = os.path.expanduser("~")
+            self._cwd = await apart.run(
+                ", ".join([*request.cwd, home]),
+                lambda: environment.working_directory(request.cwd, home),
+            )
             spare = await warm.take(recipe) if recipe is not None else None
             if spare is not None:
                 self.directory = spare.directory
-            elif not os.path.isdir(self.directory):
-                os.mkdir(self.directory, 0o700)
-            record.remove(os.path.join(self.directory, record.NAME))  # of an earlier start
-            self.connection = self._prepare_connection(request, bound=spare is not None)
+            self.connection = await apart.turns.run(
+                self.directory, lambda: self._prepare(request, bound=spare is not None)
+            )
             values["connection_file"] = connection_file(self.directory)
             argv = [environment.substitute(word, values) for word in argv]
             for name in templated:
                 environ[name] = environment.substitute(environ[name], values)
-            self._cwd = environment.working_directory(request.cwd, os.path.expanduser("~"))
             gpus = request.gpus.fields()
             environ.update(devices.variables(gpus, self._gpus, dict(request.env)))
             if self.given_up:
@@ -144,14 +144,33 @@ class HostedKernel:
                 warm.want(recipe, request.warm)
             if self.given_up:  # meanwhile; our caller ends it
                 raise RefusedError(CANCELLED, "the start was cancelled")
-            record.write(self.directory, self._record())
+            record_now = self._record()
+            await apart.turns.run(self.directory, lambda: record.write(self.directory, record_now))
         except environment.CommandError as error:
             raise RefusedError(NO_PROGRAM, str(error)) from None
         except PortsTakenError as error:
             raise RefusedError(NO_PORTS, str(error)) from None
         except OSError as error:
-            raise _start_error(error) from None
+            raise start_error(error) from None
         self._watch_endpoints(on_listening)
+
+    async def _locate_command(
+        self,
+        request: Start,
+        resource_directory: str,
+        values: Mapping[str, str],
+        environ: Mapping[str, str],
+    ) -> List[str]:
+        """argv with the program's path on this host. Raises CommandError, OSError."""
+
+        def locate() -> List[str]:
+            there = (request.resources_from, resource_directory)
+            argv = [environment.travelled(word, *there) for word in request.argv]
+            argv = [environment.substitute(word, values) for word in argv]
+            return environment.resolve_command(argv, request.python, environ)
+
+        looked = [*request.argv[:1], request.python, "PATH"]
+        return await apart.run(", ".join(filter(None, looked)), locate)
 
     def _watch_endpoints(self, on_listening: Callable[[HostedKernel], None]) -> None:
         if not self._reports_endpoints:
@@ -204,12 +223,28 @@ class HostedKernel:
         """Write the record again, so that a next agent knows what has changed."""
         if self.given_up:
             return  # the files may be those of a later start
-        try:
-            record.write(self.directory, self._record())
-            self.saved = True
-        except OSError as error:
-            self.saved = False
+        directory, now = self.directory, self._record()
+        apart.turns.begin(directory, lambda: record.write(directory, now), self._written)
+
+    def _written(self, result: None, error: Optional[BaseException]) -> None:
+        self.saved = error is None
+        if error is not None:
             say("kernel {}: its record is old: {}".format(self.kernel_id, error))
+
+    async def read_last_words(self) -> None:
+        """Read what it printed last, and wait until its record is written. It has ended."""
+        if self.process is not None:
+            try:
+                self._last_words = await apart.turns.run(self.directory, self.process.tail)
+            except OSError as error:
+                self._last_words = str(error)
+
+    async def files_done(self) -> None:
+        """Wait until its files are as they should be, but not for a file system that hangs."""
+        try:
+            await apart.turns.run(self.directory, lambda: None)
+        except OSError as error:
+            say("kernel {}: {}".format(self.kernel_id, error))
 
     @classmethod
     def recorded(cls, found: record.Record, directory: str) -> HostedKernel:
@@ -223,7 +258,7 @@ class HostedKernel:
         if kernel.directory != directory and not name.startswith(PREFIX):
             text = "{} names another kernel, {!r}"
             raise record.RecordError(text.format(directory, kernel.kernel_id))
-        kernel.directory = directory
+        kernel.directory, kernel.starting = directory, False
         kernel.connection = found["connection"]
         kernel.lease, kernel.ended_by = found["lease"], found["ended_by"]
         kernel.left_idle = float(found.get("left_idle", 0.0))
@@ -247,12 +282,15 @@ class HostedKernel:
         if not self.listening:
             self._watch_endpoints(on_listening)
 
-    def _prepare_connection(self, request: Start, bound: bool) -> Dict[str, Any]:
-        """Choose the kernel's endpoints on this host; write its connection file if it reads one.
+    def _prepare(self, request: Start, bound: bool) -> Dict[str, Any]:
+        """Make its directory, choose its endpoints on this host, and write its connection file if
+        it reads one. Called in a thread.
 
         A restart uses the endpoints of the earlier start again. `bound`: the kernel (a warm one)
         listens already.
         """
+        os.makedirs(self.directory, 0o700, exist_ok=True)
+        record.remove(os.path.join(self.directory, record.NAME))  # of an earlier start
         connection: Dict[str, Any] = dict(request.connection)
         ports = ipc_ports()
         if connection["transport"] == "ipc":
@@ -308,10 +346,15 @@ class HostedKernel:
             connection=self.connection,
             listening=self.listening,
             exit_code=process.returncode if process else None,
-            tail=process.tail() if process and process.returncode is not None else "",
+            tail=self._words() if process and process.returncode is not None else "",
             lease=self.lease,
             ended_by=self.ended_by,
         )
+
+    def _words(self) -> str:
+        if self._last_words is None and self.process is not None:
+            return self.process.tail()
+        return self._last_words or ""
 
     def resolve(self, path: str) -> str:
         """The absolute path of what the kernel calls `path`; "" when nothing is there."""
@@ -332,7 +375,7 @@ class HostedKernel:
             self._ports.close()
         self._gpus.close()
         if files:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove(self.directory)
 
 
 def _process_of(found: record.Record, directory: str) -> KernelProcess:
@@ -349,9 +392,3 @@ def _bounds(recorded: Dict[str, Any]) -> OutputBounds:
         return OutputBounds.read(recorded)
     except FieldError:
         return OutputBounds()
-
-
-def _start_error(error: OSError) -> RefusedError:
-    code = HOST_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else CANNOT_START
-    where = " ({})".format(error.filename) if error.filename else ""
-    return RefusedError(code, "{}{}".format(error.strerror or error, where))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Set
 
 from ...protocol.answers import NO_KERNEL, TAKEN
 from ...protocol.messages import Exited, Listening, Taken
+from .. import apart
+from ..background import Background
 from ..errors import RefusedError
 from ..lease import Leases, report
 from ..machine.memory import MemoryKills
@@ -57,6 +59,7 @@ class KernelTable:
         self._queue = queue
         self._streams = streams
         self._load = load
+        self._background = Background()
         self._leases = Leases()
         self._idleness = Idleness()
         self._memory_kills = MemoryKills()
@@ -180,15 +183,20 @@ class KernelTable:
     def on_child(self) -> None:
         """A process has ended."""
         for kernel in self:
-            if kernel.running and kernel.ended():
+            if kernel.running and not kernel.starting and kernel.ended():
                 self._queue.leave(kernel)
                 self._note_memory(kernel)
-                exited = Exited(**kernel.describe().fields())
-                self._peers.tell(kernel.owner, exited)
+                self._background.run(self._tell_end(kernel), "telling that a kernel has ended")
                 self._load.changed()
         for kernel in list(self._ending):  # some are forgotten already
             if kernel.process is None or kernel.process.reap() is not None:
                 self._ending.discard(kernel)
+
+    async def _tell_end(self, kernel: HostedKernel) -> None:
+        """Tell its server, once the next agent would know it too."""
+        await kernel.read_last_words()
+        if self.kernels.get(kernel.kernel_id) is kernel and not kernel.given_up:
+            self._peers.tell(kernel.owner, Exited(**kernel.describe().fields()))
 
     def _note_memory(self, kernel: HostedKernel) -> None:
         """Note when the system killed it because memory ran out."""
@@ -253,6 +261,8 @@ class KernelTable:
         await self.until_ended(*kernels)
         for kernel in kernels:
             self.drop(kernel)
+        for kernel in kernels:
+            await kernel.files_done()
 
     def take_over(self) -> None:
         """Look after the kernels of an agent that was killed; each has a lease from now on.
@@ -307,4 +317,4 @@ class KernelTable:
         """Keep the kernels' output files within their limit."""
         for kernel in self:
             if kernel.running and kernel.process is not None:
-                kernel.process.trim_log()
+                apart.turns.begin(kernel.directory, kernel.process.trim_log)

@@ -1,0 +1,207 @@
+"""A template process and the connection to it.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+from types import ModuleType
+from typing import Mapping, Optional, Sequence, Tuple
+
+from ...protocol.wire import Message
+from .. import apart
+from ..processes.kernel_process import Command, open_output
+from . import template, template_files, template_memory, template_messages
+from .template_connection import receive, send
+
+#: The parts of a template's program; a later part uses the earlier ones.
+PARTS: Tuple[ModuleType, ...] = (template_messages, template_files, template_memory, template)
+LOAD_SECONDS = 15.0
+FORK_SECONDS = 10.0
+RETRY_SECONDS = 60.0
+
+
+class Template:
+    """A template process and the connection to it. `stale`: a file that it imported has changed."""
+
+    def __init__(
+        self,
+        program: Sequence[str],
+        kernel_argv: Sequence[str],
+        environ: Mapping[str, str],
+        cwd: str,
+        preload: Sequence[str],
+    ) -> None:
+        """Start the process; it loads on its own.
+
+        `kernel_argv` is the first kernel's: ours is made as long, so that kernels can show theirs.
+        """
+        self.stale = False
+        self._program = program[0]
+        self._failed = ""
+        self._failed_at = 0.0
+        self._has_forked = False
+        self._loop = asyncio.get_running_loop()
+        self._connection, theirs = socket.socketpair()
+        self._connection.setblocking(False)
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._closed = False
+        argv = [*program, "-"]
+        missing = _size(kernel_argv) - _size(argv)
+        program_text = _program_text(theirs.fileno(), preload)
+
+        def spawn() -> subprocess.Popen[bytes]:
+            with theirs:
+                process = subprocess.Popen(
+                    argv + (["-" * (missing - 1)] if missing > 0 else []),
+                    env=dict(environ),
+                    cwd=cwd,
+                    stdin=subprocess.PIPE,
+                    stdout=None,  # the agent's log
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            assert process.stdin is not None
+            with process.stdin as stdin:
+                stdin.write(program_text.encode())
+            return process
+
+        self._spawn = spawn
+        self._ready = asyncio.ensure_future(self._load())
+        self._turn = asyncio.Lock()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is useless and should be replaced."""
+        return self.stale or (
+            self._failed != "" and self._loop.time() - self._failed_at > RETRY_SECONDS
+        )
+
+    async def _load(self) -> None:
+        try:
+            self._process = await apart.run(self._program, self._spawn, late=_kill)
+            if self._closed:
+                _kill(self._process)
+                return
+            said = await asyncio.wait_for(receive(self._connection), LOAD_SECONDS)
+            failed = said.get("failed", "")
+        except asyncio.TimeoutError:
+            failed = "not loaded within {:g} s".format(LOAD_SECONDS)
+        except (OSError, EOFError) as error:
+            failed = "it ended" if self._process is not None else str(error)
+        if failed:
+            self._fail(failed)
+
+    def _fail(self, why: str) -> None:
+        self._failed, self._failed_at = why, self._loop.time()
+        print("kernels of {} are spawned: {}".format(self._program, why), flush=True)
+        self.close()
+
+    async def fork(self, command: Command, flags: Sequence[str], waits: bool) -> Optional[int]:
+        """Fork a kernel as our child. Returns None if it has to be spawned. Raises OSError."""
+        async with self._turn:
+            await asyncio.shield(self._ready)
+            if self._failed or self.stale:
+                return None
+            request = {
+                "argv": command.argv,
+                "flags": flags,
+                "env": command.environ,
+                "cwd": command.cwd,
+                "umask": _umask(),
+                "waits": waits,
+            }
+            log = await apart.run(
+                command.output, lambda: open_output(command.output), late=os.close
+            )
+            try:
+                answer = await asyncio.wait_for(
+                    self._ask(request, [log, *command.descriptors]), FORK_SECONDS
+                )
+            except asyncio.TimeoutError:
+                self._fail("the template does not answer")
+                raise OSError(
+                    errno.ETIMEDOUT, "the template does not answer", command.argv[0]
+                ) from None
+            except (OSError, EOFError) as error:
+                if getattr(error, "errno", None) == errno.EBADF:
+                    raise  # the start was given up, and its GPUs were released
+                if self._has_forked:  # somebody killed it: a new template may work
+                    self.stale = True
+                    self.close()
+                else:
+                    self._fail("the template ended")
+                return None
+            finally:
+                os.close(log)
+        if "stale" in answer:
+            print("template: {} has changed".format(answer["stale"]), flush=True)
+            self.stale = True
+            self.close()
+            return None
+        if answer["error"] is not None:
+            os.waitpid(answer["pid"], 0)
+            raise OSError(*answer["error"])
+        self._has_forked = True
+        return int(answer["pid"])
+
+    async def _ask(self, request: Message, descriptors: Sequence[int]) -> Message:
+        await send(self._connection, request, descriptors)
+        return await receive(self._connection)
+
+    @property
+    def pid(self) -> int:
+        """0 until it runs."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for a kernel from it."""
+        return self._turn.locked()
+
+    def close(self) -> None:
+        """End it and its successor. Its kernels go on: they have sessions of their own."""
+        self._closed = True
+        self._connection.close()
+        if self._process is not None:
+            _kill(self._process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:  # until we reap it, its pid names its own group
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.poll()
+
+
+def _program_text(descriptor: int, preload: Sequence[str]) -> str:
+    """The program of a template: each of PARTS on one line, as one module, and a call of main."""
+    lines = ["program = {'__name__': 'template'}"]
+    for part in PARTS:
+        source = part.__loader__.get_source(part.__name__)  # type: ignore[union-attr]
+        name = part.__name__.rpartition(".")[2]
+        lines.append("exec(compile({!r}, {!r}, 'exec'), program)".format(source, name))
+    lines.append("program['main']({}, {!r})".format(descriptor, list(preload)))
+    return "\n".join(lines) + "\n"
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _size(argv: Sequence[str]) -> int:
+    """The bytes that `argv` takes in a process's memory."""
+    return sum(len(os.fsencode(word)) + 1 for word in argv)

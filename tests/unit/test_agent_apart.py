@@ -1,0 +1,69 @@
+"""What may block is done apart from the agent's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from remote_provisioners.agent import apart
+
+
+def run(body: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(body)
+
+
+def test_a_result_an_error_and_no_answer() -> None:
+    stuck, late = threading.Event(), []
+
+    async def body() -> None:
+        assert await apart.run("", lambda: 6 * 7) == 42
+        with pytest.raises(ZeroDivisionError):
+            await apart.run("", lambda: 1 // 0)
+        with pytest.raises(OSError, match="the file system hangs") as told:
+            await apart.run("/data", lambda: stuck.wait() and "at last", late.append, seconds=0.05)
+        assert told.value.filename == "/data"
+        stuck.set()
+        while late != ["at last"]:
+            await asyncio.sleep(0.01)
+
+    run(body())
+
+
+def test_more_calls_than_threads_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_threads", apart.Threads(most=2))
+    stuck = threading.Event()
+
+    async def body() -> None:
+        calls = [asyncio.ensure_future(apart.run("", stuck.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        third = asyncio.ensure_future(apart.run("", threading.get_ident))
+        await asyncio.sleep(0.05)
+        assert not third.done()
+        stuck.set()
+        assert await asyncio.gather(*calls) == [True, True]
+        assert await third != threading.get_ident()
+
+    run(body())
+
+
+def test_of_one_directory_one_after_the_other() -> None:
+    first, order = threading.Event(), []
+
+    async def body() -> None:
+        turns = apart.Turns()
+        turns.begin("/a", lambda: first.wait() and order.append("a1"))
+        turns.begin("/a", lambda: 1 // 0)  # the log says it
+        last = asyncio.ensure_future(turns.run("/a", lambda: order.append("a2")))
+        await turns.run("/b", lambda: order.append("b"))
+        with pytest.raises(OSError, match="the file system hangs"):
+            await turns.run("/a", lambda: order.append("a3"), seconds=0.05)
+        first.set()
+        await last
+        await turns.run("/a", lambda: None)
+        assert order == ["b", "a1", "a2", "a3"]
+
+    run(body())
