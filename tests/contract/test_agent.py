@@ -222,9 +222,11 @@ def test_two_servers_take_turns(two_cores: None) -> None:
             few = [second.begin(f"b{number}", listens(0.3)) for number in range(2)]
             theirs = [task["started"] for task in await asyncio.gather(*many)]
             ours = [task["started"] for task in await asyncio.gather(*few)]
-            assert theirs == sorted(theirs)
-            # a0 and a1 start at once, and then: a2 b0 a3 b1 a4 ...
-            assert [sum(other < one for other in theirs) for one in ours] == [3, 4]
+            # a0 and a1 start at once, and then: a2 b0 a3 b1 a4 ... Two that have their turn at the
+            # same moment may start in either order.
+            assert all(one < other for one, other in zip(theirs, theirs[2:], strict=False))
+            before = [sum(other < one for other in theirs) for one in ours]
+            assert before in ([2, 3], [2, 4], [3, 3], [3, 4])
 
     run(body())
 

@@ -1,6 +1,7 @@
 """The agent itself: what it consists of, and how it lives and ends.
 
-One event loop. What may block for a file system's sake is done in threads (apart.py). Standard library only: this module travels to hosts.
+One event loop; what may wait for a file system is done in threads (apart.py). Standard library
+only: this module travels to hosts.
 """
 
 from __future__ import annotations
