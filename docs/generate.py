@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from remote_provisioners.engines.docker.provisioner import DockerProvisioner
 from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
 from remote_provisioners.options.config import (
     CommonOptions,
@@ -64,6 +65,13 @@ For kernelspecs of [YARN's cluster mode](spark.md#yarn-cluster-mode). In a confi
 hosts: {common}.
 """
 
+DOCKER = """\
+# Options of docker-provisioner
+
+For kernelspecs of [containers](docker.md). In a configuration file: `c.DockerProvisioner.OPTION`.
+It also has the options above that do not concern a list of hosts.
+"""
+
 TAIL = """\
 ## Variables of a start request
 
@@ -85,6 +93,11 @@ def page() -> str:
     sections += [
         YARN.format(common=common),
         *(_section(name, trait) for name, trait in own.items()),
+        DOCKER,
+        *(
+            _section(name, trait)
+            for name, trait in DockerProvisioner.class_own_traits(config=True).items()
+        ),
     ]
     rows = "".join(f"| `{name}` | {text} |\n" for name, text in REQUEST_VARIABLES.items())
     return "\n".join([HEAD, *sections, TAIL + rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from ..rig.docker import Docker, open_docker
 from .applications import Applications
 from .lab import EXTENSIONS
 
@@ -34,6 +36,16 @@ def browser() -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=path, args=sandbox)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open_docker())
+        except RuntimeError as error:
+            pytest.skip(str(error))
+        yield opened
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import HostError, RemoteProvisionerError, UnreachableError
 from ..placement.host_address import HostAddress
 from ..placement.policies import Load
-from ..protocol.answers import KernelDescription, LoadReport
+from ..protocol.answers import LoadReport
 from ..protocol.messages import Forget, GetLoad, Leave, LoadChanged, Notice, Request
 from ..protocol.structure import Structure
 from .agent_channel import AgentChannel, SilentError
@@ -22,6 +22,7 @@ from .deploy_agent import agent_version
 from .host_connection import HostConnection
 from .pending_kills import PendingKills
 from .reconnect import OpenCircuit, Reconnector
+from .resident import Resident
 from .transport import Transport
 
 log = logging.getLogger(__name__)
@@ -29,28 +30,6 @@ log = logging.getLogger(__name__)
 A = TypeVar("A", bound=Structure)
 
 _FORGET_SECONDS = 5.0
-
-
-class Resident(Protocol):
-    """A kernel, as its host sees it."""
-
-    kernel_id: str
-
-    @property
-    def may_run(self) -> bool:
-        """Whether it may have a process on the host."""
-
-    def on_event(self, event: Any) -> None:
-        """The agent reports an event of protocol/messages.py."""
-
-    def on_disconnected(self) -> None:
-        """The connection is lost."""
-
-    def on_reconnected(self, described: KernelDescription | None) -> None:
-        """The connection is back. `described` is the agent's description of it, if any."""
-
-    def give_up(self, reason: str) -> None:
-        """It is lost."""
 
 
 class Host:

@@ -103,6 +103,21 @@ class JobAddress(InnerAddress):
     job: str = ""
 
 
+@dataclass(frozen=True)
+class ContainerAddress(HostAddress):
+    """A container for one kernel. `way` runs programs in it."""
+
+    #: The words of the program that manages it, such as docker.
+    program: tuple[str, ...] = ()
+
+    @property
+    def is_temporary(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return self.host
+
+
 def parse_address(text: str) -> HostAddress:
     """Parse a host as written by a user. Raises ConfigurationError."""
     port: str | None

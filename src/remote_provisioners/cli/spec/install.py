@@ -13,6 +13,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool, TraitError, Unicode
 from traitlets.config import Config
 
+from ...engines.docker.provisioner import DockerProvisioner
 from ...engines.yarn.provisioner import YarnProvisioner
 from ...errors import ConfigurationError
 from ...options.config import CommonOptions, RemoteProvisionerConfigMixin, option_names
@@ -27,10 +28,15 @@ from .samples import (
     write_sample,
 )
 
+#: The engines' provisioners by name, and the engines' names.
+_ENGINES: dict[str, tuple[type[CommonOptions], str]] = {
+    "docker-provisioner": (DockerProvisioner, "Docker"),
+    "yarn-provisioner": (YarnProvisioner, "YARN"),
+}
 #: The options of provisioners, by the class that declares them.
 _OPTIONS: dict[type[CommonOptions], list[str]] = {
     RemoteProvisionerConfigMixin: option_names(),
-    YarnProvisioner: sorted(YarnProvisioner.class_own_traits(config=True)),
+    **{of: sorted(of.class_own_traits(config=True)) for of, _ in _ENGINES.values()},
 }
 
 
@@ -68,6 +74,10 @@ class SpecInstallApp(Command):
     jupyter remote spec install spark_python_yarn_cluster --spark-home=/opt/spark \\
         --yarn-endpoint=http://rm1:8088 --alt-yarn-endpoint=http://rm2:8088 \\
         --yarn-queue=notebooks --impersonation=true
+
+    # one container a kernel
+    jupyter remote spec install python_docker --image=quay.io/jupyter/scipy-notebook \\
+        --memory=4g --volumes=/home/{username}:/home/jovyan/work
     """
     classes = list(_OPTIONS)  # noqa: RUF012
     aliases = Command.aliases | {
@@ -80,7 +90,7 @@ class SpecInstallApp(Command):
         "yarn-queue": "SpecInstallApp.yarn_queue",
         **{
             name.replace("_", "-"): f"{declared.__name__}.{name}"
-            for declared, names in _OPTIONS.items()
+            for declared, names in reversed(_OPTIONS.items())
             for name in names
         },
     }
@@ -189,26 +199,29 @@ class SpecInstallApp(Command):
 
     def _given_options(self, sample: Path) -> dict[str, Any]:
         """The provisioner's options on this command line, checked. Raises ConfigurationError."""
-        # traitlets may file inherited options under either class.
+        # Several classes have options of the same name, so traitlets may file them under any.
         given = {n: v for of in _OPTIONS for n, v in self.cli_config.get(of.__name__, {}).items()}
-        by_yarn = provisioner_of(sample) == "yarn-provisioner"
+        of, engine = _ENGINES.get(provisioner_of(sample), (RemoteProvisionerConfigMixin, ""))
         options: dict[str, Any] = {}
         for name, text in given.items():
-            declared = next((of for of, names in _OPTIONS.items() if name in names), None)
             flag = f"--{name.replace('_', '-')}"
-            if declared is None:
-                known = ", ".join(name for names in _OPTIONS.values() for name in names)
-                raise CommandError(f"unknown option {name!r} (known: {known})")
-            if declared is YarnProvisioner and not by_yarn:
-                raise CommandError(f"{flag}: YARN does not place kernels of {sample.name}")
-            if by_yarn and not YarnProvisioner.class_traits().get(name):
-                raise CommandError(f"{flag}: YARN chooses the nodes of {sample.name}")
+            owners = [declared for declared, names in _OPTIONS.items() if name in names]
+            if not owners:
+                known = sorted({name for names in _OPTIONS.values() for name in names})
+                raise CommandError(f"unknown option {name!r} (known: {', '.join(known)})")
+            if not of.class_traits(config=True).get(name):
+                others = " or ".join(e for kind, e in _ENGINES.values() if kind in owners)
+                raise CommandError(
+                    f"{flag}: {engine} chooses the nodes of {sample.name}"
+                    if engine and RemoteProvisionerConfigMixin in owners
+                    else f"{flag}: {others} does not place kernels of {sample.name}"
+                )
             try:
-                value = getattr(declared(config=Config({declared.__name__: {name: text}})), name)
+                value = getattr(of(config=Config({of.__name__: {name: text}})), name)
             except (TraitError, ValueError, ConfigurationError) as error:
                 raise ConfigurationError(f"{flag}: {error}") from None
             options[name] = sorted(value) if isinstance(value, set) else value
-        (YarnProvisioner if by_yarn else RemoteProvisionerConfigMixin)(**options).check_options()
+        of(**options).check_options()
         return options
 
     def _spark_site(self, sample: Path, python: str) -> SparkSite:

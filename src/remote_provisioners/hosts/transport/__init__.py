@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ...placement.host_address import HostAddress, InnerAddress, JobAddress, NodeAddress
+from ...placement.host_address import (
+    ContainerAddress,
+    HostAddress,
+    InnerAddress,
+    JobAddress,
+    NodeAddress,
+)
 from ...placement.way_in import COMMAND, OPENSSH
 from .base import Completed, Endpoint, Transport
 from .local import LocalTransport
@@ -28,6 +34,10 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
         from .inner import connect_inner  # noqa: PLC0415
 
         return await connect_inner(address, python)
+    if isinstance(address, ContainerAddress):
+        from .container import connect_container  # noqa: PLC0415
+
+        return await connect_container(address, python)
     if address.is_here or address.way.kind == COMMAND:
         from .command import connect_by_command  # noqa: PLC0415
 

@@ -1,0 +1,92 @@
+"""The main process of a kernel's container. Travels as one word of a command line.
+
+It starts nothing: a server starts the agent with `docker exec` or over the API of Kubernetes. It
+reaps processes, starts a killed agent again, and ends when no agent and no server is left. The
+container ends with it, and whatever runs in it. Standard library only, and syntax that Python 2.7
+can read: then the server, and not a failed container, says that the interpreter is too old.
+"""
+
+import glob
+import os
+import signal
+import subprocess
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Tuple  # noqa: F401
+
+#: Seconds until a server must have come, and for which the container stays after the last agent.
+FIRST_SECONDS, LAST_SECONDS = 600.0, 15.0
+_LOOK_SECONDS, _TRIES = 2.0, 3
+_REVIVE = """\
+import sys
+sys.path.insert(0, sys.argv[1] + "/agent.pyz")
+from remote_provisioners_agent.agent import find_or_start
+find_or_start.find_or_start("", b"", sys.argv[1], find_or_start.host_identity()[0])
+"""
+
+
+def reap(*_):
+    # type: (object) -> None
+    """Reap every child that has ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except OSError:
+        pass
+
+
+def present():
+    # type: () -> Tuple[bool, bool]
+    """Whether there is an agent, and whether a server is connected or comes just now."""
+    agent = server = False
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open("/proc/{}/cmdline".format(name), "rb") as file:
+                words = file.read()
+        except (IOError, OSError):  # it has ended meanwhile
+            continue
+        agent = agent or b"/agent.pyz\0" in words
+        server = server or b"\0-I\0-S\0-c\0f" in words  # pipe_start.py
+    return agent, server
+
+
+def killed_agents():
+    # type: () -> List[str]
+    """The directories of agents that were killed: others remove theirs."""
+    places = [os.environ.get("TMPDIR", "/tmp"), "/tmp", "/run/user/{}".format(os.getuid())]
+    patterns = [os.path.join(place, "remote-provisioners-*/*/agent.pyz") for place in places]
+    patterns.append(os.path.expanduser("~/.remote-provisioners-*/*/agent.pyz"))
+    return sorted({os.path.dirname(path) for pattern in patterns for path in glob.glob(pattern)})
+
+
+def main():
+    # type: () -> None
+    """Wait for the end of the last agent."""
+    clock = getattr(time, "monotonic", time.time)
+    signal.signal(signal.SIGCHLD, reap)
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, lambda *_: os._exit(0))
+    until, seen, tries = clock() + FIRST_SECONDS, False, 0
+    while clock() < until:
+        time.sleep(_LOOK_SECONDS)
+        reap()
+        agent, server = present()
+        seen = seen or agent
+        if agent or server:
+            until = clock() + (LAST_SECONDS if seen else FIRST_SECONDS)
+        if agent:
+            tries = 0
+            continue
+        for directory in killed_agents() if tries < _TRIES else []:
+            tries += 1
+            words = [sys.executable, "-I", "-S", "-c", _REVIVE, directory]
+            subprocess.Popen(words, close_fds=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Docker, or Podman, as an engine: one container a kernel."""

@@ -1,0 +1,144 @@
+"""DockerProvisioner: kernels in containers of Docker or Podman."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from traitlets import Unicode
+
+from ...contract import RemoteProvisioner
+from ...errors import ConfigurationError
+from ...options.kinds import Flag, Names, Text, Way
+from ...options.launch_request import LaunchRequest
+from ...placement.placer import Placer
+from ...placement.way_in import check_words, fill
+from ...placement.way_in import user_name as checked_user_name
+from ...user import user_name
+from ..placer import EnginePlacer
+from .engine import ContainerOptions, DockerEngine
+
+_PULLS = ("missing", "always", "never")
+#: A word that is no option: it begins with a letter, a digit, a path or a template.
+_WORD = re.compile(r"[A-Za-z0-9_./{][^\0\n]*")
+_USERNAME = frozenset({"username"})
+
+
+class DockerProvisioner(RemoteProvisioner):
+    """Starts each kernel in a container of its own, from an image that holds the kernel."""
+
+    image = Text(
+        "",
+        help="""The image of the containers, such as quay.io/jupyter/scipy-notebook. It must have
+        Python 3.8 or later and the kernel. It needs nothing of this package.""",
+    ).tag(config=True)
+
+    pull = Text(
+        "missing",
+        help="""When to pull the image: missing (if it is not there), always or never.""",
+    ).tag(config=True)
+
+    container_user = Text(
+        "",
+        help="""The user in the container: a name or an id, or user:group. {username} is replaced
+        with the request's KERNEL_USERNAME, otherwise the server's user. Empty: the image's
+        user.""",
+    ).tag(config=True)
+
+    volumes = Names(
+        trait=Unicode(),
+        help="""Directories and volumes for the container, as docker run --volume takes them, such
+        as /home/{username}:/home/work or data:/data:ro. {username} is as in container_user.""",
+    ).tag(config=True)
+
+    network = Text(
+        "none",
+        help="""The container's network. With none, the kernel has no network at all; the server
+        does not need one to reach it. bridge is Docker's usual network.""",
+    ).tag(config=True)
+
+    memory = Text("", help="""The limit of the container's memory, such as 4g.""").tag(config=True)
+
+    cpus = Text("", help="""The limit of the container's cores, such as 1.5.""").tag(config=True)
+
+    gpus = Text(
+        "", help="""The container's GPUs, as docker run --gpus takes them: all, 2, device=0."""
+    ).tag(config=True)
+
+    read_only = Flag(
+        False,
+        help="""If true, the container's files cannot be changed, except in /tmp (in memory) and in
+        volumes.""",
+    ).tag(config=True)
+
+    python = Text(
+        "",
+        help="""The interpreter in the image that runs the agent and Python kernels, such as
+        /opt/conda/bin/python. Empty: python3 on the image's PATH.""",
+    ).tag(config=True)
+
+    docker_program = Text(
+        "docker",
+        help="""The program that manages containers: docker, podman, or a path.""",
+    ).tag(config=True)
+
+    connect = Way(
+        default_value="",
+        help="""The words of a command that leads to the machine with Docker, such as ["ssh",
+        "gpu1"]. docker and its words follow. Empty: docker runs on this machine, and DOCKER_HOST of
+        the server's environment names its daemon.""",
+    ).tag(config=True)
+
+    def _make_placer(self) -> Placer:
+        return EnginePlacer(self, DockerEngine)
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        if self.pull not in _PULLS:
+            raise ConfigurationError(f"pull is {self.pull!r}, must be one of {', '.join(_PULLS)}")
+        for name in ("image", "docker_program"):
+            value = getattr(self, name)
+            if value and not _WORD.fullmatch(value):
+                raise ConfigurationError(f"{name} is {value!r}, which is no name")
+        if self.python and not re.fullmatch(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*", self.python):
+            raise ConfigurationError(f"python is {self.python!r}, must be a plain path or name")
+        for name in ("container_user", "network", "memory", "cpus", "gpus"):
+            value = getattr(self, name)
+            if value and not _WORD.fullmatch(value):
+                raise ConfigurationError(f"{name} is {value!r}, which Docker cannot read")
+        self._way()
+        self._filled("container_user", [self.container_user] if self.container_user else [])
+        self._filled("volumes", self.volumes)
+
+    def engine(self, request: LaunchRequest | None) -> DockerEngine:
+        """Docker for this request. Raises ConfigurationError."""
+        for name in ("image", "docker_program"):
+            if not getattr(self, name):
+                raise ConfigurationError(f"the option `{name}` is empty (docker.md)")
+        user = self.container_user
+        options = ContainerOptions(
+            image=self.image,
+            pull=self.pull,
+            user=self._filled("container_user", [user])[0] if user else "",
+            volumes=self._filled("volumes", self.volumes),
+            network=self.network,
+            memory=self.memory,
+            cpus=self.cpus,
+            gpus=self.gpus,
+            read_only=self.read_only,
+            python=self.python,
+            way=self._way(),
+        )
+        return DockerEngine((self.docker_program,), options)
+
+    def _way(self) -> tuple[str, ...]:
+        if not self.connect:
+            return ()
+        return check_words("connect", self.connect, frozenset())
+
+    def _filled(self, option: str, words: Any) -> tuple[str, ...]:
+        """The words with the user's name, which cannot add a part to one."""
+        if not words:
+            return ()
+        checked = check_words(option, list(words), _USERNAME)
+        return fill(checked, {"username": checked_user_name(self.username or user_name())})

@@ -1,0 +1,29 @@
+"""A kernel, as its host sees it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..protocol.answers import KernelDescription
+
+
+class Resident(Protocol):
+    """What a host needs of a kernel."""
+
+    kernel_id: str
+
+    @property
+    def may_run(self) -> bool:
+        """Whether it may have a process on the host."""
+
+    def on_event(self, event: Any) -> None:
+        """The agent reports an event of protocol/messages.py."""
+
+    def on_disconnected(self) -> None:
+        """The connection is lost."""
+
+    def on_reconnected(self, described: KernelDescription | None) -> None:
+        """The connection is back. `described` is the agent's description of it, if any."""
+
+    def give_up(self, reason: str) -> None:
+        """It is lost."""

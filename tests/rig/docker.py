@@ -1,0 +1,108 @@
+"""A real Docker daemon of our own, and an image of this machine's own programs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+#: This machine's own programs are mounted into it: to fetch a distribution takes minutes.
+LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+STAYS = ["/bin/sh", "-c", "while :; do sleep 1; done"]
+SHARED = ["/usr", str(Path(__file__).resolve().parents[2]), sys.prefix, sys.base_prefix]
+
+
+class Docker:
+    """A daemon of our own, and the client for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = f"unix://{directory}/docker.sock"
+        self.program = shutil.which("docker") or ""
+        words = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]
+        words += [f"--data-root={directory}/data", f"--exec-root={directory}/exec"]
+        words += [f"--pidfile={directory}/pid", f"--host={self.socket}"]
+        with open(directory / "log", "wb") as log:
+            self.daemon = subprocess.Popen(
+                ["dockerd", *words], stdout=log, stderr=log, start_new_session=True
+            )
+
+    def run(self, *words: str, stdin: bytes = b"") -> str:
+        done = subprocess.run(
+            [self.program, "-H", self.socket, *words],
+            input=stdin,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout.decode().strip()
+
+    @property
+    def answers(self) -> bool:
+        if self.daemon.poll() is not None:
+            raise RuntimeError("dockerd does not run here")
+        asked = subprocess.run(
+            [self.program, "-H", self.socket, "info"], capture_output=True, check=False
+        )
+        return asked.returncode == 0
+
+    def exec(self, name: str) -> list[str]:
+        """The way into a container."""
+        return [self.program, "-H", self.socket, "exec", "-i", name]
+
+    def close(self) -> None:
+        self.daemon.terminate()
+        self.daemon.wait(30)
+
+
+def image() -> bytes:
+    """The links of a distribution, to what is mounted."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, target in LINKS.items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+        for name in ("tmp", "root", "etc", "home"):
+            directory = tarfile.TarInfo(name)
+            directory.type, directory.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            tar.addfile(directory)
+        for name, text in (
+            ("etc/passwd", "root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home:/bin/sh\n"),
+            ("etc/group", "root:x:0:\nbob:x:1000:\n"),
+        ):
+            file = tarfile.TarInfo(name)
+            file.size, file.mode = len(text), 0o644
+            tar.addfile(file, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def open_docker() -> Iterator[Docker]:
+    """The daemon with the image `box`. Raises RuntimeError where none can run."""
+    if os.geteuid() != 0 or not shutil.which("dockerd"):
+        raise RuntimeError("needs root, and Docker's daemon (docker.io)")
+    directory = Path(tempfile.mkdtemp(prefix="docker-", dir="/var/tmp"))
+    daemon = Docker(directory)
+    try:
+        deadline = time.monotonic() + 30
+        try:
+            while not daemon.answers:
+                if time.monotonic() > deadline:
+                    raise RuntimeError("no answer")
+                time.sleep(0.05)
+        except RuntimeError as error:
+            said = (directory / "log").read_text()[-300:]
+            raise RuntimeError(f"dockerd does not run here: {error}: {said}") from None
+        daemon.run("import", "-", "box", stdin=image())
+        yield daemon
+    finally:
+        daemon.close()
+        shutil.rmtree(directory, ignore_errors=True)
