@@ -137,6 +137,10 @@ class GpusTakenError(HostError):
     """Other kernels have the GPUs that the request needs."""
 
 
+class HostFullError(HostError):
+    """The host has as many kernels as its `capacity`. The message is that number."""
+
+
 class NoHostError(HostError):
     """Several hosts were tried, and none could start the kernel."""
 

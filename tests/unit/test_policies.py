@@ -155,3 +155,11 @@ def test_least_connection_counts_the_kernels_of_others() -> None:
 
 def test_rounds_begin_anywhere() -> None:
     assert {first_turn() % 3 for _ in range(100)} == {0, 1, 2}
+
+
+def test_servers_that_choose_at_the_same_moment_do_not_all_choose_the_same_host() -> None:
+    """Eight servers see two hosts without kernels, which have their ordinary load."""
+    rows = [HostRow("a", load=load(load=0.3)), HostRow("b", load=load(load=0.1))]
+    herds = [Counter(LeastLoad().choose(rows, 0) for _ in range(8)) for _ in range(300)]
+    # By pure chance it is 7 % of them.
+    assert sum(max(herd.values()) >= 7 for herd in herds) < 60

@@ -17,6 +17,7 @@ from ..protocol.answers import (
     CANCELLED,
     CANNOT_START,
     INTERNAL,
+    NO_ROOM,
     VERSION_REFUSED,
     Activation,
     AgentDescription,
@@ -135,6 +136,8 @@ class Operations:
             self._streams.restarted(earlier, kernel)
             kernel.take_over(earlier)
             earlier.discard(files=False)
+        elif request.capacity is not None:
+            self._refuse_if_full(request.capacity)
         self._table.kernels[kernel_id] = kernel
         peer.starts.add(kernel)
         try:
@@ -163,6 +166,15 @@ class Operations:
         kernel.starting = False
         asyncio.get_running_loop().call_soon(self._table.on_child)  # it may have ended already
         return kernel.describe()
+
+    def _refuse_if_full(self, capacity: int) -> None:
+        """Refuse one kernel more than the host may have. Servers that start at the same moment do
+        not know of each other. Raises RefusedError.
+        """
+        kernels = self._table.occupying + self._load.of_others()
+        if kernels >= capacity:
+            text = "{} of {} kernels".format(kernels, capacity)
+            raise RefusedError(NO_ROOM, text)
 
     async def _turn(self, peer: Peer, kernel: HostedKernel) -> None:
         """Wait until `kernel` may start. Raises RefusedError when it is given up meanwhile."""

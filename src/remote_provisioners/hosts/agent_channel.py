@@ -13,6 +13,7 @@ from ..errors import (
     AgentError,
     GpusTakenError,
     HostError,
+    HostFullError,
     KernelLostError,
     KernelStartError,
     KernelTakenError,
@@ -34,6 +35,7 @@ _HOST_ERRORS: dict[str, type[HostError]] = {
     answers.HOST_FULL: AgentError,
     answers.VERSION_REFUSED: AgentError,
     answers.NO_GPUS: GpusTakenError,
+    answers.NO_ROOM: HostFullError,
 }
 _START_ERRORS = {answers.NO_PROGRAM: ProgramNotFoundError}
 #: Refusals about existing kernels.

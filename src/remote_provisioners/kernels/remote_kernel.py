@@ -165,10 +165,10 @@ class RemoteKernel:
             request, self.spec, substitutions=substitutions, secret=secret, resources=resources
         )
         self._accepted.clear()
-        starting = link.channel.request(start)
-        if not patient:
-            starting = self.host.unless_silent(starting, self._accepted)
-        started = await starting
+        if self.pid is not None:  # a restart has its place
+            start.capacity = None
+        asked = link.channel.request(start)
+        started = await (asked if patient else self.host.unless_silent(asked, self._accepted))
         self._timeout.resume()
         self.host.started(self)
         self._describe(started)

@@ -41,5 +41,6 @@ def start_message(
         reports_endpoints=request.reports_endpoints,
         preload=list(spec.preload),
         warm=request.warm,
+        capacity=None if request.pinned_host else spec.capacity,
         output=OutputBounds(memory=request.output[0], disk=request.output[1]),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
@@ -201,12 +201,22 @@ def candidates(table: Sequence[HostRow], requirements: Requirements) -> list[Hos
         else table
     )
     if not fitting:
-        raise NoRoomError(f"no host has {requirements} (available: {_offers(table)})")
+        raise no_host_fits(table, requirements)
     rows = [row for row in fitting if not row.full]
     if not rows:
-        full = ", ".join(f"{row.host} has {row.fullness}" for row in fitting)
-        raise NoRoomError(f"every host is full: {full}")
+        raise every_host_full((row.host, row.fullness) for row in fitting)
     return rows
+
+
+def no_host_fits(table: Sequence[HostRow], requirements: Requirements) -> NoRoomError:
+    """The error."""
+    return NoRoomError(f"no host has {requirements} (available: {_offers(table)})")
+
+
+def every_host_full(hosts: Iterable[tuple[str, str]]) -> NoRoomError:
+    """The error. `hosts`: each with the number of its kernels in words."""
+    full = ", ".join(f"{host} has {fullness}" for host, fullness in hosts)
+    return NoRoomError(f"every host is full: {full}")
 
 
 def _offers(rows: Sequence[HostRow]) -> str:

@@ -11,6 +11,7 @@ from ..errors import (
     AgentError,
     ConfigurationError,
     HostError,
+    HostFullError,
     NoHostError,
     NoRoomError,
     RemoteProvisionerError,
@@ -24,7 +25,7 @@ from ..options.launch_request import LaunchRequest
 from .host_address import HostAddress
 from .host_table import HostTable
 from .inventory import HostSpec, Inventory
-from .policies import HostRow, LoadBalancer, candidates
+from .policies import HostRow, LoadBalancer, candidates, every_host_full, no_host_fits
 
 log = logging.getLogger(__name__)
 
@@ -252,18 +253,20 @@ def _no_candidate(
     table: HostTable, request: LaunchRequest, errors: Mapping[str, HostError]
 ) -> RemoteProvisionerError:
     """Why no host is left: none meets the requirements, all are full, or all fail."""
-    try:
-        candidates(table.rows(set()), request.requirements)
-    except NoRoomError as error:
-        return error
     rows = [row for row in table.rows(set()) if request.requirements.fits(row)]
-    if len(rows) == 1 and rows[0].host in errors:
-        return errors[rows[0].host].at(rows[0].host)
-    said = [
-        f"{row.host}: {errors[row.host].message if row.host in errors else row.fullness}"
-        for row in rows
+    if not rows:
+        return no_host_fits(table.rows(set()), request.requirements)
+    # A failed host's row still counts the kernel that could not be started there.
+    said = {r.host: errors[r.host].message if r.host in errors else r.fullness for r in rows}
+    failed = [
+        row.host for row in rows if not isinstance(errors.get(row.host), HostFullError | None)
     ]
-    return NoHostError("\n".join(["no host can start the kernel:", *said]))
+    if not failed:
+        return every_host_full(said.items())
+    if len(rows) == 1:
+        return errors[failed[0]].at(failed[0])
+    lines = [f"{host}: {why}" for host, why in said.items()]
+    return NoHostError("\n".join(["no host can start the kernel:", *lines]))
 
 
 async def scheduler() -> Scheduler:

@@ -27,7 +27,7 @@ INTERNAL = "internal"
 #: The start was cancelled.
 CANCELLED = "cancelled"
 #: The host's fault. Another host may work.
-HOST_FULL, NO_GPUS = "host-full", "no-gpus"
+HOST_FULL, NO_GPUS, NO_ROOM = "host-full", "no-gpus", "no-room"
 #: The fault of the kernel, its program or its configuration.
 CANNOT_START, NO_PROGRAM, NO_PORTS = "cannot-start", "no-program", "no-ports"
 HOOK_FAILED = "hook-failed"

@@ -8,7 +8,7 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Dict, Generic, Mapping, Sequence, Type, TypeVar
+from typing import Any, ClassVar, Dict, Generic, Mapping, Optional, Sequence, Type, TypeVar
 
 from .answers import (
     Activation,
@@ -105,6 +105,8 @@ class Start(Request[KernelDescription]):
     #: Seconds that it may be idle while its server is away; 0: no limit but the lease.
     left_idle: float = 0.0
     output: OutputBounds = OutputBounds()
+    #: How many kernels of all users the host may have, this one included; None: any number.
+    capacity: Optional[int] = None
 
 
 class OfKernel(Request[A]):

@@ -81,6 +81,11 @@ class KernelTable:
             raise RefusedError(NO_KERNEL, "no kernel {} here".format(kernel_id))
         return kernel
 
+    @property
+    def occupying(self) -> int:
+        """How many kernels run or start."""
+        return sum(k.running or (k.process is None and not k.given_up) for k in self)
+
     def of(self, owner: str) -> List[HostedKernel]:
         return [kernel for kernel in self if kernel.owner == owner]
 

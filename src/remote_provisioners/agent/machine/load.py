@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 import stat
-from typing import Callable, Iterable, Optional
+from typing import Callable, Iterable, List, Optional, Sequence
 
 from ...protocol.wire import Message
 from . import gpus as devices
@@ -54,19 +54,27 @@ class Load:
         for unknown. ``gpus_taken`` names the devices that kernels of any user have.
         """
         memory, mine = meminfo(), self._running()
-        try:
-            names = os.listdir(self.temporary)
-        except OSError:
-            names = []
+        names = self._names()
         return {
             "cores": cores(),
             "load": _load_average(),
             "memory": memory.get("MemTotal", 0),
             "memory_available": memory.get("MemAvailable", 0),
-            "kernels": mine + kernels_of_others(self.temporary, names, self._name),
+            "kernels": mine + self.of_others(names),
             "mine": mine,
             "gpus_taken": devices.taken(self.temporary, names),
         }
+
+    def of_others(self, names: Optional[Sequence[str]] = None) -> int:
+        """How many kernels run that are not this agent's. `names`: the files to count by."""
+        names = self._names() if names is None else names
+        return kernels_of_others(self.temporary, names, self._name)
+
+    def _names(self) -> List[str]:
+        try:
+            return os.listdir(self.temporary)
+        except OSError:
+            return []
 
     def changed(self) -> None:
         """A kernel has started or ended: report the load, once for all changes of this moment."""
