@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -193,10 +194,10 @@ def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start
         "import os, signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = subprocess.Popen(['sleep', '300'])"
     )
-    polite = left_kernel("import subprocess; subprocess.Popen(['sleep', '300'])")
-    other = left_kernel(stubborn)
-    assert kernels()[polite]["running"]
-    assert sleepers()
+    with ThreadPoolExecutor() as both:
+        polite, other = both.map(
+            left_kernel, ["import subprocess; subprocess.Popen(['sleep', '300'])", stubborn]
+        )
     found = eventually(lambda: not (k := kernels()[polite])["running"] and k, 30)
     assert (found["state"], found["exit_code"]) == ("ended, exit code -15", -15)
     assert found["ended_by"] == "its lease of 6 s ran out"
