@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +113,25 @@ def test_says_what_a_program_said(host: str) -> None:
         done = await transport.run([sys.executable, "-c", "import sys; sys.exit('why')"], b"")
         assert done.returncode == 1
         assert done.stderr.strip().endswith(b"why")
+
+    with_transport(host, use)
+
+
+def test_a_program_ends_before_a_busy_process_sees_it_start(host: str) -> None:
+    async def use(transport: Transport) -> None:
+        loop = asyncio.get_running_loop()
+
+        def hold() -> None:
+            nonlocal handle
+            time.sleep(0.05)
+            handle = loop.call_soon(hold)
+
+        handle = loop.call_soon(hold)
+        try:
+            done = await transport.run(["true"], b"unread")
+        finally:
+            handle.cancel()
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
     with_transport(host, use)
 

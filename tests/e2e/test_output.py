@@ -27,12 +27,14 @@ def host(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Host:
 def cell(kernel_name: str, code: str) -> list[Any]:
     """The outputs of a cell that nbclient runs."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name=kernel_name, timeout=120).execute()
+    NotebookClient(notebook, kernel_name=kernel_name, timeout=120, iopub_timeout=60).execute()
     outputs: list[Any] = notebook.cells[0].outputs
     return outputs
 
 
-@pytest.mark.parametrize(("mebibytes", "count"), [(330, 1), (40, 5)])
+@pytest.mark.parametrize(
+    ("mebibytes", "count"), [pytest.param(330, 1, marks=pytest.mark.long), (40, 5)]
+)
 def test_more_than_is_kept_at_once(
     host: Host, install_spec: InstallSpec, mebibytes: int, count: int
 ) -> None:

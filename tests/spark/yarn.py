@@ -5,6 +5,7 @@ From Hadoop's own jars, which Maven fetches once into the environment that runs 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -46,12 +47,14 @@ def unavailable() -> str:
 def jars() -> Path:
     """The directory of Hadoop's jars, fetched if it is not there."""
     directory = _directory()
-    if not directory.is_dir():
-        fetched = Path(tempfile.mkdtemp(dir=sys.prefix, prefix="hadoop-"))
-        words = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies"]
-        subprocess.run([*words, f"-DoutputDirectory={fetched}"], check=True)
-        fetched.chmod(0o755)
-        fetched.rename(directory)
+    with open(Path(sys.prefix) / "hadoop-jars.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other test processes want them as well
+        if not directory.is_dir():
+            fetched = Path(tempfile.mkdtemp(dir=sys.prefix, prefix="hadoop-"))
+            words = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies"]
+            subprocess.run([*words, f"-DoutputDirectory={fetched}"], check=True)
+            fetched.chmod(0o755)
+            fetched.rename(directory)
     return directory
 
 

@@ -61,8 +61,9 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 
     def _send(self) -> None:
         self.spoken.set()
-        self._channel.write(self._stdin)
-        self._channel.write_eof()
+        if not self._channel.is_closing():  # the program may have ended already
+            self._channel.write(self._stdin)
+            self._channel.write_eof()
 
     def exit_status_received(self, status: int) -> None:
         self.returncode = status
