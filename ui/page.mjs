@@ -6,7 +6,7 @@ const here = name => fileURLToPath(new URL(name, import.meta.url));
 const target = here('../src/remote_provisioners/server/page/static/');
 rmSync(target, { recursive: true, force: true });
 mkdirSync(target, { recursive: true });
-for (const name of ['api', 'dom', 'fleet', 'page', 'panel', 'words']) {
+for (const name of ['api', 'dom', 'environments', 'fleet', 'page', 'panel', 'words']) {
   copyFileSync(here(`lib/${name}.js`), `${target}${name}.js`);
 }
 for (const name of ['panel', 'page']) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 import urllib.error
@@ -18,6 +19,7 @@ import websocket
 from ..conftest import InstallSpec
 from ..rig import Rig
 from .applications import AUTHORIZATION, Applications, Server, eventually
+from .made_environments import make_venv
 from .openapi import DocumentedApi
 
 
@@ -104,6 +106,22 @@ def test_every_operation_is_as_it_is_documented(rig: Rig, server: Server) -> Non
     assert api.ask("GET", "/kernels")["kernels"] == []
     assert api.ask("GET", "/found-kernels") == {"kernels": [], "failures": []}
 
+    venv = make_venv(rig.hosts[0].home / ".venvs" / "api")
+    path = f"/hosts/{one}/environments"
+    (found,) = (e for e in api.ask("GET", path)["environments"] if e["path"] == str(venv))
+    assert (found["name"], found["usable"], found["kernelspec"]) == ("api", True, None)
+    added = api.ask("POST", path, {"environments": [found["key"]]}, 201)
+    (spec,) = added["kernelspecs"]
+    assert (spec["change"], spec["hosts"], added["errors"]) == ("new", [one], [])
+    assert spec["name"] in server.ask("GET", "/api/kernelspecs")[1]["kernelspecs"]
+    started = api.ask("POST", "/kernels", {"name": spec["name"]}, 201)
+    assert server.run(started["id"], "import sys; print(sys.prefix)") == f"{venv}\n"
+    api.ask("DELETE", f"/kernels/{started['id']}", expect=204)
+    (found,) = (e for e in api.ask("GET", path)["environments"] if e["path"] == str(venv))
+    assert found["kernelspec"] == spec["name"]
+    assert spec["name"] in api.ask("GET", f"/hosts/{one}")["kernelspecs"]
+    shutil.rmtree(venv.parent)
+
     api.ask("DELETE", f"/starts/{kernel_id}", expect=404)
     refused = api.ask("POST", "/kernels", {"name": "ends"}, 500)["error"]
     assert (refused["kind"], refused["host"]) == ("KernelStartError", one)
@@ -127,6 +145,11 @@ def test_what_cannot_be_understood_is_refused(server: Server) -> None:
     api.ask("POST", "/kernels", {"name": "remote", "host": "a b"}, 400)
     api.ask("GET", "/hosts/nosuch", expect=404)
     api.ask("POST", "/hosts/nosuch/reconnect", expect=404)
+    api.ask("GET", "/hosts/nosuch/environments", expect=404)
+    host = api.ask("GET", "/hosts")["hosts"][0]["name"]
+    for wrong in ({}, {"environments": []}, {"environments": [1]}, {"environments": "x"}):
+        api.ask("POST", f"/hosts/{host}/environments", wrong, 400)
+    api.ask("POST", f"/hosts/{host}/environments", {"environments": ["nosuch"]}, 404)
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/logs")):
         api.ask(method, f"/kernels/nosuch{path}", expect=404)
     api.ask("POST", "/kernels/nosuch/move", {"host": "h"}, 404)

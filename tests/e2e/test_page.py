@@ -51,6 +51,11 @@ def test_the_page_of_a_server_shows_its_hosts_and_kernels(
         expect(page.locator(f'[data-key="host {one}"]')).to_contain_text(
             re.compile(r"\d ms"), timeout=20 * SECONDS
         )
+        page.get_by_role("button", name=f"Add environments of {two}").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("Environments of", timeout=20 * SECONDS)
+        expect(dialog.locator(".rp-Environments")).to_be_visible()
+        dialog.get_by_role("button", name=re.compile("Cancel|Close")).click()
         pictures.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(pictures / "page-dark.png"))
         kernel.hover()

@@ -107,6 +107,31 @@ export interface IStartRequest {
   gpus?: number;
 }
 
+/** What runs kernels on a host, or could. */
+export interface IEnvironment {
+  key: string;
+  name: string;
+  title: string;
+  path: string;
+  package: string;
+  package_version: string | null;
+  usable: boolean;
+  missing: string;
+  install: string;
+  kernelspec: string | null;
+}
+
+export interface IEnvironments {
+  host: string;
+  unfinished: string[];
+  environments: IEnvironment[];
+}
+
+export interface IAdded {
+  kernelspecs: { change: string; name: string; display_name: string }[];
+  errors: IError[];
+}
+
 /** What the server refused, or could not do, and why. */
 export class ApiError extends Error {
   constructor(
@@ -157,6 +182,15 @@ export class Api {
 
   reconnect(host: string): Promise<IHost> {
     return this.ask('POST', `hosts/${encodeURIComponent(host)}/reconnect`, {});
+  }
+
+  environments(host: string): Promise<IEnvironments> {
+    return this.ask('GET', `hosts/${encodeURIComponent(host)}/environments`);
+  }
+
+  /** Make kernelspecs of environments, which are named by their keys. */
+  addEnvironments(host: string, environments: string[]): Promise<IAdded> {
+    return this.ask('POST', `hosts/${encodeURIComponent(host)}/environments`, { environments });
   }
 
   start(request: IStartRequest): Promise<IKernel> {

@@ -5,6 +5,7 @@ import { Clipboard, Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { IError, IHost, IKernel, IStart } from './api';
+import { askWhich } from './which';
 import type { Fleet } from './fleet';
 import type { IActions } from './panel';
 import { asError, showError, showLogs, sure } from './say';
@@ -77,6 +78,27 @@ export class Deeds implements IActions {
 
   reconnect(host: IHost): void {
     void this.attempt(() => this.fleet.api.reconnect(host.name));
+  }
+
+  addEnvironments(host: IHost): void {
+    void this.attempt(async () => {
+      const found = await this.fleet.api.environments(host.name);
+      const chosen = await askWhich(found, this.trans);
+      if (!chosen.length) {
+        return;
+      }
+      const added = await this.fleet.api.addEnvironments(host.name, chosen);
+      await this.app.serviceManager.kernelspecs.refreshSpecs();
+      await this.fleet.refresh();
+      const written = added.kernelspecs.filter(spec => ['new', 'changed'].includes(spec.change));
+      if (written.length) {
+        const names = written.map(spec => spec.display_name).join(', ');
+        Notification.success(this.trans.__('In the launcher: %1', names), { autoClose: 8000 });
+      }
+      for (const error of added.errors) {
+        void showError(error, this.trans);
+      }
+    });
   }
 
   async ask(): Promise<void> {

@@ -2,6 +2,7 @@
 
 import { Api, ApiError, type IError, type IHost, type IKernel, type IStart } from './api.js';
 import { button, element } from './dom.js';
+import { EnvironmentList } from './environments.js';
 import { Fleet } from './fleet.js';
 import { Panel, type IActions } from './panel.js';
 import { errorWords, kernelTitle, plain } from './words.js';
@@ -104,6 +105,17 @@ const actions: IActions = {
   cancel: (start: IStart) => void attempt(() => fleet.api.cancel(start.kernel_id)),
   showError,
   reconnect: (host: IHost) => void attempt(() => fleet.api.reconnect(host.name)),
+  addEnvironments: (host: IHost) =>
+    void attempt(async () => {
+      const found = await fleet.api.environments(host.name);
+      const list = new EnvironmentList(found, plain);
+      const action = list.some ? 'Add' : '';
+      if ((await dialog(`Environments of ${host.name}`, list.node, action)) && list.chosen.length) {
+        const added = await fleet.api.addEnvironments(host.name, list.chosen);
+        await fleet.refresh();
+        added.errors.forEach(showError);
+      }
+    }),
   ask: () => attempt(ask)
 };
 

@@ -28,6 +28,8 @@ export interface IActions {
   cancel(start: IStart): void;
   showError(error: IError): void;
   reconnect(host: IHost): void;
+  /** Ask which environments of the host are to be kernels. */
+  addEnvironments(host: IHost): void;
   /** Ask every host how it is. */
   ask(): Promise<void>;
 }
@@ -411,8 +413,16 @@ export class Panel {
   }
 
   private hostAction(host: IHost): HTMLElement | null {
-    if (host.state === 'connected' || host.state === 'connecting') {
+    if (host.state === 'connecting') {
       return null;
+    }
+    if (host.state === 'connected') {
+      return button(
+        this.trans.__('Add environments…'),
+        this.trans.__('Add environments of %1…', host.name),
+        () => this.actions.addEnvironments(host),
+        { 'data-action': 'add' }
+      );
     }
     const again = host.state !== 'disconnected';
     return button(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,19 +68,32 @@ class Adding:
                 continue
             found += [answer for answer in answers if isinstance(answer, Offer)]
             result.errors += [a for a in answers if isinstance(a, RemoteProvisionerError)]
-        names = self._manager.find_kernel_specs()
-        result.changes = plan(found, installed_environments(self._manager), names, present)
-        for change in result.changes:
-            _write(change, directory)
-        seen = SeenEnvironments()
-        for host, _ in chosen:
-            keys = {each.key for each in host.usable}
-            seen.note(host.host.name, directory, keys, search)
-        try:
-            seen.save()
-        except OSError as error:
-            raise _cannot_write(error) from None
+        # In a thread: home directories may be on a slow file system.
+        result.changes = await asyncio.to_thread(self._written, found, directory, present)
+        await asyncio.to_thread(_note_seen, chosen, directory, search)
         return result
+
+    def _written(
+        self,
+        found: Sequence[Offer],
+        directory: Path,
+        present: Mapping[str, Collection[str]] | None,
+    ) -> list[Change]:
+        names = self._manager.find_kernel_specs()
+        changes = plan(found, installed_environments(self._manager), names, present)
+        for change in changes:
+            _write(change, directory)
+        return changes
+
+
+def _note_seen(chosen: Chosen, directory: Path, search: Sequence[str]) -> None:
+    seen = SeenEnvironments()
+    for host, _ in chosen:
+        seen.note(host.host.name, directory, {each.key for each in host.usable}, search)
+    try:
+        seen.save()
+    except OSError as error:
+        raise _cannot_write(error) from None
 
 
 def _write(change: Change, directory: Path) -> None:

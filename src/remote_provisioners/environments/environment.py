@@ -67,6 +67,7 @@ class Environment:
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "key": self.key,
             "kind": self.kind,
             "name": self.name,
             "title": self.title,

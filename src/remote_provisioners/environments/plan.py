@@ -28,6 +28,15 @@ class Change:
     offer: Offer | None = None
     installed: InstalledEnvironment | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "change": self.kind,
+            "name": self.name,
+            "display_name": self.title,
+            "hosts": list(self.hosts),
+            "environment": self.key,
+        }
+
     @property
     def written(self) -> bool:
         return self.kind in (NEW, CHANGED, GONE_NOW)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .access import RemoteAccess
 from .announcer import Announcer
-from .api.base import ACTIONS, VIEW
+from .api.base import ACTIONS, ENVIRONMENTS, VIEW
 from .api.ports import PORTS
 from .api.routes import routes
 from .hooks.session_manager import watch_sessions
@@ -16,6 +16,7 @@ from .page.handlers import routes as page_routes
 from .ports.routes import routes as port_routes
 from .view.actions import Actions
 from .view.configured import Configuration
+from .view.environments import Environments
 from .view.models import Model
 from .view.ports import KernelPorts
 from .view.view import View
@@ -46,10 +47,15 @@ def show(serverapp: Any) -> None:
     actions = Actions(
         serverapp.kernel_manager, serverapp.contents_manager, serverapp.root_dir, view
     )
+    environments = Environments(
+        view, configuration, serverapp.kernel_spec_manager, serverapp.config
+    )
     access = RemoteAccess(parent=serverapp)
     base_url = serverapp.base_url
     ports = KernelPorts(serverapp.kernel_manager, base_url, access.proxy_ports)
-    serverapp.web_app.settings.update({VIEW: view, ACTIONS: actions, PORTS: ports})
+    serverapp.web_app.settings.update(
+        {VIEW: view, ACTIONS: actions, PORTS: ports, ENVIRONMENTS: environments}
+    )
     asks = getattr(serverapp, "asks_hosts", False)
     handlers = [
         *routes(base_url),

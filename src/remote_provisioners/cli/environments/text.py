@@ -42,15 +42,6 @@ def _lines(changes: Sequence[Change]) -> list[str]:
 
 def _as_json(result: Result) -> dict[str, Any]:
     return {
-        "kernelspecs": [
-            {
-                "change": change.kind,
-                "name": change.name,
-                "display_name": change.title,
-                "hosts": list(change.hosts),
-                "environment": change.key,
-            }
-            for change in result.changes
-        ],
+        "kernelspecs": [change.as_json() for change in result.changes],
         "errors": [str(error) for error in result.errors],
     }

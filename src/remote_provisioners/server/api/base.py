@@ -14,12 +14,14 @@ from tornado import web
 
 from ...errors import RemoteProvisionerError
 from ..view.actions import Actions
+from ..view.environments import Environments
 from ..view.models import Model, error_model
 from ..view.view import View
 
 #: The resource name that an authorizer gets.
 RESOURCE = "remote_kernels"
 VIEW, ACTIONS = "remote_provisioners_view", "remote_provisioners_actions"
+ENVIRONMENTS = "remote_provisioners_environments"
 
 
 class RemoteHandler(APIHandler):
@@ -35,6 +37,11 @@ class RemoteHandler(APIHandler):
     @property
     def actions(self) -> Actions:
         found: Actions = self.settings[ACTIONS]
+        return found
+
+    @property
+    def environments(self) -> Environments:
+        found: Environments = self.settings[ENVIRONMENTS]
         return found
 
     def flag(self, name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from jupyter_server.utils import url_path_join
 
 from .base import RemoteHandler, answers
+from .environments import EnvironmentsHandler
 from .hosts import HostHandler, HostsHandler, ReconnectHandler
 from .kernels import (
     FoundKernelsHandler,
@@ -40,6 +41,7 @@ def routes(base_url: str) -> list[tuple[str, Any]]:
         "hosts": HostsHandler,
         f"hosts/{_HOST}": HostHandler,
         f"hosts/{_HOST}/reconnect": ReconnectHandler,
+        f"hosts/{_HOST}/environments": EnvironmentsHandler,
         "kernels": KernelsHandler,
         f"kernels/{_KERNEL}": KernelHandler,
         f"kernels/{_KERNEL}/logs": LogsHandler,

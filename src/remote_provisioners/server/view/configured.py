@@ -47,6 +47,10 @@ class Configuration:
         self._known = Configured()
         self._reading: asyncio.Future[Configured] | None = None
 
+    def forget(self) -> None:
+        """Read it again when it is needed next."""
+        self._read_at = float("-inf")
+
     async def read(self) -> Configured:
         """The hosts by their names in the configuration, in its order."""
         if time.monotonic() - self._read_at > _FRESH_SECONDS and self._reading is None:

@@ -114,6 +114,10 @@ class View:
         await io_thread().call(_of_all(specs, _reach))
         return await self.hosts()
 
+    async def spec_of(self, name: str) -> HostSpec:
+        """A host with its configuration. Raises KeyError."""
+        return (await self._place(name)).spec
+
     async def _place(self, name: str) -> ConfiguredHost:
         """The host of this name. Raises KeyError if this server has none."""
         configured = (await self._configuration.read()).hosts

@@ -1,0 +1,76 @@
+"""The environments of a host, and kernelspecs of them. Runs on the server's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+from traitlets.config import Config
+
+from ...environments.adding import Adding
+from ...environments.installed import installed_environments
+from ...environments.survey import HostEnvironments, environments_on
+from ...io_thread import io_thread
+from .configured import Configuration
+from .models import Model, error_model
+from .view import View
+
+
+class Environments:
+    """What `jupyter remote scan` and `jupyter remote add` do, for the user of this server."""
+
+    def __init__(
+        self,
+        view: View,
+        configuration: Configuration,
+        manager: KernelSpecManager,
+        config: Config,
+    ) -> None:
+        self._view = view
+        self._configuration = configuration
+        self._manager = manager
+        self._config = config
+
+    async def on_host(self, name: str) -> Model:
+        """The environments of a host; asks it. Raises KeyError, HostError."""
+        found = await self._ask(name)
+        installed = await asyncio.to_thread(installed_environments, self._manager)
+        here = {each.key: each.name for each in installed if name in each.hosts and not each.gone}
+        return {
+            "host": name,
+            "seconds": round(found.seconds, 3),
+            "unfinished": list(found.unfinished),
+            "environments": [
+                {**each.as_json(), "kernelspec": here.get(each.key)} for each in found.environments
+            ],
+        }
+
+    async def add(self, name: str, keys: Collection[str]) -> Model:
+        """Make kernelspecs of these environments for the server's user.
+
+        Raises KeyError for a key that is not there, HostError, ConfigurationError.
+        """
+        found = await self._ask(name)
+        usable = {each.key: each for each in found.usable}
+        chosen = [usable[key] for key in keys]
+        adding = Adding(self._manager, self._config, self._call)
+        result = await adding.add([(found, chosen)], Path(self._manager.user_kernel_dir))
+        self._configuration.forget()
+        return {
+            "kernelspecs": [change.as_json() for change in result.changes],
+            "errors": [error_model(error) for error in result.errors],
+        }
+
+    async def _ask(self, name: str) -> HostEnvironments:
+        spec = await self._view.spec_of(name)
+        found: HostEnvironments = await self._call(environments_on(spec))
+        if found.error is not None:
+            raise found.error
+        return found
+
+    @staticmethod
+    async def _call(work: Any) -> Any:
+        return await io_thread().call(work)

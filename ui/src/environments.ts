@@ -1,0 +1,79 @@
+/** The environments of a host to choose from. Knows nothing of JupyterLab. */
+
+import type { IEnvironment, IEnvironments } from './api.js';
+import { element } from './dom.js';
+import type { ITranslate } from './words.js';
+
+export class EnvironmentList {
+  readonly node: HTMLElement;
+  /** Whether there is anything to choose. */
+  readonly some: boolean;
+  private readonly boxes = new Map<string, HTMLInputElement>();
+
+  constructor(
+    found: IEnvironments,
+    private readonly trans: ITranslate
+  ) {
+    const usable = found.environments.filter(environment => environment.usable);
+    const others = found.environments.filter(environment => !environment.usable);
+    this.some = usable.some(environment => !environment.kernelspec);
+    this.node = element(
+      'div',
+      {
+        class: 'rp-Choice rp-Environments',
+        role: 'group',
+        tabindex: 0,
+        'aria-label': trans.__('Environments of %1', found.host)
+      },
+      !usable.length && element('p', {}, trans.__('Nothing there can run kernels yet.')),
+      ...usable.map(environment => this.choice(environment)),
+      others.length > 0 && this.rest(others),
+      found.unfinished.length > 0 &&
+        element('p', {}, trans.__('There was no time to look for: %1', found.unfinished.join(', ')))
+    );
+  }
+
+  /** The keys of what was chosen. */
+  get chosen(): string[] {
+    return [...this.boxes].filter(([, box]) => box.checked && !box.disabled).map(([key]) => key);
+  }
+
+  private choice(environment: IEnvironment): HTMLElement {
+    const box = element('input', {
+      type: 'checkbox',
+      checked: Boolean(environment.kernelspec),
+      disabled: Boolean(environment.kernelspec)
+    });
+    this.boxes.set(environment.key, box);
+    const here = environment.kernelspec ? this.trans.__('added') : kernel(environment);
+    return element(
+      'label',
+      { title: environment.path },
+      box,
+      element('span', {}, environment.title),
+      element('span', { class: 'rp-Choice-facts' }, [here, environment.path].join(' · '))
+    );
+  }
+
+  /** Those that need one more package, with the command that installs it. */
+  private rest(others: IEnvironment[]): HTMLElement {
+    const summary = this.trans._n('%1 cannot run kernels yet', '%1 cannot run kernels yet', others.length);
+    return element(
+      'details',
+      {},
+      element('summary', {}, summary),
+      ...others.map(environment =>
+        element(
+          'div',
+          { class: 'rp-Environment' },
+          element('p', {}, `${environment.title}: ${environment.missing}`),
+          environment.install && element('code', {}, environment.install)
+        )
+      )
+    );
+  }
+}
+
+function kernel(environment: IEnvironment): string {
+  return [environment.package, environment.package_version].filter(Boolean).join(' ');
+}

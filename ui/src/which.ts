@@ -1,0 +1,34 @@
+/** Which environments of a host are to be kernels here: asked in a dialog. */
+
+import { Dialog, showDialog } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
+
+import type { IEnvironments } from './api';
+import { EnvironmentList } from './environments';
+
+class Body extends Widget implements Dialog.IBodyWidget<string[]> {
+  constructor(private readonly list: EnvironmentList) {
+    super();
+    this.node.append(list.node);
+  }
+
+  getValue(): string[] {
+    return this.list.chosen;
+  }
+}
+
+/** The keys of the chosen environments; none if it was cancelled. */
+export async function askWhich(found: IEnvironments, trans: TranslationBundle): Promise<string[]> {
+  const list = new EnvironmentList(found, trans);
+  const buttons = list.some
+    ? [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Add') })]
+    : [Dialog.cancelButton({ label: trans.__('Close') })];
+  const result = await showDialog({
+    title: trans.__('Add environments of %1', found.host),
+    body: new Body(list),
+    buttons,
+    focusNodeSelector: 'input:not(:disabled)'
+  });
+  return result.button.accept ? (result.value ?? []) : [];
+}
