@@ -104,7 +104,7 @@ def test_serves(version: str) -> None:
 @pytest.mark.parametrize("version", [v for v in FOUND if not supported(v)])
 def test_older_is_refused_with_the_reason(version: str) -> None:
     async def body() -> None:
-        with pytest.raises(AgentError, match=r"is too old: the agent needs Python 3\.8 or later"):
+        with pytest.raises(AgentError, match=r"is too old:\s+the agent needs Python 3\.8 or later"):
             await find_or_start_agent(LocalTransport(), FOUND[version], "here")
 
     io_thread().call_blocking(body(), 30)

@@ -33,8 +33,8 @@ _THERE = "remote_provisioners_agent"
 #: The packages that travel, and the module that starts the agent, which also travels as text.
 _PACKAGES = ("agent", "protocol")
 _START = "agent/find_or_start.py"
-#: Modules that are sent separately: a pipe's end (transport/pipe_start.py) and the main process of
-#: containers. Changing them does not change the agent's version.
+#: Modules that are sent separately: a pipe's end (transport/pipe_program.py) and the main process
+#: of containers. Changing them does not change the agent's version.
 _PIPE = (
     "agent/container_init.py",
     "agent/pipe_descriptors.py",

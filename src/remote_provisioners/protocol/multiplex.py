@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import Deque, Dict, Iterator, List, Tuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes as long to import as all the rest
+    from typing import Deque, Dict, Iterator, List, Tuple
 
 # OPEN: connect to a socket (body: a path or a port). RUN: run a program (JSON: its words).
 # LISTEN: make a socket at a path. READY and REFUSED (body: the reason) answer these.

@@ -10,24 +10,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import functools
-import importlib.resources
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import UnusablePythonError
 from .pipe import Carrier, PipeTransport
+from .pipe_program import LOADER_BYTES, Interpreter, pipe_program
 
-_PACKAGE = "remote_provisioners"
-_THERE = "remote_provisioners_pipe"
-#: Each module needs only those before it.
-_MODULES = (
-    "protocol.multiplex",
-    "agent.pipe_descriptors",
-    "agent.pipe_ends",
-    "agent.pipe_end",
-)
 #: We give up a login that prints this much before Python starts.
 NOISE_BYTES = 1024 * 1024
 _STDERR_BYTES = 64 * 1024
@@ -36,21 +26,10 @@ _STDERR_BYTES = 64 * 1024
 # f'{...}'. So the text inside has no quotes, and no character that a shell expands in quotes.
 _SYS = "__import__(bytes((115,121,115)).decode())"
 _COMMAND = (
-    "f\"'{{print({first}*{second},{sys}.version_info[:2],flush=True)}}"
+    "f\"'{{print({first}*{second},{sys}.version_info[:],{sys}.implementation.cache_tag,flush=True)}}"
     "{{exec({sys}.stdin.buffer.read({size}))}}'\""
 )
 _OLDEST = (3, 8)
-_LOAD = """\
-import sys
-def load(name, source):
-    module = type(sys)(name)
-    module.__package__ = name if source is None else name.rpartition(".")[0]
-    if source is None:
-        module.__path__ = []
-    sys.modules[name] = module
-    if source is not None:
-        exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
-"""
 
 
 class Introduction:
@@ -59,12 +38,11 @@ class Introduction:
     def __init__(self, python: str) -> None:
         first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))
         self._token = b"%d (" % (first * second)
-        size = len(pipe_program())
-        text = _COMMAND.format(first=first, second=second, sys=_SYS, size=size)
+        text = _COMMAND.format(first=first, second=second, sys=_SYS, size=LOADER_BYTES)
         #: The words to run on the host.
         self.argv = [python, "-I", "-S", "-c", text]
-        #: The version of the host's interpreter, once it has introduced itself.
-        self.version: tuple[int, int] | None = None
+        #: The host's interpreter, once it has introduced itself.
+        self.interpreter: Interpreter | None = None
         self._seen = b""
         self._noise = 0
 
@@ -74,7 +52,9 @@ class Introduction:
         _, found, after = self._seen.partition(self._token)
         line, newline, rest = after.partition(b"\n")
         if newline:
-            self.version = ast.literal_eval("(" + line.decode("ascii"))
+            numbers, _, tag = line.decode("ascii").rpartition(") ")
+            major, minor, _, level, _ = ast.literal_eval(f"({numbers})")
+            self.interpreter = Interpreter((major, minor), level, tag.strip())
             return rest
         self._noise += len(data)
         if self._noise > NOISE_BYTES:
@@ -133,9 +113,10 @@ class PipeStart:
         except ValueError as error:
             self.fail(str(error))
             return
-        version = self._introduction.version
-        if version is None:
+        interpreter = self._introduction.interpreter
+        if interpreter is None:
             return
+        version = interpreter.version
         if version < _OLDEST:
             python = self._introduction.argv[0]
             said = f"{python!r} is Python {version[0]}.{version[1]}, the agent needs 3.8 or later"
@@ -143,7 +124,7 @@ class PipeStart:
             return
         assert self._carrier is not None
         self._pipe = PipeTransport(self._carrier)
-        self._carrier.write(pipe_program())
+        self._carrier.write(pipe_program(interpreter))
         self.opened.set_result(self._pipe)
         if rest:
             self._pipe.data_received(rest)
@@ -198,17 +179,3 @@ class PipeStart:
             self.opened.set_exception(error)
             if self._carrier is not None:
                 self._carrier.abort()
-
-
-@functools.cache
-def pipe_program() -> bytes:
-    """The text that makes an interpreter the host's end of a pipe."""
-    package = importlib.resources.files(_PACKAGE)
-    lines = [_LOAD]
-    for name in (_THERE, *(f"{_THERE}.{part}" for part in ("protocol", "agent"))):
-        lines.append(f"load({name!r}, None)\n")
-    for name in _MODULES:
-        source = package.joinpath(*f"{name}.py".replace(".", "/", 1).split("/")).read_text("utf-8")
-        lines.append(f"load({_THERE + '.' + name!r}, {source!a})\n")
-    lines.append(f"sys.modules[{_THERE + '.' + _MODULES[-1]!r}].main()\n")
-    return "".join(lines).encode("ascii")
