@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from remote_provisioners.agent.environments import places
-from remote_provisioners.agent.environments.probe import Probe
+from remote_provisioners.agent.environments import probe as probe_module
+from remote_provisioners.agent.environments.probe import Probe, find_environments
 from remote_provisioners.environments.environment import Environment, environments_of
 from remote_provisioners.protocol.answers import FoundEnvironments
 
@@ -203,6 +207,32 @@ def test_what_there_is_no_time_for_is_said(tmp_path: Path, monkeypatch: pytest.M
     probe = Probe({"PATH": ""}, str(tmp_path), seconds=0.25)
     probe.run()
     assert probe.found().unfinished[-1] == "venvs"
+
+
+def test_a_file_system_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def hangs(*_: object) -> Iterator[str]:
+        answered.wait()
+        yield ""
+
+    monkeypatch.setattr(places, "conda_prefixes", hangs)
+    monkeypatch.setattr(probe_module, "_WAIT_SECONDS", 0.3)
+
+    async def turns() -> int:
+        """How often the loop has turned while the probe hangs."""
+        count = 0
+        asked = asyncio.ensure_future(find_environments({"PATH": "", "HOME": "/nonexistent"}, []))
+        while not asked.done():
+            await asyncio.sleep(0.01)
+            count += 1
+        assert (await asked).unfinished[0] == "conda environments"
+        return count
+
+    try:
+        assert asyncio.run(turns()) > 5
+    finally:
+        answered.set()
 
 
 def test_nothing_that_cannot_be_read_ends_the_probe(tmp_path: Path) -> None:

@@ -21,7 +21,15 @@ from remote_provisioners.hosts.deploy_agent import find_or_start_agent
 from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.protocol.answers import Welcome
-from remote_provisioners.protocol.messages import Exited, Hello, Leave, Start
+from remote_provisioners.protocol.messages import (
+    Activate,
+    Exited,
+    FindEnvironments,
+    GetKernelspecFiles,
+    Hello,
+    Leave,
+    Start,
+)
 
 PACKAGE = Path(remote_provisioners.__file__).parent
 SOURCES = sorted(path for name in ("agent", "protocol") for path in (PACKAGE / name).rglob("*.py"))
@@ -89,6 +97,16 @@ def test_serves(version: str) -> None:
         await channel.request(start)
         while not [event for event in events if isinstance(event, Exited)]:
             await asyncio.sleep(0.01)
+        environments = await channel.request(FindEnvironments(directories=[sys.prefix]))
+        assert sys.prefix in {found.path for found in environments.interpreters}
+        venv = Activate(kind="venv", path=sys.prefix, program=f"{sys.prefix}/bin/python")
+        assert (await channel.request(venv)).env["VIRTUAL_ENV"] == sys.prefix
+        assert (
+            "kernel.json"
+            not in (
+                await channel.request(GetKernelspecFiles(path=str(PACKAGE / "kernelspecs")))
+            ).files
+        )
         await channel.request(Leave())
         channel.close()
         await channel.closed

@@ -65,6 +65,16 @@ def installed_environments(manager: KernelSpecManager) -> list[InstalledEnvironm
     return [read for name, path in found if (read := read_environment(name, Path(path)))]
 
 
+def kernelspecs_here(manager: KernelSpecManager) -> dict[tuple[str, str], str]:
+    """The name of the kernelspec of each environment that has one, by host and key."""
+    return {
+        (host, each.key): each.name
+        for each in installed_environments(manager)
+        if not each.gone
+        for host in each.hosts
+    }
+
+
 def read_environment(name: str, directory: Path) -> InstalledEnvironment | None:
     """The kernelspec in `directory`; None if it was not made of an environment."""
     try:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
 
 from ...environments.environment import Environment
+from ...environments.installed import kernelspecs_here
 from ...environments.survey import HostEnvironments, environments_on_all
 from ...io_thread import io_thread
 from ..command import FAILED, Command, Text
 from ..table import columns
 from .asking import hosts_named, separated, with_hosts
 
-_HEADER = ("NAME", "TITLE", "KERNEL", "WHERE")
+_HEADER = ("NAME", "TITLE", "KERNEL", "HERE", "WHERE")
+#: The kernelspecs here, by host and key of the environment.
+Here = Mapping[tuple[str, str], str]
 
 
 class ScanApp(Command):
@@ -26,7 +31,8 @@ class ScanApp(Command):
     Without a HOST, it asks all hosts in the installed kernelspecs, the configuration file or
     RP_REMOTE_HOSTS. It lists kernelspecs, conda and mamba environments, venvs (also those of uv,
     poetry and pipenv), the Pythons of pyenv and PATH, R and Julia. Where the package for kernels
-    is not installed, it prints the command that installs it. The agent only reads files, for at
+    is not installed, it prints the command that installs it. HERE is the kernelspec that
+    `jupyter remote add` has made. The agent only reads files, for at
     most two seconds. It runs no program of the host.
 
     It finds venvs in the usual places: ~/.virtualenvs, ~/.venvs, those of poetry and pipenv, and
@@ -51,29 +57,34 @@ class ScanApp(Command):
         specs = hosts_named(self, self.words(None, "hosts"))
         asked = environments_on_all(specs, separated(self.directory))
         hosts = with_hosts(io_thread().call(asked))
+        here = kernelspecs_here(KernelSpecManager(parent=self))
         if self.json_output:
-            print(json.dumps({"hosts": [_as_json(host) for host in hosts]}, indent=2))
+            print(json.dumps({"hosts": [_as_json(host, here) for host in hosts]}, indent=2))
         else:
-            print("\n\n".join("\n".join(_lines(host)) for host in hosts))
+            print("\n\n".join("\n".join(_lines(host, here)) for host in hosts))
         return FAILED if any(host.error for host in hosts) else 0
 
 
-def _as_json(host: HostEnvironments) -> dict[str, Any]:
+def _as_json(host: HostEnvironments, here: Here) -> dict[str, Any]:
     return {
         "host": host.host.name,
         "error": host.error.message if host.error else "",
         "seconds": round(host.seconds, 3),
         "unfinished": list(host.unfinished),
-        "environments": [environment.as_json() for environment in host.environments],
+        "environments": [
+            {**each.as_json(), "kernelspec": here.get((host.host.name, each.key))}
+            for each in host.environments
+        ],
     }
 
 
-def _lines(host: HostEnvironments) -> list[str]:
+def _lines(host: HostEnvironments, here: Here) -> list[str]:
     name = host.host.name
     if host.error:
         return [f"{name}: {host.error.message}"]
     lines = [f"{name}: {_count(host)}"]
-    table = columns([_HEADER, *map(_row, host.environments)]) if host.environments else []
+    rows = [_row(each, here.get((name, each.key), "-")) for each in host.environments]
+    table = columns([_HEADER, *rows]) if rows else []
     for line, environment in zip(table, (None, *host.environments), strict=bool(table)):
         lines.append(f"  {line}")
         if environment is not None and environment.missing:
@@ -81,7 +92,7 @@ def _lines(host: HostEnvironments) -> list[str]:
         if environment is not None and environment.install:
             lines.append(f"    -> {environment.install}")
     lines += [f"  no time was left for: {place}" for place in host.unfinished]
-    if host.usable:
+    if any((name, each.key) not in here for each in host.usable):
         lines.append(f"To use them here: jupyter remote add {name}")
     return lines
 
@@ -92,7 +103,7 @@ def _count(host: HostEnvironments) -> str:
     return f"{all_} {noun}, {usable} can run kernels ({1000 * host.seconds:.0f} ms)"
 
 
-def _row(environment: Environment) -> tuple[str, ...]:
+def _row(environment: Environment, here: str) -> tuple[str, ...]:
     kernel = environment.package
     if environment.package_version is not None:
         kernel = f"{kernel} {environment.package_version}"
@@ -100,4 +111,4 @@ def _row(environment: Environment) -> tuple[str, ...]:
         kernel = "-"
     if environment.kind == "kernelspec" and not kernel:
         kernel = "kernelspec" if environment.usable else "-"
-    return environment.name, environment.title, kernel, environment.path
+    return environment.name, environment.title, kernel, here, environment.path

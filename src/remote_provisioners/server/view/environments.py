@@ -11,7 +11,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
 
 from ...environments.adding import Adding
-from ...environments.installed import installed_environments
+from ...environments.installed import kernelspecs_here
 from ...environments.survey import HostEnvironments, environments_on
 from ...io_thread import io_thread
 from .configured import Configuration
@@ -37,14 +37,14 @@ class Environments:
     async def on_host(self, name: str) -> Model:
         """The environments of a host; asks it. Raises KeyError, HostError."""
         found = await self._ask(name)
-        installed = await asyncio.to_thread(installed_environments, self._manager)
-        here = {each.key: each.name for each in installed if name in each.hosts and not each.gone}
+        here = await asyncio.to_thread(kernelspecs_here, self._manager)
         return {
             "host": name,
             "seconds": round(found.seconds, 3),
             "unfinished": list(found.unfinished),
             "environments": [
-                {**each.as_json(), "kernelspec": here.get(each.key)} for each in found.environments
+                {**each.as_json(), "kernelspec": here.get((name, each.key))}
+                for each in found.environments
             ],
         }
 
