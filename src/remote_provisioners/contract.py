@@ -71,7 +71,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         except TraitError as error:
             raise ConfigurationError(str(error)) from None
         self.check_options()
-        self._placer = self._make_placer()
+        self.placer = self._make_placer()
 
     def _make_placer(self) -> Placer:
         raise NotImplementedError
@@ -143,7 +143,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         if kernel is None:
             kernel = await self._start(request)
         else:
-            restarting = self._placer.restart(kernel, request, self._record)
+            restarting = self.placer.restart(kernel, request, self._record)
             await run_start(self.kernel_id, restarting, "restart", self._notebook)
         self._waited = False
         kernel.stay(self.leave_kernels_running)
@@ -157,7 +157,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
     @tells_what_is_gone
     async def _start(self, request: LaunchRequest) -> RemoteKernel:
         async def start() -> RemoteKernel:
-            self._kernel = await self._placer.start(request, self._record)
+            self._kernel = await self.placer.start(request, self._record)
             return self._kernel
 
         try:
@@ -174,7 +174,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
 
         Raises ConfigurationError or HostError, and then the kernel stays as it is.
         """
-        await self._placer.prepare_move(name)
+        await self.placer.prepare_move(name)
 
     def _record(self, where: Mapping[str, Any]) -> None:
         """Record a start before the host gets the request, so that the next server knows of it."""
@@ -249,7 +249,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         if self._kernel is not None:
             await in_io_thread(self._kernel.kill())
             if self._kernel.life.state is State.LOST:
-                await self._placer.abandon(self._request)
+                await self.placer.abandon(self._request)
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         """Wait a moment for the kernel to end. The manager has sent its shutdown message.
@@ -281,8 +281,8 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             return
         self._kernel = None
         await in_io_thread(self._end(kernel))
-        unconfirmed = kernel.life.state is not State.EXITED or self._placer.place_stays
-        freed = unconfirmed and await self._placer.abandon(self._request)
+        unconfirmed = kernel.life.state is not State.EXITED or self.placer.place_stays
+        freed = unconfirmed and await self.placer.abandon(self._request)
         self.left_behind = not freed and await in_io_thread(self._has_pending_kill())
 
     @staticmethod
@@ -305,7 +305,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             info["connection_info"] = {**self.connection_info, "key": kernel.connection["key"]}
             info |= {"host": kernel.spec.name, "pid": kernel.pid, "owner": kernel.owner}
             info |= {"agent": kernel.host.directory, "boot": kernel.boot}
-            info |= {"host_connection": kernel.connection, **self._placer.describe()}
+            info |= {"host_connection": kernel.connection, **self.placer.describe()}
             request = self._request
             if request is not None:
                 info["launch"] = {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}
@@ -326,7 +326,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
     async def prepare_adoption(self, info: Mapping[str, Any]) -> RemoteKernel:
         """Represent the kernel that `info` describes. `adopt` is the first to ask its host."""
         self.username = info.get("launch", {}).get("env", {}).get("KERNEL_USERNAME", "")
-        self._kernel = await self._placer.prepare_adoption(self.kernel_id, info)
+        self._kernel = await self.placer.prepare_adoption(self.kernel_id, info)
         self._waited = False
         return self._kernel
 
@@ -356,7 +356,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
     @property
     def reason(self) -> str:
         """Why the kernel ended, or what its start waits for; "" while it runs."""
-        return self._placer.reason(self._kernel)
+        return self.placer.reason(self._kernel)
 
     @property
     def place(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import websocket
 
-from ..conftest import InstallSpec
+from ..conftest import InstallSpec, be_client
 from ..rig import Rig
 from .applications import AUTHORIZATION, Applications, Server, eventually
 from .made_environments import make_venv
@@ -246,6 +246,46 @@ def test_a_start_is_followed_and_cancelled(
             return followed.of("kernel")[-1]["change"] == "gone"
 
         eventually(gone)
+        followed.close()
+
+
+PRINT = """
+import time
+time.sleep(2)
+for n in range(200):
+    display({"text/plain": "x" * 100_000}, raw=True)
+"""
+
+
+@pytest.mark.long
+def test_a_limit_that_comes_near_and_output_that_is_dropped(
+    own_rig: Rig, tmp_path: Path, install_spec: InstallSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    install_spec([host.target], network_grace=16, output_memory=0.5, output_disk=0.5)
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        api, followed = DocumentedApi(server), Followed(server)
+        kernel_id = api.ask("POST", "/kernels", {"name": "remote"}, 201)["id"]
+        assert api.ask("GET", f"/kernels/{kernel_id}")["time_left"] is None
+
+        def said(change: str) -> list[dict[str, Any]]:
+            return [e for e in followed.of("kernel") if e["change"] == change]
+
+        channels = server.connect(kernel_id)
+        channels.execute(PRINT)
+        channels.wait_for_state("busy")
+        host.link_down()
+        (near,) = eventually(lambda: said("ends soon"), 40)
+        assert near["limit"] == "grace"
+        assert 0 < near["seconds_left"] <= 4
+        assert near["kernel"]["state"] == "unreachable"
+        host.link_up()
+        eventually(lambda: said("back"), 30)
+        dropped = eventually(lambda: said("output dropped"), 30)
+        assert sum(event["dropped"] for event in dropped) > 100
+        assert len(said("ends soon")) == 1
         followed.close()
 
 

@@ -95,7 +95,7 @@ def test_no_container_is_free(
             await asyncio.sleep(0.1)
         provisioner = manager.provisioner
         env = provisioner._environment(provisioner._request)
-        tag = provisioner._placer._submission.launch.tag
+        tag = provisioner.placer._submission.launch.tag
         await YarnEngine(Refusing([yarn.endpoint], env), env).cancel(tag)
         with pytest.raises(KernelStartError, match=words("is killed: ")):
             await starting

@@ -52,6 +52,7 @@ export interface IKernel {
   started: number | null;
   lease: number | null;
   lease_left: number | null;
+  time_left: number | null;
   memory: number | null;
   idle: number | null;
   execution_state: string;

@@ -210,6 +210,12 @@ export class Details {
           : duration(Math.max(0, kernel.lease_left - this.fleet.age(kernel)))
       ],
       [
+        trans.__('Time left'),
+        kernel.time_left === null || kernel.time_left === undefined
+          ? null
+          : duration(Math.max(0, kernel.time_left - this.fleet.age(kernel)))
+      ],
+      [
         trans.__('Counts as lost in'),
         kernel.grace_left === null
           ? null

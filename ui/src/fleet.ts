@@ -9,6 +9,7 @@ const MOST_FAILED = 50;
 
 /** What a host cannot tell of a kernel of another server. */
 const NOTHING = {
+  time_left: null,
   name: '',
   unreachable_for: null,
   grace_left: null,
@@ -23,7 +24,16 @@ const NOTHING = {
 
 export type Change =
   | { kind: 'host'; change: string; host: IHost; before: IHost | undefined }
-  | { kind: 'kernel'; change: string; kernel: IKernel; before?: IKernel; former?: string; dropped?: number }
+  | {
+      kind: 'kernel';
+      change: string;
+      kernel: IKernel;
+      before?: IKernel;
+      former?: string;
+      dropped?: number;
+      limit?: string;
+      seconds_left?: number;
+    }
   | { kind: 'start'; start: IStart }
   | { kind: 'all' };
 
@@ -125,8 +135,8 @@ export class Fleet {
       this.kernels.set(kernel.id, kernel);
     }
     this.heard.set(kernel, Date.now());
-    const { change, former, dropped } = event;
-    this.tell({ kind: 'kernel', change, kernel, before, former, dropped });
+    const { change, former, dropped, limit, seconds_left } = event;
+    this.tell({ kind: 'kernel', change, kernel, before, former, dropped, limit, seconds_left });
   }
 
   private takeStart(event: any): void {

@@ -3,10 +3,11 @@
 import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { IError, IHost, IStart } from './api';
+import type { IError, IStart } from './api';
 import type { Change, Fleet } from './fleet';
+import { news, type INews } from './news';
 import { showError } from './say';
-import { errorWords, kernelTitle } from './words';
+import { errorWords } from './words';
 
 /** A start that takes longer is said to be under way. */
 const SLOW_MILLISECONDS = 3000;
@@ -32,59 +33,27 @@ export class Notices {
     if (this.level === 'none') {
       return;
     }
-    if (change.kind === 'host') {
-      this.host(change.change, change.host);
-    } else if (change.kind === 'kernel') {
-      this.kernel(change);
-    } else if (change.kind === 'start') {
+    if (change.kind === 'start') {
       this.start(change.start);
+      return;
+    }
+    const found = news(change, this.trans);
+    if (found) {
+      this.say(found);
+    } else if (change.kind === 'kernel' && (change.change === 'back' || change.change === 'gone')) {
+      this.dismiss(`kernel ${change.kernel.id}`); // of a limit that was near
     }
   }
 
-  private host(change: string, host: IHost): void {
-    const key = `host ${host.name}`;
-    if (change === 'unreachable') {
-      const count = host.kernels.mine;
-      const said = this.trans._n(
-        '%2 cannot be reached. Your kernel there goes on.',
-        '%2 cannot be reached. Your %1 kernels there go on.',
-        count,
-        host.name
-      );
-      this.show(key, said, 'warning', false, host.error);
-    } else if (change === 'back' && this.shown.has(key)) {
-      this.show(key, this.trans.__('%1 is back.', host.name), 'success', BRIEFLY_MILLISECONDS);
-      this.shown.delete(key);
+  private say(found: INews): void {
+    const back = found.key.startsWith('host ') && found.type === 'success';
+    if (back && !this.shown.has(found.key)) {
+      return; // nobody was told that it was away
     }
-  }
-
-  private kernel(heard: Change & { kind: 'kernel' }): void {
-    const { change, kernel, before, former, dropped } = heard;
-    const title = kernelTitle(kernel);
-    const key = `kernel ${kernel.id}`;
-    // One that never ran has not started, which its start says.
-    const ran = before?.state === 'running' || before?.state === 'unreachable';
-    if (change === 'lost' && ran) {
-      const said = this.trans.__('%1 on %2 is lost: %3', title, kernel.host, kernel.reason);
-      this.show(key, said, 'error', false);
-    } else if (change === 'exited' && ran && kernel.exit_code !== 0) {
-      const how = kernel.signal
-        ? this.trans.__('by %1', kernel.signal)
-        : this.trans.__('with exit code %1', kernel.exit_code);
-      const said = this.trans.__('%1 on %2 ended %3', title, kernel.host, how);
-      const printed = { kind: '', host: kernel.host, message: said, advice: '', printed: kernel.reason };
-      this.show(key, said, 'error', false, kernel.reason ? printed : null);
-    } else if (change === 'moved') {
-      const said = this.trans.__('%1 moves from %2 to %3', title, former, kernel.host);
-      this.show(key, said, 'info', BRIEFLY_MILLISECONDS);
-    } else if (change === 'output dropped') {
-      const said = this.trans._n(
-        '%2: a message of its output is lost, it printed more than its host keeps',
-        '%2: %1 messages of its output are lost, it printed more than its host keeps',
-        dropped ?? 1,
-        title
-      );
-      this.show(key, said, 'warning', BRIEFLY_MILLISECONDS);
+    const autoClose = found.brief && BRIEFLY_MILLISECONDS;
+    this.show(found.key, found.said, found.type, autoClose, found.error);
+    if (back) {
+      this.shown.delete(found.key);
     }
   }
 
@@ -121,6 +90,10 @@ export class Notices {
   private over(key: string): void {
     window.clearTimeout(this.timers.get(key));
     this.timers.delete(key);
+    this.dismiss(key);
+  }
+
+  private dismiss(key: string): void {
     const id = this.shown.get(key);
     if (id) {
       Notification.dismiss(id);

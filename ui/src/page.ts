@@ -4,10 +4,13 @@ import { Api, ApiError, type IError, type IHost, type IKernel, type IStart } fro
 import { button, element } from './dom.js';
 import { EnvironmentList } from './environments.js';
 import { Fleet } from './fleet.js';
+import { news } from './news.js';
 import { Panel, type IActions } from './panel.js';
 import { errorWords, kernelTitle, plain } from './words.js';
 
 const RETRY_MILLISECONDS = [500, 1000, 2000, 5000, 10000];
+
+const MOST_NEWS = 5;
 
 const base = document.body.dataset.baseUrl ?? '/';
 
@@ -145,8 +148,22 @@ function follow(failures = 0): void {
   };
 }
 
+/** The last things that happened, newest first. */
+const happened = element('ol', { class: 'rp-News', role: 'log', 'aria-label': 'What happened' });
+
+fleet.listen(change => {
+  const found = news(change, plain);
+  if (found) {
+    const time = element('time', {}, new Date().toLocaleTimeString());
+    happened.prepend(element('li', { 'data-type': found.type }, time, ` ${found.said}`));
+    while (happened.childElementCount > MOST_NEWS) {
+      happened.lastElementChild!.remove();
+    }
+  }
+});
+
 const panel = new Panel(fleet, actions, plain);
-document.getElementById('fleet')!.append(state, panel.node);
+document.getElementById('fleet')!.append(state, happened, panel.node);
 void attempt(() => fleet.refresh());
 follow();
 if (document.body.dataset.ask) {

@@ -155,6 +155,11 @@ class EnginePlacer(Placer):
             return False
         return True
 
+    async def seconds_left(self) -> float | None:
+        if self._node is None:
+            return None
+        return await in_io_thread(self._options.engine(None).seconds_left(self._tag))
+
     def describe(self) -> Mapping[str, Any]:
         """The node for a record. It may contain the launcher's secret."""
         if self._node is None:

@@ -54,6 +54,13 @@ class Placer(ABC):
         Returns whether nothing can run there any more.
         """
 
+    async def seconds_left(self) -> float | None:
+        """The seconds until the place ends with the kernel; None: it does not, or nobody knows.
+
+        May raise RemoteProvisionerError.
+        """
+        return None
+
     def describe(self) -> Mapping[str, Any]:
         """What `prepare_adoption` needs besides host, connection and owner."""
         return {}

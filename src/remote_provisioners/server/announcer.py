@@ -25,6 +25,7 @@ from ..hosts.host import Host
 from ..kernels.lifecycle import State
 from ..kernels.remote_kernel import RemoteKernel
 from ..placement.host_address import HostAddress
+from .limits import Limit
 from .view.models import Model, host_state, start_model
 
 #: Changes of one host within this time are one event.
@@ -86,6 +87,11 @@ class Announcer:
             if notebook != self._notebooks.get(model["id"]):
                 self._notebooks[model["id"]] = notebook
                 self._say("kernel", {"change": "session", "kernel": model})
+
+    async def limit_near(self, kernel: RemoteKernel, limit: Limit) -> None:
+        """Emit an event for a limit that will soon end the kernel."""
+        left = round(limit.left, 1)
+        await self._say_kernel(kernel, "ends soon", limit=limit.name, seconds_left=left)
 
     def _heard(self, event: Event) -> None:
         if self._loop.is_closed():

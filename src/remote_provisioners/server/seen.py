@@ -11,6 +11,7 @@ from .api.base import ACTIONS, ENVIRONMENTS, VIEW
 from .api.ports import PORTS
 from .api.routes import routes
 from .hooks.session_manager import watch_sessions
+from .limits import LimitWatch
 from .metrics import Metrics
 from .page.handlers import routes as page_routes
 from .ports.routes import routes as port_routes
@@ -43,16 +44,16 @@ def show(serverapp: Any) -> None:
         logger.register_event_schema(schema)
     announcer = Announcer(loop, say)
     configuration = Configuration(serverapp.kernel_spec_manager, serverapp.config)
-    view = View(serverapp.kernel_manager, serverapp.session_manager, configuration, announcer.since)
-    actions = Actions(
-        serverapp.kernel_manager, serverapp.contents_manager, serverapp.root_dir, view
-    )
+    manager, sessions = serverapp.kernel_manager, serverapp.session_manager
+    limits = LimitWatch(manager, loop)
+    view = View(manager, sessions, configuration, announcer.since, limits.time_left)
+    actions = Actions(manager, serverapp.contents_manager, serverapp.root_dir, view)
     environments = Environments(
         view, configuration, serverapp.kernel_spec_manager, serverapp.config
     )
     access = RemoteAccess(parent=serverapp)
     base_url = serverapp.base_url
-    ports = KernelPorts(serverapp.kernel_manager, base_url, access.proxy_ports)
+    ports = KernelPorts(manager, base_url, access.proxy_ports)
     serverapp.web_app.settings.update(
         {VIEW: view, ACTIONS: actions, PORTS: ports, ENVIRONMENTS: environments}
     )
@@ -64,5 +65,6 @@ def show(serverapp: Any) -> None:
     ]
     serverapp.web_app.add_handlers(".*$", handlers)
     announcer.follow(view)
-    watch_sessions(serverapp.session_manager, announcer.sessions_changed, _same_session)
+    limits.follow(view.remote_kernels, announcer.limit_near)
+    watch_sessions(sessions, announcer.sessions_changed, _same_session)
     metrics.follow()

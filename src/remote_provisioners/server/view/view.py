@@ -44,7 +44,11 @@ Sessions = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 class View:
-    """Makes the models. `since` returns when a host entered its state; None if nobody saw that."""
+    """Makes the models.
+
+    `since` returns when a host entered its state; None if nobody saw that. `time_left` returns the
+    seconds until the engine ends a kernel; None if it does not.
+    """
 
     def __init__(
         self,
@@ -52,11 +56,13 @@ class View:
         session_manager: Any,
         configuration: Configuration,
         since: Callable[[HostAddress], float | None],
+        time_left: Callable[[str], float | None],
     ) -> None:
         self._manager = manager
         self._session_manager = session_manager
         self._configuration = configuration
         self._since = since
+        self._time_left = time_left
 
     # -- hosts ------------------------------------------------------------------------------
 
@@ -161,6 +167,9 @@ class View:
                         model |= {name: getattr(described, name) for name in _ASKED}
         return model
 
+    async def remote_kernels(self) -> Sequence[RemoteKernel]:
+        return (await self._registry()).kernels
+
     async def of_kernels(self) -> list[Model]:
         """The kernels of this server that are in its manager."""
         found: list[Model] = (await self.kernels())["kernels"]
@@ -174,6 +183,7 @@ class View:
         model = kernel_model(kernel)
         name = kernel.connection.get("kernel_name", "")  # until the manager has the kernel
         model |= {"name": name, "execution_state": "", "last_activity": None, "notebook": None}
+        model["time_left"] = self._time_left(kernel.kernel_id)
         if kernel.kernel_id in self._manager:
             manager = self._manager.get_kernel(kernel.kernel_id)
             activity = getattr(manager, "last_activity", None)
