@@ -21,6 +21,7 @@ from ..protocol.messages import Dropped, LoadChanged, Notice
 from ..protocol.version import VERSION
 from ..protocol.wire import Message
 from .background import Background, report_failure
+from .files.file_server import FileServer
 from .forking.templates import Templates
 from .forking.warm_kernels import WarmKernels
 from .kernels.hosted_kernel import HostedKernel
@@ -57,6 +58,7 @@ class Agent:
         self._streams = Streams(directory, kernels, self._notice)
         self._streams.on_dropped = self._dropped
         self._ports = PortServer(directory, kernels)
+        self._files = FileServer(directory)
         self._load = Load(directory, self._running, self._tell_load)
         self._table = KernelTable(
             kernels_directory,
@@ -144,6 +146,7 @@ class Agent:
             loop.add_signal_handler(signum, lambda: None)
         await self._streams.listen()
         await self._ports.listen()
+        self._files.listen()
         self._table.take_over()
         server = await loop.create_unix_server(self._accepted, sock=listener)
         os.write(ready, b"+")
@@ -158,6 +161,7 @@ class Agent:
         server.close()
         self._streams.close()
         self._ports.close()
+        self._files.close()
         self._table.end_at_once(list(self._table))
         self._warm.close()
         self._templates.close()

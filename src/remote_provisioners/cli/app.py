@@ -68,6 +68,10 @@ class RemoteApp(Command):
             f"{_CLI}.kernels.logs.LogsApp",
             "Print the output of a kernel's process.",
         ),
+        "cp": (
+            f"{_CLI}.copy.app.CopyApp",
+            "Copy files between this machine and hosts.",
+        ),
         "forward": (
             f"{_CLI}.forward.app.ForwardApp",
             "Make a port of a kernel's host reachable on this machine.",

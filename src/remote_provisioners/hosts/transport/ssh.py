@@ -218,13 +218,30 @@ class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         self._protocol = protocol
+        self._paused = False
         self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
         self.eof_received = protocol.eof_received  # type: ignore[assignment,method-assign]
         self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, chan: Any) -> None:
+        self._pause, self._resume = chan.pause_reading, chan.resume_reading
+        chan.pause_reading, chan.resume_reading = self._pause_soon, self._resume_now
         self._protocol.connection_made(chan)
+
+    # asyncssh gives the other end room for more with each piece that it delivers, whatever it
+    # still holds. If it were paused in the middle of that, what it holds would grow for ever.
+    def _pause_soon(self) -> None:
+        self._paused = True
+        asyncio.get_running_loop().call_soon(self._pause_now)
+
+    def _pause_now(self) -> None:
+        if self._paused:
+            self._pause()
+
+    def _resume_now(self) -> None:
+        self._paused = False
+        self._resume()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         self._protocol.data_received(data)

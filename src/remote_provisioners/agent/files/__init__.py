@@ -1,0 +1,1 @@
+"""Files of this host, for servers of this user."""

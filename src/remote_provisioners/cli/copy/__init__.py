@@ -1,0 +1,1 @@
+"""``jupyter remote cp``: files between this machine and hosts."""
