@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,7 +16,16 @@ import pytest
 
 from ..conftest import Start
 from ..rig import Host, Rig
-from .made_environments import KERNEL, MINOR, make_conda, make_kernelspec, make_venv
+from .made_environments import (
+    KERNEL,
+    MINOR,
+    VERSION,
+    link_packages,
+    make_conda,
+    make_kernelspec,
+    make_venv,
+)
+from .real_conda import install_conda
 
 
 class CommandLine:
@@ -368,3 +378,40 @@ def test_refresh_marks_nothing_of_a_host_that_does_not_answer(
         host.start_sshd()
     assert command.files() == before
     assert "no kernelspec was made of an environment of 'x'" in command.refused("refresh", "x")
+
+
+@pytest.mark.long
+def test_an_environment_that_conda_has_installed(
+    host: Host, command: CommandLine, start: Start, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("rattler") is None:
+        pytest.skip("rattler is not installed (by pip: py-rattler)")
+    prefix = install_conda(host.home / "miniforge3" / "envs" / "real", tmp_path / "work")
+    found = command.scanned(host.target)["real"]
+    assert (found["kind"], found["version"]) == ("conda", VERSION)
+    assert found["package_version"] == KERNEL
+    name = f"real-{host.target}"
+    assert "libs.sh" in command.done("add", host.target, "real", "--user")
+    session = start(name)
+    assert session.value("__import__('sys').prefix") == str(prefix)
+    found = session.value("dict(__import__('os').environ)")
+    assert found["LIBS_OF"] == f"{prefix}/lib"
+    assert found["LIBS_VERSION"] == "1"
+    assert found["CONDA_DEFAULT_ENV"] == "real"
+
+
+@pytest.mark.long
+def test_an_environment_that_uv_has_made(host: Host, command: CommandLine, start: Start) -> None:
+    uv = Path(sys.executable).parent / "uv"
+    if not uv.exists():
+        pytest.skip("uv is not installed (by pip: uv)")
+    prefix = host.home / "project" / ".venv"
+    argv = [str(uv), "venv", "--offline", "--no-config", "--python", sys.executable, str(prefix)]
+    subprocess.run(argv, check=True, capture_output=True)
+    found = command.scanned(host.target)["project"]
+    assert found["version"] == VERSION
+    assert found["install"] == f"uv pip install --python {prefix}/bin/python ipykernel"
+    link_packages(prefix)
+    name = f"project-{host.target}"
+    assert command.changes("add", host.target, "project", "--user") == {name: "new"}
+    assert start(name).value("__import__('os').environ['VIRTUAL_ENV']") == str(prefix)
