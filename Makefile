@@ -40,7 +40,7 @@ test-all: environment
 # Packages of the system come while pip and npm install and the linters run. Only one at a time
 # may install into .venv: .venv/test, ui, .venv/kerberos.
 environment:
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target programs ui lint .venv/kerberos
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target programs ui lint .venv/kerberos .venv/proxy
 
 lab: .venv/demo
 	@$(MAKE) --no-print-directory ui UI_AFTER=.venv/demo
@@ -102,6 +102,12 @@ programs:
 	CFLAGS=-O0 $(INSTALL) --editable '.[kerberos]' \
 	  || echo "no gssapi (it needs libkrb5-dev and a C compiler): the tests with Kerberos will skip"
 	@touch $@
+
+# The proxy of JupyterHub, by the Node that built the interface.
+.venv/proxy: | $(UI)
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm install --silent --no-audit --no-fund --prefix $@ \
+	  configurable-http-proxy@5 || echo "no configurable-http-proxy: the tests with JupyterHub will skip"
+	@mkdir -p $@
 
 clean:
 	rm -rf ui/node_modules ui/lib ui/labextensions ui/tsconfig.tsbuildinfo

@@ -59,8 +59,13 @@ class RemoteProvisionerError(HTTPError):
         """The same error, blamed on `host`."""
         return type(self)(self.message, host=host)
 
+    @property
+    def unbroken(self) -> str:
+        """The text for a terminal, which breaks long lines itself."""
+        return f"host {self.host}: {self.message}" if self.host else self.message
+
     def __str__(self) -> str:
-        return in_lines(f"host {self.host}: {self.message}" if self.host else self.message)
+        return in_lines(self.unbroken)
 
 
 class ConfigurationError(RemoteProvisionerError):

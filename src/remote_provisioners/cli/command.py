@@ -146,6 +146,7 @@ class Command(JupyterApp):
         return words
 
     def _end(self, error: Exception) -> NoReturn:
-        print(f"{self.name.replace('-', ' ')}: {error}", file=sys.stderr, flush=True)
+        text = getattr(error, "unbroken", error)
+        print(f"{self.name.replace('-', ' ')}: {text}", file=sys.stderr, flush=True)
         self.exit(getattr(error, "status", FAILED) if isinstance(error, CommandError) else FAILED)
         raise AssertionError("unreachable")
