@@ -210,6 +210,8 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         ip = kernel.client_sockets.ip
         if self.parent is not None and self.connection_info.get("ip") not in (None, ip):
             self.connection_info["ip"] = self.parent.ip = ip  # for later clients
+        if kernel.life.over and not self._placer.explained(kernel, self.parent):
+            return None
         self._shown_reason.show(self.parent, kernel.life)
         return kernel.life.poll()
 

@@ -11,6 +11,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ class IOThread:
     async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` in the thread and await it here. Cancelling here cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `coroutine` in the thread. Any thread may look at the future."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call_blocking(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
         """The same for a caller without a loop. Raises TimeoutError."""

@@ -20,7 +20,6 @@ from ..rig import Host
 
 #: What runs on the hosts of a cluster all the time.
 DAEMONS = {"munged", "slurmctld", "slurmscriptd", "slurmd"}
-PARTITIONS = ("main", "short", "drained")
 CPUS, MEMORY = 4, 2000
 
 _CONF = """\
@@ -51,12 +50,17 @@ MessageTimeout=5
 KillWait=2
 OverTimeLimit=0
 MinJobAge=300
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 MpiDefault=none
 NodeName={b.name} NodeAddr={b.address} CPUs={cpus} RealMemory={memory}
 NodeName={c.name} NodeAddr={c.address} CPUs={cpus} RealMemory={memory}
-PartitionName=main Nodes={b.name},{c.name} Default=YES MaxTime=INFINITE DefMemPerCPU=100 State=UP
-PartitionName=short Nodes={b.name} MaxTime=1 DefMemPerCPU=100 State=UP
-PartitionName=drained Nodes={c.name} MaxTime=60 DefMemPerCPU=100 State=DRAIN
+PartitionName=DEFAULT DefMemPerCPU=100 PriorityTier=5 PreemptMode=OFF State=UP
+PartitionName=main Nodes={b.name},{c.name} Default=YES MaxTime=INFINITE
+PartitionName=short Nodes={b.name} MaxTime=1
+PartitionName=low Nodes={b.name} PriorityTier=1 PreemptMode=CANCEL
+PartitionName=high Nodes={b.name} PriorityTier=9
+PartitionName=drained Nodes={c.name} MaxTime=60 State=DRAIN
 """
 _START_SECONDS = 30
 
@@ -109,9 +113,9 @@ class Slurm:
         self.start_controller()
         for host in self.nodes:
             self.start_node(host)
-        eventually(lambda: self._idle() == len(self.nodes), _START_SECONDS)
+        eventually(lambda: self.idle() == len(self.nodes), _START_SECONDS)
 
-    def _idle(self) -> int:
+    def idle(self) -> int:
         nodes = self.ask("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T")
         return nodes.split().count("idle")
 

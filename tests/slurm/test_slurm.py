@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from ..conftest import SLEEP, InstallSpec, Start
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from remote_provisioners.errors import (
+    HostError,
+    KernelStartError,
+    LaunchTimeoutError,
+    RemoteProvisionerError,
+    StartCancelledError,
+)
+from remote_provisioners.io_thread import io_thread
+from remote_provisioners.kernels.starts import starts
+
+from ..conftest import SLEEP, InstallSpec, Start, eventually
+from ..e2e.applications import Applications
 from .cluster import Slurm
 
 pytestmark = [pytest.mark.slurm]
 
+JOB = "__import__('os').environ['SLURM_JOB_ID']"
+
 
 def test_a_kernel_in_a_job(slurm: Slurm, install_slurm: InstallSpec, start: Start) -> None:
     """Start, execute, interrupt, restart in the same job, shutdown."""
-    session = start(install_slurm())
+    session = start(install_slurm(slurm_memory="300M", slurm_cpus="2"))
     (job,) = slurm.jobs()
     assert session.value("1 + 1") == 2
     assert session.value("__import__('os').uname().nodename") in [h.name for h in slurm.nodes]
-    number = session.value("__import__('os').environ['SLURM_JOB_ID']")
+    number = session.value(JOB)
+    assert "NumCPUs=2" in slurm.ask("scontrol", "show", "job", number)
     request = session.client.execute(SLEEP)
     while session.client.get_iopub_msg(timeout=20)["msg_type"] != "stream":
         pass
@@ -26,7 +53,261 @@ def test_a_kernel_in_a_job(slurm: Slurm, install_slurm: InstallSpec, start: Star
     assert reply["content"]["ename"] == "KeyboardInterrupt"
     session.manager.restart_kernel()
     session.client.kernel_info(reply=True, timeout=30)
-    assert session.value("__import__('os').environ['SLURM_JOB_ID']") == number
+    assert session.value(JOB) == number
     assert slurm.jobs() == [job]
     session.manager.shutdown_kernel()
     assert slurm.jobs() == []
+
+
+def waiting(text: str) -> str:
+    """The kernel whose start waits for this, once there is one."""
+
+    async def look() -> str:
+        found = [s.kernel_id for s in starts().under_way if re.search(text, s.text)]
+        return found[0] if found else ""
+
+    return str(eventually(lambda: io_thread().call_blocking(look(), 10), 30))
+
+
+class InBackground:
+    """A start in a thread of its own, which a test looks at meanwhile."""
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        self.manager = KernelManager(kernel_name=name, kernel_spec_manager=KernelSpecManager())
+        self.error: BaseException | None = None
+        self._kwargs = kwargs
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self.manager._async_start_kernel(**self._kwargs))
+        except BaseException as error:
+            self.error = error
+
+    def over(self) -> BaseException | None:
+        self._thread.join()
+        return self.error
+
+
+def test_a_pending_job_is_cancelled(slurm: Slurm, install_slurm: InstallSpec) -> None:
+    with slurm.busy():
+        started = InBackground(install_slurm())
+        kernel = waiting(r"^job \d+ is waiting (for resources|behind other jobs) in partition main")
+        assert started.manager.provisioner.reason.startswith("job ")
+        began = time.monotonic()
+
+        async def cancel() -> bool:
+            return starts().cancel(kernel)
+
+        assert io_thread().call_blocking(cancel(), 10)
+        assert isinstance(started.over(), StartCancelledError)
+        assert slurm.jobs() == ["other"]
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("way", ["asyncssh", pytest.param("openssh", marks=pytest.mark.long)])
+def test_through_a_login_node(
+    slurm: Slurm,
+    install_slurm: InstallSpec,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    """This machine has no Slurm. One connection to the login node carries everything."""
+    monkeypatch.delenv("SLURM_CONF")
+    name = install_slurm(slurm_login=slurm.controller.target, connect=way)
+    sessions = [start(name), start(name)]
+    assert [session.value("1 + 1") for session in sessions] == [2, 2]
+    assert slurm.controller.tcp_connections() == 1
+    sessions[0].manager.restart_kernel()
+    sessions[0].client.kernel_info(reply=True, timeout=30)
+    assert sessions[0].value("1 + 1") == 2
+    for session in sessions:
+        session.manager.shutdown_kernel()
+    assert slurm.jobs() == []
+
+
+REFUSED = [
+    ({"slurm_partition": "nope"}, KernelStartError, "Slurm refused the job: invalid partition"),
+    ({"slurm_partition": "drained"}, KernelStartError, "Required partition not available"),
+    ({"slurm_memory": "900G"}, KernelStartError, "Memory specification can not be satisfied"),
+    (
+        {"slurm_partition": "short", "slurm_time": "10:00"},
+        KernelStartError,
+        r"Slurm does not run job \d+: .*partition short (allows|does not allow)",
+    ),
+    ({"python": "/nope/python"}, RemoteProvisionerError, "does not have the interpreter"),
+    ({"slurm_login": "nowhere.invalid"}, HostError, "does not resolve"),
+]
+
+
+@pytest.mark.parametrize(("options", "kind", "text"), REFUSED)
+def test_what_cannot_be(
+    slurm: Slurm,
+    install_slurm: InstallSpec,
+    start: Start,
+    options: dict[str, Any],
+    kind: type[Exception],
+    text: str,
+) -> None:
+    with pytest.raises(kind, match=text):
+        start(install_slurm(**options))
+    assert eventually(lambda: slurm.jobs() == [])
+
+
+def test_the_end_of_the_time_is_announced(
+    slurm: Slurm, install_slurm: InstallSpec, start: Start
+) -> None:
+    """In the cell that runs, or else in the next one."""
+    session = start(install_slurm(slurm_partition="short"))
+    shown: list[str] = []
+
+    def collect(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream":
+            shown.append(message["content"]["text"])
+
+    for _ in range(3):
+        code = "import time; time.sleep(1)"
+        session.client.execute_interactive(code, timeout=30, output_hook=collect)
+    assert re.search(r"Slurm ends this kernel in \d+ seconds \(its time limit\)", "".join(shown))
+    assert len(shown) == 1
+
+
+def of_a_server(slurm: Slurm, applications: Applications, name: str) -> tuple[Any, str, str]:
+    """A server, a kernel there, and the kernel's job."""
+    server = applications.server("server")
+    kernel = server.start_kernel(name)
+    return server, kernel, server.run(kernel, f"print({JOB})").strip()
+
+
+def dead(server: Any, kernel: str) -> str:
+    """Why the kernel is dead, as the API shows it; "" while it is not."""
+    shown = server.ask("GET", f"/api/kernels/{kernel}")[1]
+    return str(shown["reason"]) if shown["execution_state"] == "dead" else ""
+
+
+@pytest.mark.long
+def test_a_cancelled_job_is_not_replaced(
+    slurm: Slurm, install_slurm: InstallSpec, tmp_path: Path
+) -> None:
+    """Its kernel is dead, and says why. Only its user asks for another job."""
+    with Applications(tmp_path) as applications:
+        server, kernel, job = of_a_server(slurm, applications, install_slurm())
+        slurm.ask("scancel", job)
+        reason = eventually(lambda: dead(server, kernel), 40)
+        assert f"Slurm ended job {job}: it was cancelled" in reason
+        assert slurm.jobs() == []
+        server.ask("POST", f"/api/kernels/{kernel}/restart")
+        assert server.run(kernel, f"print({JOB})").strip() not in ("", job)
+        server.ask("DELETE", f"/api/kernels/{kernel}")
+        eventually(lambda: slurm.jobs() == [])
+
+
+@pytest.mark.long
+def test_preemption(slurm: Slurm, install_slurm: InstallSpec, start: Start) -> None:
+    session = start(install_slurm(slurm_partition="low"))
+    job = session.value(JOB)
+    slurm.ask(
+        *("sbatch", "--partition=high", "--exclusive", "--job-name=other", "--output=/dev/null"),
+        *("--time=1", "--wrap=sleep 30"),
+    )
+    eventually(lambda: not session.manager.is_alive(), 30)
+    text = f"Slurm ended job {job}: a job with a higher priority took its place"
+    assert text in session.provisioner.reason
+    slurm.ask("scancel", "--name=other")
+
+
+@pytest.mark.long
+def test_a_node_fails(slurm: Slurm, install_slurm: InstallSpec, start: Start) -> None:
+    session = start(install_slurm(slurm_partition="short"))
+    job, node = session.value(JOB), slurm.nodes[0]
+    node.link_down()
+    try:
+        eventually(lambda: not session.manager.is_alive(), 120)
+    finally:
+        node.link_up()
+    assert f"Slurm ended job {job}: its node {node.name} failed" in session.provisioner.reason
+    eventually(lambda: slurm.idle() == 2, 60)
+
+
+@pytest.mark.long
+def test_a_server_that_is_killed_while_its_job_waits(
+    slurm: Slurm, install_slurm: InstallSpec, tmp_path: Path
+) -> None:
+    """Nobody has the kernel's id: the next server cancels the job."""
+    name = install_slurm()
+    with slurm.busy(), Applications(tmp_path) as applications:
+        server = applications.server("server")
+        asking = threading.Thread(target=lambda: _ignore(server.start_kernel, name))
+        asking.start()
+        eventually(lambda: len(slurm.jobs()) == 2, 30)
+        server.process.kill()
+        server.process.wait()
+        asking.join()
+        assert len(slurm.jobs()) == 2
+        server = applications.server("server")
+        eventually(lambda: slurm.jobs() == ["other"], 20)
+        assert server.ask("GET", "/api/kernels")[1] == []
+
+
+def _ignore(call: Callable[..., Any], *arguments: Any) -> None:
+    with contextlib.suppress(Exception):
+        call(*arguments)
+
+
+@pytest.mark.long
+def test_one_squeue_follows_all(
+    slurm: Slurm, install_slurm: InstallSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At growing intervals, whatever the number of jobs that wait."""
+    asked = tmp_path / "asked"
+    shim = tmp_path / "bin" / "squeue"
+    shim.parent.mkdir()
+    real = shutil.which("squeue")
+    shim.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec {real} "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
+    name = install_slurm(slurm_queue_timeout=15.0)
+    with slurm.busy():
+        waiting_starts = [InBackground(name) for _ in range(4)]
+        eventually(lambda: len(slurm.jobs()) == 5, 30)
+        before = len(asked.read_text().splitlines())
+        time.sleep(8)
+        lines = asked.read_text().splitlines()[before:]
+        errors = [started.over() for started in waiting_starts]
+    assert all(isinstance(error, LaunchTimeoutError) for error in errors)
+    assert len(lines) < 20
+    jobs = re.search(r"--jobs=(\S+)", lines[-1])
+    assert jobs is not None
+    assert len(jobs[1].split(",")) == 4
+
+
+REQUESTS: list[tuple[dict[str, str], int, str]] = [
+    ({"KERNEL_SLURM_TIME": "30"}, 201, "TimeLimit=00:30:00"),
+    ({"KERNEL_SLURM_TIME": "2:00:00"}, 403, "the most is 1:00:00"),
+    ({"KERNEL_SLURM_PARTITION": "high"}, 201, "Partition=high"),
+    ({"KERNEL_SLURM_PARTITION": "low"}, 403, "must be one of main, high"),
+    ({"KERNEL_SLURM_ACCOUNT": "a"}, 403, "requests may not choose it here"),
+    ({"KERNEL_SLURM_TIME": "soon"}, 400, "must be a time"),
+    ({"KERNEL_SLURM_COLOUR": "red"}, 400, "unknown KERNEL_SLURM_COLOUR"),
+]
+
+
+@pytest.mark.long
+def test_what_a_request_may_choose(
+    slurm: Slurm, install_slurm: InstallSpec, tmp_path: Path
+) -> None:
+    limits = {"time": "1:00:00", "partition": ["main", "high"]}
+    name = install_slurm(slurm_limits=limits)
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        for env, status, text in REQUESTS:
+            got, answer = server.ask("POST", "/api/kernels", {"name": name, "env": env})
+            assert (env, got) == (env, status)
+            if status != 201:
+                assert text in answer["message"]
+                continue
+            job = server.run(answer["id"], f"print({JOB})").strip()
+            assert text in slurm.ask("scontrol", "show", "job", job)
+            server.ask("DELETE", f"/api/kernels/{answer['id']}")

@@ -218,7 +218,7 @@ class Operations:
         return Tail(tail=await apart.run("its output", process.tail) if process else "")
 
     async def op_announce(self, peer: Peer, request: messages.Announce) -> Nothing:
-        self._streams.announce(self._table.get(request.kernel_id), request.text)
+        self._streams.announce(self._table.get(request.kernel_id), request.text, request.now)
         return Nothing()
 
     async def op_resolve_path(self, peer: Peer, request: messages.ResolvePath) -> Resolved:

@@ -123,10 +123,10 @@ class Streams:
         if kernel in self._recorders:
             self._recorders[kernel].adopted()
 
-    def announce(self, kernel: HostedKernel, text: str) -> None:
-        """Show `text` in the next cell that runs."""
+    def announce(self, kernel: HostedKernel, text: str, now: bool) -> None:
+        """Show `text` in the next cell that runs; with `now`, in the cell that runs."""
         if kernel in self._recorders:
-            self._recorders[kernel].announced = text
+            self._recorders[kernel].announce(text, now)
 
     def drop(self, kernel: HostedKernel) -> None:
         """Forget the kernel. Its streams still deliver what they hold."""

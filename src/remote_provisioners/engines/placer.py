@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
 
 from ..errors import ConfigurationError, HostError, KernelLostError, RemoteProvisionerError
 from ..hosts.registry import host_registry
-from ..io_thread import in_io_thread
-from ..kernels.lifecycle import State
+from ..io_thread import in_io_thread, io_thread
+from ..kernels.lifecycle import Lifecycle, State
 from ..kernels.remote_kernel import RemoteKernel
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
 from ..placement.placer import Placer, Recorder, StartAttempt
 from .base import Engine, Node
+from .deadline import tell_before_end
 from .submission import Submission
 
 log = logging.getLogger(__name__)
+
+#: How long an engine may take to say why a kernel ended.
+_EXPLAIN_SECONDS = 10.0
 
 
 class EngineOptions(Protocol):
@@ -52,6 +58,9 @@ class EnginePlacer(Placer):
         #: The last submission, perhaps of another process.
         self._tag = ""
         self._id = ""
+        #: The last life that ended, and the question to the engine why.
+        self._explained: tuple[Lifecycle, Future[None]] | None = None
+        self._deadline: Future[None] | None = None
 
     async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
         self._refuse_pinned(request)
@@ -67,13 +76,14 @@ class EnginePlacer(Placer):
                 await self._cancel(request, self._tag)
 
         try:
-            inside, node = await self._submit(request)
+            inside, node = await self._submit(request, record)
             attempt = StartAttempt(inside, self._options.network_grace)
             kernel = await in_io_thread(reserve(attempt, node))
             record({"host": node.host, "agent": node.directory, **self.describe()})
             error = await in_io_thread(attempt.launch())
             if error is not None:
                 raise error
+            self._watch_end(kernel)
             return kernel
         except BaseException:
             await asyncio.shield(in_io_thread(undo()))
@@ -100,8 +110,9 @@ class EnginePlacer(Placer):
             return
         await in_io_thread(leave())
         try:
-            inside, node = await self._submit(request)
+            inside, node = await self._submit(request, record)
             await in_io_thread(launch(inside, node))
+            self._watch_end(kernel)
         except BaseException as error:
             await asyncio.shield(in_io_thread(undo(str(error))))
             raise
@@ -116,6 +127,9 @@ class EnginePlacer(Placer):
         self._tag = left.pop("tag")
         self._id = left.pop("application_id", "")  # the name in earlier versions
         self._id = left.pop("id", self._id)
+        if not left:  # it was waiting for a node
+            await in_io_thread(self._options.engine(None).cancel(self._tag))
+            raise KernelLostError("its server ended while it was waiting for a node")
         node = self._node = self._type.node_type(**left)
         grace = self._options.network_grace
 
@@ -123,10 +137,13 @@ class EnginePlacer(Placer):
             registry = await host_registry()
             return await registry.prepare_adoption(kernel_id, _spec(node), info, grace)
 
-        return await in_io_thread(prepare())
+        kernel = await in_io_thread(prepare())
+        self._watch_end(kernel)
+        return kernel
 
     async def abandon(self, request: LaunchRequest | None) -> bool:
         """Tell the engine to end the kernel's job."""
+        self._watch_end(None)
         return bool(self._tag) and await in_io_thread(self._cancel(request, self._tag))
 
     async def _cancel(self, request: LaunchRequest | None, tag: str) -> bool:
@@ -160,6 +177,32 @@ class EnginePlacer(Placer):
             return None
         return await in_io_thread(self._options.engine(None).seconds_left(self._tag))
 
+    def _watch_end(self, kernel: RemoteKernel | None) -> None:
+        """Tell the kernel's users before the engine ends its node; of None, no more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if kernel is not None and self.place_stays:
+            telling = tell_before_end(kernel, self._options.engine(None), self._tag)
+            self._deadline = io_thread().begin(telling)
+
+    def explained(self, kernel: RemoteKernel, manager: Any) -> bool:
+        """Ask the engine, once in each life that did not end by itself, whether the node ended."""
+        life = kernel.life
+        stopping = getattr(manager, "shutting_down", False)
+        if not self.place_stays or stopping or (life.exit_code or 0) >= 0:
+            return True
+        if self._explained is None or self._explained[0] is not life:
+            self._explained = life, io_thread().begin(self._explain(life))
+        return self._explained[1].done()
+
+    async def _explain(self, life: Lifecycle) -> None:
+        engine = self._options.engine(None)
+        with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
+            if not await asyncio.wait_for(_is_there(engine, self._tag), _EXPLAIN_SECONDS):
+                why = await asyncio.wait_for(engine.diagnose(self._tag), _EXPLAIN_SECONDS)
+                life.ended_with_node(why)
+
     def describe(self) -> Mapping[str, Any]:
         """The node for a record. It may contain the launcher's secret."""
         if self._node is None:
@@ -173,14 +216,19 @@ class EnginePlacer(Placer):
             said = f"{said}; it was {self._id} of {self._type.name}"
         return waits or said
 
-    async def _submit(self, request: LaunchRequest) -> tuple[LaunchRequest, Node]:
-        """A node and the request for its agent."""
-        self._node = None
+    async def _submit(self, request: LaunchRequest, record: Recorder) -> tuple[LaunchRequest, Node]:
+        """A node and the request for its agent. The tag is recorded first, for the next server."""
+        self._node, self._id = None, ""
+
+        async def prepare() -> tuple[Engine, Submission]:
+            engine = self._options.engine(request)
+            return engine, Submission(engine, request)
+
+        engine, submission = await in_io_thread(prepare())
+        self._submission, self._tag = submission, submission.launch.tag
+        record({"host": self._type.name, self._key: {"tag": self._tag, "id": ""}})
 
         async def submit() -> tuple[LaunchRequest, Node]:
-            engine = self._options.engine(request)
-            submission = self._submission = Submission(engine, request)
-            self._tag = submission.launch.tag
             node, seconds = await submission.run()
             self._node, self._id = node, submission.id
             return replace(engine.kernel_request(request, node), timeout=seconds), node

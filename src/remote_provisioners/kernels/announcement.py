@@ -1,4 +1,4 @@
-"""Show a text in the next cell that a kernel runs."""
+"""Show a text in a cell that a kernel runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from .remote_kernel import RemoteKernel
 log = logging.getLogger(__name__)
 
 
-async def announce(kernel: RemoteKernel, text: str) -> None:
-    """Ask the agent to show `text`. Failures are only logged. In the I/O thread."""
+async def announce(kernel: RemoteKernel, text: str, now: bool = False) -> None:
+    """Ask the agent to show `text`; with `now`, in the cell that runs if one does. Failures are
+    only logged. In the I/O thread.
+    """
     try:
-        await kernel.host.request(Announce(kernel_id=kernel.kernel_id, text=text))
+        await kernel.host.request(Announce(kernel_id=kernel.kernel_id, text=text, now=now))
     except RemoteProvisionerError as error:
         log.warning("kernel %s: the message %r was not shown: %s", kernel.kernel_id, text, error)

@@ -53,6 +53,8 @@ class Lifecycle:
     adoption_pending: bool = False
     #: The former owner, from the kernel's record; "" if this process started it.
     former_owner: str = ""
+    #: Whether the node of an engine has ended with it: nobody but the user asks for another one.
+    node_ended: bool = False
     #: Whether this process only uses the kernel and its server stays the owner.
     attached: bool = False
     _listening: bool = False
@@ -135,6 +137,11 @@ class Lifecycle:
         """The kernel's state cannot be known any more."""
         if not self.over:
             self.state, self.exit_code, self.reason = State.LOST, LOST_EXIT_CODE, reason
+
+    def ended_with_node(self, reason: str) -> None:
+        """The engine has ended its node, for this reason."""
+        if self.over:
+            self.reason, self.node_ended = reason, True
 
     def grace_left(self, now: float, grace: float) -> float | None:
         """Seconds until an unreachable kernel counts as lost; None if it is reachable or over."""

@@ -61,6 +61,13 @@ class Placer(ABC):
         """
         return None
 
+    def explained(self, kernel: RemoteKernel, manager: Any) -> bool:
+        """Whether it is known why the kernel ended, as far as that can be found out.
+
+        Nobody asks why if the manager was ending it.
+        """
+        return True
+
     def describe(self) -> Mapping[str, Any]:
         """What `prepare_adoption` needs besides host, connection and owner."""
         return {}

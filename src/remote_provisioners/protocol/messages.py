@@ -166,10 +166,11 @@ class Attach(OfKernel[KernelDescription]):
 
 
 class Announce(OfKernel[Nothing]):
-    """Show a text in the next cell that this kernel runs."""
+    """Show a text in the next cell that this kernel runs; with `now`, in the one that it runs."""
 
     op = "announce"
     text: str
+    now: bool = False
 
 
 class ResolvePath(OfKernel[Resolved]):

@@ -16,7 +16,10 @@ async def finish(provisioner: Any, info: Mapping[str, Any], seconds: float) -> N
     The kernel has `seconds` to end by itself. Sets `provisioner.left_behind` if the host could not
     be reached within the grace.
     """
-    await provisioner.prepare_adoption(info)
+    try:
+        await provisioner.prepare_adoption(info)
+    except KernelLostError:
+        return  # its start is cancelled
     try:
         with contextlib.suppress(KernelLostError, asyncio.TimeoutError, TimeoutError):
             await provisioner.adopt_when_reachable()

@@ -16,13 +16,16 @@ from typing import Any, Callable, Dict, Iterable, List, Optional
 from ...protocol import zmtp
 from ...protocol.stream import Stream
 from ..endpoints import endpoints_of
-from .gap import Gap
+from .gap import Gap, parent_of
 from .gap_notice import announcement, gap_notices, welcome
 from .source import Listener, Source
 from .spool import Place, Spool
 from .subscriber import Publisher, Subscriber
 
 _LOOK_SECONDS = 0.5
+#: How a message tells that a cell begins, or that the kernel is idle: its header, its content.
+_INPUT, _HEAD_BYTES = b'"execute_input"', 800
+_IDLE, _IDLE_BYTES = b'"idle"', 100
 
 
 class Recorder(Listener, Publisher):
@@ -45,6 +48,8 @@ class Recorder(Listener, Publisher):
         self.held = False
         #: A text for the next cell that runs.
         self.announced = ""
+        #: The message that began the cell that runs, if one does.
+        self._cell: Optional[bytes] = None
         #: Whether all output has come: then the clients' streams end.
         self.over = False
         #: Called with the number of messages that a client will never get.
@@ -57,7 +62,7 @@ class Recorder(Listener, Publisher):
         """
         if self.source is not None:
             self.source.close()
-        self._connection, self.over = connection, False
+        self._connection, self.over, self._cell = connection, False, None
         source = self.source = Source(self)
         connected = await source.connect(endpoints_of(connection)["iopub"])
         if not connected and self.source is source:
@@ -153,11 +158,26 @@ class Recorder(Listener, Publisher):
     def append(self, message: bytes) -> None:
         """The kernel has published `message`."""
         self.spool.append(message)
+        if _INPUT in message[:_HEAD_BYTES]:
+            self._cell = message
+        elif self._cell and _IDLE in message[-_IDLE_BYTES:]:
+            over = parent_of(message) == parent_of(self._cell)
+            self._cell = None if over else self._cell
         if self.announced:
-            text = announcement(self._connection, self.announced, message)
-            if text is not None:
-                self.announced = ""
-                self.spool.append(text)
+            self._announce(message)
+
+    def announce(self, text: str, now: bool) -> None:
+        """Show `text` in the next cell that runs; with `now`, in the cell that runs."""
+        self.announced = "\n".join(filter(None, [self.announced, text]))
+        if now and self._cell is not None:
+            self._announce(self._cell)
+            self.pump()
+
+    def _announce(self, message: bytes) -> None:
+        text = announcement(self._connection, self.announced, message)
+        if text is not None:
+            self.announced = ""
+            self.spool.append(text)
 
     def pump(self) -> None:
         """Publish the received messages."""

@@ -29,6 +29,8 @@ _SHARE_OF_TIME = 0.1
 _PROGRAM_SECONDS = 15.0
 #: How long the end of a cancelled job is awaited, and how often it is asked for.
 _CANCEL_SECONDS, _CANCEL_POLL_SECONDS = 10.0, 0.1
+#: How long a job may be said to be ending before it is said how it has ended.
+_END_SECONDS, _END_POLL_SECONDS = 8.0, 0.1
 # They are of the submit host, and may not exist on a node.
 _WITHOUT = ("env", "-u", "TMPDIR", "-u", "XDG_RUNTIME_DIR")
 
@@ -52,6 +54,8 @@ class Cluster:
         self.login = login
         self._hosts = hosts
         self._watched: dict[str, _Watched] = {}
+        #: The ids of jobs by their names.
+        self._ids: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
         self._new = asyncio.Event()
         #: Why the last squeue failed; "" if it did not.
@@ -63,14 +67,18 @@ class Cluster:
 
     # -- programs ---------------------------------------------------------------------------
 
-    async def submit(self, options: Sequence[str], script: bytes) -> str:
-        """Submit a job and return its id. Raises KernelStartError if it is refused, HostError."""
+    async def submit(self, name: str, options: Sequence[str], script: bytes) -> str:
+        """Submit a job of this name, and return its id.
+
+        Raises KernelStartError if it is refused, HostError.
+        """
         done = await self._run([*_WITHOUT, "sbatch", "--parsable", *options], script)
         words = done.stdout.decode("utf-8", "replace").split()
         job = words[-1].partition(";")[0] if words else ""
         if done.returncode or not job.isdigit():
             said = refusal(done.stderr.decode("utf-8", "replace"))
             raise KernelStartError(f"Slurm refused the job: {said}")
+        self._ids[name] = job
         return job
 
     async def ask(self, job: str) -> Job:
@@ -78,11 +86,25 @@ class Cluster:
         done = await self._run(["scontrol", "-o", "show", "job", job])
         return read_job(done.stdout.decode("utf-8", "replace")) or Job(job, GONE)
 
+    async def ended(self, job: str) -> Job:
+        """The job, once Slurm says how it ended, or after a while. Raises HostError."""
+        until = time.monotonic() + _END_SECONDS
+        while True:
+            found = await self.ask(job) if job else Job("?", GONE)
+            if found.final or not found.over or time.monotonic() > until:
+                return found
+            await asyncio.sleep(_END_POLL_SECONDS)
+
     async def named(self, name: str) -> str:
-        """The id of the job with this name that has not ended; "" if there is none."""
-        words = ["squeue", "--noheader", f"--name={name}", "--format=%i"]
-        done = await self._run(words)
-        return (done.stdout.decode("ascii", "replace").split() or [""])[-1]
+        """The id of the job with this name; "" if Slurm knows none."""
+        if name not in self._ids:
+            words = ["squeue", "--noheader", "--states=all", f"--name={name}", "--format=%i"]
+            done = await self._run(words)
+            found = done.stdout.decode("ascii", "replace").split()
+            if not found:
+                return ""
+            self._ids[name] = found[-1]
+        return self._ids[name]
 
     async def cancel(self, job: str) -> None:
         """End a job in any state, and wait for its end. Raises HostError."""

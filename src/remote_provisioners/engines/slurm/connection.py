@@ -47,7 +47,7 @@ async def connect_job(address: JobAddress, python: str) -> Transport:
 
 async def _why(failed: NotOpened, address: JobAddress, python: str) -> HostError | NodeGoneError:
     try:
-        job = await (await cluster_at(address.through)).ask(address.job)
+        job = await (await cluster_at(address.through)).ended(address.job)
     except HostError as error:
         return error
     if job.over:

@@ -18,12 +18,9 @@ from ...placement.way_in import WayIn
 from ..base import Engine, Launch, Node, Progress
 from .cluster import Cluster, cluster_at
 from .connection import step_words
-from .reasons import GONE, Job, read_seconds
+from .reasons import read_seconds
 from .request import JobOptions
 from .script import batch_script
-
-#: An ended job may be said to be ending first.
-_END_SECONDS, _END_POLL_SECONDS = 8.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,6 @@ class SlurmEngine(Engine):
         self._options = options
         self._python = python
         self._job = ""
-        #: The end of the job, once it is known.
-        self._end: Job | None = None
 
     async def check(self) -> None:
         await (await self._cluster()).check()
@@ -71,7 +66,7 @@ class SlurmEngine(Engine):
         script = batch_script(directory, self._python, self._options.lines)
         comment = f"Jupyter kernel {launch.request.kernel_id} of {os.uname().nodename}"
         options = self._options.words(launch.tag, comment)
-        submitting = asyncio.ensure_future(cluster.submit(options, script))
+        submitting = asyncio.ensure_future(cluster.submit(launch.tag, options, script))
         try:
             self._job = await asyncio.shield(submitting)
         except asyncio.CancelledError:
@@ -121,17 +116,7 @@ class SlurmEngine(Engine):
         job = cluster.known(job_id)
         if job is not None and job.hopeless:
             return job.end
-        return (await self._ended(cluster, job_id)).end
-
-    async def _ended(self, cluster: Cluster, job_id: str) -> Job:
-        """The job, once Slurm says how it ended, or after a while."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _END_SECONDS
-        while True:
-            job = await cluster.ask(job_id) if job_id else Job("?", GONE)
-            if job.final or not job.over or loop.time() > until:
-                return job
-            await asyncio.sleep(_END_POLL_SECONDS)
+        return (await cluster.ended(job_id)).end
 
     async def seconds_left(self, tag: str) -> float | None:
         cluster = await self._cluster()

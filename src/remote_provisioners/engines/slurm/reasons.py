@@ -32,7 +32,7 @@ _PENDING = {
 _HOPELESS = {
     "PartitionTimeLimit": "it asks for more time than partition {partition} allows (slurm_time)",
     "PartitionNodeLimit": "it asks for more nodes than partition {partition} allows",
-    "PartitionConfig": "it asks for something that partition {partition} does not allow",
+    "PartitionConfig": "partition {partition} does not allow what it asks for, such as its time",
     "BadConstraints": "no node fulfils its constraint (slurm_constraint)",
     "InvalidAccount": "its account may not be used (slurm_account)",
     "InvalidQOS": "its QOS may not be used (slurm_qos)",
@@ -58,9 +58,9 @@ _ADVICE = {
 }
 #: Exit codes of the job's script (script.py), and of the shell that runs it.
 _EXITS = {
-    126: "the interpreter on its node cannot be run: name another one by the option `python`",
-    127: "its node does not have the interpreter: name another one by the option `python`",
-    78: "the interpreter on its node is older than Python 3.8: see the option `python`",
+    126: "the interpreter on its node cannot be run\nName another one by the option `python`.",
+    127: "its node does not have the interpreter\nName another one by the option `python`.",
+    78: "the interpreter on its node is older than 3.8\nName another one by the option `python`.",
 }
 #: A reason while a job is being ended tells its state.
 _COMPLETING = {"TimeLimit": "TIMEOUT", "OutOfMemory": "OUT_OF_MEMORY", "NodeFail": "NODE_FAIL"}

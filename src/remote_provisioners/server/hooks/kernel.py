@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jupyter_core.utils import ensure_async
@@ -65,6 +65,30 @@ def show_dead(kernel: Any, reason: str) -> None:
     failed.set_exception(RuntimeError(reason))
     failed.exception()  # mark it as seen
     kernel._ready = failed
+
+
+def keep_dead(kernel: Any, reason: str) -> Callable[[], None]:
+    """Show a kernel as dead, and leave it in the manager: only its user may restart it.
+
+    Called while its restarter finds that it is not alive. The restarter then gives up at once: it
+    tells the websockets, and no longer the manager, which would remove the kernel. Returns what
+    lets it restart the kernel again.
+    """
+    restarter = getattr(kernel, "_restarter", None)
+    if hasattr(kernel, "execution_state"):
+        show_dead(kernel, reason)
+    if restarter is None:
+        return lambda: None
+    dead = restarter.callbacks["dead"]
+    of_manager = [each for each in dead if "KernelManager." in getattr(each, "__qualname__", "")]
+    limit, restarter.restart_limit = restarter.restart_limit, 0
+    restarter.callbacks["dead"] = [each for each in dead if each not in of_manager]
+
+    def let_restart() -> None:
+        restarter.restart_limit = limit
+        restarter.callbacks["dead"] += of_manager
+
+    return let_restart
 
 
 def forget_failure(manager: Any, kernel_id: str) -> None:
