@@ -20,7 +20,7 @@ from traitlets import TraitError
 
 from .clients import notebooks
 from .errors import ConfigurationError, HostError
-from .hosts.registry import host_registry
+from .hosts.registry import end, has_pending_kill, let_go
 from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
 from .kernels.failure import ShownReason
@@ -165,7 +165,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         except BaseException:
             await self.cleanup()  # the start may have succeeded just as it was cancelled
             keeper = keeper_of(self.parent)
-            if keeper is not None and not await in_io_thread(self._has_pending_kill()):
+            if keeper is not None and not await in_io_thread(has_pending_kill(self.kernel_id)):
                 keeper.failed(self.kernel_id)
             raise
 
@@ -210,7 +210,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         ip = kernel.client_sockets.ip
         if self.parent is not None and self.connection_info.get("ip") not in (None, ip):
             self.connection_info["ip"] = self.parent.ip = ip  # for later clients
-        if kernel.life.over and not self._placer.explained(kernel, self.parent):
+        if kernel.life.over and not self.placer.explained(kernel, self.parent):
             return None
         self._shown_reason.show(self.parent, kernel.life)
         return kernel.life.poll()
@@ -282,17 +282,10 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             kernel.client_sockets.show()  # the manager has just removed them as ipc files
             return
         self._kernel = None
-        await in_io_thread(self._end(kernel))
+        await in_io_thread(end(kernel))
         unconfirmed = kernel.life.state is not State.EXITED or self.placer.place_stays
         freed = unconfirmed and await self.placer.abandon(self._request)
-        self.left_behind = not freed and await in_io_thread(self._has_pending_kill())
-
-    @staticmethod
-    async def _end(kernel: RemoteKernel) -> None:
-        await (await host_registry()).end(kernel)
-
-    async def _has_pending_kill(self) -> bool:
-        return (await host_registry()).has_pending_kill(self.kernel_id)
+        self.left_behind = not freed and await in_io_thread(has_pending_kill(self.kernel_id))
 
     # -- adoption ---------------------------------------------------------------------------
 
@@ -389,11 +382,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         """Leave the kernel running, for another process to adopt."""
         kernel, self._kernel = self._kernel, None
         if kernel is not None:
-            await in_io_thread(self._let_go(kernel))
-
-    @staticmethod
-    async def _let_go(kernel: RemoteKernel) -> None:
-        (await host_registry()).let_go(kernel)
+            await in_io_thread(let_go(kernel))
 
     def resolve_path(self, path: str) -> Any:
         """`path` of the kernel's file system made absolute; None where there is nothing.

@@ -285,3 +285,18 @@ class HostRegistry:
 async def host_registry() -> HostRegistry:
     """This process's registry. Call it in the I/O thread, which closes it when it ends."""
     return io_thread().own(HostRegistry)
+
+
+async def end(kernel: RemoteKernel) -> None:
+    """End the kernel if it runs, and remove everything of it. In the I/O thread."""
+    await (await host_registry()).end(kernel)
+
+
+async def let_go(kernel: RemoteKernel) -> None:
+    """Leave the kernel running, for a process with its record. In the I/O thread."""
+    (await host_registry()).let_go(kernel)
+
+
+async def has_pending_kill(kernel_id: str) -> bool:
+    """Whether a process of that kernel may still run somewhere. In the I/O thread."""
+    return (await host_registry()).has_pending_kill(kernel_id)
