@@ -54,6 +54,36 @@ def test_the_login_is_refused_while_kernels_are_there(host: Host, locked_out: Se
     assert locked_out.value("x") == 1
 
 
+@pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
+def test_a_key_that_is_elsewhere_counts(
+    host: Host,
+    own_rig: Rig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    install_spec: InstallSpec,
+    start: Start,
+    connect: str,
+) -> None:
+    """IdentityFile names a file that is not in ~/.ssh."""
+    former, key = own_rig.home / ".ssh" / "id_ed25519", tmp_path / "key"
+    key.write_bytes(former.read_bytes())
+    key.chmod(0o600)
+    config = own_rig.home / ".ssh" / "config"
+    config.write_text(config.read_text().replace(str(former), str(key)))
+    session = start(install_spec(host.target, connect=connect))
+    assert session.value("1") == 1
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "x"], check=True
+    )
+    (tmp_path / "x").replace(key)
+    host.stop_sshd(sessions=True)
+    host.start_sshd()
+    eventually(lambda: attempts(host))
+    key.write_bytes(former.read_bytes())
+    eventually(lambda: is_back(session), 15)
+    assert session.value("2") == 2
+
+
 def test_somebody_asks(
     host: Host, locked_out: Session, install_spec: InstallSpec, start: Start
 ) -> None:

@@ -7,12 +7,23 @@ import contextlib
 import hashlib
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 _POLL_SECONDS = 2.0
 _AGENT_SECONDS = 2.0
 #: SSH_AGENTC_REQUEST_IDENTITIES (draft-miller-ssh-agent).
 _REQUEST_IDENTITIES = struct.pack(">IB", 1, 11)
+#: The files of keys and certificates, and the SSH agents' sockets, that logins have tried.
+_tried: set[str] = set()
+_agents: set[str] = set()
+
+
+def tried(files: Iterable[str], agent: str = "") -> None:
+    """A login has tried these, as the SSH configuration names them: they are watched as well."""
+    _tried.update(os.path.expanduser(file) for file in files)
+    if agent:
+        _agents.add(agent)
 
 
 async def until_changed(timeout: float) -> None:
@@ -32,11 +43,14 @@ async def _state() -> tuple[object, ...]:
 
 
 def _files() -> tuple[object, ...]:
-    """What tells that a file in ~/.ssh, or the Kerberos ticket, is not the one that it was."""
+    """What tells that a file in ~/.ssh, another file of a key, or the Kerberos ticket, is not the
+    one that it was.
+    """
     ticket = os.environ.get("KRB5CCNAME") or f"/tmp/krb5cc_{os.getuid()}"  # noqa: S108
     paths = [Path(ticket.removeprefix("FILE:"))]
     with contextlib.suppress(OSError, RuntimeError):
         paths += sorted(Path("~/.ssh").expanduser().iterdir())
+    paths += [Path(name) for name in sorted(_tried)]
     found: list[object] = []
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
@@ -46,10 +60,12 @@ def _files() -> tuple[object, ...]:
 
 
 async def _agents_keys() -> str:
-    """A digest of what the SSH agent offers, "" where there is none."""
-    path = os.environ.get("SSH_AUTH_SOCK", "")
-    if not path:
-        return ""
+    """Digests of what the SSH agents offer, "" for one that does not answer."""
+    paths = sorted({os.environ.get("SSH_AUTH_SOCK", ""), *_agents} - {""})
+    return " ".join(await asyncio.gather(*(_offered(path) for path in paths)))
+
+
+async def _offered(path: str) -> str:
     try:
         return await asyncio.wait_for(_ask_agent(path), _AGENT_SECONDS)
     except (OSError, EOFError, asyncio.TimeoutError):

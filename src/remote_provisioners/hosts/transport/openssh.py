@@ -20,6 +20,7 @@ from ...errors import (
 )
 from ...placement.host_address import HostAddress
 from ...placement.way_in import DEFAULT_WAY
+from ..keys import tried
 from . import login_errors, openssh_master
 from .ciphers import aes_first, has_aes
 from .command import login_python
@@ -64,6 +65,8 @@ _PHASES = {
     ),
 }
 _PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
+#: "debug1: identity file /home/ann/key type 3"
+_KEY_FILE = re.compile(r"^debug1: identity file (.+) type -?\d+", re.M)
 _KEY_METHODS = {"publickey", "gssapi-with-mic", "hostbased"}
 #: The output that only `-v` adds.
 _DEBUG = re.compile(r"debug\d: [^\n]*(?:\n|$)")
@@ -141,6 +144,7 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     try:
         return start.opened.result()
     except NotOpened as failed:
+        tried(_KEY_FILE.findall(start.stderr))
         raise _why(failed, start.stderr, address, python).at(name) from None
     except HostError as error:
         raise error.at(name) from None

@@ -12,6 +12,7 @@ from typing import Any
 import asyncssh
 from asyncssh.known_hosts import SSHKnownHosts
 
+from ..keys import tried
 from .ssh_configuration import SSH_PORT, SSHConfiguration
 
 _CERTIFICATE = "-cert"
@@ -64,6 +65,7 @@ async def key_pairs(
     be read is skipped.
     """
     held = list(await agent.get_keys()) if agent is not None else []
+    tried([*configuration.identity_files, *_certificate_files(configuration)], configuration.agent)
     files = await asyncio.to_thread(_read_files, configuration)
     certificates = await asyncio.to_thread(_read_certificates, configuration)
     chosen: list[asyncssh.SSHKeyPair] = []
@@ -95,9 +97,13 @@ def _read_file(path: Path) -> _File | None:
     return None
 
 
-def _read_certificates(configuration: SSHConfiguration) -> list[asyncssh.SSHCertificate]:
+def _certificate_files(configuration: SSHConfiguration) -> list[str]:
     names = [path.removesuffix(".pub") for path in configuration.identity_files]
-    paths = [*configuration.certificate_files, *(f"{name}{_CERTIFICATE}.pub" for name in names)]
+    return [*configuration.certificate_files, *(f"{name}{_CERTIFICATE}.pub" for name in names)]
+
+
+def _read_certificates(configuration: SSHConfiguration) -> list[asyncssh.SSHCertificate]:
+    paths = _certificate_files(configuration)
     found = []
     for path in dict.fromkeys(paths):
         with contextlib.suppress(OSError, ValueError):
