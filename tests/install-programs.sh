@@ -27,6 +27,7 @@ need krb5-config libkrb5-dev
 need cc "gcc libc6-dev"
 need sudo sudo
 need /usr/bin/python3 python3
+[ -r /usr/share/modules/init/bash ] || missing="$missing environment-modules"
 need zsh zsh
 need tcsh tcsh
 need fish fish
@@ -53,3 +54,7 @@ fi
 rm -f /tmp/policy-rc.d.$$
 # shellcheck disable=SC2086 # a list of words
 apt-get -qq install --no-install-recommends $missing > /dev/null
+# The login shells of this machine stay as they are.
+case $missing in
+*environment-modules*) rm -f /etc/profile.d/modules.sh /etc/profile.d/modules.csh ;;
+esac

@@ -415,3 +415,34 @@ def test_an_environment_that_uv_has_made(host: Host, command: CommandLine, start
     name = f"project-{host.target}"
     assert command.changes("add", host.target, "project", "--user") == {name: "new"}
     assert start(name).value("__import__('os').environ['VIRTUAL_ENV']") == str(prefix)
+
+
+@pytest.mark.long
+def test_a_module_of_the_host(
+    host: Host, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    if not Path("/usr/share/modules/init/bash").exists():
+        pytest.skip("modules are not installed (on Debian: environment-modules)")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    files = host.home / "modulefiles"
+    monkeypatch.setenv("RP_ENVIRONMENT_HOOK", f"export MODULEPATH={files}")
+    command = CommandLine(tmp_path)
+    app = make_venv(host.home / "apps" / "python")
+    (files / "python").mkdir(parents=True)
+    text = f"#%Module1.0\nset root {app}\nprepend-path PATH $root/bin\n"
+    text += "setenv OF_MODULE {a $b}\nprepend-path LD_LIBRARY_PATH $root/lib\n"
+    (files / "python" / "3.99").write_text(text)
+    assert command.scanned(host.target)["python/3.99"]["kind"] == "module"
+    name = f"python-3.99-{host.target}"
+    said = command.done("add", host.target, "python/3.99", "--user")
+    assert "module load python/3.99" in said
+    assert command.title(name) == f"Python {MINOR} (python/3.99) · {host.target}"
+    session = start(name)
+    assert session.value("__import__('sys').prefix") == str(app)
+    found = session.value("dict(__import__('os').environ)")
+    assert (found["OF_MODULE"], found["LD_LIBRARY_PATH"]) == ("a $b", f"{app}/lib")
+    assert found["LOADEDMODULES"] == "python/3.99"
+    assert found["PATH"].startswith(f"{app}/bin:")
+    assert command.changes("refresh") == {name: "unchanged"}
+    (files / "python" / "3.99").unlink()
+    assert command.changes("refresh") == {name: "gone"}

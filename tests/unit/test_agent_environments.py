@@ -17,7 +17,7 @@ from remote_provisioners.agent.environments.probe import Probe, find_environment
 from remote_provisioners.environments.environment import Environment, environments_of
 from remote_provisioners.protocol.answers import FoundEnvironments
 
-from ..e2e.made_environments import KERNEL, VERSION, make_conda, make_kernelspec, make_venv
+from ..e2e.made_environments import KERNEL, MINOR, VERSION, make_conda, make_kernelspec, make_venv
 
 
 def look(home: Path, *directories: Path, seconds: float = 60, **environ: str) -> FoundEnvironments:
@@ -127,6 +127,32 @@ def test_kernelspecs_are_found_as_they_are(tmp_path: Path) -> None:
     assert found["mine"].activated == ("venv", str(torch), f"{torch}/bin/python")
     assert found["shell"].usable
     assert found["lost"].missing == "its program /no/such/program does not exist"
+
+
+def test_modules_that_bring_a_python_are_found(tmp_path: Path) -> None:
+    apps, files = tmp_path / "apps", tmp_path / "modules"
+    for name in ("one", "two", "three"):
+        make_venv(apps / name)
+    texts = {
+        "python/3.1": f"#%Module1.0\nset root {apps}/one\nprepend-path PATH $root/bin\n",
+        "lang-python": f'prepend-path -d : PATH "{apps}/two/bin"\n',
+        "Python/3.3.lua": f"""local base = pathJoin("{apps}", "three")
+            prepend_path("PATH", pathJoin(base, "bin")) -- programs""",
+        "python/computed": "prepend-path PATH [exec where]/bin\n",
+        "gcc/12": f"prepend-path PATH {apps}/one/bin\n",
+        "python/.version": "#%Module1.0\n",
+    }
+    for name, text in texts.items():
+        (files / name).parent.mkdir(parents=True, exist_ok=True)
+        (files / name).write_text(text)
+    found = below(files, look(tmp_path / "home", MODULEPATH=str(files)))
+    programs = {name: environment.argv[0] for name, environment in found.items()}
+    assert programs == {
+        "python/3.1": f"{apps}/one/bin/python",
+        "lang-python": f"{apps}/two/bin/python",
+        "Python/3.3": f"{apps}/three/bin/python",
+    }
+    assert found["python/3.1"].title == f"Python {MINOR} (python/3.1)"
 
 
 def test_two_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ _KERNEL_WORDS = {"ipykernel": ("ipykernel", "ipykernel_launcher"), "IRkernel": (
 class Environment:
     """An interpreter with its packages, or a kernelspec of the host.
 
-    `kind` is conda, venv, python, R, julia or kernelspec. `argv` is empty if it cannot run a kernel
-    yet; `missing` says why and `install` what to do.
+    `kind` is conda, venv, python, R, julia, module or kernelspec. `argv` is empty if it cannot run
+    a kernel yet; `missing` says why and `install` what to do.
     """
 
     kind: str
@@ -186,7 +186,7 @@ def _of_kernelspec(
 
 def _title(found: FoundInterpreter) -> str:
     title = f"{_LANGUAGES.get(found.language, found.language)} {_minor(found.version)}".rstrip()
-    return f"{title} ({found.name})" if found.kind in ("conda", "venv") else title
+    return f"{title} ({found.name})" if found.kind in ("conda", "venv", "module") else title
 
 
 def _minor(version: str) -> str:

@@ -195,12 +195,12 @@ class Examined(Fallible):
 class FoundInterpreter(Structure):
     """A program on the host that runs a kernel, or could with one more package."""
 
-    #: conda, venv, python (a prefix that is neither), R or julia.
+    #: conda, venv, python (a prefix that is neither), R, julia or module.
     kind: str
     name: str
     language: str
     version: str = ""
-    #: Its prefix, or for R and Julia its home, and its program.
+    #: Its prefix, for R and Julia its home, for a module its file; and its program.
     path: str
     program: str
     #: What a kernel of it needs, and its version there; None: it is not installed.

@@ -1,26 +1,38 @@
 """Which variables the activation of an environment sets.
 
-They are computed from the prefix. Only the scripts in a conda environment's etc/conda/activate.d
-have to be run in a shell, as `conda activate` does. That is done once, so that a kernel's start
-needs no shell. Standard library only: this module travels to hosts.
+They are computed from the prefix. Only the scripts in a conda environment's etc/conda/activate.d,
+and modules, have to be run in a shell, as `conda activate` and `module load` do. That is done once,
+so that a kernel's start needs no shell. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Dict, List, Mapping
 
 from ...protocol.answers import Activation
 from ..kernels.environment import session_free
 from ..kernels.environment_hook import HookError, environment_after
+from .modules import directory_and_name
 from .packages import names_in, read
 
 #: The prefix is in a variable, so no value becomes part of the shell's text.
 _RUN_SCRIPTS = 'for __script in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do . "$__script"; done'
+#: As a login shell does it. Which of them is there depends on the site.
+_START_MODULES = """
+for __init in "$MODULESHOME/init/bash" "$LMOD_PKG/init/bash" /etc/profile.d/lmod.sh \\
+    /etc/profile.d/z00_lmod.sh /etc/profile.d/modules.sh /usr/share/lmod/lmod/init/bash \\
+    /usr/share/modules/init/bash; do
+    if ! command -v module >/dev/null && [ -r "$__init" ]; then . "$__init"; fi
+done
+command -v module >/dev/null || { echo "there is no command module" >&2; exit 1; }
+"""
+_LOAD_MODULE = 'module use "$__MODULES"; module load "$__MODULE"'
 _UNSET = "***unset***"
-#: Of the shell that has run the scripts.
-_SHELL_VARIABLES = ("__script", "PS1", "BASHOPTS", "SHELLOPTS")
+#: Of the shell that has run the scripts, and of the command module itself.
+_SHELL_VARIABLES = re.compile(r"__.*|_ModuleTable.*|PS1|BASHOPTS|SHELLOPTS|MODULEPATH")
 
 
 async def activate(
@@ -30,6 +42,8 @@ async def activate(
 
     `directory`: for a temporary file.
     """
+    if kind == "module":
+        return await _of_module(path, base, directory)
     environ = dict(base)
     scripts: List[str] = []
     if kind == "conda":
@@ -48,12 +62,29 @@ async def activate(
         except (HookError, OSError) as error:
             where = "{}/etc/conda/activate.d".format(path)
             return Activation(error="the scripts in {} failed: {}".format(where, error))
-    changed = {
-        name: _relative(name, value, base.get(name, ""))
-        for name, value in environ.items()
-        if value != base.get(name) and name not in _SHELL_VARIABLES
+    return Activation(env=_changes(base, environ), scripts=scripts)
+
+
+async def _of_module(path: str, base: Mapping[str, str], directory: str) -> Activation:
+    """What `module load` sets. The shell's part of modules is not a part of that."""
+    where, name = directory_and_name(path)
+    environ = {**base, "__MODULES": where, "__MODULE": name}
+    try:
+        before = await environment_after(_START_MODULES, environ, directory)
+        after = await environment_after(_START_MODULES + _LOAD_MODULE, environ, directory)
+    except (HookError, OSError) as error:
+        return Activation(error="module load {}: {}".format(name, error))
+    changed = _changes(before, session_free(after))
+    return Activation(env=changed, scripts=["module load " + name] if changed else [])
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> Dict[str, str]:
+    """The variables that differ, as a kernelspec has them."""
+    return {
+        name: _relative(name, value, before.get(name, ""))
+        for name, value in after.items()
+        if value != before.get(name) and not _SHELL_VARIABLES.fullmatch(name)
     }
-    return Activation(env=changed, scripts=scripts)
 
 
 def _of_conda(prefix: str) -> Dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Iterator, List, Mapping, Optional
+from typing import Iterator, Mapping, Optional
 
 from ...protocol.answers import FoundInterpreter
 from .packages import names_in, read
@@ -65,28 +65,32 @@ def _r_libraries(
     yield directory + "/library"
 
 
-def julias(on_path: List[str], home: str) -> Iterator[FoundInterpreter]:
-    """Julia on PATH, of juliaup, and in /opt."""
-    programs = list(on_path)
+def julia_programs(home: str) -> Iterator[str]:
+    """The programs of juliaup, and of /opt."""
     for above in (home + "/.julia/juliaup", "/opt"):
-        programs += [place + "/bin/julia" for place in below(above) if _JULIA.search(place)]
-    for program in programs:
-        real = os.path.realpath(program)
-        named = _JULIA.search(real)
-        if not os.access(real, os.X_OK) or named is None:
-            continue
-        version = named.group(1)
-        minor = ".".join(version.split(".")[:2])
-        manifest = "{}/.julia/environments/v{}/Manifest.toml".format(home, minor)
-        found = _IJULIA.search(read(manifest, 1 << 22))
-        yield FoundInterpreter(
-            kind="julia",
-            name="julia" + minor,
-            language="julia",
-            version=version,
-            path=os.path.dirname(os.path.dirname(real)),
-            program=real,
-            package="IJulia",
-            package_version=found.group(1) if found else None,
-            installer=real,
-        )
+        for place in below(above):
+            if _JULIA.search(place):
+                yield place + "/bin/julia"
+
+
+def julia_of(program: str, home: str) -> Optional[FoundInterpreter]:
+    """What the program julia is; None if its path does not say its version."""
+    real = os.path.realpath(program)
+    named = _JULIA.search(real)
+    if not os.access(real, os.X_OK) or named is None:
+        return None
+    version = named.group(1)
+    minor = ".".join(version.split(".")[:2])
+    manifest = "{}/.julia/environments/v{}/Manifest.toml".format(home, minor)
+    found = _IJULIA.search(read(manifest, 1 << 22))
+    return FoundInterpreter(
+        kind="julia",
+        name="julia" + minor,
+        language="julia",
+        version=version,
+        path=os.path.dirname(os.path.dirname(real)),
+        program=real,
+        package="IJulia",
+        package_version=found.group(1) if found else None,
+        installer=real,
+    )

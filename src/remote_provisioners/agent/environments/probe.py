@@ -12,7 +12,7 @@ import time
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ...protocol.answers import FoundEnvironments, FoundInterpreter, FoundKernelspec
-from . import kernelspecs, languages, places, prefixes
+from . import kernelspecs, languages, modules, places, prefixes
 
 #: The probe ends itself after this time, and is not waited for any longer than the other.
 SECONDS = 1.5
@@ -66,6 +66,8 @@ class Probe:
             ("conda environments", places.conda_prefixes(self._environ, self._home)),
             ("pyenv's versions", places.pyenv_prefixes(self._environ, self._home)),
             ("kernelspecs", self._kernelspecs_of_all()),
+            ("Julia's versions", self._julias()),
+            ("modules", self._modules()),
             ("venvs", places.venv_prefixes(self._environ, self._home)),
         ]
         self._left = [name for name, _ in steps]
@@ -88,17 +90,14 @@ class Probe:
 
     def _path(self) -> Iterator[str]:
         """The prefixes of the programs on PATH."""
-        of_julia: List[str] = []
         for name, program in places.programs_on_path(self._environ, ("R", "julia")):
             self._check_time()
             if name == "R":
                 self._add(languages.r_of(program, self._environ, self._home))
             elif name == "julia":
-                of_julia.append(program)
+                self._add(languages.julia_of(program, self._home))
             elif not _is_script(program):  # as pyenv's shims are
                 yield from self._prefix_of(program)
-        for found in languages.julias(of_julia, self._home):
-            self._add(found)
 
     def _prefix_of(self, program: str) -> Iterator[str]:
         prefix = os.path.dirname(os.path.dirname(program))
@@ -137,6 +136,25 @@ class Probe:
         else:
             return
         self._read_kernelspecs(real + "/share/jupyter", real)
+
+    def _modules(self) -> Iterator[str]:
+        """What modules add to PATH. It has a module's name, as the module sets more than PATH."""
+        for directory in modules.module_paths(self._environ):
+            for path, binaries in modules.modules_in(directory):
+                left = self._deadline - time.monotonic()
+                there = Probe({"PATH": binaries}, self._home, (), left)
+                for candidate in there._path():
+                    there._look_at(candidate)
+                for found in list(there._interpreters.values())[:1]:
+                    found.kind, found.path = "module", path
+                    found.name = modules.directory_and_name(path)[1]
+                    self._add(found)
+        yield from ()
+
+    def _julias(self) -> Iterator[str]:
+        for program in languages.julia_programs(self._home):
+            self._add(languages.julia_of(program, self._home))
+        yield from ()
 
     def _kernelspecs_of_all(self) -> Iterator[str]:
         for directory in kernelspecs.directories(self._environ, self._home):

@@ -31,7 +31,7 @@ class AddApp(Command):
 
     The kernelspec contains the variables that activate the environment, so a start runs no
     activation. If an environment of conda has scripts in etc/conda/activate.d, they are run once,
-    now, on the host, and the variables that they set are stored.
+    now, on the host, and the variables that they set are stored. So are those of `module load`.
 
     As with `jupyter kernelspec install`, the kernelspecs are for all users of the machine unless
     you give --user, --sys-prefix or --prefix.

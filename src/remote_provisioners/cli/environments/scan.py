@@ -30,10 +30,10 @@ class ScanApp(Command):
 
     Without a HOST, it asks all hosts in the installed kernelspecs, the configuration file or
     RP_REMOTE_HOSTS. It lists kernelspecs, conda and mamba environments, venvs (also those of uv,
-    poetry and pipenv), the Pythons of pyenv and PATH, R and Julia. Where the package for kernels
-    is not installed, it prints the command that installs it. HERE is the kernelspec that
-    `jupyter remote add` has made. The agent only reads files, for at
-    most two seconds. It runs no program of the host.
+    poetry and pipenv), the Pythons of pyenv and PATH, modules, R and Julia. Where the package for
+    kernels is not installed, it prints the command that installs it. HERE is the kernelspec that
+    `jupyter remote add` has made. The agent only reads files, for at most two seconds. It runs no
+    program of the host.
 
     It finds venvs in the usual places: ~/.virtualenvs, ~/.venvs, those of poetry and pipenv, and
     .venv, venv or env in a project up to two levels below the home directory. For other places,
