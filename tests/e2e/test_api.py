@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -305,9 +306,17 @@ def test_a_thousand_hosts_are_answered_quickly_and_the_server_goes_on(
         api = DocumentedApi(server)
         assert len(api.ask("GET", "/hosts")["hosts"]) == 1000  # read for the first time
         seconds = []
-        for _ in range(20):
+        before = processor_seconds(server.process.pid)
+        for _ in range(50):
             began = time.perf_counter()
             server.ask("GET", f"{api.root}/hosts")
             seconds.append(time.perf_counter() - began)
-        print(f"1,000 hosts: {1000 * min(seconds):.0f} ms, {1000 * sorted(seconds)[10]:.0f} median")
-        assert min(seconds) < 0.1  # 20 ms are aimed at: machines that test are busy
+        used = (processor_seconds(server.process.pid) - before) / 50
+        print(f"1,000 hosts: {1000 * used:.0f} ms of processor time, {1000 * min(seconds):.0f} ms")
+        assert used < 0.02
+        assert min(seconds) < 0.1  # machines that test are busy
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

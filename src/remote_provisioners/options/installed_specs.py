@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ def read_spec(name: str, directory: Path) -> InstalledSpec | None:
     )
 
 
+@functools.cache
 def _provisioners() -> list[Any]:
     group = entry_points(group="jupyter_client.kernel_provisioners")
     return [entry for entry in group if entry.value.startswith(f"{_PACKAGE}.")]

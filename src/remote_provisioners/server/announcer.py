@@ -6,6 +6,7 @@ It learns of changes in the I/O thread, and emits events on the server's event l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,14 +80,16 @@ class Announcer:
 
         Later: the request that has changed a session does not wait for that.
         """
+        self._models.sessions_changed()
         self._spawn(self._say_notebooks())
 
     async def _say_notebooks(self) -> None:
-        for model in await self._models.of_kernels():
-            notebook = model["notebook"]
-            if notebook != self._notebooks.get(model["id"]):
-                self._notebooks[model["id"]] = notebook
-                self._say("kernel", {"change": "session", "kernel": model})
+        for kernel_id, notebook in (await self._models.notebooks()).items():
+            if notebook != self._notebooks.get(kernel_id):
+                self._notebooks[kernel_id] = notebook
+                with contextlib.suppress(KeyError):  # it has just been shut down
+                    model = await self._models.kernel(kernel_id)
+                    self._say("kernel", {"change": "session", "kernel": model})
 
     async def limit_near(self, kernel: RemoteKernel, limit: Limit) -> None:
         """Emit an event for a limit that will soon end the kernel."""

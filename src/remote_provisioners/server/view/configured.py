@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from ...errors import ConfigurationError
 from ...options.config import RemoteProvisionerConfigMixin
-from ...options.installed_specs import installed_specs
+from ...options.installed_specs import InstalledSpec, installed_specs
 from ...placement.inventory import HostSpec
 
 #: How long a reading is used before the configuration is read again.
@@ -45,6 +45,8 @@ class Configuration:
         self._config = config
         self._read_at = float("-inf")
         self._known = Configured()
+        #: The kernelspecs that `_known` comes from.
+        self._specs: list[InstalledSpec] | None = None
         self._reading: asyncio.Future[Configured] | None = None
 
     def forget(self) -> None:
@@ -63,10 +65,14 @@ class Configuration:
         return self._known
 
     def _read(self) -> Configured:
+        specs = installed_specs(self._manager)
+        if specs == self._specs:  # a thousand hosts take a while to read
+            return self._known
+        self._specs = specs
         found: dict[str, HostSpec] = {}
         named_by: dict[str, list[str]] = {}
         problems: dict[str, str] = {}
-        for installed in installed_specs(self._manager):
+        for installed in specs:
             try:
                 options = installed.configured(self._config)
             except ConfigurationError as error:

@@ -6,6 +6,7 @@ It reads the state of this process. Only methods that say so ask hosts.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +37,10 @@ T = TypeVar("T")
 #: How many hosts are asked at the same time, and how long each may take.
 _AT_ONCE = 32
 _ANSWER_SECONDS = 6.0
+#: How many models are made in one step on the event loop.
+_AT_A_TIME = 50
+#: How long a list of sessions is used.
+_FRESH_SECONDS = 0.25
 
 #: Fields of a kernel that a host reports only when it is asked.
 _ASKED = ("memory", "idle", "lease_left")
@@ -63,6 +68,9 @@ class View:
         self._configuration = configuration
         self._since = since
         self._time_left = time_left
+        #: When the sessions were listed last, and the list.
+        self._listed: tuple[float, Sessions] | None = None
+        self._changes = 0
 
     # -- hosts ------------------------------------------------------------------------------
 
@@ -146,11 +154,13 @@ class View:
     async def kernels(self) -> Model:
         """The kernels of this server that run on hosts, and the starts in progress."""
         sessions = await self._sessions()
-        models = [self.model_of(kernel, sessions) for kernel in (await self._registry()).kernels]
-        return {
-            "kernels": [model for model in models if model["id"] in self._manager],
-            "starts": await self.starts(),
-        }
+        models = []
+        for number, kernel in enumerate((await self._registry()).kernels):
+            if kernel.kernel_id in self._manager:
+                models.append(self.model_of(kernel, sessions))
+            if number % _AT_A_TIME == _AT_A_TIME - 1:
+                await asyncio.sleep(0)  # thousands of kernels do not hold the event loop
+        return {"kernels": models, "starts": await self.starts()}
 
     async def kernel(self, kernel_id: str, ask: bool = False) -> Model:
         """One kernel of this server; `ask`: with memory and idle time. Raises KeyError."""
@@ -170,10 +180,12 @@ class View:
     async def remote_kernels(self) -> Sequence[RemoteKernel]:
         return (await self._registry()).kernels
 
-    async def of_kernels(self) -> list[Model]:
-        """The kernels of this server that are in its manager."""
-        found: list[Model] = (await self.kernels())["kernels"]
-        return found
+    async def notebooks(self) -> Mapping[str, Model | None]:
+        """The notebook of each kernel of this server; None if it has none."""
+        sessions = await self._sessions()
+        kernels = (await self._registry()).kernels
+        ours = [kernel.kernel_id for kernel in kernels if kernel.kernel_id in self._manager]
+        return {kernel_id: _notebook(sessions.get(kernel_id, ())) for kernel_id in ours}
 
     async def of_kernel(self, kernel: RemoteKernel) -> Model:
         return self.model_of(kernel, await self._sessions())
@@ -182,7 +194,8 @@ class View:
         """The model of a kernel, completed from the server's manager and sessions."""
         model = kernel_model(kernel)
         name = kernel.connection.get("kernel_name", "")  # until the manager has the kernel
-        model |= {"name": name, "execution_state": "", "last_activity": None, "notebook": None}
+        model |= {"name": name, "execution_state": "", "last_activity": None}
+        model["notebook"] = _notebook(sessions.get(kernel.kernel_id, ()))
         model["time_left"] = self._time_left(kernel.kernel_id)
         if kernel.kernel_id in self._manager:
             manager = self._manager.get_kernel(kernel.kernel_id)
@@ -190,11 +203,21 @@ class View:
             model["name"] = manager.kernel_name
             model["execution_state"] = getattr(manager, "execution_state", "")
             model["last_activity"] = activity.isoformat() if activity is not None else None
-        for session in sessions.get(kernel.kernel_id, ()):
-            model["notebook"] = {name: session.get(name) for name in ("id", "path", "name", "type")}
         return model
 
+    def sessions_changed(self) -> None:
+        self._listed, self._changes = None, self._changes + 1
+
     async def _sessions(self) -> Sessions:
+        """The sessions by kernel. One list serves the events of a moment, which may be many."""
+        if self._listed is not None and time.monotonic() - self._listed[0] < _FRESH_SECONDS:
+            return self._listed[1]
+        changes, sessions = self._changes, await self._list_sessions()
+        if changes == self._changes:
+            self._listed = time.monotonic(), sessions
+        return sessions
+
+    async def _list_sessions(self) -> Sessions:
         found: dict[str, list[Mapping[str, Any]]] = {}
         for session in await ensure_async(self._session_manager.list_sessions()):
             found.setdefault((session.get("kernel") or {}).get("id", ""), []).append(session)
@@ -244,6 +267,12 @@ class View:
 
     async def _registry(self) -> HostRegistry:
         return await io_thread().call(host_registry())
+
+
+def _notebook(sessions: Sequence[Mapping[str, Any]]) -> Model | None:
+    if not sessions:
+        return None
+    return {name: sessions[-1].get(name) for name in ("id", "path", "name", "type")}
 
 
 async def _reach(spec: HostSpec) -> None:
