@@ -182,30 +182,22 @@ def test_one_connection_a_host(rig: Rig, install_spec: InstallSpec, start: Start
     assert host.tcp_connections() == 1
 
 
-@pytest.mark.usefixtures("by_openssh", "home")
-@pytest.mark.parametrize(
-    ("lines", "used"),
-    [("ServerAliveInterval 7", "aes128-gcm"), ("Ciphers aes256-ctr,aes128-ctr", "aes256-ctr")],
-)
+@pytest.mark.usefixtures("by_openssh")
 def test_the_cipher(
-    lines: str,
-    used: str,
-    rig: Rig,
-    install_spec: InstallSpec,
-    start: Start,
-    monkeypatch: pytest.MonkeyPatch,
+    own_rig: Rig, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AES first where the processor has it, and the user's own choice before that."""
     monkeypatch.setattr(openssh, "has_aes", lambda: True)
-    host = rig.hosts[0]
-    before = len(host.log())
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
     host.sshd_option(LogLevel="DEBUG1")
-    try:
-        with configured(rig, lines):
-            assert start(install_spec(host.target)).value("6 * 7") == 42
-    finally:
-        host.sshd_option(LogLevel=None)
-    assert f"cipher: {used}" in host.log()[before:]
+    assert start(install_spec(host.target)).value("6 * 7") == 42
+    assert "cipher: aes128-gcm" in host.log()
+    assert "cipher: aes256-ctr" not in host.log()
+    with configured(own_rig, "Ciphers aes256-ctr,aes128-ctr"):
+        name = install_spec(f"root@{host.target}", name="chosen")
+        assert start(name).value("6 * 7") == 42
+    assert "cipher: aes256-ctr" in host.log()
 
 
 # -- a second factor -------------------------------------------------------------------------------
