@@ -253,12 +253,18 @@ def test_kernelspecs_of_any_language_are_taken_over(
     host: Host, command: CommandLine, start: Start
 ) -> None:
     data = host.home / ".local" / "share" / "jupyter"
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    argv = [sys.executable, "{resource_dir}/main.py", "-f", "{connection_file}"]
+    files = {
+        "logo-64x64.png": "a logo",
+        "main.py": "from ipykernel.kernelapp import launch_new_instance as start; start()",
+        "scripts/run.sh": "#!/bin/sh\n",
+        "kernel.js": "no",
+    }
     directory = make_kernelspec(
         data,
         "mine",
         argv,
-        {"logo-64x64.png": "a logo", "scripts/run.sh": "#!/bin/sh\n", "kernel.js": "no"},
+        files,
         display_name="My own",
         env={"GREETING": "hello", "PATH": "/mine:${PATH}"},
         interrupt_mode="message",
@@ -415,6 +421,20 @@ def test_an_environment_that_uv_has_made(host: Host, command: CommandLine, start
     name = f"project-{host.target}"
     assert command.changes("add", host.target, "project", "--user") == {name: "new"}
     assert start(name).value("__import__('os').environ['VIRTUAL_ENV']") == str(prefix)
+
+
+@pytest.mark.long
+def test_a_kernel_of_deno(host: Host, command: CommandLine, start: Start) -> None:
+    program = Path(sys.executable).parent / "deno"
+    if not program.exists():
+        pytest.skip("Deno is not installed (by pip: deno)")
+    data = host.home / ".local" / "share" / "jupyter"
+    argv = [str(program), "jupyter", "--kernel", "--conn", "{connection_file}"]
+    make_kernelspec(data, "deno", argv, display_name="Deno", language="typescript")
+    name = f"deno-{host.target}"
+    assert command.changes("add", host.target, "deno", "--user") == {name: "new"}
+    assert command.kernel_json(name)["argv"] == argv
+    assert start(name).run("console.log(6 * 7)") in ("42\n", "")  # it may come after "idle"
 
 
 @pytest.mark.long

@@ -129,6 +129,31 @@ def test_kernelspecs_are_found_as_they_are(tmp_path: Path) -> None:
     assert found["lost"].missing == "its program /no/such/program does not exist"
 
 
+def test_a_kernelspec_has_the_activation_of_what_its_program_is_in(tmp_path: Path) -> None:
+    conda = make_conda(tmp_path / "miniforge3" / "envs" / "cpp", kernel=False)
+    program = conda / "bin" / "xcpp"
+    program.write_text("")
+    program.chmod(0o755)
+    make_kernelspec(conda / "share" / "jupyter", "xcpp17", ["xcpp", "-f", "{connection_file}"])
+    data = tmp_path / ".local" / "share" / "jupyter"
+    make_kernelspec(data, "mine", [str(program), "-f", "{connection_file}"])
+    found = below(tmp_path, look(tmp_path))
+    for name in ("xcpp17", "mine"):
+        assert found[name].usable
+        assert found[name].activated == ("conda", str(conda), str(program))
+
+
+def test_the_users_kernelspec_hides_another_of_its_name(tmp_path: Path) -> None:
+    for data in ("path", ".local/share/jupyter"):
+        make_kernelspec(tmp_path / data, "one", ["/bin/sh", "{connection_file}"])
+    found = [e.path for e in environments_of(look(tmp_path)) if e.name == "one"]
+    assert found == [str(tmp_path / ".local/share/jupyter/kernels/one")]
+    found = look(tmp_path, JUPYTER_PATH=str(tmp_path / "path"))
+    assert [e.path for e in environments_of(found) if e.name == "one"] == [
+        str(tmp_path / "path/kernels/one")
+    ]
+
+
 def test_modules_that_bring_a_python_are_found(tmp_path: Path) -> None:
     apps, files = tmp_path / "apps", tmp_path / "modules"
     for name in ("one", "two", "three"):

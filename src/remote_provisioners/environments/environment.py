@@ -94,7 +94,8 @@ def environments_of(found: FoundEnvironments) -> list[Environment]:
     for kernelspec in found.kernelspecs:
         owner = _interpreter_of(kernelspec, interpreters)
         standard = owner is not None and _runs_package(kernelspec.spec["argv"], owner.package)
-        if owner is not None and standard and kernelspec.name in _DEFAULT_NAMES:
+        named = kernelspec.name not in _DEFAULT_NAMES or kernelspec.spec.get("env")
+        if owner is not None and standard and not named:
             continue  # it says nothing that the interpreter does not
         listed.append(_of_kernelspec(kernelspec, owner, standard))
         if owner is not None and (standard or owner.language == "julia"):
@@ -180,8 +181,18 @@ def _of_kernelspec(
         files=found.path,
         missing=missing,
         install=install,
-        activated=(owner.kind, owner.path, owner.program) if owner is not None else None,
+        activated=_activated(found, owner),
     )
+
+
+def _activated(
+    found: FoundKernelspec, owner: FoundInterpreter | None
+) -> tuple[str, str, str] | None:
+    if owner is not None:
+        return owner.kind, owner.path, owner.program
+    if found.environment:  # such as xeus-cling, which is not of the environment's Python
+        return found.environment_kind, found.environment, found.program
+    return None
 
 
 def _title(found: FoundInterpreter) -> str:

@@ -227,6 +227,9 @@ class FoundKernelspec(Structure):
     prefix: str = ""
     #: What the first word of its argv stands for, "" where that is not there.
     program: str = ""
+    #: The conda environment or venv that its program or itself is in, and which of both.
+    environment: str = ""
+    environment_kind: str = ""
 
 
 class FoundEnvironments(Structure):

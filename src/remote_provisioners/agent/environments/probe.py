@@ -157,16 +157,29 @@ class Probe:
         yield from ()
 
     def _kernelspecs_of_all(self) -> Iterator[str]:
+        """Those of the user and of the system. The first of a name hides others, as in Jupyter."""
+        names: Set[str] = set()
         for directory in kernelspecs.directories(self._environ, self._home):
             self._check_time()
-            self._read_kernelspecs(directory, "")
+            for found in kernelspecs.kernelspecs_in(directory, "", self._environ):
+                if found.name not in names:
+                    names.add(found.name)
+                    self._add_kernelspec(found)
         yield from ()
 
     def _read_kernelspecs(self, directory: str, prefix: str) -> None:
-        if os.path.realpath(directory) in ("/usr/share/jupyter", "/usr/local/share/jupyter"):
-            prefix = ""  # the system's
-        for found in kernelspecs.kernelspecs_in(directory, prefix, self._environ):
-            self._kernelspecs.setdefault(os.path.realpath(found.path), found)
+        if os.path.realpath(directory) not in ("/usr/share/jupyter", "/usr/local/share/jupyter"):
+            for found in kernelspecs.kernelspecs_in(directory, prefix, self._environ):
+                self._add_kernelspec(found)
+
+    def _add_kernelspec(self, found: FoundKernelspec) -> None:
+        places = [os.path.dirname(os.path.dirname(found.program)), found.prefix]
+        for place in filter(None, places):
+            if prefixes.is_conda(place) or prefixes.is_venv(place):
+                found.environment = place
+                found.environment_kind = "conda" if prefixes.is_conda(place) else "venv"
+                break
+        self._kernelspecs.setdefault(os.path.realpath(found.path), found)
 
     def _add(self, found: Optional[FoundInterpreter]) -> None:
         if found is not None:

@@ -85,6 +85,9 @@ class AddApp(Command):
         found = await call(environments_on_all(specs, search))
         answered = [host for host in found if host.error is None]
         result = Result(errors=[host.error for host in found if host.error is not None])
+        for host in answered:
+            for place in host.unfinished:
+                print(f"host {host.host.name}: no time was left for: {place}", file=sys.stderr)
         if answered:
             chosen = self._chosen(answered, names)
             of_hosts = [

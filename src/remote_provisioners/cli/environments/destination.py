@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,15 @@ def kernels_directory(
 ) -> Path:
     """The directory of kernelspecs. Without an option, the one for all users of the machine.
 
-    Raises CommandError.
+    Raises CommandError, also if it cannot be written.
     """
     if user + sys_prefix + bool(prefix) > 1:
         raise CommandError("give only one of --user, --sys-prefix and --prefix")
     where = sys.prefix if sys_prefix else str(Path(prefix).expanduser()) if prefix else None
-    return Path(manager._get_destination_dir("x", user=user, prefix=where)).parent
+    directory = Path(manager._get_destination_dir("x", user=user, prefix=where)).parent
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        given = user or sys_prefix or prefix
+        advice = "" if given else "\nInstall with --user, --sys-prefix or --prefix=DIR"
+        raise CommandError(f"cannot write {directory} (no permission for {existing}){advice}")
+    return directory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
@@ -11,7 +12,6 @@ from ...environments.adding import Adding, Result
 from ...environments.refreshing import Refreshing
 from ...io_thread import io_thread
 from ..command import FAILED, Command, CommandError, Text, meant
-from . import destination
 from .asking import hosts_named, separated, with_hosts
 from .text import show
 
@@ -66,6 +66,5 @@ class RefreshApp(Command):
                 "To make some: jupyter remote add HOST"
             )
         specs = hosts_named(self, names or known)
-        default = destination.kernels_directory(manager, False, False, "")
-        where = refreshing.directory(names or known, default)
+        where = refreshing.directory(names or known, Path(manager.user_kernel_dir))
         return await refreshing.refresh(specs, where, separated(self.directory))
