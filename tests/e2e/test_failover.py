@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.errors import (
+    ConfigurationError,
     HostError,
     KernelStartError,
     NoHostError,
@@ -326,3 +329,18 @@ def test_two_servers_share_the_load(
     finally:
         for server in servers:
             server.communicate(timeout=60)
+
+
+def test_a_move_that_fails_leaves_no_kernel_that_seems_to_live(
+    hosts: list[Host], install_spec: InstallSpec, start: Start, tmp_path: Path
+) -> None:
+    file = tmp_path / "hosts.json"
+    file.write_text(json.dumps({"hosts": targets(hosts)}))
+    session = start(install_spec([str(file)]))
+    other = next(target for target in targets(hosts) if target != session.host)
+    asyncio.run(session.provisioner.move_to(other))
+    file.write_text("{")  # somebody edits it
+    with pytest.raises(ConfigurationError):
+        session.manager.restart_kernel(now=True)
+    assert not session.manager.is_alive()
+    assert session.provisioner.reason == f"it could not move to {other}"

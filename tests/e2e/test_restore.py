@@ -108,6 +108,28 @@ def test_kernels_and_sessions_of_a_killed_server(
     eventually(lambda: not any(kernels_on(host) for host in rig.hosts))
 
 
+IN_NO_TIME = """
+from remote_provisioners.server import extension
+extension._SECONDS = 0.0
+"""
+
+
+def test_more_kernels_than_can_be_restored_before_a_server_answers(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    """The others are there a moment later."""
+    install_spec(targets)
+    server = applications.server("server")
+    kernels = {server.start_kernel() for _ in range(3)}
+    kill(server)
+    (applications.config / "jupyter_server_config.py").write_text(IN_NO_TIME)
+    server = applications.server("server")
+    eventually(lambda: kernel_ids(server) == kernels)
+    for kernel in kernels:
+        assert server.run(kernel, "print(1)") == "1\n"
+        assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+
+
 def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(
     rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
 ) -> None:

@@ -56,7 +56,8 @@ class HostPlacer(Placer):
         attempt = StartAttempt(request, self._options.network_grace)
         try:
             if request.pinned_host:
-                return await self._launch_on(request.pinned_host, attempt, record)
+                spec = self._options.host_spec(request.pinned_host)
+                return await self._launch_on(spec, attempt, record)
             return await self._launch_on_one(attempt, self._search(request, {}), record)
         except BaseException:
             await asyncio.shield(self._io(attempt.abandon()))
@@ -130,12 +131,21 @@ class HostPlacer(Placer):
         async def leave() -> None:
             await (await self._find_scheduler()).registry.leave(kernel)
 
-        await self._io(leave())
-        await self._launch_on(name, StartAttempt(request, kernel.grace, kernel), record)
+        async def undo() -> None:
+            if not kernel.life.over:  # it waits for a place that it does not get
+                kernel.give_up(f"it could not move to {name}")
 
-    async def _launch_on(self, name: str, attempt: StartAttempt, record: Recorder) -> RemoteKernel:
-        spec = self._options.host_spec(name)
+        try:
+            await self._io(leave())
+            spec = self._options.host_spec(name)
+            await self._launch_on(spec, StartAttempt(request, kernel.grace, kernel), record)
+        except BaseException:
+            await asyncio.shield(self._io(undo()))
+            raise
 
+    async def _launch_on(
+        self, spec: HostSpec, attempt: StartAttempt, record: Recorder
+    ) -> RemoteKernel:
         async def reserve() -> RemoteKernel:
             return await attempt.reserve((await self._find_scheduler()).registry, spec)
 

@@ -16,7 +16,7 @@ from .restore import Restorer
 from .seen import show
 from .sessions import Sessions
 
-#: The limit for reading files and opening sockets on this machine.
+#: How long a server that starts waits for kernels to be restored. The others come later.
 _SECONDS = 10.0
 
 
@@ -39,7 +39,11 @@ def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        io_loop.run_sync(restorer.restore_all, timeout=_SECONDS)
+
+        async def restore() -> None:
+            await asyncio.wait([restorer.spawn(restorer.restore_all())], timeout=_SECONDS)
+
+        io_loop.run_sync(restore)
     else:  # a program that already runs the loop initializes it
         restorer.spawn(restorer.restore_all())
     return restorer
