@@ -16,6 +16,7 @@ import remote_provisioners
 
 from ..conftest import SLEEP, InstallSpec, be_client
 from ..rig import Rig
+from ..small_disk import fill, small_disk
 from .applications import WHERE, Applications, Server, agents_on, eventually, kernels_on
 
 
@@ -128,6 +129,32 @@ def test_more_kernels_than_can_be_restored_before_a_server_answers(
     for kernel in kernels:
         assert server.run(kernel, "print(1)") == "1\n"
         assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+
+
+def test_the_disk_of_the_records_is_full_while_an_agent_is_killed(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, install_spec: InstallSpec
+) -> None:
+    """Kernels start and stay. Their records are written when there is room."""
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    install_spec(host.target)
+    with small_disk(tmp_path / "data", "1m") as filling, Applications(tmp_path) as applications:
+        server = applications.server("server")
+        before = server.start_kernel()
+        server.run(before, "kept = 1")
+        fill(filling)
+        host.run(["pkill", "-9", "-f", "agent.pyz"])
+        after = server.start_kernel()
+        server.run(after, "kept = 2")
+        assert "cannot write its record" in server.output
+        filling.unlink()
+        server.expect(f"kernel {after}: its record is written now")
+        kill(server)
+        server = applications.server("server")
+        assert server.run(before, "print(kept)") == "1\n"
+        assert server.run(after, "print(kept)") == "2\n"
+        for kernel in (before, after):
+            assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
 
 
 def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from remote_provisioners.server.records import Record, Records
+from remote_provisioners.server import records as module
+from remote_provisioners.server.record import Record
+from remote_provisioners.server.records import Records
+
+from ..conftest import eventually
+from ..small_disk import fill, small_disk
 
 LOG = logging.getLogger("test")
 
@@ -268,3 +277,58 @@ def test_half_written_drafts_are_removed(parent: Path, opened: Opened) -> None:
 def test_nothing_there(parent: Path, opened: Opened) -> None:
     assert opened().adopt("/here") == []
     assert not parent.exists()
+
+
+def test_servers_that_look_at_the_same_moment_all_find_their_own(
+    parent: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one looks at a directory, which it leaves, it is not that of a living server."""
+    write_and_die(parent, "k1", "k2")
+    read, looking = module._read, threading.Event()
+
+    def slowly(path: Path) -> bytes:
+        looking.set()
+        time.sleep(0.2)
+        return read(path)
+
+    monkeypatch.setattr(module, "_read", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(opened().adopt, "/elsewhere")
+        assert looking.wait(10)
+        assert {found.kernel_id for found in opened().adopt("/here")} == {"k1", "k2"}
+        assert other.result() == []
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_full_disk(
+    parent: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """What cannot be written is known meanwhile, and written when there is room."""
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.05)
+    with small_disk(parent.parent) as filling:
+        records = opened()
+        if begun:
+            records.write(record("k1"))
+        fill(filling)
+        changed = record("k1", root="/there")
+        with pytest.raises(OSError, match="No space left"):
+            records.write(changed)
+        with pytest.raises(OSError, match="No space left"):
+            records.write(record("k2"))
+        assert records.get("k1") == changed
+        assert {found.kernel_id for found in records} == {"k1", "k2"}
+        records.remove("k2")
+        filling.unlink()
+        eventually(lambda: [found for _, found in module.all_records(parent)] == [changed])
+        assert records.get("k1") == changed
+        assert not list(parent.glob("*.new"))
+        records.close()
+
+
+def test_the_directory_is_removed_under_a_running_server(parent: Path, opened: Opened) -> None:
+    records = opened()
+    records.write(record("k1"))
+    shutil.rmtree(parent)
+    records.write(record("k2"))
+    assert {found.kernel_id for _, found in module.all_records(parent)} == {"k1", "k2"}
+    assert opened().adopt("/here") == []  # they are a living server's

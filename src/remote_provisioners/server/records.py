@@ -16,104 +16,30 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import logging
 import os
 import secrets
 import stat
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from jupyter_core.paths import jupyter_data_dir
 
+from .record import BadRecord, Record
+
 _NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
-_VERSION = 1
-#: The possible operations in progress; "" is none.
-_DOING = ("", "start", "stop", "restart")
-#: Text fields that records of earlier versions lack.
-_LATER = ("server", "ended")
+#: How soon a record that could not be written is tried again.
+_AGAIN_SECONDS = 5.0
+#: How long to wait while another process looks for records.
+_OTHERS_SECONDS = 5.0
 #: More than any record, so that a foreign file is not read completely.
 _MOST_BYTES = 1024 * 1024
-
-
-class BadRecord(Exception):
-    """An unusable file or directory. The message says why."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A kernel that was left running. `info` comes from `get_provisioner_info`."""
-
-    kernel_id: str
-    kernel_name: str
-    #: The root directory of its server. Kernels of other directories are not ours.
-    root: str
-    info: Mapping[str, Any] = field(repr=False)
-    #: Its sessions, as in the sessions API: id, path, name, type.
-    sessions: Sequence[Mapping[str, str]] = ()
-    #: The operation in progress. The next server finishes it, or undoes a start.
-    doing: str = ""
-    #: The name of its server, if a hub names a user's servers: see `server_name`.
-    server: str = ""
-    #: Why it ended, if its server did not end it.
-    ended: str = ""
-    version: int = _VERSION
-
-    @classmethod
-    def parse(cls, content: bytes) -> Record:
-        """Raises BadRecord."""
-        try:
-            found = json.loads(content)
-        except ValueError:
-            raise BadRecord("is not JSON: half-written, or damaged") from None
-        if not isinstance(found, dict) or found.get("version") != _VERSION:
-            raise BadRecord(f"is not a record of version {_VERSION}")
-        kinds = {"kernel_id": str, "kernel_name": str, "root": str, "info": dict, "sessions": list}
-        wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-        wrong += sorted(found.keys() - kinds.keys() - {"version", "doing", *_LATER})
-        wrong += [name for name in _LATER if not isinstance(found.get(name, ""), str)]
-        wrong += ["doing"] if found.get("doing", "") not in _DOING else []
-        if not wrong:
-            info, sessions = found["info"], found["sessions"]
-            wrong = [
-                f"info.{name}" for name, kind in _OF_INFO.items() if not _has(info, name, kind)
-            ]
-            if not all(isinstance(s, dict) and _has(s, "id", str) for s in sessions):
-                wrong.append("sessions")
-            elif info.get("kernel_id") != found["kernel_id"]:
-                wrong.append("info.kernel_id")
-        if wrong:
-            raise BadRecord(f"has no usable {', '.join(wrong)}")
-        return cls(**{**found, "sessions": tuple(found["sessions"])})
-
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self), indent=1).encode()
-
-    def belongs_to(self, root: str, server: str) -> bool:
-        """Whether its server had this directory or, under a hub, this name."""
-        return self.server == server if self.server else self.root == root
-
-    @property
-    def origin(self) -> str:
-        """Its former server, in words."""
-        return f"the hub's server {self.server}" if self.server else f"a server in {self.root}"
-
-    @property
-    def file(self) -> str:
-        return hashlib.sha256(self.kernel_id.encode("utf-8", "surrogateescape")).hexdigest()[:20]
-
-
-_OF_INFO = {"kernel_id": str, "host": str, "host_connection": dict, "connection_info": dict}
-
-
-def _has(found: Mapping[str, Any], name: str, kind: type) -> bool:
-    return isinstance(found.get(name), kind)
 
 
 class Records:
@@ -130,27 +56,63 @@ class Records:
         self._directory: Path | None = None
         self._lock: int | None = None
         self._written: dict[str, Record] = {}
+        #: Those whose file is old, or is missing: the disk was full.
+        self._unwritten: dict[str, Record] = {}
+        self._again: threading.Timer | None = None
         self._syncing: ThreadPoolExecutor | None = None
         self._writing = threading.Lock()
 
     # -- ours -------------------------------------------------------------------------------
 
     def get(self, kernel_id: str) -> Record | None:
-        return self._written.get(kernel_id)
+        return self._unwritten.get(kernel_id) or self._written.get(kernel_id)
 
     def __iter__(self) -> Any:
-        return iter(list(self._written.values()))
+        return iter(list({**self._written, **self._unwritten}.values()))
 
     def write(self, record: Record) -> None:
-        """Write the record of a kernel to disk. Raises OSError, BadRecord."""
+        """Write the record of a kernel to disk. Raises OSError, BadRecord; then tries it again."""
         with self._writing:
-            self._write(record)
+            try:
+                self._write(record)
+            except (OSError, BadRecord):
+                self._unwritten[record.kernel_id] = record
+                self._write_again_later()
+                raise
+            self._unwritten.pop(record.kernel_id, None)
+
+    def _write_again_later(self) -> None:
+        if self._again is None:
+            self._again = threading.Timer(_AGAIN_SECONDS, self._write_again)
+            self._again.daemon = True
+            self._again.start()
+
+    def _write_again(self) -> None:
+        with self._writing:
+            if self._again is None:
+                return  # closed in the meantime
+            self._again = None
+            for kernel_id, record in list(self._unwritten.items()):
+                try:
+                    self._write(record)
+                except (OSError, BadRecord):
+                    self._write_again_later()
+                    return
+                del self._unwritten[kernel_id]
+                self._log.info("kernel %s: its record is written now", kernel_id)
 
     def _write(self, record: Record) -> None:
         if self._written.get(record.kernel_id) == record:
             return
-        path = self._own() / (record.file + _RECORD)
-        _replace(path, record)
+        try:
+            path = self._own() / (record.file + _RECORD)
+            _replace(path, record)
+        except FileNotFoundError:  # somebody has removed our directory
+            self._abandon()
+            for known in self._written.values():
+                _replace(self._own() / (known.file + _RECORD), known)
+            path = self._own() / (record.file + _RECORD)
+            _replace(path, record)
         self._written[record.kernel_id] = record
         # This is enough if the process is killed. A power failure also needs a sync, which takes
         # the disk some time.
@@ -162,22 +124,33 @@ class Records:
 
     def remove(self, kernel_id: str) -> None:
         """Remove the record of a kernel that has ended."""
-        record = self._written.pop(kernel_id, None)
-        if record is not None and self._directory is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._directory / (record.file + _RECORD))
+        with self._writing:
+            unwritten = self._unwritten.pop(kernel_id, None)
+            record = self._written.pop(kernel_id, unwritten)
+            if record is not None and self._directory is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._directory / (record.file + _RECORD))
 
     def close(self) -> None:
         """Release the records for the next server. Remove the directory if it has none."""
         if self._syncing is not None:
             self._syncing.shutdown()
             self._syncing = None
-        if self._directory is not None:
-            _remove_if_empty(self._directory)
+        with self._writing:
+            if self._again is not None:
+                self._again.cancel()
+                self._again = None
+            if self._directory is not None:
+                _remove_if_empty(self._directory)
+            self._abandon()
+            self._written.clear()
+            self._unwritten.clear()
+
+    def _abandon(self) -> None:
+        """Leave our directory."""
         if self._lock is not None:
             os.close(self._lock)
         self._directory = self._lock = None
-        self._written.clear()
 
     def _own(self) -> Path:
         """Our directory. It gets its final name when it is locked. Raises OSError, BadRecord."""
@@ -186,10 +159,14 @@ class Records:
             _check(self.parent, os.lstat(self.parent), stat.S_ISDIR)
             draft = self.parent / (secrets.token_hex(8) + _NEW)
             draft.mkdir(0o700)
-            lock = os.open(draft / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                lock = os.open(draft / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except OSError:
+                draft.rmdir()  # the disk is full: it is tried again and again
+                raise
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(draft, draft.with_suffix(""))
             self._directory, self._lock = draft.with_suffix(""), lock
-            os.rename(draft, self._directory)
         return self._directory
 
     # -- records of servers that have ended ---------------------------------------------------
@@ -210,11 +187,14 @@ class Records:
             self._refused(self.parent, error)
             return []
         adopted: list[Record] = []
-        for path in [self.parent / name for name in names if not name.endswith(_NEW)]:
-            try:
-                adopted += self._adopt_directory(path, root, server)
-            except (OSError, BadRecord) as error:
-                self._refused(path, error)
+        with _one_at_a_time(self.parent):
+            for path in [self.parent / name for name in names if not name.endswith(_NEW)]:
+                try:
+                    adopted += self._adopt_directory(path, root, server)
+                except FileNotFoundError:
+                    continue  # its server has just ended and removed it
+                except (OSError, BadRecord) as error:
+                    self._refused(path, error)
         return adopted
 
     def _refused(self, path: Path, error: Exception) -> None:
@@ -274,10 +254,50 @@ def note_end(parent: Path, kernel_id: str, why: str) -> None:
     """Note in a kernel's record that it was ended. A running server notices this by itself."""
     for path, record in all_records(parent):
         if record.kernel_id == kernel_id:
-            with contextlib.suppress(OSError), open(path.parent / "lock", "rb+") as lock:
+            with (
+                _one_at_a_time(parent),
+                contextlib.suppress(OSError),
+                open(path.parent / "lock", "rb+") as lock,
+            ):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.exists():
                     _replace(path, replace(record, ended=why, doing=""))
+
+
+def _note_end(path: Path, record: Record) -> None:
+    """Raises OSError, also when a server has the record."""
+    with open(path.parent / "lock", "rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists():
+            _replace(path, record)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(parent: Path) -> Iterator[None]:
+    """Only one process at a time takes the locks of other processes' directories.
+
+    Another one would take a directory that is only looked at for that of a living server.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # some file systems do not lock directories
+            directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, directory)
+            _lock_within(directory, _OTHERS_SECONDS)
+        yield
+
+
+def _lock_within(descriptor: int, seconds: float) -> None:
+    """Raises OSError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _replace(path: Path, record: Record) -> None:

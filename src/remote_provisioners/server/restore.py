@@ -39,7 +39,8 @@ from .hooks.kernel import (
     show_dead,
 )
 from .hooks.kernel_manager import watch_kernels
-from .records import BadRecord, Record, Records
+from .record import BadRecord, Record
+from .records import Records
 from .sessions import OfKernels, Sessions
 
 #: How long a stopping kernel may take to end, as long as its server would have waited.
