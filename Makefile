@@ -34,7 +34,10 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --durations 
 test: environment
 	$(PYTEST) -m "not long"
 
+# Kubernetes is built once, in 15 minutes; without it, its tests skip.
 test-all: environment
+	@sh tests/install-programs.sh all
+	@sh tests/kubernetes/build.sh || echo "no Kubernetes: its tests will skip"
 	$(PYTEST) --hypothesis-profile long
 
 # Packages of the system come while pip and npm install and the linters run. Only one at a time

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from remote_provisioners.engines.docker.provisioner import DockerProvisioner
+from remote_provisioners.engines.kubernetes.provisioner import KubernetesProvisioner
 from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
 from remote_provisioners.options.config import (
     CommonOptions,
@@ -72,6 +73,13 @@ For kernelspecs of [containers](docker.md). In a configuration file: `c.DockerPr
 It also has the options above that do not concern a list of hosts.
 """
 
+KUBERNETES = """\
+# Options of kubernetes-provisioner
+
+For kernelspecs of [pods](kubernetes.md). In a configuration file: `c.KubernetesProvisioner.OPTION`.
+It also has the options above that do not concern a list of hosts.
+"""
+
 TAIL = """\
 ## Variables of a start request
 
@@ -97,6 +105,11 @@ def page() -> str:
         *(
             _section(name, trait)
             for name, trait in DockerProvisioner.class_own_traits(config=True).items()
+        ),
+        KUBERNETES,
+        *(
+            _section(name, trait)
+            for name, trait in KubernetesProvisioner.class_own_traits(config=True).items()
         ),
     ]
     rows = "".join(f"| `{name}` | {text} |\n" for name, text in REQUEST_VARIABLES.items())

@@ -35,6 +35,15 @@ need busybox busybox
 need dockerd docker.io
 need sbatch slurm-wlm
 need munged munge
+# With the argument "all": what takes long to install, or to build (tests/kubernetes/build.sh).
+if [ "${1-}" = all ]; then
+    PATH=$PATH:/usr/local/go/bin
+    need go golang-go
+    need etcd etcd-server
+    need containerd containerd
+    need openssl openssl
+    [ -e /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
+fi
 # Ubuntu's package is a snap, for which a container has no daemon.
 grep -qi ubuntu /etc/os-release 2>/dev/null || need chromium chromium
 [ -n "$missing" ] || exit 0

@@ -132,3 +132,13 @@ class Table(_FromEnvironment, Dict):
         if not isinstance(table, dict):
             raise ValueError("must be an object in JSON")
         return table
+
+
+class Tables(_FromEnvironment, List[Any]):
+    """A list of tables (in the environment: a list in JSON)."""
+
+    def from_string(self, s: str) -> Any:
+        tables = json.loads(s)
+        if not isinstance(tables, list):
+            raise ValueError("must be a list of tables in JSON")
+        return tables

@@ -118,6 +118,24 @@ class ContainerAddress(HostAddress):
         return self.host
 
 
+@dataclass(frozen=True)
+class PodAddress(HostAddress):
+    """A pod of Kubernetes for one kernel. `host` is its name."""
+
+    namespace: str = ""
+    container: str = ""
+    #: The cluster: a kubeconfig and one of its contexts; "" for the usual ones.
+    kubeconfig: str = ""
+    context: str = ""
+
+    @property
+    def is_temporary(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return self.host
+
+
 def parse_address(text: str) -> HostAddress:
     """Parse a host as written by a user. Raises ConfigurationError."""
     port: str | None

@@ -14,6 +14,7 @@ from traitlets import Bool, TraitError, Unicode
 from traitlets.config import Config
 
 from ...engines.docker.provisioner import DockerProvisioner
+from ...engines.kubernetes.provisioner import KubernetesProvisioner
 from ...engines.yarn.provisioner import YarnProvisioner
 from ...errors import ConfigurationError
 from ...options.config import CommonOptions, RemoteProvisionerConfigMixin, option_names
@@ -31,6 +32,7 @@ from .samples import (
 #: The engines' provisioners by name, and the engines' names.
 _ENGINES: dict[str, tuple[type[CommonOptions], str]] = {
     "docker-provisioner": (DockerProvisioner, "Docker"),
+    "kubernetes-provisioner": (KubernetesProvisioner, "Kubernetes"),
     "yarn-provisioner": (YarnProvisioner, "YARN"),
 }
 #: The options of provisioners, by the class that declares them.
@@ -78,6 +80,10 @@ class SpecInstallApp(Command):
     # one container a kernel
     jupyter remote spec install python_docker --image=quay.io/jupyter/scipy-notebook \\
         --memory=4g --volumes=/home/{username}:/home/jovyan/work
+
+    # one pod a kernel
+    jupyter remote spec install python_kubernetes --image=quay.io/jupyter/scipy-notebook \\
+        --namespace=lab --cpus=1 --memory=4Gi
     """
     classes = list(_OPTIONS)  # noqa: RUF012
     aliases = Command.aliases | {

@@ -12,7 +12,7 @@ from ...errors import ConfigurationError
 from ...options.kinds import Flag, Names, Text, Way
 from ...options.launch_request import LaunchRequest
 from ...placement.placer import Placer
-from ...placement.way_in import check_words, fill
+from ...placement.way_in import check_connect, check_words, fill
 from ...placement.way_in import user_name as checked_user_name
 from ...user import user_name
 from ..placer import EnginePlacer
@@ -106,6 +106,9 @@ class DockerProvisioner(RemoteProvisioner):
             value = getattr(self, name)
             if value and not _WORD.fullmatch(value):
                 raise ConfigurationError(f"{name} is {value!r}, which Docker cannot read")
+        for volume in self.volumes:
+            if not _WORD.fullmatch(volume):
+                raise ConfigurationError(f"volumes: {volume!r} is no volume")
         self._way()
         self._filled("container_user", [self.container_user] if self.container_user else [])
         self._filled("volumes", self.volumes)
@@ -132,13 +135,13 @@ class DockerProvisioner(RemoteProvisioner):
         return DockerEngine((self.docker_program,), options)
 
     def _way(self) -> tuple[str, ...]:
-        if not self.connect:
-            return ()
-        return check_words("connect", self.connect, frozenset())
+        words = check_connect("connect", self.connect)
+        if isinstance(words, str) and words:
+            raise ConfigurationError(f"connect is {words!r}, must be the words of a command")
+        return check_words("connect", words, frozenset()) if words else ()
 
     def _filled(self, option: str, words: Any) -> tuple[str, ...]:
         """The words with the user's name, which cannot add a part to one."""
-        if not words:
-            return ()
-        checked = check_words(option, list(words), _USERNAME)
+        # The first word of a command may not be a template.
+        checked = check_words(option, [option, *words], _USERNAME)[1:]
         return fill(checked, {"username": checked_user_name(self.username or user_name())})

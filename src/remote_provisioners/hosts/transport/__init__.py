@@ -8,6 +8,7 @@ from ...placement.host_address import (
     InnerAddress,
     JobAddress,
     NodeAddress,
+    PodAddress,
 )
 from ...placement.way_in import COMMAND, OPENSSH
 from .base import Completed, Endpoint, Transport
@@ -34,6 +35,10 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
         from .inner import connect_inner  # noqa: PLC0415
 
         return await connect_inner(address, python)
+    if isinstance(address, PodAddress):
+        from ...engines.kubernetes.connection import connect_pod  # noqa: PLC0415
+
+        return await connect_pod(address, python)
     if isinstance(address, ContainerAddress):
         from .container import connect_container  # noqa: PLC0415
 

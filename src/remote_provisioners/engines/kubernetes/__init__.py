@@ -1,0 +1,1 @@
+"""Kubernetes as an engine: one pod a kernel."""

@@ -1,0 +1,313 @@
+"""The API of a Kubernetes cluster, by kubernetes_asyncio. Lives in the I/O thread.
+
+The package takes a second to import, so this happens in a thread, when the first pod is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import AuthenticationError, ConfigurationError, HostError, UnreachableError
+from ...hosts.registry import host_registry
+
+_SECONDS = 15.0
+#: How long one request follows a pod.
+_WATCH_SECONDS = 240
+_MISSING = (
+    "Kubernetes needs a package: pip install 'remote-provisioners[kubernetes]' where the server "
+    "runs"
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach a cluster. Both empty: the usual kubeconfig, or the account of our own pod."""
+
+    kubeconfig: str = ""
+    context: str = ""
+
+
+class RefusedError(Exception):
+    """The API refuses a request: its status and its message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Cluster:
+    """One cluster. Its methods raise HostError where it cannot be used, else RefusedError."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._opening = asyncio.Lock()
+        self._package: Any = None
+        self._client: Any = None
+        self._sockets: Any = None
+        self._configuration: Any = None
+        #: The namespace of the kubeconfig's context, or of our own pod.
+        self.namespace = "default"
+
+    async def ready(self) -> None:
+        """Read the configuration, once. Raises ConfigurationError."""
+        await self._open()
+
+    # -- pods -------------------------------------------------------------------------------
+
+    async def create(self, namespace: str, pod: dict[str, Any]) -> None:
+        """Create a pod."""
+        await self._ask("create_namespaced_pod", namespace, pod)
+
+    async def read(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """A pod as the API gives it; None if there is none."""
+        try:
+            return await self._ask("read_namespaced_pod", name, namespace)
+        except RefusedError as error:
+            if error.status == 404:
+                return None
+            raise HostError(f"Kubernetes does not describe the pod: {error.message}") from None
+
+    async def delete(self, namespace: str, name: str) -> None:
+        """Delete a pod at once. Does nothing if there is none."""
+        try:
+            await self._ask("delete_namespaced_pod", name, namespace, grace_period_seconds=0)
+        except RefusedError as error:
+            if error.status != 404:
+                raise HostError(
+                    f"Kubernetes does not delete the pod {name}: {error.message}"
+                ) from None
+
+    async def listed(self, namespace: str, selector: str) -> list[dict[str, Any]]:
+        """The pods with these labels."""
+        found = await self._ask("list_namespaced_pod", namespace, label_selector=selector)
+        items: list[dict[str, Any]] = found.get("items") or []
+        return items
+
+    async def events(self, namespace: str, name: str) -> list[dict[str, Any]]:
+        """What has happened to a pod; empty if that may not be asked."""
+        try:
+            selector = f"involvedObject.name={name}"
+            found = await self._ask("list_namespaced_event", namespace, field_selector=selector)
+        except (RefusedError, HostError):
+            return []
+        items: list[dict[str, Any]] = found.get("items") or []
+        return items
+
+    async def follow(self, namespace: str, name: str) -> AsyncIterator[dict[str, Any]]:
+        """A pod, and again after each change, until it is gone."""
+        while True:
+            pod = await self.read(namespace, name)
+            if pod is None:
+                return
+            yield pod
+            version = pod["metadata"]["resourceVersion"]
+            with contextlib.suppress(RefusedError, HostError):
+                async for changed in self._watch(namespace, name, version):
+                    yield changed
+            await asyncio.sleep(1)
+
+    async def _watch(self, namespace: str, name: str, version: str) -> AsyncIterator[Any]:
+        response = await self._request(
+            "list_namespaced_pod",
+            namespace,
+            field_selector=f"metadata.name={name}",
+            resource_version=version,
+            watch=True,
+            timeout_seconds=_WATCH_SECONDS,
+            _request_timeout=_WATCH_SECONDS + 30,
+        )
+        try:
+            while line := await response.content.readline():
+                event = json.loads(line)
+                if event.get("type") not in ("ADDED", "MODIFIED"):
+                    return
+                yield event["object"]
+        except (OSError, ValueError, asyncio.TimeoutError):
+            return
+        finally:
+            response.close()
+
+    async def version(self) -> str:
+        """The version of the API server."""
+        client = await self._open()
+        api = self._package.client.VersionApi(client)
+        answer = await self._answer(api.get_code(_preload_content=False, _request_timeout=_SECONDS))
+        return str(answer.get("gitVersion", ""))
+
+    # -- programs in pods -------------------------------------------------------------------
+
+    async def exec(self, namespace: str, name: str, container: str, argv: Sequence[str]) -> Any:
+        """The web socket of a program in a pod. Raises HostError, RefusedError."""
+        await self._open()
+        api = self._package.client.CoreV1Api(self._sockets)
+        asked = await api.connect_get_namespaced_pod_exec(
+            name,
+            namespace,
+            command=list(argv),
+            container=container,
+            stdin=True,
+            stdout=True,
+            stderr=True,
+            tty=False,
+            _preload_content=False,
+        )
+        try:
+            return await asyncio.wait_for(asked, _SECONDS)
+        except Exception as error:
+            raise self._translated(error) from None
+
+    # -- requests ---------------------------------------------------------------------------
+
+    async def _ask(self, method: str, *words: Any, **options: Any) -> dict[str, Any]:
+        """The JSON of an answer."""
+        response = await self._request(method, *words, _request_timeout=_SECONDS, **options)
+        try:
+            found: dict[str, Any] = json.loads(await response.read())
+            return found
+        except (OSError, ValueError, asyncio.TimeoutError) as error:
+            raise UnreachableError(f"Kubernetes' API breaks off its answer: {error}") from None
+
+    async def _answer(self, asked: Any) -> dict[str, Any]:
+        try:
+            response = await asked
+            found: dict[str, Any] = json.loads(await response.read())
+            return found
+        except Exception as error:
+            raise self._translated(error) from None
+
+    async def _request(self, method: str, *words: Any, **options: Any) -> Any:
+        client = await self._open()
+        api = self._package.client.CoreV1Api(client)
+        try:
+            response = await getattr(api, method)(*words, _preload_content=False, **options)
+        except Exception as error:
+            raise self._translated(error) from None
+        if response.status >= 400:
+            body = await response.read()
+            raise self._refused(response.status, body.decode("utf-8", "replace"))
+        return response
+
+    def _translated(self, error: Exception) -> Exception:
+        """The error of a request, as one of ours."""
+        status = getattr(error, "status", None)
+        if isinstance(status, int) and status >= 300:
+            said = getattr(error, "body", None) or getattr(error, "message", "") or str(error)
+            return self._refused(status, str(said))
+        if isinstance(error, (OSError, asyncio.TimeoutError)) or type(error).__module__.startswith(
+            "aiohttp"
+        ):
+            where = getattr(self._configuration, "host", "the cluster")
+            why = str(error) or "no answer in time"
+            return UnreachableError(
+                f"Kubernetes' API at {where} does not answer:\n{why}\n"
+                "Is the cluster up, and is the option `kubeconfig` right?"
+            )
+        return error
+
+    def _refused(self, status: int, body: str) -> Exception:
+        message = body
+        with contextlib.suppress(ValueError, AttributeError):
+            message = str(json.loads(body).get("message") or body)
+        if status == 401:
+            return AuthenticationError(
+                "Kubernetes does not know us (401): the token or certificate is not valid.\n"
+                "Log in again, or correct the option `kubeconfig`."
+            )
+        if status == 403 and "exceeded quota" not in message and "forbidden:" in message:
+            return AuthenticationError(
+                f"Kubernetes forbids it: {message}\n"
+                "Give the server's account the Role of kubernetes.md."
+            )
+        return RefusedError(status, " ".join(message.split())[:500])
+
+    # -- opening and closing ----------------------------------------------------------------
+
+    async def _open(self) -> Any:
+        """The client. Raises ConfigurationError, AuthenticationError."""
+        async with self._opening:
+            if self._client is None:
+                self._package = await asyncio.to_thread(_package)
+                self._configuration = await self._configured()
+                self._client = self._package.client.ApiClient(self._configuration)
+                stream = importlib.import_module("kubernetes_asyncio.stream")
+                self._sockets = stream.WsApiClient(self._configuration, heartbeat=20.0)
+        return self._client
+
+    async def _configured(self) -> Any:
+        config, access = self._package.config, self._access
+        configuration = self._package.client.Configuration()
+        inside = not access.kubeconfig and not access.context and _in_cluster()
+        try:
+            if inside:
+                config.load_incluster_config(client_configuration=configuration)
+                self.namespace = await asyncio.to_thread(_own_namespace)
+            else:
+                loader = await config.load_kube_config(
+                    config_file=access.kubeconfig or None,
+                    context=access.context or None,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+                found = getattr(loader, "current_context", None) or {}
+                self.namespace = str((found.get("context") or {}).get("namespace") or "default")
+        except (OSError, config.ConfigException) as error:
+            raise ConfigurationError(
+                f"cannot read how to reach Kubernetes: {error}\n"
+                "Set the option `kubeconfig` (and `kube_context`), or run the server in a pod."
+            ) from None
+        return configuration
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in (self._client, self._sockets):
+            if client is not None:
+                await client.close()
+
+
+def _own_namespace() -> str:
+    """The namespace of our own pod."""
+    with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
+        return file.read().strip()
+
+
+def _in_cluster() -> bool:
+    """Whether this process runs in a pod with an account, and has no kubeconfig of its own."""
+    usual = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    token = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105
+    return os.path.exists(token) and not os.path.exists(usual)
+
+
+def _package() -> Any:
+    try:
+        importlib.import_module("kubernetes_asyncio.client")
+        importlib.import_module("kubernetes_asyncio.config")
+        return importlib.import_module("kubernetes_asyncio")
+    except ImportError:
+        raise ConfigurationError(_MISSING) from None
+
+
+class Clusters:
+    """The clusters of this process."""
+
+    def __init__(self) -> None:
+        self._clusters: dict[Access, Cluster] = {}
+
+    def get(self, access: Access) -> Cluster:
+        return self._clusters.setdefault(access, Cluster(access))
+
+    async def close(self) -> None:
+        for cluster in self._clusters.values():
+            await cluster.close()
+
+
+async def cluster_of(access: Access) -> Cluster:
+    """The cluster, for this process. The registry closes it, after the hosts."""
+    return (await host_registry()).beside(Clusters).get(access)

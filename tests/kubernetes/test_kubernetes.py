@@ -1,0 +1,202 @@
+"""Kernels in pods of a real Kubernetes, one pod a kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote_provisioners.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    KernelStartError,
+    LaunchTimeoutError,
+    RemoteProvisionerError,
+    UnreachableError,
+)
+
+from ..conftest import SLEEP, Start, eventually
+from .cluster import IMAGE, Cluster
+from .conftest import Install
+
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.long,
+    pytest.mark.xdist_group("kubernetes"),
+]
+
+
+def test_a_kernel_has_a_pod_of_its_own(cluster: Cluster, install: Install, start: Start) -> None:
+    session = start(install(memory="300Mi", cpus="100m"))
+    name, kernel_id = session.host, session.provisioner.kernel_id
+    assert re.fullmatch(f"kernel-{kernel_id[:8]}-[0-9a-f]+", name)
+    pod = json.loads(cluster.kube("-n", "lab", "get", "pod", name, "-o", "json"))
+    assert pod["metadata"]["labels"]["remote-provisioners/kernel"] == kernel_id
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    limits = {"cpu": "100m", "memory": "300Mi"}
+    assert pod["spec"]["containers"][0]["resources"] == {"limits": limits, "requests": limits}
+    assert session.value("6 * 7") == 42
+    assert session.value("__import__('os').environ['FROM_TEMPLATE']") == "yes"
+    assert len(session.run("print('x' * 20_000_000)")) == 20_000_001
+
+    session.client.execute(SLEEP)
+    eventually(lambda: session.client.get_iopub_msg()["msg_type"] == "stream")
+    session.manager.interrupt_kernel()
+    assert session.value("'on'") == "on"
+
+    session.run("left = 1")
+    session.manager.restart_kernel()
+    session.client.wait_for_ready(timeout=60)
+    assert session.value("'left' in globals()") is False
+    assert cluster.pods() == [name]
+
+    session.manager.shutdown_kernel()
+    assert cluster.pods() == []
+
+
+def test_the_next_server(cluster: Cluster, install: Install, start: Start) -> None:
+    session = start(install())
+    session.run("x = 7")
+    provisioner, name = session.provisioner, session.host
+    info = json.loads(json.dumps(asyncio.run(provisioner.get_provisioner_info())))
+    asyncio.run(provisioner.let_go())
+    other = start("pod", provisioner_info=info, kernel_id=provisioner.kernel_id)
+    assert other.value("x") == 7
+    assert other.host == name
+    other.manager.shutdown_kernel()
+    assert cluster.pods() == []
+
+
+def test_a_pod_that_is_deleted(cluster: Cluster, install: Install, start: Start) -> None:
+    """The kernel is lost at once, and a restart gets another pod."""
+    session = start(install())
+    name = session.host
+    cluster.kube("-n", "lab", "delete", "pod", name, "--grace-period=0", "--force")
+    eventually(lambda: session.provisioner._kernel.life.over, 30)
+    assert "the pod has ended: it was deleted" in session.provisioner.reason
+    session.manager.restart_kernel(now=True)
+    session.client.wait_for_ready(timeout=60)
+    assert session.value("1") == 1
+    assert session.host != name
+
+
+def test_an_eviction(cluster: Cluster, install: Install, start: Start) -> None:
+    session = start(install())
+    name = session.host
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": name, "namespace": "lab"},
+    }
+    path = f"/api/v1/namespaces/lab/pods/{name}/eviction"
+    cluster.kube("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    eventually(lambda: session.provisioner._kernel.life.over, 30)
+    assert "it was evicted" in session.provisioner.reason
+
+
+def test_a_kernel_that_needs_too_much_memory(
+    cluster: Cluster, install: Install, start: Start
+) -> None:
+    session = start(install(memory="200Mi"))
+    session.client.execute("x = bytearray(1 << 30)")
+    eventually(lambda: session.provisioner._kernel.life.over, 30)
+    assert "memory" in session.provisioner.reason
+
+
+def test_nothing_is_left_for_ever(cluster: Cluster, install: Install, start: Start) -> None:
+    """The server never comes back: the lease ends the kernel, the agent ends, the pod completes."""
+    session = start(install(client_lease=1.0))
+    asyncio.run(session.provisioner.let_go())
+    session.client.stop_channels()
+    phase = ["-n", "lab", "get", "pods", "-o", "jsonpath={.items[0].status.phase}"]
+    eventually(lambda: cluster.kube(*phase) == "Succeeded", 180)
+    cluster.kube("-n", "lab", "delete", "pods", "--all")
+
+
+def failure(start: Start, name: str) -> RemoteProvisionerError:
+    began = time.monotonic()
+    with pytest.raises(RemoteProvisionerError) as caught:
+        start(name)
+    assert time.monotonic() - began < 30
+    return caught.value
+
+
+def _image(pod: dict[str, Any], image: str, pull: str = "IfNotPresent") -> None:
+    pod["spec"]["containers"][0] |= {"image": image, "imagePullPolicy": pull}
+
+
+def test_no_node_has_room(cluster: Cluster, install: Install, start: Start) -> None:
+    error = failure(start, install(memory="4000Gi", launch_timeout=4.0))
+    assert isinstance(error, LaunchTimeoutError)
+    words = " ".join(str(error).split())
+    assert "no node has room: 0/1 nodes are available: 1 Insufficient memory" in words
+
+
+def test_an_image_that_cannot_be_pulled(cluster: Cluster, install: Install, start: Start) -> None:
+    name = install(lambda pod: _image(pod, "127.0.0.1:1/absent:1"), launch_timeout=5.0)
+    error = failure(start, name)
+    assert "cannot pull the image 127.0.0.1:1/absent:1" in str(error)
+
+
+def test_an_image_that_is_not_there(cluster: Cluster, install: Install, start: Start) -> None:
+    error = failure(start, install(lambda pod: _image(pod, "absent:1", "Never")))
+    assert isinstance(error, KernelStartError)
+    assert "the image absent:1 is not on the node" in str(error)
+
+
+def test_an_image_without_python(cluster: Cluster, install: Install, start: Start) -> None:
+    error = failure(start, install(python="/opt/no/python"))
+    assert f"the image {IMAGE} has no /opt/no/python" in " ".join(str(error).split())
+
+
+def test_a_quota(cluster: Cluster, install: Install, start: Start) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": "lab"},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    cluster.apply(quota)
+    used = ["-n", "lab", "get", "quota", "none", "-o", "jsonpath={.status.hard.pods}"]
+    eventually(lambda: cluster.kube(*used) == "0")
+    try:
+        error = failure(start, install())
+    finally:
+        cluster.kube("-n", "lab", "delete", "quota", "none")
+    assert "the namespace lab has no room" in str(error)
+    assert "exceeded quota: none" in str(error)
+
+
+def test_an_account_without_the_role(cluster: Cluster, install: Install, start: Start) -> None:
+    error = failure(start, install(namespace="kube-system"))
+    assert isinstance(error, AuthenticationError)
+    assert "Role of kubernetes.md" in str(error)
+
+
+def test_a_token_that_is_not_valid(
+    cluster: Cluster, install: Install, start: Start, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "kubeconfig"
+    wrong.write_text(cluster.kubeconfig.read_text().replace(cluster.user_token, "wrong"))
+    error = failure(start, install(kubeconfig=str(wrong)))
+    assert isinstance(error, AuthenticationError)
+    assert "Kubernetes does not know us (401)" in str(error)
+
+
+def test_no_api(cluster: Cluster, install: Install, start: Start, tmp_path: Path) -> None:
+    wrong = tmp_path / "kubeconfig"
+    wrong.write_text(cluster.kubeconfig.read_text().replace(f":{cluster.port}", ":1"))
+    error = failure(start, install(kubeconfig=str(wrong)))
+    assert isinstance(error, UnreachableError)
+    assert "Kubernetes' API at https://127.0.0.1:1 does not answer" in str(error)
+
+
+def test_no_kubeconfig(cluster: Cluster, install: Install, start: Start) -> None:
+    error = failure(start, install(kubeconfig="/no/kubeconfig"))
+    assert isinstance(error, ConfigurationError)
+    assert "kubeconfig" in str(error)
