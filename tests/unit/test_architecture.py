@@ -23,6 +23,12 @@ BACKWARD = {
 PURE = [
     "events",
     "errors",
+    "environments.environment",
+    "environments.host_entry",
+    "environments.install_command",
+    "environments.kernelspec",
+    "environments.naming",
+    "environments.plan",
     "kernels.lifecycle",
     "kernels.failure",
     "options.launch_request",

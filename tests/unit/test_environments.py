@@ -17,7 +17,7 @@ from remote_provisioners.cli.environments.choosing import (
     chosen_by_name,
 )
 from remote_provisioners.environments.environment import Environment
-from remote_provisioners.environments.host_entry import host_entry
+from remote_provisioners.environments.host_entry import for_environments, host_entry
 from remote_provisioners.environments.installed import (
     InstalledEnvironment,
     check_files,
@@ -187,6 +187,22 @@ def test_a_hosts_properties_come_with_it() -> None:
     assert host_entry(general.host_spec("c"), config) == "c"
     again = RemoteProvisionerConfigMixin(config=config, remote_hosts=[host_entry(a, config)])
     assert host_entry(again.host_spec("a"), config) == host_entry(a, config)
+
+
+def test_the_options_of_other_kernels_are_not_taken_over() -> None:
+    config = Config({"RemoteProvisionerConfigMixin": {"environment_hook": "general"}})
+    own = {"host": "b", "environment_hook": "of b"}
+    options = RemoteProvisionerConfigMixin(
+        config=config,
+        remote_hosts=["a", own],
+        environment_hook="of the kernelspec",
+        preload=["numpy"],
+        python="/only/one",
+    )
+    a, b = (for_environments(s, options.completed(s), config) for s in options.inventory())
+    assert (a.hook, a.preload, a.python) == ("general", (), "/only/one")
+    assert host_entry(a, config) == {"host": "a", "python": "/only/one"}
+    assert host_entry(b, config) == {**own, "python": "/only/one"}
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "", "kernel.json", "a\0b"])

@@ -26,6 +26,8 @@ class ConfiguredHost:
     host: HostSpec
     kernelspecs: tuple[str, ...] = ()
     error: str = ""
+    #: Without what the kernelspec says of its kernels.
+    listed: HostSpec | None = None
 
 
 def configured_hosts(command: Command, names: Sequence[str]) -> list[ConfiguredHost]:
@@ -56,8 +58,10 @@ def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
             continue
         if not isinstance(options, RemoteProvisionerConfigMixin):
             continue  # an engine chooses its nodes
-        hosts = [options.completed(host) for host in options.inventory()]
-        found += [ConfiguredHost(host, (spec.name,)) for host in hosts]
+        found += [
+            ConfiguredHost(options.completed(host), (spec.name,), listed=host)
+            for host in options.inventory()
+        ]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from traitlets.config import Config
@@ -11,6 +12,17 @@ from ..placement.inventory import HostSpec
 from ..placement.way_in import COMMAND
 
 Entry = str | dict[str, Any]
+
+
+def for_environments(listed: HostSpec, completed: HostSpec, config: Config) -> HostSpec:
+    """A host to look for environments on, and to run their kernels on.
+
+    `listed` is without the options of the kernelspec that names it, `completed` with them. Its
+    hook and its modules to preload concern its own kernels. Its interpreter may be the only one
+    that can run the agent there.
+    """
+    spec = RemoteProvisionerConfigMixin(config=config).completed(listed)
+    return replace(spec, python=completed.python)
 
 
 def host_entry(spec: HostSpec, config: Config) -> Entry:

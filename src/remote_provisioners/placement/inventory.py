@@ -51,6 +51,17 @@ class HostSpec:
 Inventory = tuple[HostSpec, ...]
 
 
+def merged(one: HostSpec, other: HostSpec) -> HostSpec:
+    """Combine two kernelspecs' descriptions of one host."""
+    return dataclasses.replace(
+        one,
+        labels=one.labels | other.labels,
+        gpus=tuple(dict.fromkeys(one.gpus + other.gpus)),
+        capacity=one.capacity if one.capacity is not None else other.capacity,
+        weight=one.weight if one.weight != 1 else other.weight,
+    )
+
+
 def read_inventory(listed: Sequence[str | Mapping[str, Any]]) -> Inventory:
     """Parse the entries of `listed`. A single path stands for the list in that file.
 

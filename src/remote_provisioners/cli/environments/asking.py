@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from ...environments.host_entry import for_environments
 from ...io_thread import close_io_thread
-from ...placement.inventory import HostSpec
+from ...placement.inventory import HostSpec, merged
 from ..command import Command, CommandError
 from ..configured import configured_hosts
 
@@ -30,13 +31,15 @@ def with_hosts(work: Coroutine[Any, Any, T]) -> T:
 
 def hosts_named(command: Command, names: Sequence[str]) -> list[HostSpec]:
     """The named hosts, or all configured hosts, each once. Raises CommandError."""
-    found: dict[object, HostSpec] = {}
+    found: dict[object, tuple[HostSpec, HostSpec]] = {}
     for place in configured_hosts(command, names):
-        if not place.error:
-            found.setdefault(place.host.address, place.host)
-        elif names:
+        if place.error and names:
             raise CommandError(place.error)
-    return list(found.values())
+        if not place.error:
+            one = place.listed or place.host
+            listed, completed = found.get(place.host.address, (one, place.host))
+            found[place.host.address] = merged(listed, one), completed
+    return [for_environments(*both, command.config) for both in found.values()]
 
 
 def separated(text: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import time
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from traitlets.config import Config
 from ...errors import ConfigurationError
 from ...options.config import RemoteProvisionerConfigMixin
 from ...options.installed_specs import InstalledSpec, installed_specs
-from ...placement.inventory import HostSpec
+from ...placement.inventory import HostSpec, merged
 
 #: How long a reading is used before the configuration is read again.
 _FRESH_SECONDS = 5.0
@@ -23,10 +22,11 @@ _FRESH_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ConfiguredHost:
-    """A host, and the kernelspecs that name it."""
+    """A host, and the kernelspecs that name it. `listed`: without what concerns their kernels."""
 
     spec: HostSpec
     kernelspecs: tuple[str, ...]
+    listed: HostSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Configuration:
             return self._known
         self._specs = specs
         found: dict[str, HostSpec] = {}
+        listed: dict[str, HostSpec] = {}
         named_by: dict[str, list[str]] = {}
         problems: dict[str, str] = {}
         for installed in specs:
@@ -81,14 +82,16 @@ class Configuration:
             if not isinstance(options, RemoteProvisionerConfigMixin):
                 continue  # an engine chooses the nodes of its kernels
             for spec in options.inventory():
+                earlier = listed.get(spec.name)
+                listed[spec.name] = spec if earlier is None else merged(earlier, spec)
                 spec = options.completed(spec)  # noqa: PLW2901
                 earlier = found.get(spec.name)
-                found[spec.name] = spec if earlier is None else _both(earlier, spec)
+                found[spec.name] = spec if earlier is None else merged(earlier, spec)
                 named_by.setdefault(spec.name, []).append(installed.name)
         if not found:
             found = self._generally_configured()
         hosts = {
-            name: ConfiguredHost(spec, tuple(named_by.get(name, ())))
+            name: ConfiguredHost(spec, tuple(named_by.get(name, ())), listed.get(name))
             for name, spec in found.items()
         }
         return Configured(hosts, problems)
@@ -103,14 +106,3 @@ class Configuration:
             return {spec.name: options.completed(spec) for spec in options.inventory()}
         except (TraitError, ConfigurationError):
             return {}
-
-
-def _both(one: HostSpec, other: HostSpec) -> HostSpec:
-    """Combine two kernelspecs' descriptions of one host."""
-    return dataclasses.replace(
-        one,
-        labels=one.labels | other.labels,
-        gpus=tuple(dict.fromkeys(one.gpus + other.gpus)),
-        capacity=one.capacity if one.capacity is not None else other.capacity,
-        weight=one.weight if one.weight != 1 else other.weight,
-    )

@@ -11,6 +11,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
 
 from ...environments.adding import Adding
+from ...environments.host_entry import for_environments
 from ...environments.installed import kernelspecs_here
 from ...environments.survey import HostEnvironments, environments_on
 from ...io_thread import io_thread
@@ -65,7 +66,8 @@ class Environments:
         }
 
     async def _ask(self, name: str) -> HostEnvironments:
-        spec = await self._view.spec_of(name)
+        place = await self._view.place_of(name)
+        spec = for_environments(place.listed or place.spec, place.spec, self._config)
         found: HostEnvironments = await self._call(environments_on(spec))
         if found.error is not None:
             raise found.error

@@ -128,9 +128,9 @@ class View:
         await io_thread().call(_of_all(specs, _reach))
         return await self.hosts()
 
-    async def spec_of(self, name: str) -> HostSpec:
+    async def place_of(self, name: str) -> ConfiguredHost:
         """A host with its configuration. Raises KeyError."""
-        return (await self._place(name)).spec
+        return await self._place(name)
 
     async def _place(self, name: str) -> ConfiguredHost:
         """The host of this name. Raises KeyError if this server has none."""
