@@ -12,6 +12,7 @@ from typing import Any
 
 from remote_provisioners.engines.docker.provisioner import DockerProvisioner
 from remote_provisioners.engines.kubernetes.provisioner import KubernetesProvisioner
+from remote_provisioners.engines.slurm.provisioner import SlurmProvisioner
 from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
 from remote_provisioners.options.config import (
     CommonOptions,
@@ -37,6 +38,9 @@ REQUEST_VARIABLES = {
     "CUDA_VISIBLE_DEVICES.",
     "KERNEL_EXTRA_SPARK_OPTS": "Options of spark-submit, for kernelspecs of [Spark](spark.md). "
     "They are split as a shell splits words, never evaluated, and follow the kernelspec's own.",
+    "KERNEL_SLURM_PARTITION": "The partition of the job, for kernelspecs of [Slurm](slurm.md). In "
+    "the same way `KERNEL_SLURM_` with `ACCOUNT`, `QOS`, `TIME`, `CPUS`, `MEMORY`, `GPUS`, "
+    "`CONSTRAINT` or `RESERVATION`. A request to a server may choose what `slurm_limits` allows.",
     "KERNEL_QUEUE": "The YARN queue, for kernelspecs of Spark on YARN. It replaces theirs.",
     "KERNEL_ID": "The kernel's id. It is set for every kernel and replaces a value in the request.",
 }
@@ -80,6 +84,13 @@ For kernelspecs of [pods](kubernetes.md). In a configuration file: `c.Kubernetes
 It also has the options above that do not concern a list of hosts.
 """
 
+SLURM = """\
+# Options of slurm-provisioner
+
+For kernelspecs of [Slurm jobs](slurm.md). In a configuration file: `c.SlurmProvisioner.OPTION`. It
+also has the options above that do not concern a list of hosts.
+"""
+
 TAIL = """\
 ## Variables of a start request
 
@@ -101,6 +112,11 @@ def page() -> str:
     sections += [
         YARN.format(common=common),
         *(_section(name, trait) for name, trait in own.items()),
+        SLURM,
+        *(
+            _section(name, trait)
+            for name, trait in SlurmProvisioner.class_own_traits(config=True).items()
+        ),
         DOCKER,
         *(
             _section(name, trait)

@@ -7,6 +7,8 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -311,3 +313,25 @@ def test_what_a_request_may_choose(
             job = server.run(answer["id"], f"print({JOB})").strip()
             assert text in slurm.ask("scontrol", "show", "job", job)
             server.ask("DELETE", f"/api/kernels/{answer['id']}")
+
+
+def doctor(name: str) -> tuple[int, str]:
+    words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.long
+def test_the_doctor(slurm: Slurm, install_slurm: InstallSpec) -> None:
+    code, said = doctor(install_slurm(slurm_login=slurm.controller.target))
+    assert code == 0, said
+    assert f"login       connected to {slurm.controller.name}" in said
+    assert re.search(r"programs +sbatch, squeue, scancel, scontrol, srun: slurm-wlm 22", said)
+    assert re.search(r"controller +Slurmctld\(primary\) at \S+ is UP", said)
+    assert re.search(r"kernel +answers on \S+, [\d.]+ s after the request", said)
+    code, said = doctor(install_slurm(slurm_partition="nope"))
+    assert code == 1
+    assert re.search(r"FAIL +partition +Slurm has no partition nope", said)
+    with slurm.lost():
+        code, said = doctor(install_slurm())
+    assert re.search(r"FAIL +controller +Slurm's controller does not answer", said)

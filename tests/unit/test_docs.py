@@ -10,6 +10,7 @@ import pytest
 
 from remote_provisioners.engines.docker.provisioner import DockerProvisioner
 from remote_provisioners.engines.kubernetes.provisioner import KubernetesProvisioner
+from remote_provisioners.engines.slurm.provisioner import SlurmProvisioner
 from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
 from remote_provisioners.kernels.launcher_reports import SECRET_VARIABLE
 from remote_provisioners.options.config import RemoteProvisionerConfigMixin, option_names
@@ -61,6 +62,7 @@ def test_variables_exist(page: Path) -> None:
     options = [*option_names(), *YarnProvisioner.class_own_traits(config=True)]
     options += KubernetesProvisioner.class_own_traits(config=True)
     options += DockerProvisioner.class_own_traits(config=True)
+    options += SlurmProvisioner.class_own_traits(config=True)
     known = {f"RP_{name.upper()}" for name in options} | {SECRET_VARIABLE, "RP_OPTION"}
     assert set(re.findall(r"\bRP_[A-Z]\w*", page.read_text("utf-8"))) <= known
 

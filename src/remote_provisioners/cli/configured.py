@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import TraitError
 
 from ..errors import ConfigurationError
-from ..options.config import RemoteProvisionerConfigMixin
+from ..options.config import CommonOptions, RemoteProvisionerConfigMixin
 from ..options.installed_specs import installed_specs
 from ..placement.host_address import HostAddress
 from ..placement.inventory import HostSpec
@@ -62,6 +63,17 @@ def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
             ConfiguredHost(options.completed(host), (spec.name,), listed=host)
             for host in options.inventory()
         ]
+    return found
+
+
+def engine_kernelspecs(command: Command) -> dict[str, CommonOptions]:
+    """The options of the usable kernelspecs whose kernels an engine places, by name."""
+    found = {}
+    for spec in installed_specs(KernelSpecManager(parent=command)):
+        with contextlib.suppress(ConfigurationError):
+            options = spec.configured(command.config)
+            if not isinstance(options, RemoteProvisionerConfigMixin):
+                found[spec.name] = options
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -119,6 +120,18 @@ class Engine(ABC):
     @abstractmethod
     async def diagnose(self, tag: str) -> str:
         """Why the submission ended, as far as the engine knows."""
+
+    def checks(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        """The doctor's checks before it starts a kernel: names, and what returns what it has seen.
+
+        They raise RemoteProvisionerError.
+        """
+
+        async def answers() -> str:
+            await self.check()
+            return "answers"
+
+        return [("engine", answers)]
 
     def kernel_request(self, request: LaunchRequest, node: Node) -> LaunchRequest:
         """The request for the agent on the node. By default, that of the kernelspec."""

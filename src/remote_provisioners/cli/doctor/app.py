@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from traitlets import Bool
 
 from ...io_thread import close_io_thread, io_thread
 from ...placement.inventory import HostSpec
 from ..command import FAILED, Command, Text
-from ..configured import ConfiguredHost, configured_hosts
+from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
 from ..seconds import positive_seconds
+from .engine import EngineExamination
 from .examination import Examination
 from .findings import Finding, HostFindings
 
@@ -30,6 +32,9 @@ class DoctorApp(Command):
     the port answers, the host key is known, the login works, an agent starts, the environment hook
     works and the interpreter has ipykernel, and measures how fast a kernel is. It leaves nothing on
     a host.
+
+    The name of a kernelspec of an engine, such as Slurm, may stand for a HOST. Then it examines the
+    engine, and starts a kernel there.
 
     Exit codes: 0 all is well, 1 a check failed, 2 the command line is wrong.
     """
@@ -58,17 +63,25 @@ class DoctorApp(Command):
     json_output = Bool(False, help="Print JSON.").tag(config=True)
 
     def run(self) -> int:
-        patients = self._patients(self.words(None, "hosts"))
-        findings = asyncio.run(self._examine(patients, positive_seconds("timeout", self.timeout)))
+        words = self.words(None, "hosts")
+        engines = {n: o for n, o in engine_kernelspecs(self).items() if n in words or not words}
+        names = [word for word in words if word not in engines]
+        patients = self._patients(names) if names or not words else []
+        if not words and engines:  # then they are the configuration, and not a host by default
+            patients = [patient for patient in patients if patient.kernelspecs]
+        timeout = positive_seconds("timeout", self.timeout)
+        examinations = [_examined(patient, timeout) for patient in patients]
+        examinations += [EngineExamination(n, o, timeout).run() for n, o in engines.items()]
+        findings = asyncio.run(self._examine(examinations))
         if self.json_output:
             print(json.dumps({"hosts": [found.as_json() for found in findings]}, indent=2))
         return 0 if all(found.ok for found in findings) else FAILED
 
     async def _examine(
-        self, patients: Sequence[ConfiguredHost], timeout: float
+        self, examinations: Sequence[Coroutine[Any, Any, HostFindings]]
     ) -> list[HostFindings]:
         """Examine all hosts in parallel. Print each as soon as those before it are printed."""
-        running = [asyncio.ensure_future(_examined(patient, timeout)) for patient in patients]
+        running = [asyncio.ensure_future(examination) for examination in examinations]
         findings = []
         try:
             for examined in running:

@@ -15,6 +15,7 @@ from traitlets.config import Config
 
 from ...engines.docker.provisioner import DockerProvisioner
 from ...engines.kubernetes.provisioner import KubernetesProvisioner
+from ...engines.slurm.provisioner import SlurmProvisioner
 from ...engines.yarn.provisioner import YarnProvisioner
 from ...errors import ConfigurationError
 from ...options.config import CommonOptions, RemoteProvisionerConfigMixin, option_names
@@ -33,6 +34,7 @@ from .samples import (
 _ENGINES: dict[str, tuple[type[CommonOptions], str]] = {
     "docker-provisioner": (DockerProvisioner, "Docker"),
     "kubernetes-provisioner": (KubernetesProvisioner, "Kubernetes"),
+    "slurm-provisioner": (SlurmProvisioner, "Slurm"),
     "yarn-provisioner": (YarnProvisioner, "YARN"),
 }
 #: The options of provisioners, by the class that declares them.
@@ -76,6 +78,10 @@ class SpecInstallApp(Command):
     jupyter remote spec install spark_python_yarn_cluster --spark-home=/opt/spark \\
         --yarn-endpoint=http://rm1:8088 --alt-yarn-endpoint=http://rm2:8088 \\
         --yarn-queue=notebooks --impersonation=true
+
+    # one Slurm job a kernel
+    jupyter remote spec install python_slurm --slurm-login=me@login1 --slurm-partition=gpu \\
+        --slurm-time=8:00:00 --slurm-memory=16G --slurm-gpus=1 --python=/opt/conda/bin/python
 
     # one container a kernel
     jupyter remote spec install python_docker --image=quay.io/jupyter/scipy-notebook \\

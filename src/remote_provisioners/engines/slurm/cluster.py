@@ -72,7 +72,7 @@ class Cluster:
 
         Raises KernelStartError if it is refused, HostError.
         """
-        done = await self._run([*_WITHOUT, "sbatch", "--parsable", *options], script)
+        done = await self.run([*_WITHOUT, "sbatch", "--parsable", *options], script)
         words = done.stdout.decode("utf-8", "replace").split()
         job = words[-1].partition(";")[0] if words else ""
         if done.returncode or not job.isdigit():
@@ -83,7 +83,7 @@ class Cluster:
 
     async def ask(self, job: str) -> Job:
         """The job as it is now. Raises HostError."""
-        done = await self._run(["scontrol", "-o", "show", "job", job])
+        done = await self.run(["scontrol", "-o", "show", "job", job])
         return read_job(done.stdout.decode("utf-8", "replace")) or Job(job, GONE)
 
     async def ended(self, job: str) -> Job:
@@ -99,7 +99,7 @@ class Cluster:
         """The id of the job with this name; "" if Slurm knows none."""
         if name not in self._ids:
             words = ["squeue", "--noheader", "--states=all", f"--name={name}", "--format=%i"]
-            done = await self._run(words)
+            done = await self.run(words)
             found = done.stdout.decode("ascii", "replace").split()
             if not found:
                 return ""
@@ -110,7 +110,7 @@ class Cluster:
         """End a job in any state, and wait for its end. Raises HostError."""
         until = time.monotonic() + _CANCEL_SECONDS
         while True:
-            await self._run(["scancel", job])
+            await self.run(["scancel", job])
             found = await self._queue([job])
             state = found.get(job, Job(job, GONE))
             if state.final:
@@ -121,11 +121,13 @@ class Cluster:
 
     async def _queue(self, jobs: Sequence[str]) -> dict[str, Job]:
         words = ["squeue", "--noheader", "--states=all", f"--jobs={','.join(jobs)}"]
-        done = await self._run([*words, f"--format={QUEUE_FORMAT}"])
+        done = await self.run([*words, f"--format={QUEUE_FORMAT}"])
         return read_queue(done.stdout.decode("utf-8", "replace"))
 
-    async def _run(self, argv: Sequence[str], stdin: bytes = b"") -> Completed:
-        """Raises UnreachableError if the controller does not answer, AgentError without Slurm."""
+    async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Completed:
+        """Run one of Slurm's programs. Raises UnreachableError if the controller does not answer,
+        AgentError if the program is not there.
+        """
         try:
             done = await self._hosts.run(self.login, argv, stdin, _PROGRAM_SECONDS)
         except AgentError:

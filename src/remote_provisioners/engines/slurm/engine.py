@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ...placement.host_address import HostAddress, JobAddress
 from ...placement.policies import Requirements
 from ...placement.way_in import WayIn
 from ..base import Engine, Launch, Node, Progress
+from . import health
 from .cluster import Cluster, cluster_at
 from .connection import step_words
 from .reasons import read_seconds
@@ -125,6 +126,23 @@ class SlurmEngine(Engine):
         except HostError:
             return None
         return read_seconds(job.left) if job is not None and job.runs else None
+
+    def checks(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        async def login() -> str:
+            await self.check()
+            return "this machine" if self._login.is_local else f"connected to {self._login}"
+
+        async def programs() -> str:
+            return await health.version(await self._cluster())
+
+        async def controller() -> str:
+            return await health.ping(await self._cluster())
+
+        async def partition() -> str:
+            return await health.partition(await self._cluster(), self._options.partition)
+
+        steps = (login, programs, controller, partition)
+        return [(step.__name__, step) for step in steps]
 
     async def _find(self, cluster: Cluster, tag: str) -> str:
         """The job's id. Another process may have submitted it."""
