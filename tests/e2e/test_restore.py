@@ -157,6 +157,42 @@ def test_the_disk_of_the_records_is_full_while_an_agent_is_killed(
             assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_is_left_on_another_host_is_ended_by_the_next_server(
+    own_rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    install_spec: InstallSpec,
+    killed: bool,
+) -> None:
+    """A kernel has moved away from a host that could not be reached, and its server ends."""
+    be_client(own_rig, monkeypatch)
+    a, b = own_rig.hosts[:2]
+    install_spec([a.target, b.target], load_balancing_algorithm="fill", network_grace=1.5)
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        kernel = server.start_kernel()
+        left = kernels_on(a)
+        assert left
+        a.stop_sshd(sessions=True)
+        server.expect("connection lost")
+        assert server.ask("POST", f"/api/kernels/{kernel}/restart")[0] == 200
+        server.run(kernel, "kept = 1")
+        assert kernels_on(b)
+        if killed:
+            kill(server)
+        else:
+            assert server.end() == 0
+        assert kernels_on(a) == left
+        a.start_sshd()
+        server = applications.server("server")
+        eventually(lambda: not kernels_on(a))
+        if killed:
+            assert server.run(kernel, "print(kept)") == "1\n"
+            assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
+        assert kernel_ids(server) == set()
+
+
 def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(
     rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import zmq
 
-from ..errors import KernelStartError
+from ..errors import KernelStartError, RemoteProvisionerError
 from ..events import HostChanged, KernelForgotten, KernelMoved, events
 from ..io_thread import Closable, io_thread
 from ..kernels.client_sockets import ClientSockets
@@ -57,6 +57,7 @@ class HostRegistry:
         #: Agents of other versions that still have kernels, by their directories.
         self._former: dict[tuple[HostAddress, str], Host] = {}
         self._parting: set[asyncio.Task[None]] = set()
+        self._reaching: set[asyncio.Task[None]] = set()
         self._kernels: set[RemoteKernel] = set()
         self._beside: dict[type[Any], Any] = {}
         self._sockets = SocketDirectory()
@@ -173,6 +174,19 @@ class HostRegistry:
         await kernel.discard()
         self.close_kernel(kernel)
 
+    def kill_on(self, kernel_id: str, spec: HostSpec, agent: str) -> None:
+        """End that kernel on this host, as soon as it can be reached."""
+        host = self.host_with(spec, agent)
+        host.kill(kernel_id)
+        if not host.connected:
+            task = asyncio.ensure_future(self._reach(host))
+            self._reaching.add(task)
+            task.add_done_callback(self._reaching.discard)
+
+    async def _reach(self, host: Host) -> None:
+        with contextlib.suppress(RemoteProvisionerError):
+            await host.link()  # after a failure it goes on by itself
+
     def has_pending_kill(self, kernel_id: str) -> bool:
         """Whether a process of that kernel may still run on a host that could not be reached."""
         return any(
@@ -183,6 +197,8 @@ class HostRegistry:
         """End the remaining kernels and disconnect."""
         for kernel in [k for k in self._kernels if k.stays and not k.life.over]:
             kernel.host.leave_running(kernel)
+        for task in self._reaching:
+            task.cancel()
         # Hosts first: they end the kernels, which must not wait for files here.
         hosts = [*self.hosts.values(), *self._former.values()]
         await asyncio.gather(*(host.close() for host in hosts), *self._parting)

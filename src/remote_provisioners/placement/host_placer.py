@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from ..errors import HostError
@@ -25,6 +28,7 @@ class HostOptions(Protocol):
 
     load_balancing_algorithm: Any
     network_grace: Any
+    lease: Any
 
     def inventory(self) -> Inventory:
         """The hosts."""
@@ -34,6 +38,24 @@ class HostOptions(Protocol):
 
     def completed(self, spec: HostSpec) -> HostSpec:
         """Fill in a host's missing properties from the options for all hosts."""
+
+
+@dataclass(frozen=True)
+class PendingKill:
+    """A host where a process of the kernel may still run, as a record names it."""
+
+    host: str
+    #: The directory of its agent.
+    agent: str
+    #: Seconds since the epoch.
+    since: float
+
+    @classmethod
+    def read(cls, found: Any) -> PendingKill | None:
+        """None for what is no such thing."""
+        with contextlib.suppress(TypeError, KeyError, ValueError):
+            return cls(str(found["host"]), str(found["agent"]), float(found["since"]))
+        return None
 
 
 class HostPlacer(Placer):
@@ -50,6 +72,8 @@ class HostPlacer(Placer):
         self._find_scheduler = find_scheduler
         #: The host for the next restart; "" for the current one.
         self._destination = ""
+        #: Hosts where a kill of the kernel is pending since it went elsewhere.
+        self._left_on: dict[str, PendingKill] = {}
 
     async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
         """Use only the host that the request names. If it names none, use one of the list."""
@@ -89,16 +113,32 @@ class HostPlacer(Placer):
         self._destination = spec.name
 
     async def prepare_adoption(self, kernel_id: str, info: Mapping[str, Any]) -> RemoteKernel:
+        """Also end what an earlier server could not end on other hosts."""
         spec, grace = self._options.host_spec(info["host"]), self._options.network_grace
+        left = [PendingKill.read(each) for each in info.get("pending_kills", ())]
+        oldest = time.time() - self._options.lease  # the others have ended by themselves
+        self._left_on = {
+            each.host: each
+            for each in left
+            if each is not None and each.host != spec.name and each.since > oldest
+        }
 
         async def prepare() -> RemoteKernel:
-            return await (await host_registry()).prepare_adoption(kernel_id, spec, info, grace)
+            registry = await host_registry()
+            for each in self._left_on.values():
+                registry.kill_on(kernel_id, self._options.host_spec(each.host), each.agent)
+            return await registry.prepare_adoption(kernel_id, spec, info, grace)
 
         return await self._io(prepare())
 
     async def abandon(self, request: LaunchRequest | None) -> bool:
         """Do nothing. The kernel is ended when its host can be reached."""
         return False
+
+    def describe(self) -> Mapping[str, Any]:
+        """Name the hosts where a kill is pending, for the next server."""
+        left = [asdict(each) for each in self._left_on.values()]
+        return {"pending_kills": left} if left else {}
 
     # -- one start --------------------------------------------------------------------------
 
@@ -109,7 +149,7 @@ class HostPlacer(Placer):
         error: HostError | None = None
         while True:
             kernel = await self._io(self._choose(attempt, search, error))
-            record({"host": kernel.spec.name})
+            record({"host": kernel.spec.name, **self.describe()})
             error = await self._io(attempt.launch())
             if error is None:
                 return kernel
@@ -120,16 +160,26 @@ class HostPlacer(Placer):
         """In the I/O thread. No await separates choosing a host from counting the kernel there."""
         if error is not None and attempt.kernel is not None:
             search.failed(attempt.kernel.spec, attempt.kernel.host, error)
+        if attempt.kernel is not None:
+            self._note_left(attempt.kernel)
         registry = (await self._find_scheduler()).registry
         spec = await search.next()
         attempt.patient = not search.has_another(spec)
+        self._left_on.pop(spec.name, None)
         return await attempt.reserve(registry, self._options.completed(spec))
+
+    def _note_left(self, kernel: RemoteKernel) -> None:
+        """In the I/O thread, before the kernel goes to another host."""
+        if kernel.host.has_pending_kill(kernel.kernel_id):
+            place = PendingKill(kernel.spec.name, kernel.host.directory, time.time())
+            self._left_on[kernel.spec.name] = place
 
     async def _move(
         self, kernel: RemoteKernel, name: str, request: LaunchRequest, record: Recorder
     ) -> None:
         async def leave() -> None:
             await (await self._find_scheduler()).registry.leave(kernel)
+            self._note_left(kernel)
 
         async def undo() -> None:
             if not kernel.life.over:  # it waits for a place that it does not get
@@ -149,8 +199,9 @@ class HostPlacer(Placer):
         async def reserve() -> RemoteKernel:
             return await attempt.reserve((await self._find_scheduler()).registry, spec)
 
+        self._left_on.pop(spec.name, None)
         kernel = await self._io(reserve())
-        record({"host": kernel.spec.name})
+        record({"host": kernel.spec.name, **self.describe()})
         error = await self._io(attempt.launch())
         if error is not None:
             raise error
