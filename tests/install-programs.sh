@@ -35,6 +35,7 @@ need busybox busybox
 need dockerd docker.io
 need sbatch slurm-wlm
 need munged munge
+need prometheus prometheus
 # With the argument "all": what takes long to install, or to build (tests/kubernetes/build.sh).
 if [ "${1-}" = all ]; then
     PATH=$PATH:/usr/local/go/bin

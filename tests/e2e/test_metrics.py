@@ -47,7 +47,7 @@ def test_hosts_kernels_starts_and_bytes_are_counted(
         assert found["kernels", two, "running"] == 1
         assert found["starts_total", "", "start", "ready"] == 1
         assert found["starts_total", "KernelStartError", "start", "failed"] == 1
-        seconds = {k: v for k, v in found.items() if k[0] == "start_seconds_count"}
+        seconds = {k: v for k, v in found.items() if k[0] == "start_seconds_count" and v}
         assert list(seconds.values()) == [1]
         assert next(iter(seconds))[2] in ("spawned", "forked")
         assert found["kernel_bytes_total", "from", two] > 100_000
@@ -69,6 +69,6 @@ def test_a_connection_that_is_made_again_is_counted(
     with Applications(tmp_path) as applications:
         server = applications.server("server")
         server.start_kernel()
-        assert ("reconnections_total", host.target) not in samples(server)
+        assert samples(server)["reconnections_total", host.target] == 0
         host.run(["sh", "-c", "kill $(pgrep -f 'sshd: .*@notty|sshd: root')"], check=False)
         eventually(lambda: samples(server).get(("reconnections_total", host.target)) == 1)

@@ -299,7 +299,7 @@ class Host:
 
     def on_connected(self, link: HostConnection) -> None:
         """The connection is made. Tell the kernels, and end pending kills."""
-        self._link = link
+        self._link, self.round_trip = link, link.round_trip or self.round_trip
         self.directory = link.agent.directory
         self.left = frozenset(link.agent.left)
         self.away_since = None

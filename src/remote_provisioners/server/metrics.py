@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from .. import errors
 from ..events import (
     Event,
     HostChanged,
@@ -31,6 +32,15 @@ _PREFIX = "remote_provisioners"
 #: A warm kernel takes 20 ms, a driver of Spark a minute.
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _OUTCOMES = {Phase.READY: "ready", Phase.FAILED: "failed", Phase.CANCELLED: "cancelled"}
+_KINDS, _WAYS = ("start", "restart"), ("forked", "warm", "spawned")
+_CAUSES = {
+    "failed": sorted(
+        name
+        for name, found in vars(errors).items()
+        if isinstance(found, type) and issubclass(found, errors.RemoteProvisionerError)
+    ),
+    "cancelled": [errors.StartCancelledError.__name__],
+}
 
 
 class Metrics(Collector):
@@ -66,6 +76,19 @@ class Metrics(Collector):
             registry=None,
         )
 
+        self._begin_with_zero()
+
+    def _begin_with_zero(self) -> None:
+        """Prometheus sees no increase in a series that begins with 1, so what can be counted is
+        there from the beginning."""
+        for kind in _KINDS:
+            for way in _WAYS:
+                self._seconds.labels(kind, way)
+            self._starts.labels(kind, "ready", "")
+            for outcome in ("failed", "cancelled"):
+                for cause in _CAUSES[outcome]:
+                    self._starts.labels(kind, outcome, cause)
+
     def follow(self) -> None:
         """Begin to count, and be part of ``/metrics``."""
         events.listen(self._heard)
@@ -93,6 +116,8 @@ class Metrics(Collector):
     def _host(self, host: Host) -> None:
         with self._lock:
             self._hosts[host.address] = host
+            self._reconnections.labels(host.name)
+            self._dropped.labels(host.name)
             before = self._connected.get(host.address)
             if host.connected and before is False:
                 self._reconnections.labels(host.name).inc()
