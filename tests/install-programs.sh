@@ -32,6 +32,8 @@ need zsh zsh
 need tcsh tcsh
 need fish fish
 need busybox busybox
+need softhsm2-util softhsm2
+need pkcs11-tool opensc
 need dockerd docker.io
 need sbatch slurm-wlm
 need munged munge

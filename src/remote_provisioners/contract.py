@@ -148,7 +148,8 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         self._waited = False
         kernel.stay(self.leave_kernels_running)
         await self._announce()
-        self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, kernel.spec.name, kernel.pid)
+        where = kernel.spec.address.label
+        self.log.info("kernel %s: runs on %s, pid %s", self.kernel_id, where, kernel.pid)
         self.connection_info = kernel.client_connection()
         if keeper is not None:
             keeper.runs(self.parent, await self.get_provisioner_info())

@@ -36,6 +36,7 @@ from remote_provisioners.provisioner import DistributedProvisioner
 from ..conftest import InstallSpec, Session, Start, assert_readable, be_client, eventually
 from ..rig import Host, Rig
 from ..unit.test_agent_on_old_python import FOUND, supported
+from .applications import Applications
 
 
 def refused(
@@ -240,7 +241,7 @@ def second_factor(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hos
     log_out(own_rig, host)
 
 
-def log_in(host: Host, code: str) -> tuple[int, str]:
+def log_in(host: Host, code: str, prompt: bytes = b"Password: ") -> tuple[int, str]:
     """`jupyter remote login`, in a terminal where somebody answers; its exit code, its words."""
     words = f"{sys.executable} -m remote_provisioners.cli.app login {host.target}"
     with subprocess.Popen(
@@ -252,7 +253,7 @@ def log_in(host: Host, code: str) -> tuple[int, str]:
         answered = 0
         while piece := os.read(terminal.stdout.fileno(), 4096):
             said += piece
-            if said.count(b"Password: ") > answered:  # what is typed before that is thrown away
+            if said.count(prompt) > answered:  # what is typed before that is thrown away
                 answered += 1
                 terminal.stdin.write(code.encode() + b"\n")
                 terminal.stdin.flush()
@@ -349,8 +350,13 @@ def site(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 @pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
 def test_each_user_has_kernels_of_her_own(
-    connect: str, site: Host, install_spec: InstallSpec, start: Start
+    connect: str,
+    site: Host,
+    install_spec: InstallSpec,
+    start: Start,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     name = install_spec(f"alice@{site.target}", connect=connect)
     bob = start(name, env={"KERNEL_USERNAME": "bob"})
     carol = start(name, env={"KERNEL_USERNAME": "carol"})
@@ -374,6 +380,9 @@ def test_each_user_has_kernels_of_her_own(
         "20100",
         "20101",
     }
+    for name in ("bob", "carol"):
+        assert f"host alice@{site.target} as {name}: connected" in caplog.text
+        assert f"runs on alice@{site.target} as {name}, pid" in caplog.text
 
 
 @pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
@@ -406,6 +415,27 @@ def test_another_process_finds_it_as_its_user(
     assert other._kernel is not None
     assert other._kernel.spec.address.way.run_as == "bob"
     asyncio.run(other.cleanup())
+
+
+def test_a_killed_server_s_kernels_come_back_as_their_users(
+    applications: Applications, site: Host, install_spec: InstallSpec
+) -> None:
+    names = ["bob", "carol"]
+    for name in names:
+        install_spec(f"alice@{site.target}", name=name, connect="openssh", run_as=name)
+    server = applications.server("server")
+    kernels = {name: server.start_kernel(name) for name in names}
+    for name, kernel in kernels.items():
+        server.run(kernel, f"kept = '{name}'")
+    server.process.kill()
+    server.process.wait()
+    server = applications.server("server")
+    who = "import getpass; print(kept, getpass.getuser())"
+    for name, kernel in kernels.items():
+        assert server.run(kernel, who).strip() == f"{name} {name}"
+        path = f"/api/kernels/{kernel}"
+        assert server.ask("DELETE", path)[0] == 204
+    eventually(lambda: not [p for p in site.processes() if "ipykernel" in " ".join(p.argv)], 10)
 
 
 def test_a_login_for_each_user(

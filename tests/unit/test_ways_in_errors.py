@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from remote_provisioners.errors import HostError, RunAsError, UnreachableError, UnusablePythonError
+from remote_provisioners.errors import (
+    HostError,
+    LoginWantedError,
+    RunAsError,
+    UnreachableError,
+    UnusablePythonError,
+)
 from remote_provisioners.hosts.transport.ciphers import aes_first
 from remote_provisioners.hosts.transport.login_errors import Phase, what_is_late
-from remote_provisioners.hosts.transport.openssh import own_words, phase_of
+from remote_provisioners.hosts.transport.openssh import explain, own_words, phase_of
 from remote_provisioners.hosts.transport.pipe_errors import why_not_opened
 from remote_provisioners.hosts.transport.pipe_start import NotOpened
+from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import OPENSSH, WayIn
 
 AS_BOB = WayIn(OPENSSH, run_as="bob", become=("sudo", "-n", "-u", "bob", "-H", "--"))
@@ -33,6 +40,16 @@ def test_the_class_of_an_error(
     made = why_not_opened(NotOpened("it has ended", "", stderr, returncode), way, "python3")
     assert type(made) is error
     assert text in str(made)
+
+
+def test_a_smart_card_that_wants_its_pin() -> None:
+    """Where nobody can be asked, the program shows none of its keys."""
+    verbose = "debug1: provider /card.so slot 0\r\npin required\r\nPermission denied (publickey)."
+    error = explain(verbose, HostAddress("gpu1"))
+    assert type(error) is LoginWantedError
+    assert str(error) == (
+        "the smart card asks for its PIN.\nLog in by `jupyter remote login gpu1` (again)."
+    )
 
 
 def test_words_that_ssh_has_cut_in_two() -> None:

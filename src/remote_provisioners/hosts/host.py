@@ -267,7 +267,7 @@ class Host:
     async def complete(self, transport: Transport) -> HostConnection:
         """Start the agent if it does not run, and greet it."""
         channel, agent, seconds = await self._agents.reach(transport, self._on_event)
-        log.info("host %s: connected (agent %s)", self.name, agent.pid)
+        log.info("host %s: connected (agent %s)", self.address.label, agent.pid)
         return HostConnection(transport, channel, agent, seconds)
 
     def may_have(self, python: str) -> None:
@@ -348,7 +348,7 @@ class Host:
         self._back.clear()
         link.channel.close()
         link.transport.abort()
-        log.warning("host %s: connection lost", self.name)
+        log.warning("host %s: connection lost", self.address.label)
         for kernel in list(self.kernels.values()):
             kernel.on_disconnected()
         self.on_change()
@@ -359,7 +359,7 @@ class Host:
             self._report(event)
             return
         if isinstance(event, Notice):
-            log.warning("host %s: %s", self.name, event.text)
+            log.warning("host %s: %s", self.address.label, event.text)
             return
         kernel = self.kernels.get(event.kernel_id)
         if kernel is not None:

@@ -204,13 +204,13 @@ class Reconnector(Generic[Connection]):
         )
         self._host.on_change()
         if self._retrier is None and not self._closed:
-            log.warning("host %s: circuit open: %s", self._host.name, error.message)
+            log.warning("host %s: circuit open: %s", self._host.address.label, error.message)
             self._retrier = asyncio.ensure_future(self._retry())
 
     def close_circuit(self) -> None:
         """The host can be used again."""
         if self.circuit is not None:
-            log.info("host %s: can be used again", self._host.name)
+            log.info("host %s: can be used again", self._host.address.label)
             self.circuit = None
             self._host.on_change()
 

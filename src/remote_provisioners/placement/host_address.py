@@ -52,6 +52,11 @@ class HostAddress:
         """Whether it is this machine and this user."""
         return self.is_here and not self.way.run_as
 
+    @property
+    def label(self) -> str:
+        """The text for logs: the host, and the user that kernels run as if it is another one."""
+        return f"{self} as {self.way.run_as}" if self.way.run_as else str(self)
+
     def __str__(self) -> str:
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host and self.port else self.host

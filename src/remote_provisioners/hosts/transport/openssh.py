@@ -67,6 +67,8 @@ _PHASES = {
 _PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
 #: "debug1: identity file /home/ann/key type 3"
 _KEY_FILE = re.compile(r"^debug1: identity file (.+) type -?\d+", re.M)
+#: A PKCS11Provider that would show its keys only after a PIN.
+_PIN = re.compile(r"^pin required", re.M)
 _KEY_METHODS = {"publickey", "gssapi-with-mic", "hostbased"}
 #: The output that only `-v` adds.
 _DEBUG = re.compile(r"debug\d: [^\n]*(?:\n|$)")
@@ -222,6 +224,8 @@ def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> Authent
         error = LoginWantedError(
             f"our key is accepted{at}, but the host wants more: {methods}.\n{log_in}"
         )
+    elif _PIN.search(verbose):
+        error = LoginWantedError(f"the smart card asks for its PIN.\n{log_in}")
     elif not _KEY_METHODS & set(methods.split(",")):
         error = LoginWantedError(f"the host takes no key{at}, only: {methods}.\n{log_in}")
     else:

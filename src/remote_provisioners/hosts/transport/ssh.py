@@ -134,7 +134,7 @@ class SSHTransport(Transport):
                 _WITHOUT_FORWARDING.add(self._address)
                 log.warning(
                     "host %s: sshd forwards nothing (%s): one channel carries everything",
-                    self._address,
+                    self._address.label,
                     refused,
                 )
         elif pipe is not self._pipe:
