@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -505,7 +506,7 @@ BAD_COMMANDS = {
     "no Python": (
         ["env", "PATH=/nowhere"],
         UnusablePythonError,
-        "no Python: 'python3' is not there",
+        "no Python by `env PATH=/nowhere`: 'python3' is not there",
     ),
     "an old Python": (
         ["sh", "-c", "printf 'SyntaxError: invalid syntax\\n' >&2; exit 1", "x"],
@@ -521,8 +522,12 @@ def test_a_bad_command(case: str, install_spec: InstallSpec, start: Start) -> No
     words, error, text = BAD_COMMANDS[case]
     name = install_spec("box", connect=words, python="python3")
     said = refused(start, name, error, 3.0)
-    assert said.startswith("host box: ")
-    assert text in said
+    first, advice = said.split("\n", 1)
+    assert first.startswith("host box: ")
+    assert text in " ".join(said.split())
+    # The way in, and what to do.
+    assert f"`{words[0]} " in said
+    assert re.search("Try it in a terminal|the option `(connect|python)`", advice)
 
 
 @pytest.mark.usefixtures("short_command")

@@ -17,8 +17,9 @@ from remote_provisioners.hosts.transport.openssh import explain, own_words, phas
 from remote_provisioners.hosts.transport.pipe_errors import why_not_opened
 from remote_provisioners.hosts.transport.pipe_start import NotOpened
 from remote_provisioners.placement.host_address import HostAddress
-from remote_provisioners.placement.way_in import OPENSSH, WayIn
+from remote_provisioners.placement.way_in import COMMAND, OPENSSH, WayIn
 
+AS_BOB_IN_BOX = ("bob", ("sudo", "-n", "-u", "bob", "-H", "--"))
 AS_BOB = WayIn(OPENSSH, run_as="bob", become=("sudo", "-n", "-u", "bob", "-H", "--"))
 
 
@@ -32,6 +33,13 @@ AS_BOB = WayIn(OPENSSH, run_as="bob", become=("sudo", "-n", "-u", "bob", "-H", "
         (AS_BOB, "  File x\nSyntaxError: invalid", 1, UnusablePythonError, "is too old"),
         (WayIn(OPENSSH), "bash: python3: command not found", 127, UnusablePythonError, "no Python"),
         (WayIn(OPENSSH), "account expired", 1, UnreachableError, "it says: account expired"),
+        (
+            WayIn(COMMAND, ("docker", "exec", "box"), *AS_BOB_IN_BOX),
+            "container box is not running",
+            1,
+            RunAsError,
+            "cannot run as bob by `docker exec box` (container box is not running)",
+        ),
     ],
 )
 def test_the_class_of_an_error(

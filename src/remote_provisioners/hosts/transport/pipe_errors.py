@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
+from dataclasses import replace
 
 from ...errors import HostError, RunAsError, UnreachableError, UnusablePythonError
-from ...placement.way_in import COMMAND, WayIn
+from ...placement.way_in import ASYNCSSH, COMMAND, WayIn
 from .pipe_start import NotOpened
 
 #: How many characters of a single line are shown.
@@ -25,6 +27,23 @@ _RUN_AS = (
 )
 
 
+_BY_COMMAND = (
+    "cannot run as {user}{by} ({said}).\nDoes the command run a program there? "
+    "May its account become {user} without\na password (`run_as` in ways-in.md)?"
+)
+_OF_COMMANDS = (
+    "Try it in a terminal: does the command run a program there, without input from you\n"
+    "and without a terminal (`-t`)?"
+)
+_OF_SHELLS = (
+    "Does a start-up file of the login shell wait for input, or start another shell?\n"
+    "Try it in a terminal: does the same command run there?"
+)
+_OF_ACCOUNTS = (
+    "May this account run programs there? Its shell or sshd's ForceCommand may forbid it."
+)
+
+
 def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
     """The error for a command that did not start on the host, or that ended too early."""
     said = failed.stderr or failed.stdout
@@ -34,31 +53,33 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
         found = _SUDO.search(said)
         if found is not None and not missing:
             return RunAsError(_RUN_AS.format(user=way.run_as, said=found.group().strip()))
+    by = "" if way.kind == ASYNCSSH else f" by {way}"
     if _TOO_OLD.search(said):
         return UnusablePythonError(
-            f"{python!r} is too old: the agent needs Python 3.8 or later.\n"
+            f"{python!r}{by} is too old: the agent needs Python 3.8 or later.\n"
             "Name another one by the option `python`."
         )
     if missing:
         return UnusablePythonError(
-            f"no Python: {python!r} is not there ({last_line(said)}).\n"
+            f"no Python{by}: {python!r} is not there ({last_line(said)}).\n"
             "Name one that is 3.8 or later by the option `python`."
         )
     if way.run_as and failed.returncode is not None:  # any other output of `run_as_command`
+        if way.kind == COMMAND:
+            by = f" by {replace(way, run_as='')}"
+            return RunAsError(_BY_COMMAND.format(user=way.run_as, by=by, said=last_line(said)))
         return RunAsError(_RUN_AS.format(user=way.run_as, said=last_line(said)))
+    advice = _OF_COMMANDS if way.kind == COMMAND else _OF_SHELLS
     if failed.returncode is None:
         return UnreachableError(
-            f"{_said_first(failed)}Python did not begin to run: {failed.why}.\n"
-            "Does a start-up file of the login shell wait for input, or start another shell?\n"
-            "Try it in a terminal: does the same command run there?"
+            f"{_said_first(failed)}Python did not begin to run{by}: {failed.why}.\n{advice}"
         )
     ended = f"exit code {failed.returncode}"
     if failed.returncode < 0:
         ended = f"signal {-failed.returncode}"
-    what = way if way.kind == COMMAND else "the command"
-    advice = "May this account run programs there? Its shell or sshd's ForceCommand may forbid it."
-    if way.kind == COMMAND:
-        advice = "Try it in a terminal: does the command run a program there?"
+    what = way if way.kind == COMMAND else f"the command{by}"
+    if way.kind != COMMAND:
+        advice = _OF_ACCOUNTS
     return UnreachableError(
         f"{_said_first(failed)}{what} ended before Python ran ({ended}).\n{advice}"
     )
@@ -71,8 +92,12 @@ def _said_first(failed: NotOpened) -> str:
 
 
 def last_lines(text: str, count: int = 5) -> str:
-    """The last lines that are not empty, at most `count`; "" if there are none."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The last lines that are not empty, at most `count`; "" if there are none.
+
+    A line that is repeated counts once.
+    """
+    stripped = (line.strip() for line in text.splitlines())
+    lines = [line for line, _ in itertools.groupby(line for line in stripped if line)]
     shown = [part for line in lines[-count:] for part in textwrap.wrap(line, _WIDTH)]
     return "\n".join(shown[:_MOST_LINES])
 
