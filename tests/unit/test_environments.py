@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.kernelspec import KernelSpec
 from traitlets.config import Config
 
 from remote_provisioners.cli.command import CommandError
@@ -16,7 +17,7 @@ from remote_provisioners.cli.environments.choosing import (
     chosen_by_answer,
     chosen_by_name,
 )
-from remote_provisioners.environments.environment import Environment
+from remote_provisioners.environments.environment import Environment, environments_of
 from remote_provisioners.environments.host_entry import for_environments, host_entry
 from remote_provisioners.environments.installed import (
     InstalledEnvironment,
@@ -32,6 +33,7 @@ from remote_provisioners.errors import ConfigurationError
 from remote_provisioners.options.config import RemoteProvisionerConfigMixin
 from remote_provisioners.placement.host_address import parse_address
 from remote_provisioners.placement.inventory import HostSpec
+from remote_provisioners.protocol.answers import FoundEnvironments, FoundKernelspec
 
 TORCH = Environment(
     kind="conda",
@@ -229,3 +231,16 @@ def test_what_is_chosen() -> None:
     assert [c.hosts for c in chosen_by_name(hosts, found, ["a", "/b", "C", "a"])] == [["h"]] * 3
     with pytest.raises(CommandError, match=r"cannot run kernels: no kernel\n.*pip install x"):
         chosen_by_name(hosts, found, ["bare"])
+
+
+@pytest.mark.parametrize("value", [None, [1], "x", 7, {"a": 1, "b": "c"}])
+@pytest.mark.parametrize("key", ["env", "metadata", "display_name", "language", "interrupt_mode"])
+def test_any_kernel_json_of_a_host_makes_a_kernelspec(here: Here, key: str, value: Any) -> None:
+    spec = {"argv": ["run", "{connection_file}"], "display_name": "X", key: value}
+    found = FoundKernelspec(name="x", path="/kernels/x", spec=spec, program="/bin/run")
+    (environment,) = environments_of(FoundEnvironments(kernelspecs=[found]))
+    assert here.apply(*on("a", environment=environment)) == [(NEW, "x-a", ["a"])]
+    assert here.apply(*on("a", environment=environment)) == [(UNCHANGED, "x-a", ["a"])]
+    written = KernelSpec.from_resource_dir(str(here.directory / "x-a"))
+    assert written.argv == ["run", "{connection_file}"]
+    assert all(isinstance(text, str) for text in written.env.values())

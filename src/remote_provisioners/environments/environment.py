@@ -157,6 +157,11 @@ def _of_kernelspec(
     found: FoundKernelspec, owner: FoundInterpreter | None, standard: bool
 ) -> Environment:
     spec = dict(found.spec)
+    for name in ("env", "metadata"):  # somebody may have written anything there
+        spec[name] = spec[name] if isinstance(spec.get(name), Mapping) else {}
+    spec["env"] = {name: value for name, value in spec["env"].items() if isinstance(value, str)}
+    if spec.get("interrupt_mode") not in ("signal", "message"):
+        spec.pop("interrupt_mode", None)
     argv = [str(word) for word in spec.pop("argv")]
     title = str(spec.pop("display_name", "") or found.name)
     if owner is not None and _PYTHON.fullmatch(argv[0]):
@@ -170,7 +175,7 @@ def _of_kernelspec(
         kind="kernelspec",
         name=found.name,
         title=title,
-        language=str(spec.pop("language", "")),
+        language=str(spec.pop("language", "") or ""),
         version=owner.version if owner is not None else "",
         path=found.path,
         program=found.program,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,10 +48,12 @@ class Refreshing:
 
         Raises ConfigurationError.
         """
-        asked: list[HostEnvironments] = []
-        for spec in specs:
-            named = [*search, *self._known_places(spec.name)]
-            asked.append(await self._call(environments_on(spec, named)))
+        asked: list[HostEnvironments] = await asyncio.gather(
+            *(
+                self._call(environments_on(spec, [*search, *self._known_places(spec.name)]))
+                for spec in specs
+            )
+        )
         answered = [host for host in asked if host.error is None]
         chosen = [(host, self._chosen(host)) for host in answered]
         present = {

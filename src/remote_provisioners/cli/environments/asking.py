@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -35,7 +36,9 @@ def hosts_named(command: Command, names: Sequence[str]) -> list[HostSpec]:
     for place in configured_hosts(command, names):
         if place.error and names:
             raise CommandError(place.error)
-        if not place.error:
+        if place.error:
+            print(f"kernelspec {', '.join(place.kernelspecs)}: {place.error}", file=sys.stderr)
+        else:
             one = place.listed or place.host
             listed, completed = found.get(place.host.address, (one, place.host))
             found[place.host.address] = merged(listed, one), completed
