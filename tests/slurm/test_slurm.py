@@ -315,6 +315,20 @@ def test_what_a_request_may_choose(
             server.ask("DELETE", f"/api/kernels/{answer['id']}")
 
 
+@pytest.mark.long
+def test_the_command_lists_kernels_in_jobs(
+    slurm: Slurm, install_slurm: InstallSpec, tmp_path: Path
+) -> None:
+    with Applications(tmp_path) as applications:
+        server, kernel, job = of_a_server(slurm, applications, install_slurm(slurm_time="30"))
+        listed = applications.jupyter("remote", "kernels")
+        assert listed.wait() == 0
+        (line,) = [line for line in listed.output.splitlines() if kernel in line]
+        assert re.search(rf"in use .*job {job} ends in (29|30)\.\d min", line), line
+        server.ask("DELETE", f"/api/kernels/{kernel}")
+        eventually(lambda: slurm.jobs() == [])
+
+
 def doctor(name: str) -> tuple[int, str]:
     words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from traitlets import Bool
 
 from ..command import FAILED, Command
-from ..configured import ConfiguredHost
+from ..configured import engine_kernelspecs
 from ..table import Terminal
-from .search import SearchCommand, as_found
+from .of_engines import recorded
+from .search import SearchCommand
 from .text import row, table
 
 
@@ -28,7 +29,7 @@ class KernelsApp(SearchCommand):
     STATE is `in use` while the kernel's server is connected to the host, otherwise `left`. A
     kernel that is left ends after LEASE LEFT unless a server finds it before. IDLE is the time
     since its processes last used more than 2 % of a core. MEMORY is their resident memory. NOTE
-    says why the host ended the kernel.
+    says why the host ended the kernel, or when an engine will end its job.
 
     Exit codes: 0 all hosts answered, 1 some did not, 2 the command line is wrong.
     """
@@ -49,13 +50,15 @@ class KernelsApp(SearchCommand):
             kernels = [kernel.as_json() for kernel in found]
             print(json.dumps({"kernels": kernels, "failures": failures}, indent=2))
             return FAILED if failures else 0
-        return await self._print_as_found(self.places(hosts))
+        return await self._print_as_found(hosts)
 
-    async def _print_as_found(self, places: Sequence[ConfiguredHost]) -> int:
-        lines = table([place.host.name for place in places], Terminal.of_stdout())
+    async def _print_as_found(self, hosts: Sequence[str]) -> int:
+        places = [place.host.name for place in self.places(hosts)]
+        places += [record.info["host"] for record in recorded(engine_kernelspecs(self))]
+        lines = table(places, Terminal.of_stdout())
         failures: list[str] = []
         none = True
-        async for found, failed in as_found(places):
+        async for found, failed in self.found(hosts):
             if found and none:
                 print(lines.header)
                 none = False

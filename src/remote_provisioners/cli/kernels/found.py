@@ -32,6 +32,9 @@ class FoundKernel:
     described: Mapping[str, Any] = field(repr=False)
     #: The directory of its agent; "" if the agent is of our version.
     agent: str = ""
+    #: What an engine calls its node, and the seconds until the engine ends that.
+    job: str = ""
+    seconds_left: float | None = None
 
     @property
     def kernel_id(self) -> str:
@@ -64,7 +67,8 @@ class FoundKernel:
     def as_json(self) -> dict[str, Any]:
         found = {name: self.described.get(name) for name in _SAME}
         where = {"id": self.kernel_id, "host": self.host.name, "state": self.state}
-        return {**where, "running": self.running, "age": self.age, **found}
+        of_engine = {"job": self.job, "seconds_left": self.seconds_left} if self.job else {}
+        return {**where, "running": self.running, "age": self.age, **found, **of_engine}
 
 
 def pick(found: Sequence[FoundKernel], word: str, failures: Sequence[str]) -> FoundKernel:

@@ -13,9 +13,10 @@ from ...placement.inventory import HostSpec
 from ...protocol.messages import GetStatus
 from ...server.records import all_records, records_parent
 from ..command import Command, Text
-from ..configured import ConfiguredHost, configured_hosts
+from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
 from ..hosts.survey import as_they_answer
 from .found import FoundKernel
+from .of_engines import kernels_of_engines, recorded
 
 
 class SearchCommand(Command):
@@ -44,10 +45,19 @@ class SearchCommand(Command):
         """The kernels on these hosts, or on all, and the failures of hosts that did not answer."""
         found: list[FoundKernel] = []
         failures: list[str] = []
-        async for kernels, failed in as_found(self.places(hosts)):
+        async for kernels, failed in self.found(hosts):
             found += kernels
             failures += failed
         return found, failures
+
+    async def found(
+        self, hosts: Sequence[str] = ()
+    ) -> AsyncIterator[tuple[list[FoundKernel], list[str]]]:
+        """The kernels of each host as soon as it has answered, and what failed there."""
+        async for answer in as_found(self.places(hosts)):
+            yield answer
+        if not hosts and not self.host:
+            yield await io_thread().call(kernels_of_engines(engine_kernelspecs(self)))
 
     def places(self, hosts: Sequence[str] = ()) -> list[ConfiguredHost]:
         """Where to look: these hosts, or all."""
@@ -55,8 +65,10 @@ class SearchCommand(Command):
         places = configured_hosts(self, names)
         if not names:  # and where records say that kernels are: requests may name other hosts
             listed = {place.host.name for place in places}
-            recorded = {record.info["host"] for _, record in all_records(records_parent())}
-            others = sorted(recorded - listed)
+            placed = {record.kernel_id for record in recorded(engine_kernelspecs(self))}
+            records = [record for _, record in all_records(records_parent())]
+            known = {record.info["host"] for record in records if record.kernel_id not in placed}
+            others = sorted(known - listed)
             places += configured_hosts(self, others) if others else []
         return places
 

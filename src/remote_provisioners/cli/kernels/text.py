@@ -44,8 +44,15 @@ def row(kernel: FoundKernel) -> tuple[str, ...]:
         _NOTHING if memory is None else f"{memory / 1024**2:.0f} MiB",
         str(described["pid"] or _NOTHING),
         duration(described["lease_left"]) if kernel.running else _NOTHING,
-        described["ended_by"],
+        described["ended_by"] or note(kernel),
     )
+
+
+def note(kernel: FoundKernel) -> str:
+    """What an engine calls the kernel's node, and when it ends that."""
+    if kernel.seconds_left is None:
+        return kernel.job
+    return f"{kernel.job} ends in {duration(kernel.seconds_left)}"
 
 
 def duration(seconds: float | None) -> str:
