@@ -23,6 +23,7 @@ class RemoteApp(Command):
     jupyter remote hosts --watch                         # how busy are the hosts?
     jupyter remote demo                                  # try it without any host
     jupyter remote spec install --user --remote-hosts=host1,host2
+    jupyter remote add host1 --user                      # its environments as kernels
     jupyter remote doctor                                # does every host work? If not, why?
     """
     # Class names, so that only the requested subcommand is imported.
