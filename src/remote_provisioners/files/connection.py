@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from ..errors import UnreachableError
@@ -26,6 +27,7 @@ class FileConnection(asyncio.Protocol):
         self.lost = False
         self._received = bytearray()
         self._paused = False
+        self._other: asyncio.Future[Any] | None = None
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -50,12 +52,19 @@ class FileConnection(asyncio.Protocol):
         self.lost = True
         self._changed.set()
         self._writable.set()
+        if self._other is not None and not self._other.done():
+            self._other.cancel()
 
     def pause_writing(self) -> None:
         self._writable.clear()
 
     def resume_writing(self) -> None:
         self._writable.set()
+
+    def ends_with(self, other: Coroutine[Any, Any, Any]) -> None:
+        """Count as lost when `other`, the host's connection, is over."""
+        self._other = asyncio.ensure_future(other)
+        self._other.add_done_callback(lambda _: self.connection_lost(None))
 
     # -- use --------------------------------------------------------------------------------
 

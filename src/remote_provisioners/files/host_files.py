@@ -134,6 +134,7 @@ class HostFiles:
         except ConnectionError as error:
             raise UnreachableError(f"{_OLD} ({error})", host=self._host.name) from None
         assert isinstance(opened, FileConnection)
+        opened.ends_with(link.transport.wait_closed())
         return opened
 
     def _keep(self, connection: FileConnection) -> None:

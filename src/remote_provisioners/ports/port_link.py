@@ -25,9 +25,19 @@ class PortError(RemoteProvisionerError):
 class LocalEnd(End):
     """A client on this machine. Nothing is read from it until the port is open."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: Done when it has left.
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
 
 class _HostEnd(End):

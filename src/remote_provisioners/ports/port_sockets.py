@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import RemoteProvisionerError
+from ..errors import RemoteProvisionerError, UnreachableError
 from ..hosts.host import Host
 from ..io_thread import io_thread
 from ..kernels.remote_kernel import RemoteKernel
@@ -63,13 +63,29 @@ class Joining:
         self._ends.discard(end)
 
     async def _join(self, end: LocalEnd) -> None:
+        """Join a client to the port until one of them, or the host's connection, is gone."""
+        host = self._host()
+        over: asyncio.Future[Any] | None = None
         try:
-            await join(end, self._host(), self._kernel_id, self._port)
+            link = await host.link()
+            over = asyncio.ensure_future(link.transport.wait_closed())
+            joined = join(end, host, self._kernel_id, self._port)
+            joining: asyncio.Future[Any] = asyncio.ensure_future(joined)
+            await asyncio.wait([over, joining], return_when=asyncio.FIRST_COMPLETED)
+            if not joining.done():
+                joining.cancel()
+                raise UnreachableError("the connection was lost", host=host.name)
+            joining.result()
+            await asyncio.wait([over, end.gone], return_when=asyncio.FIRST_COMPLETED)
+            end.abort()
         except RemoteProvisionerError as error:
             self._refuse(end, error)
         except BaseException:
             end.abort()
             raise
+        finally:
+            if over is not None:
+                over.cancel()
 
     def close(self) -> None:
         for task in self._clients:

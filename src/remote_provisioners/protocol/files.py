@@ -53,8 +53,9 @@ class Entry(Structure):
 class FileRequest(Structure):
     """What to do with one path. Unused fields keep their defaults.
 
-    A path is relative to `root`, one of the directories `roots` of the host, in which ``~`` is the
-    user's home. Undecodable bytes of a name are lone surrogates (surrogateescape).
+    A path is relative to `root`, one of the directories `roots` of the host, which are absolute or
+    below the user's home (``~``). Undecodable bytes of a name are lone surrogates
+    (surrogateescape).
     """
 
     op: str

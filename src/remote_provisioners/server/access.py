@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool
+from traitlets import Bool, List, Unicode
 from traitlets.config import Configurable
 
 
@@ -12,4 +12,11 @@ class RemoteAccess(Configurable):
     proxy_ports = Bool(
         True,
         help="Whether users reach web pages of their kernels' hosts through this server.",
+    ).tag(config=True)
+
+    file_roots = List(
+        Unicode(),
+        ["~"],
+        help="The directories of hosts whose files users reach through this server, absolute or "
+        "below a user's home there. Links that lead out of them are refused. Empty: no files.",
     ).tag(config=True)

@@ -10,7 +10,10 @@ from .announcer import Announcer
 from .api.base import ACTIONS, ENVIRONMENTS, VIEW
 from .api.ports import PORTS
 from .api.routes import routes
-from .hooks.session_manager import watch_sessions
+from .drive.drives import Drives
+from .drive.handlers import DRIVES
+from .drive.handlers import routes as drive_routes
+from .hooks.session_manager import place_kernels, watch_sessions
 from .limits import LimitWatch
 from .metrics import Metrics
 from .page.handlers import routes as page_routes
@@ -54,17 +57,20 @@ def show(serverapp: Any) -> None:
     access = RemoteAccess(parent=serverapp)
     base_url = serverapp.base_url
     ports = KernelPorts(manager, base_url, access.proxy_ports)
+    drives = Drives(configuration, serverapp, access.file_roots)
     serverapp.web_app.settings.update(
-        {VIEW: view, ACTIONS: actions, PORTS: ports, ENVIRONMENTS: environments}
+        {VIEW: view, ACTIONS: actions, PORTS: ports, ENVIRONMENTS: environments, DRIVES: drives}
     )
     asks = getattr(serverapp, "asks_hosts", False)
     handlers = [
         *routes(base_url),
         *page_routes(base_url, asks),
         *port_routes(base_url, access.proxy_ports),
+        *drive_routes(base_url),
     ]
     serverapp.web_app.add_handlers(".*$", handlers)
     announcer.follow(view)
     limits.follow(view.remote_kernels, announcer.limit_near)
+    place_kernels(sessions, drives.environment_of)
     watch_sessions(sessions, announcer.sessions_changed, _same_session)
     metrics.follow()

@@ -60,7 +60,10 @@ class Roots:
     """The directories that a server may use."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._roots = {text: os.path.abspath(os.path.expanduser(text)) for text in texts}
+        home = os.path.expanduser("~")
+        self._roots = {
+            text: os.path.abspath(os.path.join(home, os.path.expanduser(text))) for text in texts
+        }
 
     def place(self, root: str, path: str, follow: bool = True) -> Place:
         """The place of a path. Raises PlaceError, OSError."""

@@ -70,6 +70,25 @@ def watch_sessions(
     manager.new_session_id = lambda: _session_id.get() or new_id()
 
 
+def place_kernels(
+    manager: Any, environment_of: Callable[[str], Awaitable[Mapping[str, str]]]
+) -> None:
+    """Start the kernel of a session with the variables that its notebook's path needs."""
+    start = getattr(manager, "start_kernel_for_session", None)
+    if start is None:
+        return
+
+    @functools.wraps(start)
+    async def placed(session_id: str, path: Any, *args: Any, **kwargs: Any) -> Any:
+        env = await environment_of(path) if isinstance(path, str) else {}
+        if not env:
+            return await ensure_async(start(session_id, path, *args, **kwargs))
+        with requested_environment({**(requested.get() or {}), **env}):
+            return await ensure_async(start(session_id, path, *args, **kwargs))
+
+    manager.start_kernel_for_session = placed
+
+
 def _may_be_pending(manager: Any) -> bool:
     """Whether a session may be answered with a pending kernel: not with a custom create_session."""
     from jupyter_server.services.sessions.sessionmanager import SessionManager  # noqa: PLC0415

@@ -1,0 +1,68 @@
+"""The drives of this server's hosts, and the kernels of notebooks on them."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tornado.web import HTTPError
+
+from ...files.host_files import HostFiles
+from ...files.pool import file_pool
+from ...hosts.registry import host_registry
+from ...io_thread import io_thread
+from ...placement.inventory import HostSpec
+from ..view.configured import Configuration
+from .contents import Drive, HostContents
+from .names import drive_name
+
+
+class Drives:
+    """`roots`: the directories of hosts that users may use; none: there are no drives."""
+
+    def __init__(self, configuration: Configuration, parent: Any, roots: Sequence[str]) -> None:
+        self._configuration = configuration
+        self._parent = parent
+        self.roots = [root for root in roots if root]
+        self._contents: dict[str, tuple[HostSpec, HostContents]] = {}
+
+    async def of(self, name: str) -> HostContents:
+        """The contents of a host of the configuration. Raises HTTPError."""
+        if not self.roots:
+            raise HTTPError(403, "files are off on this server (option RemoteAccess.file_roots)")
+        hosts = (await self._configuration.read()).hosts
+        if name not in hosts:
+            raise HTTPError(404, f"there is no host {name}")
+        spec = hosts[name].spec
+        known = self._contents.get(name)
+        if known is None or known[0] != spec:
+
+            async def find() -> HostFiles:
+                host = (await host_registry()).host(spec)
+                return (await file_pool()).of(host, self.roots)
+
+            contents = HostContents(Drive(name, find, self.roots), parent=self._parent)
+            known = self._contents[name] = (spec, contents)
+        return known[1]
+
+    async def environment_of(self, path: str) -> Mapping[str, str]:
+        """What the kernel of a notebook needs that is on a drive: its host, and its directory."""
+        drive, colon, below = path.partition(":")
+        if not colon or "/" in drive or not self.roots:
+            return {}
+        for name, place in (await self._configuration.read()).hosts.items():
+            if drive_name(name) == drive:
+                contents = await self.of(name)
+                root, inside = contents.drive.place(posixpath.dirname(below.strip("/")))
+                home = await io_thread().call(_home(place.spec))
+                root = root[2:] if root == "~" or root.startswith("~/") else root
+                directory = posixpath.join(home, root, inside).rstrip("/")
+                return {"KERNEL_REMOTE_HOST": name, "KERNEL_WORKING_DIR": directory}
+        return {}
+
+
+async def _home(spec: HostSpec) -> str:
+    """Raises HostError."""
+    host = (await host_registry()).host(spec)
+    return (await host.link()).agent.home
