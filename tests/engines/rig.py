@@ -25,6 +25,8 @@ from ..conftest import IPYKERNEL, Session
 
 #: By the name of the fixture's parameter: the class, and the marker of its tests.
 RIGS = {
+    "docker": ("tests.rig.docker_engine:DockerRig", "docker"),
+    "kubernetes": ("tests.kubernetes.engine_rig:KubernetesRig", "kubernetes"),
     "slurm": ("tests.slurm.engine_rig:SlurmRig", "slurm"),
 }
 #: Engines that take too long to start for `make test`.

@@ -23,6 +23,7 @@ from typing import Any
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 #: build.sh says the same.
 BUILT = _CACHE / "remote-provisioners-tests/kubernetes-1.30"
+DOCS = Path(__file__).resolve().parents[2] / "docs/kubernetes.md"
 BUILD = Path(__file__).with_name("build.sh")
 #: A container's programs are this machine's own; the image has what the pause needs.
 MOUNTS = ["/usr", str(Path(__file__).resolve().parents[2]), sys.prefix, sys.base_prefix]
@@ -137,6 +138,26 @@ class Cluster:
         """The names of the pods in the kernels' namespace."""
         return self.kube("-n", "lab", "get", "pods", "-o", "name").replace("pod/", "").split()
 
+    @contextlib.contextmanager
+    def lost(self) -> Iterator[None]:
+        """The API server is killed, and is back after the block."""
+        self.stop("apiserver")
+        try:
+            yield
+        finally:
+            self.start("apiserver")
+            ready = ["get", "--raw", "/readyz"]
+            self._until(lambda: self.kube(*ready, check=False) == "ok", "apiserver")
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """No node takes a pod during the block."""
+        self.kube("cordon", "box")
+        try:
+            yield
+        finally:
+            self.kube("uncordon", "box")
+
     # -- start and end ----------------------------------------------------------------------
 
     def open(self) -> None:
@@ -198,6 +219,9 @@ class Cluster:
         )
         self._kubelet()
         self.kube("create", "namespace", "lab")
+        # What the documentation gives the server's account.
+        role = DOCS.read_text("utf-8").partition("```yaml\n# role.yaml")[2].partition("```")[0]
+        self.kube("-n", "lab", "apply", "-f", "-", stdin="#" + role)
         ready = '{.items[0].status.conditions[?(@.type=="Ready")].status}'
         self._until(
             lambda: self.kube("get", "nodes", "-o", f"jsonpath={ready}", check=False) == "True",
@@ -387,3 +411,18 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
     file = tarfile.TarInfo(name)
     file.size, file.mode = len(data), mode
     tar.addfile(file, io.BytesIO(data))
+
+
+def template() -> dict[str, Any]:
+    """A manifest whose container finds this machine's programs."""
+    names = dict.fromkeys(MOUNTS)
+    mounts = [{"name": f"m{n}", "mountPath": p, "readOnly": True} for n, p in enumerate(names)]
+    volumes = [{"name": f"m{n}", "hostPath": {"path": p}} for n, p in enumerate(names)]
+    container = {
+        "name": "kernel",
+        "image": IMAGE,
+        "imagePullPolicy": "Never",
+        "volumeMounts": mounts,
+        "env": [{"name": "FROM_TEMPLATE", "value": "yes"}],
+    }
+    return {"kind": "Pod", "spec": {"containers": [container], "volumes": volumes}}

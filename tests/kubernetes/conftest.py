@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 
 from ..conftest import InstallSpec, eventually
-from .cluster import IMAGE, MOUNTS, Cluster, open_cluster, unavailable
+from .cluster import Cluster, open_cluster, template, unavailable
 
 Install = Callable[..., str]
-
-#: What the documentation gives the server's account (docs/kubernetes.md).
-DOCS = Path(__file__).resolve().parents[2] / "docs/kubernetes.md"
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +21,6 @@ def opened_cluster() -> Iterator[Cluster]:
     if missing := unavailable():
         pytest.skip(missing)
     with open_cluster() as cluster:
-        role = DOCS.read_text("utf-8").partition("```yaml\n# role.yaml")[2].partition("```")[0]
-        cluster.kube("-n", "lab", "apply", "-f", "-", stdin="#" + role)
         yield cluster
 
 
@@ -39,21 +34,6 @@ def cluster(opened_cluster: Cluster) -> Iterator[Cluster]:
     except AssertionError:
         opened_cluster.kube("-n", "lab", "delete", "pods", "--all", "--force")
         raise AssertionError(f"left: {left}") from None
-
-
-def template() -> dict[str, Any]:
-    """A manifest whose container finds this machine's programs."""
-    names = dict.fromkeys(MOUNTS)
-    mounts = [{"name": f"m{n}", "mountPath": p, "readOnly": True} for n, p in enumerate(names)]
-    volumes = [{"name": f"m{n}", "hostPath": {"path": p}} for n, p in enumerate(names)]
-    container = {
-        "name": "kernel",
-        "image": IMAGE,
-        "imagePullPolicy": "Never",
-        "volumeMounts": mounts,
-        "env": [{"name": "FROM_TEMPLATE", "value": "yes"}],
-    }
-    return {"kind": "Pod", "spec": {"containers": [container], "volumes": volumes}}
 
 
 @pytest.fixture

@@ -29,10 +29,43 @@ class Docker:
         words = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]
         words += [f"--data-root={directory}/data", f"--exec-root={directory}/exec"]
         words += [f"--pidfile={directory}/pid", f"--host={self.socket}"]
-        with open(directory / "log", "wb") as log:
-            self.daemon = subprocess.Popen(
-                ["dockerd", *words], stdout=log, stderr=log, start_new_session=True
+        # As where systemd runs it, containerd is another service, so the daemon can be killed.
+        containerd = directory / "containerd"
+        containerd.mkdir()
+        (containerd / "config.toml").write_text(
+            f'version = 2\nroot = "{containerd}/root"\nstate = "{containerd}/state"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+            f'[grpc]\naddress = "{containerd}/sock"\n'
+        )
+        words += [f"--containerd={containerd}/sock"]
+        self._words, self._log = ["dockerd", *words], directory / "log"
+        with open(directory / "containerd.log", "wb") as log:
+            self._containerd = subprocess.Popen(
+                ["containerd", f"--config={containerd}/config.toml"],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+        self._start()
+
+    def _start(self) -> None:
+        with open(self._log, "ab") as log:
+            self.daemon = subprocess.Popen(
+                self._words, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @contextlib.contextmanager
+    def lost(self) -> Iterator[None]:
+        """The daemon is killed, and is back after the block. Its containers end then."""
+        self.daemon.kill()
+        self.daemon.wait()
+        try:
+            yield
+        finally:
+            self._start()
+            deadline = time.monotonic() + 30
+            while not self.answers and time.monotonic() < deadline:
+                time.sleep(0.1)
 
     def run(self, *words: str, stdin: bytes = b"") -> str:
         done = subprocess.run(
@@ -60,6 +93,8 @@ class Docker:
     def close(self) -> None:
         self.daemon.terminate()
         self.daemon.wait(30)
+        self._containerd.terminate()
+        self._containerd.wait(30)
 
 
 def image() -> bytes:

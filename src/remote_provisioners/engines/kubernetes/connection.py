@@ -8,7 +8,7 @@ import json
 from collections import deque
 from typing import Any
 
-from ...errors import HostError, NodeGoneError, UnreachableError
+from ...errors import AuthenticationError, HostError, NodeGoneError, UnreachableError
 from ...hosts.transport.command import pipe_python
 from ...hosts.transport.pipe import PipeTransport
 from ...hosts.transport.pipe_errors import why_not_opened
@@ -28,7 +28,18 @@ _MOST_WAITING = 1024 * 1024
 
 
 async def connect_pod(address: PodAddress, python: str) -> PipeTransport:
-    """A pipe into the pod. Raises HostError, or NodeGoneError if the pod has ended."""
+    """A pipe into the pod. Raises HostError, or NodeGoneError if the pod has ended.
+
+    An API server that has just started forbids everything for a moment. Unlike an sshd, it locks
+    nobody out for asking again, so this is no AuthenticationError.
+    """
+    try:
+        return await _connected(address, python)
+    except AuthenticationError as error:
+        raise UnreachableError(error.message, host=str(address)) from None
+
+
+async def _connected(address: PodAddress, python: str) -> PipeTransport:
     cluster = await cluster_of(Access(address.kubeconfig, address.context))
     name = str(address)
     try:
