@@ -38,6 +38,8 @@ from .siblings import Siblings
 from .start_queue import StartQueue
 from .stream_server import Streams
 
+#: The file in our directory that says what to expect.
+EXPECTED = "expected.json"
 #: Seconds without a server or a kernel after which the agent ends itself.
 IDLE_SECONDS = 60.0
 
@@ -152,6 +154,7 @@ class Agent:
         os.write(ready, b"+")
         os.close(ready)
         self._revive_siblings()
+        self._background.run(self._expect_first(), "loading the first template")
         with contextlib.suppress(asyncio.CancelledError):
             while not self._over.is_set():
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -165,6 +168,17 @@ class Agent:
         self._table.end_at_once(list(self._table))
         self._warm.close()
         self._templates.close()
+
+    async def _expect_first(self) -> None:
+        """Who starts us for one kernel writes down what that will be, such as a job's script."""
+        try:
+            with open(os.path.join(self.directory, EXPECTED)) as file:
+                import json  # noqa: PLC0415
+
+                expected = json.load(file)
+        except FileNotFoundError:
+            return
+        await self._operations.expect(expected["argv"], expected["env"], expected["python"])
 
     def _accepted(self) -> Peer:
         return Peer(self._operations.answer, self._peers.add, self._disconnected)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Dict, List
 
 from ..protocol import messages
 from ..protocol.answers import (
@@ -43,6 +43,7 @@ from . import apart
 from . import examine as doctor
 from . import resource_store as resources
 from .errors import RefusedError
+from .kernels.environment import kernel_environment, resolve_command
 from .kernels.environment_hook import Environments
 from .kernels.hosted_kernel import HostedKernel
 from .processes import descriptors, out_of_memory
@@ -120,6 +121,11 @@ class Operations:
         )
 
     # -- kernels ----------------------------------------------------------------------------
+
+    async def expect(self, argv: List[str], env: Dict[str, str], python: str) -> None:
+        """Load the template of the first kernel, whose server is still on its way to us."""
+        environ = kernel_environment(await self._environments.after(""), env, {})
+        self._warm.templates.expect(resolve_command(argv, python, environ), environ)
 
     async def op_start(self, peer: Peer, request: messages.Start) -> KernelDescription:
         kernel_id = request.kernel_id

@@ -125,6 +125,14 @@ class Templates:
         self._expect(key, command.argv, shared)
         return None
 
+    def expect(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Load a template now, for a kernel that will soon be asked for. Raises OSError."""
+        flags = flags_of(argv)
+        shared = shared_part(environ, frozenset())
+        if flags is None or _is_relative(shared.get("PYTHONPATH", "")) or not self._can_fork():
+            return
+        self._template(((argv[0], *flags), frozenset(shared.items()), "/", ()), argv, shared)
+
     def _note_spawned(self, program: str, why: str) -> None:
         if (program, why) not in self._spawned:
             self._spawned.add((program, why))

@@ -21,7 +21,7 @@ from .cluster import Cluster, cluster_at
 from .connection import step_words
 from .reasons import read_seconds
 from .request import JobOptions
-from .script import batch_script
+from .script import batch_script, expected_kernel
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ class SlurmEngine(Engine):
     async def submit(self, launch: Launch) -> asyncio.Future[Node]:
         cluster = await self._cluster()
         directory = f"/tmp/remote-provisioners-{secrets.token_hex(6)}"  # noqa: S108 # new, and ours
-        script = batch_script(directory, self._python, self._options.lines)
-        comment = f"Jupyter kernel {launch.request.kernel_id} of {os.uname().nodename}"
+        request, python = launch.request, self._python or "python3"
+        expected = expected_kernel(request.argv, request.env, python)
+        script = batch_script(directory, python, self._options.lines, expected)
+        comment = f"Jupyter kernel {request.kernel_id} of {os.uname().nodename}"
         options = self._options.words(launch.tag, comment)
         submitting = asyncio.ensure_future(cluster.submit(launch.tag, options, script))
         try:

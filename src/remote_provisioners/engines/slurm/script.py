@@ -7,8 +7,9 @@ by steps that come and go (engine.py). The script contains no value of a request
 from __future__ import annotations
 
 import base64
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...hosts.deploy_agent import agent_archive
 
@@ -30,6 +31,10 @@ os.mkdir(agent)
 archive = os.path.join(agent, "agent.pyz")
 with open(archive, "wb") as file:
     file.write(base64.b64decode({archive!r}))
+expected = {expected!r}
+if expected:
+    with open(os.path.join(agent, "expected.json"), "w") as file:
+        file.write(expected)
 null = os.open(os.devnull, os.O_RDWR)
 os.dup2(null, 0)
 child, over = 0, False
@@ -82,13 +87,26 @@ if os.WIFEXITED(status) and os.WEXITSTATUS(status):
 """
 
 
-def batch_script(directory: str, python: str, lines: Sequence[str]) -> bytes:
+def expected_kernel(argv: Sequence[str], env: Mapping[str, str], python: str) -> str:
+    """What the agent can prepare before the server asks for the kernel (agent/agent.py), in JSON.
+
+    Only the kernelspec's: the interpreter, its flags and its module, and the environment. "" if
+    that depends on the kernel.
+    """
+    words = list(argv[: argv.index("-m") + 2]) if "-m" in argv else []
+    if not words or any("{" in text for text in (*words, *env.values())):
+        return ""
+    return json.dumps({"argv": words, "env": dict(env), "python": python})
+
+
+def batch_script(directory: str, python: str, lines: Sequence[str], expected: str = "") -> bytes:
     """The script. `directory`: the agent's, in which nobody else may write. `lines`: the operator's
-    own lines, whose shell commands find what a login has set up, such as `module`.
+    own lines, whose shell commands find what a login has set up, such as `module`. `expected`: see
+    above.
     """
     commands = [line for line in lines if line.strip() and not line.startswith("#")]
     archive = base64.b64encode(agent_archive()).decode()
-    launcher = _LAUNCHER.format(directory=directory, archive=archive)
+    launcher = _LAUNCHER.format(directory=directory, archive=archive, expected=expected)
     interpreter = f'"$HOME"/{shlex.quote(python[2:])}' if python.startswith("~/") else python
     if interpreter == python:
         interpreter = shlex.quote(python or "python3")
