@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.agent import apart
 from remote_provisioners.agent.machine.load import Load, cores, kernels_of_others, notable
 
 DIGEST = "0123456789ab"
@@ -122,10 +123,17 @@ def load_of(tmp_path: Path) -> tuple[Load, list[int], list[dict[str, Any]]]:
     return Load(str(directory), lambda: mine[0], told.append), mine, told
 
 
+async def done(load: Load) -> None:
+    """Wait until the news are told and published."""
+    while load._telling:
+        await asyncio.sleep(0.001)
+    await apart.turns.run(load.temporary, lambda: None)
+
+
 def test_a_snapshot(tmp_path: Path) -> None:
     load, mine, _ = load_of(tmp_path)
     mine[0] = 2
-    snapshot = load.snapshot()
+    snapshot = asyncio.run(load.snapshot())
     assert snapshot["cores"] == cores() >= 1
     assert 0 < snapshot["memory_available"] < snapshot["memory"]
     assert snapshot["load"] >= 0
@@ -142,16 +150,16 @@ def test_ours_is_published_while_we_have_kernels(tmp_path: Path) -> None:
         mine[0] = 2
         load.changed()
         load.changed()
-        await asyncio.sleep(0.01)
+        await done(load)
         assert stale.read_text() == f"{os.getpid()} 2\n"
         assert stale.stat().st_mode & 0o777 == 0o644
         mine[0] = 0
         load.changed()
-        await asyncio.sleep(0.01)
+        await done(load)
         assert not stale.exists()
         mine[0] = 1
         load.changed()
-        await asyncio.sleep(0.01)
+        await done(load)
         load.close()
 
     asyncio.run(body())
@@ -168,8 +176,13 @@ def test_a_name_that_is_taken_does_no_harm(tmp_path: Path) -> None:
     load, mine, told = load_of(tmp_path)
     (tmp_path / NAME / "x").mkdir(parents=True)
     mine[0] = 2
-    load.tell_news()
-    load.close()
+
+    async def body() -> None:
+        load.tell_news()
+        await done(load)
+        load.close()
+
+    asyncio.run(body())
     assert told[0]["mine"] == 2
 
 

@@ -187,7 +187,7 @@ class Agent:
         """Run the regular tasks. When one fails, the others still run."""
         chores = (
             self._table.on_child,  # in case the handler of SIGCHLD failed
-            self._table.sample,
+            self._sample,
             self._table.trim_logs,
             self._table.check_leases,
             self._table.save_again,
@@ -207,17 +207,19 @@ class Agent:
         if self._peers:
             self._load.tell_news()
 
+    def _sample(self) -> None:
+        self._background.run(self._table.sample(), "measuring kernels")
+
     def _revive_siblings(self) -> None:
-        if self._siblings.orphaned():
-            self._background.run(self._siblings.revive(), "starting another agent again")
+        self._background.run(self._siblings.revive(), "starting another agent again")
 
     def _end_idle(self) -> None:
+        if self._table.not_taken_over or self._peers or self._table:
+            return
         idle = time.monotonic() - self._table.idle_since
         # Somebody may have removed our socket. Then no server can find us any more.
         found = os.path.exists(os.path.join(self.directory, AGENT_SOCKET))
-        if self._table.not_taken_over:
-            return
-        if not self._peers and not self._table and (idle > IDLE_SECONDS or not found):
+        if idle > IDLE_SECONDS or not found:
             self._over.set()
 
     def _reap_strangers(self) -> None:

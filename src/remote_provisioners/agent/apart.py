@@ -11,13 +11,15 @@ import errno
 import queue
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Deque, Dict, List, Optional, Set, Tuple, TypeVar
 
 from .background import report_failure
 
 _T = TypeVar("_T")
 #: Gets a result, or the error.
 Done = Callable[[Any, Optional[BaseException]], None]
+#: Calls a function somewhere, then Done.
+Begin = Callable[[Callable[[], Any], Done], None]
 
 #: How long to wait for a file system.
 SECONDS = 5.0
@@ -75,6 +77,9 @@ class Threads:
 
 
 _threads = Threads()
+#: The files for which somebody has waited in vain.
+_stuck: Set[str] = set()
+_HANGS = "no answer within {:g} s: the file system hangs"
 
 
 async def run(
@@ -86,16 +91,47 @@ async def run(
     """Call `function` in a thread. `what`: the files that it looks at.
 
     Raises what it raises, and OSError after `seconds`. It goes on then, and `late` is called with
-    its result.
+    its result. Until that, calls for the same files are refused at once.
     """
-    return await _result(what, lambda done: _threads.begin(function, done), late, seconds)
+    if what in _stuck:
+        raise OSError(errno.ETIMEDOUT, _HANGS.format(seconds), what)
+
+    def begin(done: Done) -> None:
+        def over(result: Any, error: Optional[BaseException]) -> None:
+            _stuck.discard(what)
+            done(result, error)
+
+        _threads.begin(function, over)
+
+    try:
+        return await _result(what, begin, late, seconds)
+    except OSError as error:
+        if error.errno == errno.ETIMEDOUT and error.filename == what:
+            _stuck.add(what)
+        raise
+
+
+def begin(function: Callable[[], Any], done: Done) -> None:
+    """Call `function` in a thread, then `done` in the loop."""
+    _threads.begin(function, done)
+
+
+def at_once(function: Callable[[], Any], done: Done) -> None:
+    """Call `function` here and now, then `done`."""
+    result, error = None, None
+    try:
+        result = function()
+    except OSError as raised:
+        error = raised
+    done(result, error)
 
 
 class Turns:
     """Runs functions in threads: those of one directory one after the other."""
 
     def __init__(self) -> None:
-        self._waiting: Dict[str, Deque[Any]] = {}
+        # By directory: what waits, in its loop.
+        self._waiting: Dict[str, Tuple[asyncio.AbstractEventLoop, Deque[Any]]] = {}
 
     async def run(self, directory: str, function: Callable[[], _T], seconds: float = SECONDS) -> _T:
         """Like the function above, after the earlier calls for `directory`."""
@@ -109,16 +145,17 @@ class Turns:
         self, directory: str, function: Callable[[], Any], done: Optional[Done] = None
     ) -> None:
         """Call `function` after the earlier calls for `directory`, then `done`."""
-        waiting = self._waiting.get(directory)
-        if waiting is not None:
-            waiting.append((function, done))
+        loop = asyncio.get_running_loop()
+        found = self._waiting.get(directory)
+        if found is not None and found[0] is loop:
+            found[1].append((function, done))
         else:
-            self._waiting[directory] = deque()
+            self._waiting[directory] = (loop, deque())
             self._start(directory, function, done)
 
     def _start(self, directory: str, function: Callable[[], Any], done: Optional[Done]) -> None:
         def over(result: Any, error: Optional[BaseException]) -> None:
-            waiting = self._waiting[directory]
+            _, waiting = self._waiting[directory]
             if waiting:
                 self._start(directory, *waiting.popleft())
             else:
@@ -153,5 +190,4 @@ async def _result(
     try:
         return await asyncio.wait_for(answer, seconds)
     except asyncio.TimeoutError:
-        text = "no answer within {:g} s: the file system hangs".format(seconds)
-        raise OSError(errno.ETIMEDOUT, text, what) from None
+        raise OSError(errno.ETIMEDOUT, _HANGS.format(seconds), what) from None

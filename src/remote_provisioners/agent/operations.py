@@ -109,6 +109,9 @@ class Operations:
         if self._table.not_taken_over:
             text = "it cannot read its records of kernels yet: {}"
             raise RefusedError(INTERNAL, text.format(self._table.not_taken_over))
+        load = await self._load.snapshot()  # first: nothing may happen between the rest
+        if not peer.connected:
+            raise RefusedError(CANCELLED, "the server is gone")
         self._peers.greet(peer, request.owner)
         self._table.note_owners()
         return Welcome(
@@ -116,7 +119,7 @@ class Operations:
             hostname=socket.gethostname(),
             home=os.path.expanduser("~"),
             kernels=[kernel.describe() for kernel in self._table.of(peer.owner)],
-            load=self.load_for(peer, self._load.snapshot()),
+            load=self.load_for(peer, load),
             left=[k.kernel_id for k in self._table if k.running and self._table.is_left(k)],
         )
 
@@ -142,13 +145,13 @@ class Operations:
             self._streams.restarted(earlier, kernel)
             kernel.take_over(earlier)
             earlier.discard(files=False)
-        elif request.capacity is not None:
-            self._refuse_if_full(request.capacity)
         self._table.kernels[kernel_id] = kernel
         peer.starts.add(kernel)
         try:
             if earlier is not None:
                 await self._table.until_ended(earlier)
+            elif request.capacity is not None:
+                await self._refuse_if_full(kernel, request.capacity)
             # Take GPUs before it waits in the queue: without them the server tries another host.
             await kernel.take_gpus(request.gpus, self._load.temporary)
             await self._turn(peer, kernel)
@@ -173,11 +176,12 @@ class Operations:
         asyncio.get_running_loop().call_soon(self._table.on_child)  # it may have ended already
         return kernel.describe()
 
-    def _refuse_if_full(self, capacity: int) -> None:
+    async def _refuse_if_full(self, kernel: HostedKernel, capacity: int) -> None:
         """Refuse one kernel more than the host may have. Servers that start at the same moment do
         not know of each other. Raises RefusedError.
         """
-        kernels = self._table.occupying + self._load.of_others()
+        others = await self._load.of_others()
+        kernels = self._table.occupying_before(kernel) + others
         if kernels >= capacity:
             text = "{} of {} kernels".format(kernels, capacity)
             raise RefusedError(NO_ROOM, text)
@@ -308,14 +312,15 @@ class Operations:
         return report
 
     async def op_load(self, peer: Peer, request: messages.GetLoad) -> LoadReport:
-        return self.load_for(peer, self._load.snapshot())
+        return self.load_for(peer, await self._load.snapshot())
 
     async def op_status(self, peer: Peer, request: messages.GetStatus) -> HostReport:
         await self._siblings.revive()  # otherwise nobody would list their kernels
         now = time.monotonic()
         connected = self._peers.owners
         self._table.note_owners()
-        usage = self._table.sample()
+        usage, load = await self._table.sample(), await self._load.snapshot()
+        others = await self._siblings.answering()
 
         def of(kernel: HostedKernel) -> KernelStatus:
             pid = kernel.process.pid if kernel.process and kernel.running else 0
@@ -329,10 +334,8 @@ class Operations:
             return status
 
         return HostReport(
-            agent=AgentStatus(
-                **self._identity.fields(), since=self._since, others=self._siblings.answering()
-            ),
-            load=LoadReport.read(self._load.snapshot()),
+            agent=AgentStatus(**self._identity.fields(), since=self._since, others=others),
+            load=LoadReport.read(load),
             kernels=[of(kernel) for kernel in self._table],
         )
 

@@ -13,10 +13,10 @@ import os
 import socket
 import struct
 import sys
-from typing import Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List
 
 from ..protocol.conventions import AGENT_SOCKET
-from . import find_or_start
+from . import apart, find_or_start
 from .kernels import kernel_record as record
 from .log import say
 from .processes.process_identity import boot_id, leaders_in, stat_of
@@ -39,17 +39,29 @@ class Siblings:
         """This host's name in the names of agents' directories."""
         return self._host
 
-    def answering(self) -> List[str]:
+    async def answering(self) -> List[str]:
         """The directories of the other agents that run."""
-        return sorted(path for path in self._others() if _answers(path))
+        return await self._look(_answers)
 
-    def orphaned(self) -> List[str]:
+    async def orphaned(self) -> List[str]:
         """The directories of killed agents whose kernels run."""
-        return [path for path in self._others() if not _answers(path) and has_kernels(path)]
+        return await self._look(lambda path: not _answers(path) and has_kernels(path))
+
+    async def _look(self, wanted: Callable[[str], bool]) -> List[str]:
+        """The directories of other agents that are `wanted`."""
+
+        def look() -> List[str]:
+            return sorted(path for path in self._others() if wanted(path))
+
+        try:
+            return await apart.turns.run(os.path.dirname(self._directory), look)
+        except OSError as error:
+            say("other agents are not known: {}".format(error))
+            return []
 
     async def revive(self) -> None:
         """Start the agents of `orphaned` again, and wait until they listen."""
-        for path in self.orphaned():
+        for path in await self.orphaned():
             if path not in self._starting:
                 self._starting[path] = asyncio.ensure_future(_revive(path))
         for path, task in list(self._starting.items()):

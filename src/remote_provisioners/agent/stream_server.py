@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional
 
 from ..protocol import zmtp
@@ -17,6 +18,7 @@ from ..protocol.messages import OpenStream, StreamOpened
 from ..protocol.pace import Traffic
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.wire import Message
+from . import apart
 from .background import Background, nothing
 from .conversation import Conversation
 from .endpoints import Endpoint, endpoints_of
@@ -66,7 +68,7 @@ class Streams:
         self, directory: str, kernels: Dict[str, HostedKernel], notice: Callable[[str], None]
     ) -> None:
         """`notice` is called with texts for the operator."""
-        self._budget = Budget(directory, notice)
+        self._budget = Budget(directory, notice, apart.begin)
         self._path = os.path.join(directory, STREAM_SOCKET)
         self._kernels = kernels
         self._served: Dict[str, _Served] = {}
@@ -108,7 +110,8 @@ class Streams:
         recorder = self._recorders.get(kernel)
         if recorder is None:
             bounds = kernel.output
-            spool = Spool(kernel.directory, bounds.memory, bounds.disk, self._budget)
+            files = partial(apart.turns.begin, kernel.directory)
+            spool = Spool(kernel.directory, bounds.memory, bounds.disk, self._budget, files)
             recorder = self._recorders[kernel] = Recorder(spool)
             recorder.on_dropped = lambda messages: self.on_dropped(kernel, messages)
         self._background.run(

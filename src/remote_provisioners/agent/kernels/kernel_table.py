@@ -6,6 +6,7 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Set
@@ -16,6 +17,7 @@ from .. import apart
 from ..background import Background
 from ..errors import RefusedError
 from ..lease import Leases, report
+from ..log import say
 from ..machine.memory import MemoryKills
 from ..machine.usage import Idleness, Usage, usage_of
 from .hosted_kernel import HostedKernel
@@ -81,10 +83,10 @@ class KernelTable:
             raise RefusedError(NO_KERNEL, "no kernel {} here".format(kernel_id))
         return kernel
 
-    @property
-    def occupying(self) -> int:
-        """How many kernels run or start."""
-        return sum(k.running or (k.process is None and not k.given_up) for k in self)
+    def occupying_before(self, kernel: HostedKernel) -> int:
+        """How many kernels run or start that were asked for before `kernel`."""
+        before = itertools.takewhile(lambda other: other is not kernel, self)
+        return sum(k.running or (k.process is None and not k.given_up) for k in before)
 
     def of(self, owner: str) -> List[HostedKernel]:
         return [kernel for kernel in self if kernel.owner == owner]
@@ -307,10 +309,14 @@ class KernelTable:
 
     # -- what they use ----------------------------------------------------------------------
 
-    def sample(self) -> Dict[int, Usage]:
+    async def sample(self) -> Dict[int, Usage]:
         """The usage of the running kernels. Also updates how long each has been idle."""
         groups = {k.process.pid for k in self.kernels.values() if k.process and k.running}
-        usage = usage_of(groups)
+        try:
+            usage = await apart.turns.run("/proc", lambda: usage_of(groups))
+        except OSError as error:  # a process that is stuck can hold up who looks at it
+            say("the usage of kernels is not known: {}".format(error))
+            return {}
         self._idleness.update(usage, time.monotonic())
         return usage
 

@@ -6,13 +6,17 @@ the agents' directories. Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import stat
-from typing import Callable, Iterable, List, Optional, Sequence
+import threading
+from functools import partial
+from typing import Callable, Iterable, List, Optional, Tuple
 
 from ...protocol.wire import Message
+from .. import apart
+from ..background import Background
+from ..log import say
 from . import gpus as devices
 from .memory import meminfo
 
@@ -37,7 +41,9 @@ class Load:
         self._running = running
         self._tell = tell
         self._told: Optional[Message] = None
-        self._due: Optional[asyncio.Handle] = None
+        self._has_news = self._telling = self._closed = False
+        self._background = Background()
+        self._publishing = threading.Lock()
         self.temporary = _shared_directory(os.path.dirname(os.path.dirname(directory)))
         self._name = "remote-provisioners-{}-{}.kernels".format(
             os.getuid(), os.path.basename(directory)
@@ -46,7 +52,7 @@ class Load:
         self._published = False
         _unlink(self._path)  # left by an agent that was killed
 
-    def snapshot(self) -> Message:
+    async def snapshot(self) -> Message:
         """The load now.
 
         ``load`` is the average of a minute; ``memory`` and ``memory_available`` are bytes;
@@ -54,65 +60,88 @@ class Load:
         for unknown. ``gpus_taken`` names the devices that kernels of any user have.
         """
         memory, mine = meminfo(), self._running()
-        names = self._names()
+        try:
+            others, taken = await apart.turns.run(self.temporary, self._look)
+        except OSError as error:  # it hangs
+            say("the kernels of others are not known: {}".format(error))
+            others, taken = 0, []
         return {
             "cores": cores(),
             "load": _load_average(),
             "memory": memory.get("MemTotal", 0),
             "memory_available": memory.get("MemAvailable", 0),
-            "kernels": mine + self.of_others(names),
+            "kernels": mine + others,
             "mine": mine,
-            "gpus_taken": devices.taken(self.temporary, names),
+            "gpus_taken": taken,
         }
 
-    def of_others(self, names: Optional[Sequence[str]] = None) -> int:
-        """How many kernels run that are not this agent's. `names`: the files to count by."""
-        names = self._names() if names is None else names
-        return kernels_of_others(self.temporary, names, self._name)
+    async def of_others(self) -> int:
+        """How many kernels run that are not this agent's. Raises OSError."""
+        others, _ = await apart.turns.run(self.temporary, self._look)
+        return others
 
-    def _names(self) -> List[str]:
+    def _look(self) -> Tuple[int, List[str]]:
+        """The kernels of other agents, and the devices that are taken. Called in a thread."""
         try:
-            return os.listdir(self.temporary)
+            names = os.listdir(self.temporary)
         except OSError:
-            return []
+            names = []
+        others = kernels_of_others(self.temporary, names, self._name)
+        return others, devices.taken(self.temporary, names)
 
     def changed(self) -> None:
         """A kernel has started or ended: report the load, once for all changes of this moment."""
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_soon(self.tell_news)
+        self._has_news = True
+        if not self._telling:
+            self._telling = True
+            self._background.run(self._tell_all(), "telling the load", self._told_all)
 
-    def tell_news(self) -> None:
+    tell_news = changed
+
+    async def _tell_all(self) -> None:
         """Tell the servers and the other agents if something notable has changed."""
-        self._due = None
-        now = self.snapshot()
-        if notable(self._told, now):
-            self._told = now
-            self._publish(now["mine"])
-            self._tell({"event": "load", **now})
+        while self._has_news:
+            self._has_news = False
+            now = await self.snapshot()
+            if notable(self._told, now):
+                self._told = now
+                apart.turns.begin(self.temporary, partial(self._publish, now["mine"]))
+                self._tell({"event": "load", **now})
+        self._told_all()
+
+    def _told_all(self) -> None:
+        self._telling = False
 
     def close(self) -> None:
         """The agent and its kernels end: remove the file that counts them."""
-        if self._due is not None:
-            self._due.cancel()
-        self._publish(0)
+        self._background.cancel()
+        with self._publishing:
+            self._closed = True
+            _unlink(self._path)
 
     def _publish(self, mine: int) -> None:
-        """Write the file with the number of our kernels; remove it when we have none."""
-        if not mine:
-            if self._published:
-                _unlink(self._path)
-            self._published = False
-            return
-        draft = os.path.join(self._directory, "kernels")
-        try:
-            descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-            with open(descriptor, "w") as file:
-                os.fchmod(descriptor, 0o644)
-                file.write("{} {}\n".format(os.getpid(), mine))
-            os.rename(draft, self._path)
-            self._published = True
-        except OSError:
-            pass  # the disk is full, or the name is another user's: we are not counted
+        """Write the file with the number of our kernels; remove it when we have none.
+
+        Called in a thread.
+        """
+        with self._publishing:
+            if self._closed:
+                return
+            if not mine:
+                if self._published:
+                    _unlink(self._path)
+                self._published = False
+                return
+            draft = os.path.join(self._directory, "kernels")
+            try:
+                descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+                with open(descriptor, "w") as file:
+                    os.fchmod(descriptor, 0o644)
+                    file.write("{} {}\n".format(os.getpid(), mine))
+                os.rename(draft, self._path)
+                self._published = True
+            except OSError:
+                pass  # the disk is full, or the name is another user's: we are not counted
 
 
 def _shared_directory(parent: str) -> str:

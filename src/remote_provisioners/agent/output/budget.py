@@ -9,6 +9,7 @@ import os
 import time
 from typing import Callable, List, Optional
 
+from ..apart import Begin, at_once
 from ..machine import memory
 
 #: The output may take 1/4 of the free memory and 1/2 of the free disk.
@@ -42,7 +43,13 @@ class Budget:
     `on_near`: called with a text when the limit is near.
     """
 
-    def __init__(self, directory: str, on_near: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        on_near: Callable[[str], None] = lambda text: None,
+        begin: Begin = at_once,
+    ) -> None:
+        """`begin` looks at the disk."""
         self.memory_used = self.disk_used = 0
         self._directory = directory
         self._on_near = on_near
@@ -51,6 +58,8 @@ class Budget:
         self._memory = self._disk = 0
         self._told = False
         self._disk_is_memory = memory.is_in_memory(directory)
+        self._begin = begin
+        self._free, self._looks = _free(directory), False
 
     def add(self, spender: Spender) -> None:
         self._spenders.append(spender)
@@ -92,15 +101,16 @@ class Budget:
         available = memory.available()
         kept_in_memory = self.memory_used + (self.disk_used if self._disk_is_memory else 0)
         self._memory = max(_LEAST_BYTES, (available + kept_in_memory) // _SHARE_OF_MEMORY)
-        try:
-            found = os.statvfs(self._directory)
-            free = found.f_bavail * found.f_frsize
-        except OSError:
-            free = 0
-        self._disk = (free + self.disk_used) // _SHARE_OF_DISK
+        if not self._looks:
+            self._looks = True
+            self._begin(lambda: _free(self._directory), self._looked)
+        self._disk = (self._free + self.disk_used) // _SHARE_OF_DISK
         if self._disk_is_memory:
             self._disk = min(self._disk, max(0, self._memory - self.memory_used))
         self._tell()
+
+    def _looked(self, free: int, error: Optional[BaseException]) -> None:
+        self._looks, self._free = False, free or 0
 
     def _tell(self) -> None:
         bound = self._memory if self._disk_is_memory else self._memory + self._disk
@@ -115,3 +125,12 @@ class Budget:
             self._on_near(text.format(used >> 20, bound >> 20))
         elif share < _FAR:
             self._told = False
+
+
+def _free(directory: str) -> int:
+    """The free bytes of a disk; 0 if unknown."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize

@@ -43,7 +43,7 @@ class Recorder(Listener, Publisher):
         # A client was cut off within this message: the next client gets a gap notice.
         self._cut: Optional[int] = None
         self._look: Optional[asyncio.TimerHandle] = None
-        spool.places = self._places
+        spool.places, spool.on_done = self._places, self.pump
         #: Whether the kernel waits for a client that reads output beyond the limits.
         self.held = False
         #: A text for the next cell that runs.

@@ -9,16 +9,20 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Callable, Deque, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, List, Optional, Sequence, Set, Tuple, Union
 
 from ...protocol import zmtp
+from ..apart import SECONDS, Begin, at_once
 from .budget import Budget, Spender
 from .gap import Gap
-from .large_message import LargeMessage
+from .large_message import GoneError, LargeMessage
 
 _BLOCK_BYTES = 1024 * 1024
+#: How long nothing is written after that has failed.
+_AGAIN_SECONDS = 1.0
 #: The memory that a message takes besides its bytes.
 _OVERHEAD = 100
 #: We wait for a client that reads, instead of dropping messages, unless it is more messages behind
@@ -29,7 +33,7 @@ HELD_MESSAGES = 1000
 Place = Tuple[int, int]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Block:
     first: int
     messages: Optional[List[bytes]] = field(default_factory=list)  # None: in its file
@@ -38,28 +42,51 @@ class _Block:
     path: str = ""
     gap: Gap = field(default_factory=Gap)
 
+    spilling: bool = False
+
     @property
     def memory(self) -> int:
-        return self.size if self.messages is not None else 0
+        return self.size if self.messages is not None and not self.spilling else 0
 
     @property
     def disk(self) -> int:
-        return self.size if self.messages is None else 0
+        return self.size - self.memory
 
     def step(self) -> int:
         """The bytes that the next :meth:`spill` takes to disk."""
         return self.size
 
-    def spill(self) -> None:
-        """Write the block to its file. Raises OSError."""
-        assert self.messages is not None
-        descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.writelines(self.messages)
-        self.gap, self.messages = Gap.of(self.messages), None
+    def spill(self) -> Callable[[], Gap]:
+        """Begin to take the block to its file: returns what writes it, in a thread.
+
+        Then :meth:`spilled` is called.
+        """
+        messages, self.spilling = self.messages or [], True
+
+        def write() -> Gap:
+            descriptor = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with open(descriptor, "wb") as file:
+                file.writelines(messages)
+            return Gap.of(messages)
+
+        return write
+
+    def spilled(self, gap: Optional[Gap]) -> None:
+        """It is in its file; or still in memory, if `gap` is None."""
+        self.spilling = False
+        if gap is not None:
+            self.gap, self.messages = gap, None
+
+    def load(self) -> List[bytes]:
+        """Read the file; no messages if it is gone. Called in a thread."""
+        try:
+            with open(self.path, "rb") as file:
+                return [raw for _, raw in zmtp.Decoder().feed(file.read())]
+        except OSError:
+            return []
 
     def lost(self) -> Gap:
-        """Drop the block. Returns the description of its messages."""
+        """The description of its messages, which are dropped."""
         return self.gap if self.messages is None else Gap.of(self.messages)
 
 
@@ -67,11 +94,16 @@ class Spool(Spender):
     """Holds messages in wire format (protocol/zmtp.py) for any number of readers."""
 
     def __init__(
-        self, directory: str, memory: int, disk: int, budget: Optional[Budget] = None
+        self,
+        directory: str,
+        memory: int,
+        disk: int,
+        budget: Optional[Budget] = None,
+        begin: Begin = at_once,
     ) -> None:
         """`memory` and `disk`: bytes; the files are made in `directory` when they are needed.
 
-        `budget`: of all the spools of the agent.
+        `budget`: of all the spools of the agent. `begin` works on files, in order.
         """
         self.end = 0
         #: The positions of clients that read: output after them is not dropped.
@@ -86,6 +118,16 @@ class Spool(Spender):
         # The large message that arrives; it may have been dropped meanwhile.
         self._arriving: Optional[LargeMessage] = None
         self._gaps: Deque[Tuple[int, Gap]] = deque()
+        self._begin = begin
+        #: Called when a file has been read or written for which somebody waits.
+        self.on_done: Callable[[], None] = lambda: None
+        self._awaited = False
+        # Since when a block is written, and until when no other is, because that has failed.
+        self._spilling_since: Optional[float] = None
+        self._disk_fails_until = 0.0
+        # What was read from a file last, and what is being read: by block and offset.
+        self._found: Tuple[Optional[Tuple[int, int]], Any] = (None, None)
+        self._loading: Set[Tuple[int, int]] = set()
 
     @property
     def first(self) -> int:
@@ -96,7 +138,7 @@ class Spool(Spender):
         """Add a whole message. The limits may be exceeded until `fit` is called."""
         last = self._blocks[-1] if self._blocks else None
         full = not isinstance(last, _Block) or last.size >= self._block_bytes
-        if full or last is None or last.messages is None:  # type: ignore[union-attr]
+        if full or last is None or last.messages is None or last.spilling:  # type: ignore[union-attr]
             last = _Block(self.end, path=self._file(self.end))
             self._blocks.append(last)
         assert isinstance(last, _Block)
@@ -131,12 +173,13 @@ class Spool(Spender):
         if large is None or large.dropped:
             return False
         self._count(-large.memory, -large.disk)
-        large.drop()
+        if large.drop():
+            self._unlink(large.first)
         return True
 
-    def read(self, number: int) -> Union[Sequence[bytes], LargeMessage]:
+    def read(self, number: int) -> Union[Sequence[bytes], LargeMessage, None]:
         """At least one of the messages from `number` on; or the large message that has this
-        number.
+        number. None: not yet; they are read from a file.
 
         `number` is at least `first`; less than `end`. Where a file has been lost, so are they:
         then none, and `first` is larger.
@@ -146,15 +189,43 @@ class Spool(Spender):
             return block
         messages = block.messages
         if messages is None:
-            try:
-                with open(block.path, "rb") as file:
-                    messages = [raw for _, raw in zmtp.Decoder().feed(file.read())]
-            except OSError:
-                messages = []
+            messages = self._load((block.first, 0), block.load)
+            if messages is None:
+                return None
             if len(messages) != block.count:
                 self._drop_all_to(block)
                 return []
         return messages[number - block.first :]
+
+    def read_large(self, large: LargeMessage, offset: int) -> Optional[bytes]:
+        """Some bytes of a large message; None: not yet. Raises GoneError."""
+        if not large.is_written(offset):
+            return large.read(offset)
+        found: Optional[bytes] = self._load((large.first, offset), lambda: large.load(offset))
+        if found == b"":
+            raise GoneError
+        return found
+
+    def _load(self, key: Tuple[int, int], load: Callable[[], Any]) -> Any:
+        """What `load` returns; None: not yet."""
+
+        def done(found: Any, error: Optional[BaseException]) -> None:
+            self._loading.discard(key)
+            self._found = (key, found)
+            self._done()
+
+        if self._found[0] != key and key not in self._loading:
+            self._loading.add(key)
+            self._begin(load, done)
+        if self._found[0] == key:
+            return self._found[1]
+        self._awaited = True
+        return None
+
+    def _done(self) -> None:
+        if self._awaited:
+            self._awaited = False
+            self.on_done()
 
     def gap(self, number: int) -> Gap:
         """The dropped messages from `number` to `first`."""
@@ -172,28 +243,59 @@ class Spool(Spender):
             self._gaps.popleft()
 
     def fit(self) -> bool:
-        """Enforce the limits. Returns False if a client has to read first."""
-        while self.memory_used > self._memory:
-            if not self.shrink():
-                return False
-        return self._budget.fit()
+        """Enforce the limits. Returns False if a client has to read first, or a file be written."""
+        fits = True
+        while fits and self.memory_used > self._memory + self._leeway:
+            fits = self.shrink()
+        fits = fits and self._budget.fit()
+        self._awaited = self._awaited or not fits
+        return fits
+
+    @property
+    def _leeway(self) -> int:
+        """The kernel need not wait for each block that is written."""
+        return self._block_bytes if self._spilling_since is not None else 0
 
     def shrink(self) -> bool:
-        """Use less memory. Returns False if only clients can help."""
+        """Use less memory. Returns False if only clients can help, or time."""
+        if self._spilling_since is not None:
+            stuck = time.monotonic() - self._spilling_since > SECONDS
+            return stuck and self.make_room()
         block = next((block for block in self._blocks if block.memory), None)
         if block is None:
             return False
         size = block.step()
-        if self.disk_used + size <= self._disk and self._budget.has_disk(size):
-            before = block.memory, block.disk
-            try:
-                block.spill()
-            except OSError:
-                pass  # the disk is full: the same as reaching the limit
-            else:
-                self._count(block.memory - before[0], block.disk - before[1])
-                return True
+        fits = self.disk_used + size <= self._disk and self._budget.has_disk(size)
+        if fits and time.monotonic() >= self._disk_fails_until and self._spill(block):
+            return True
         return self.make_room()
+
+    def _spill(self, block: Union[_Block, LargeMessage]) -> bool:
+        """Begin to take a block to disk. Returns False if that has failed already."""
+        memory, disk = block.memory, block.disk
+        try:
+            write = block.spill()
+        except OSError:
+            return False
+        self._count(block.memory - memory, block.disk - disk)
+        self._spilling_since, failed = time.monotonic(), []
+
+        def done(gap: Optional[Gap], error: Optional[BaseException]) -> None:
+            self._spilling_since = None
+            memory, disk = block.memory, block.disk
+            if isinstance(block, LargeMessage):
+                block.spilled(error is None)
+            else:
+                block.spilled(gap if error is None else None)
+            if block in self._blocks:
+                self._count(block.memory - memory, block.disk - disk)
+            if error is not None:  # the disk is full: the same as reaching the limit
+                failed.append(error)
+                self._disk_fails_until = time.monotonic() + _AGAIN_SECONDS
+            self._done()
+
+        self._begin(write, done)
+        return not failed
 
     def make_room(self) -> bool:
         """Drop the oldest block. Returns False if only clients can help."""
@@ -205,7 +307,8 @@ class Spool(Spender):
             if not isinstance(oldest, LargeMessage):
                 return False
             before = oldest.memory, oldest.disk
-            oldest.let_go(min(max(place, (oldest.first, 0)) for place in behind)[1])
+            if oldest.let_go(min(max(place, (oldest.first, 0)) for place in behind)[1]):
+                self._unlink(oldest.first)
             self._count(oldest.memory - before[0], oldest.disk - before[1])
             return (oldest.memory, oldest.disk) != before
         self._drop()
@@ -242,14 +345,12 @@ class Spool(Spender):
     def _remove(self) -> None:
         block = self._blocks.popleft()
         self._count(-block.memory, -block.disk)
-        if isinstance(block, LargeMessage):
-            block.drop()
-        elif block.messages is None:
-            _unlink(block.path)
+        if self._found[0] is not None and self._found[0][0] == block.first:
+            self._found = (None, None)
+        has_file = block.drop() if isinstance(block, LargeMessage) else bool(block.disk)
+        if has_file:
+            self._unlink(block.first)
 
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
+    def _unlink(self, number: int) -> None:
+        path = self._file(number)
+        self._begin(lambda: os.unlink(path), lambda result, error: None)

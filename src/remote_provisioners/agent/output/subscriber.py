@@ -186,11 +186,11 @@ class Subscriber:
 
     def _send_part(self, large: LargeMessage) -> bool:
         assert self._position is not None
-        piece = large.read(self._offset)
+        piece = self._publisher.spool.read_large(large, self._offset)
         if piece is not None:
             self._offset += len(piece)
             self._stream.send(piece)
-        elif large.complete:
+        elif large.complete and self._offset >= large.size:
             self._position += 1
             self._large, self._offset = None, 0
             self._unacknowledged.append((self._stream.outgoing.end, self._position))
@@ -206,12 +206,20 @@ class Subscriber:
         assert self._position is not None
         spool = self._publisher.spool
         if self._position < spool.first:
-            gap, self._position = spool.gap(self._position), spool.first
-            self._notices.extend(self._publisher.gap_notices(gap, self._peek()))
+            following = spool.read(spool.first) if spool.first < spool.end else []
+            if following is None:
+                return False  # until it is read from its file
+            if self._position < spool.first:
+                gap, self._position = spool.gap(self._position), spool.first
+                small = following and not isinstance(following, LargeMessage)
+                next_one = following[0] if small else None  # type: ignore[index]
+                self._notices.extend(self._publisher.gap_notices(gap, next_one))
         elif self._position >= spool.end:
             return False
         else:
             found = spool.read(self._position)
+            if found is None:
+                return False
             if not isinstance(found, LargeMessage):
                 self._batch.extend(found)
             elif not found.whole:
@@ -222,10 +230,3 @@ class Subscriber:
             else:
                 self._position += 1
         return True
-
-    def _peek(self) -> Optional[bytes]:
-        spool = self._publisher.spool
-        if self._position is None or self._position >= spool.end:
-            return None
-        found = spool.read(self._position)
-        return found[0] if found and not isinstance(found, LargeMessage) else None
