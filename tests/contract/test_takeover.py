@@ -33,8 +33,11 @@ async def kill(server: Server) -> None:
     """`kill -9` of the agent, as this server sees it."""
     os.kill(server.hello["pid"], signal.SIGKILL)
     await server.closed
-    # Its listener may last a moment longer, and be taken for that of an agent that lives.
+    # Its listener may last a moment longer, and be taken for that of an agent that lives: as long
+    # as one of its threads.
+    tasks = Path("/proc/{}/task".format(server.hello["pid"]))
     eventually(lambda: not running(server.hello["pid"]))
+    eventually(lambda: not tasks.exists() or len(list(tasks.iterdir())) <= 1)
 
 
 def kernels(server: Server) -> dict[str, Message]:

@@ -67,3 +67,25 @@ def test_of_one_directory_one_after_the_other() -> None:
         assert order == ["b", "a1", "a2", "a3"]
 
     run(body())
+
+
+def test_without_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `ulimit -u`: what can be done is done."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = apart.Threads()
+    monkeypatch.setattr(apart, "_threads", threads)
+
+    async def body() -> None:
+        with monkeypatch.context() as limited:
+            limited.setattr(threading.Thread, "start", refuse)
+            assert await apart.run("", threading.get_ident) == threading.get_ident()
+        assert await apart.run("", threading.get_ident) != threading.get_ident()
+        with monkeypatch.context() as limited:
+            limited.setattr(threading.Thread, "start", refuse)
+            both = [apart.run("", threading.get_ident) for _ in range(2)]
+            assert threading.get_ident() not in await asyncio.gather(*both)
+
+    run(body())

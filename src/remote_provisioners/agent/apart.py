@@ -42,10 +42,17 @@ class Threads:
         if self._idle:
             self._idle.pop().put(job)
         elif self._count < self._most:
-            self._count += 1
             jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
             jobs.put(job)
-            threading.Thread(target=self._work, args=(jobs,), daemon=True).start()
+            try:
+                threading.Thread(target=self._work, args=(jobs,), daemon=True).start()
+            except RuntimeError:  # this user may start no more of them
+                if self._count:
+                    self._waiting.append(job)
+                else:
+                    at_once(function, done)
+            else:
+                self._count += 1
         else:
             self._waiting.append(job)
 
@@ -121,7 +128,7 @@ def at_once(function: Callable[[], Any], done: Done) -> None:
     result, error = None, None
     try:
         result = function()
-    except OSError as raised:
+    except Exception as raised:
         error = raised
     done(result, error)
 
