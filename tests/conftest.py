@@ -222,8 +222,13 @@ class Session:
         return self.manager.provisioner
 
     @property
+    def kernel(self) -> Any:
+        """Its `RemoteKernel`: no application needs that, and tests look at its life and its pid."""
+        return self.provisioner._kernel
+
+    @property
     def host(self) -> str:
-        return str(self.provisioner._kernel.spec.name)
+        return str(self.kernel.spec.name)
 
     def close(self) -> None:
         self.client.stop_channels()

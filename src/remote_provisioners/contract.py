@@ -34,6 +34,7 @@ from .options.config import CommonOptions
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .options.session import session_of
 from .placement.placer import Placer
+from .server.record import lasting
 from .server.records import keeper_of
 from .user import user_name
 
@@ -181,9 +182,16 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         """Record a start before the host gets the request, so that the next server knows of it."""
         keeper = keeper_of(self.parent)
         if keeper is not None:
-            asked = {"env": {"KERNEL_USERNAME": self.username}}
-            fields = {"host_connection": {}, "connection_info": {}, "launch": asked, **where}
-            keeper.starts(self.parent, {"kernel_id": self.kernel_id, **fields})
+            asked, known = {"env": {"KERNEL_USERNAME": self.username}}, {}
+            if self._kernel is not None:  # a restart, which the next server completes
+                asked, known = self._launched(), lasting(self._kernel.connection)
+            fields = {"host_connection": known, "connection_info": known, "launch": asked, **where}
+            keeper.starts(self.parent, {"kernel_id": self.kernel_id, "pid": None, **fields})
+
+    def _launched(self) -> dict[str, Any]:
+        request = self._request
+        assert request is not None
+        return {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}
 
     async def _adopt_left(self, left: Mapping[str, Any], wait: bool) -> KernelConnectionInfo:
         """Adopt a kernel that was left running. Without `wait`, `adopt_when_reachable` does it."""
@@ -302,9 +310,8 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             info |= {"host": kernel.spec.name, "pid": kernel.pid, "owner": kernel.owner}
             info |= {"agent": kernel.host.directory, "boot": kernel.boot}
             info |= {"host_connection": kernel.connection, **self.placer.describe()}
-            request = self._request
-            if request is not None:
-                info["launch"] = {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}
+            if self._request is not None:
+                info["launch"] = self._launched()
         return info
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:

@@ -97,5 +97,5 @@ def test_a_start_that_fails_leaves_kernels_as_they_are(
     allow()
     eventually(lambda: still_has(session), 30)
     assert kernels(host) == running
-    assert session.provisioner._kernel.pid == running[0]
+    assert session.kernel.pid == running[0]
     assert start(name).value("1") == 1

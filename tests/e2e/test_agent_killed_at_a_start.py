@@ -140,7 +140,7 @@ def test_a_pending_kill_does_not_end_the_next_kernel_of_that_id(
 ) -> None:
     name = install_spec(host.target)
     first = start(name, kernel_id="one-and-the-same")
-    there = first.provisioner._kernel.host
+    there = first.kernel.host
     fault = RefusesForget(monkeypatch, times=2)
     first.manager.shutdown_kernel(now=True)
     assert fault.refused == 2

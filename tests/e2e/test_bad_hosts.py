@@ -384,12 +384,12 @@ def test_a_squatted_directory(
     name = install_spec(host.target)
     session = start(name)
     assert session.value("2") == 2
-    assert session.provisioner._kernel.host.directory.startswith(f"{elsewhere}/")
+    assert session.kernel.host.directory.startswith(f"{elsewhere}/")
     host.run(["rmdir", "/tmp/remote-provisioners-0"])
     host.stop_sshd(sessions=True)
     host.start_sshd()
     assert session.value("3") == 3
-    assert session.provisioner._kernel.host.directory.startswith(f"{elsewhere}/")
+    assert session.kernel.host.directory.startswith(f"{elsewhere}/")
 
 
 @pytest.mark.parametrize(

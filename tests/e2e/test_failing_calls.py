@@ -55,7 +55,7 @@ def test_no_kernel_is_lost(
     kept, restarted = start(name), start(name)
     for session in (kept, restarted):
         session.run("kept = 'kept'")
-    pid = kept.provisioner._kernel.pid
+    pid = kept.kernel.pid
 
     host.write(SWITCH, str(getattr(errno, kind)))
     # A restart may wait for the next agent, which can hardly start before that.
@@ -84,7 +84,7 @@ def test_no_kernel_is_lost(
     assert kept.manager.is_alive()
     kept.client.kernel_info(reply=True, timeout=30)
     assert kept.value("kept") == "kept"
-    assert kept.provisioner._kernel.pid == pid
+    assert kept.kernel.pid == pid
     more.append(start(name))
     assert more[-1].value("1") == 1
     alive = [s for s in (kept, restarted, *more) if s.manager.is_alive()]

@@ -195,7 +195,7 @@ def test_it_dies_as_if_spawned(pair: Pair, code: str) -> None:
         session = pair.start(forked)
         session.client.execute(code)
         eventually(lambda s=session: not s.manager.is_alive())
-        ends.append(session.provisioner._kernel.life.exit_code)
+        ends.append(session.kernel.life.exit_code)
     assert ends[0] == ends[1]
     assert ends[0] in (3, -signal.SIGABRT)
 

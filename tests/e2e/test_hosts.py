@@ -165,7 +165,7 @@ def test_one_connection_and_no_port(
         listener for listener in host.listening() if not listener.startswith(("127.", "[::1]"))
     ]
     assert {listener.rpartition(":")[2] for listener in beyond_loopback} == {str(host.port)}
-    assert len({session.provisioner._kernel.pid for session in sessions}) == 3
+    assert len({session.kernel.pid for session in sessions}) == 3
 
 
 # -- the network ---------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def ipykernels(host: Host) -> list[Process]:
 
 def reconnected(session: Session, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
-    eventually(lambda: session.provisioner._kernel.life.serving, seconds)
+    eventually(lambda: session.kernel.life.serving, seconds)
     with contextlib.suppress(queue.Empty):
         while True:
             session.client.get_iopub_msg(timeout=0)
@@ -226,7 +226,7 @@ def test_an_exit_while_away_is_reported_with_its_code(
     assert session.manager.is_alive()
     host.start_sshd()
     eventually(lambda: not session.manager.is_alive(), 20)
-    assert session.provisioner._kernel.life.exit_code == 5
+    assert session.kernel.life.exit_code == 5
 
 
 def test_dead_after_the_grace_with_the_reason(
@@ -237,7 +237,7 @@ def test_dead_after_the_grace_with_the_reason(
     session = start(install_spec(host.target, network_grace=1.0))
     host.stop_sshd(sessions=True)
     eventually(lambda: not session.manager.is_alive(), 10)
-    assert session.provisioner._kernel.life.reason == "the host was unreachable for 1 s"
+    assert session.kernel.life.reason == "the host was unreachable for 1 s"
     host.start_sshd()
     # It is ended when the host is back: the check that nothing is left is the assertion.
     session.manager.shutdown_kernel(now=True)
@@ -251,7 +251,7 @@ def test_shutdown_of_an_unreachable_kernel_does_not_wait(
     host = own_rig.hosts[0]
     session = start(install_spec(host.target))
     host.stop_sshd(sessions=True)
-    eventually(lambda: not session.provisioner._kernel.life.serving, 10)
+    eventually(lambda: not session.kernel.life.serving, 10)
     began = time.monotonic()
     session.manager.shutdown_kernel()
     assert time.monotonic() - began < 3
@@ -270,7 +270,7 @@ def test_a_rebooted_host(
     assert session.manager.is_alive()
     host.power_on()
     eventually(lambda: not session.manager.is_alive(), 40)
-    assert "rebooted" in session.provisioner._kernel.life.reason
+    assert "rebooted" in session.kernel.life.reason
     assert start(name).value("1") == 1
 
 
@@ -306,17 +306,17 @@ def test_an_agent_that_was_killed_has_a_successor(
     host = own_rig.hosts[0]
     name = install_spec(host.target)
     session, other = start(name), start(name)
-    pid = session.provisioner._kernel.pid
+    pid = session.kernel.pid
     session.run("kept = 'kept'")
     host.run(["pkill", "-9", "-f", "agent.pyz"])
-    eventually(lambda: not session.provisioner._kernel.life.serving)
+    eventually(lambda: not session.kernel.life.serving)
     reconnected(session)
     assert session.value("kept") == "kept"
-    assert session.provisioner._kernel.pid == pid
+    assert session.kernel.pid == pid
     assert "KeyboardInterrupt" in interrupt(session)
     other.client.execute("import os; os._exit(4)")
     eventually(lambda: not other.manager.is_alive())
-    life = other.provisioner._kernel.life
+    life = other.kernel.life
     assert life.exit_code == 4 or (
         life.exit_code == -1 and "the agent that had started it was killed" in life.reason
     )
@@ -332,16 +332,16 @@ def test_a_restart_waits_for_its_host(
     be_client(own_rig, monkeypatch)
     a, b = own_rig.hosts[:2]
     session = start(install_spec([a.target, b.target]))
-    before = session.provisioner._kernel.pid
+    before = session.kernel.pid
     a.stop_sshd(sessions=True)
-    eventually(lambda: not session.provisioner._kernel.life.serving)
+    eventually(lambda: not session.kernel.life.serving)
     timer = threading.Timer(2, a.start_sshd)
     timer.start()
     session.manager.restart_kernel(now=True)
     timer.join()
     session.client.kernel_info(reply=True, timeout=20)
     assert session.host == a.target
-    assert session.provisioner._kernel.pid != before
+    assert session.kernel.pid != before
     eventually(lambda: before not in [process.pid for process in ipykernels(a)])
 
 
@@ -357,9 +357,9 @@ def test_a_restart_moves_after_the_grace_unless_pinned(
     a, b = own_rig.hosts[:2]
     env = {"KERNEL_REMOTE_HOST": a.target} if pinned else {}
     session = start(install_spec([a.target, b.target], network_grace=1.5), env=env)
-    left = session.provisioner._kernel.pid
+    left = session.kernel.pid
     a.stop_sshd(sessions=True)
-    eventually(lambda: not session.provisioner._kernel.life.serving)
+    eventually(lambda: not session.kernel.life.serving)
     if pinned:
         with pytest.raises(UnreachableError, match=f"host {a.target}: port 22 refuses"):
             session.manager.restart_kernel(now=True)
@@ -382,7 +382,7 @@ def test_restart_after_the_grace(
     be_client(own_rig, monkeypatch)
     host = own_rig.hosts[0]
     session = start(install_spec(host.target, network_grace=0.5))
-    lost = session.provisioner._kernel.pid
+    lost = session.kernel.pid
     host.stop_sshd(sessions=True)
     eventually(lambda: not session.manager.is_alive())
     host.start_sshd()

@@ -126,7 +126,7 @@ def test_a_cell_prints_while_packets_are_lost_until_that_is_noticed(
         time.sleep(0.5)
         host.drop()
         time.sleep(8)
-        noticed.append(not session.provisioner._kernel.life.serving)
+        noticed.append(not session.kernel.life.serving)
         host.heal()
 
     with meanwhile(fault):
@@ -149,7 +149,7 @@ def test_a_request_while_the_link_is_down_is_executed_once(
     session = start(install_spec(host.target))
     session.run("count = 0")
     host.stop_sshd(sessions=True)
-    eventually(lambda: not session.provisioner._kernel.life.serving)
+    eventually(lambda: not session.kernel.life.serving)
     request = session.client.execute("count += 1")
     time.sleep(0.5)
     host.start_sshd()
@@ -215,7 +215,7 @@ def test_a_lost_kernels_requests_are_not_delivered_later(
     session = start(install_spec(host.target, network_grace=1.0))
     session.run("count = 0")
     host.stop_sshd(sessions=True)
-    eventually(lambda: not session.provisioner._kernel.life.serving)
+    eventually(lambda: not session.kernel.life.serving)
     session.client.execute("count = 'from before'")
     eventually(lambda: not session.manager.is_alive())
     host.start_sshd()
@@ -391,6 +391,6 @@ def test_encrypted_channels_survive_as_well(
     spec["metadata"]["supported_encryption"] = "curve"
     file.write_text(json.dumps(spec))
     session = start(name, config=config)
-    assert "curve_publickey" in session.provisioner._kernel.connection
+    assert "curve_publickey" in session.kernel.connection
     with meanwhile(lambda: sessions_killed(host, 0.5)):
         assert session.run(COUNTS.format(count=100, pause=0.01), timeout=60) == numbers(100)

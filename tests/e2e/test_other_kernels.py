@@ -181,7 +181,7 @@ def test_ipymini_through_its_life(host: Host, ipymini: str, start: Start) -> Non
 
     session.client.execute("import os; os._exit(5)")
     eventually(lambda: not session.manager.is_alive())
-    assert session.provisioner._kernel.life.exit_code == 5
+    assert session.kernel.life.exit_code == 5
 
 
 # -- Deno's --------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def test_disconnected_again_while_pending_kills_are_confirmed(
     session = start(install_spec(host.target))
     # Its agent lives, and so does the lease of its kernel: nobody ends it but who shut it down.
     host.stop_sshd(sessions=True)
-    there = session.provisioner._kernel.host
+    there = session.kernel.host
     kernel_id = session.provisioner.kernel_id
     eventually(lambda: not there.connected)
     session.manager.shutdown_kernel(now=True)

@@ -42,7 +42,7 @@ def locked_out(host: Host, install_spec: InstallSpec, start: Start) -> Session:
 
 
 def is_back(session: Session) -> bool:
-    return bool(session.provisioner._kernel.life.serving)
+    return bool(session.kernel.life.serving)
 
 
 def test_the_login_is_refused_while_kernels_are_there(host: Host, locked_out: Session) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import threading
 import time
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +194,40 @@ def test_what_is_left_on_another_host_is_ended_by_the_next_server(
             assert server.run(kernel, "print(kept)") == "1\n"
             assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
         assert kernel_ids(server) == set()
+
+
+def test_killed_while_a_restart_moves_to_another_host(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, install_spec: InstallSpec
+) -> None:
+    """The next server completes it there, and ends what is left of it."""
+    be_client(own_rig, monkeypatch)
+    a, b = own_rig.hosts[:2]
+    slow = {"host": b.target, "environment_hook": "sleep 3"}
+    install_spec([a.target, slow], load_balancing_algorithm="fill", network_grace=1.5)
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        session = open_notebook(server, "one.ipynb")
+        kernel = session["kernel"]["id"]
+        server.run(kernel, "kept = 1")
+        a.stop_sshd(sessions=True)
+        server.expect("connection lost")
+        restarting = threading.Thread(target=ask_for_restart, args=(server, kernel))
+        restarting.start()
+        eventually(lambda: kernels_on(b))
+        kill(server)
+        restarting.join()
+        a.start_sshd()
+        server = applications.server("server")
+        assert identities(server) == {(session["id"], "one.ipynb", "one.ipynb", "notebook", kernel)}
+        server.expect("restarted, because its server was restarting it|restored on")
+        assert server.run(kernel, "print(6 * 7)") == "42\n"
+        eventually(lambda: not kernels_on(a))
+        assert server.ask("DELETE", f"/api/sessions/{session['id']}") == (204, None)
+
+
+def ask_for_restart(server: Server, kernel: str) -> None:
+    with suppress(OSError, HTTPException):  # the server is killed meanwhile
+        server.ask("POST", f"/api/kernels/{kernel}/restart")
 
 
 def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(

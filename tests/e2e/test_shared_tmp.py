@@ -82,7 +82,7 @@ def test_each_host_has_its_own_agent_and_kernels(hosts: tuple[Host, Host], start
     for host, session in sessions.items():
         assert session.host == host.target
         assert session.value("__import__('socket').gethostname()") == host.name
-        assert kernels(host) == [session.provisioner._kernel.pid]
+        assert kernels(host) == [session.kernel.pid]
         assert len(agents(host)) == 1
     expected = sorted((host.target, id_of(session)) for host, session in sessions.items())
     assert listed(first, second) == expected

@@ -49,7 +49,7 @@ def test_the_directory_is_removed_under_a_running_server(
     if comes_back:
         runtime.mkdir(mode=0o700)
     assert session.value("x") == 1  # who is connected stays so
-    eventually(lambda: os.path.lexists(session.provisioner._kernel.client_sockets.ip + "-1"))
+    eventually(lambda: os.path.lexists(session.kernel.client_sockets.ip + "-1"))
     assert session.manager.is_alive()
     assert (str(runtime) in session.manager.ip) is comes_back
     new_client_answers(session)

@@ -101,7 +101,7 @@ class HostPlacer(Placer):
         if error is not None:
             attempt = StartAttempt(request, kernel.grace, kernel)
             search = self._search(request, {kernel.spec.name: error})
-            await self._launch_on_one(attempt, search, _no_record)
+            await self._launch_on_one(attempt, search, record)
 
     async def prepare_move(self, name: str) -> None:
         spec = self._options.host_spec(name)
@@ -226,7 +226,3 @@ class HostPlacer(Placer):
             log.warning("kernel %s: moves to another host: %s", kernel.kernel_id, error)
             return error
         return None
-
-
-def _no_record(where: Mapping[str, Any]) -> None:
-    """Do nothing: a restarted kernel already has a record."""

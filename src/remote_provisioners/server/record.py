@@ -87,3 +87,19 @@ _OF_INFO = {"kernel_id": str, "host": str, "host_connection": dict, "connection_
 
 def _has(found: Mapping[str, Any], name: str, kind: type) -> bool:
     return isinstance(found.get(name), kind)
+
+
+class ProvisionerInfo(dict[str, Any]):
+    """The argument of start_kernel. It contains a key and is logged there, so repr hides it."""
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.get('kernel_id')}>"
+
+
+#: What stays the same of a kernel's connection wherever it is started again.
+_LASTING = ("key", "signature_scheme", "curve_publickey", "curve_secretkey")
+
+
+def lasting(connection: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a connection that its record needs before the kernel is started again."""
+    return {name: value for name, value in connection.items() if name in _LASTING}

@@ -39,7 +39,7 @@ from .hooks.kernel import (
     show_dead,
 )
 from .hooks.kernel_manager import watch_kernels
-from .record import BadRecord, Record
+from .record import BadRecord, ProvisionerInfo, Record
 from .records import Records
 from .sessions import OfKernels, Sessions
 
@@ -52,13 +52,6 @@ _WAYS_TO_BE_LOST = (
     "its host was rebooted, its agent was killed, its lease ran out, or "
     "`jupyter remote stop` on another machine ended it"
 )
-
-
-class ProvisionerInfo(dict[str, Any]):
-    """The argument of start_kernel. It contains a key and is logged there, so repr hides it."""
-
-    def __repr__(self) -> str:
-        return f"<kernel {self.get('kernel_id')}>"
 
 
 class Restorer:
@@ -160,7 +153,9 @@ class Restorer:
 
     def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
         """Called by the provisioner before a host gets a start request."""
-        self._write(self._record(kernel_manager, info, doing="start"))
+        earlier = self._records.get(info["kernel_id"])  # of an earlier try, or a kernel that moves
+        doing = "start" if earlier is None or earlier.doing == "start" else "restart"
+        self._write(self._record(kernel_manager, info, doing=doing))
 
     def _record(self, kernel_manager: Any, info: Mapping[str, Any], doing: str = "") -> Record:
         kernel_id = info["kernel_id"]
@@ -351,7 +346,9 @@ class Restorer:
             show_dead(kernel, f"The kernel could not be restored: {provisioner.reason}")
             self._log.warning("kernel %s: %s; %s", kernel_id, kernel.reason, _COMMAND)
             return
-        if record.doing == "restart" and (code is not None or info["pid"] == record.info["pid"]):
+        if record.doing == "restart" and (
+            code is not None or info["pid"] == record.info.get("pid")
+        ):
             await self._restart(kernel_id)
             return
         if code is None:

@@ -50,6 +50,11 @@ class PendingStarts:
 
     def _pre_start(self, kernel_name: str | None, kwargs: Any) -> Any:
         kernel, name, kernel_id = self._pre_start_kernel(kernel_name, kwargs)
+        if hasattr(type(kernel), "last_activity"):
+            # jupyter_server sets these a moment after it lists the kernel, and whoever asks for the
+            # list in that moment gets a 500.
+            kernel.execution_state, kernel.reason = "starting", ""
+            kernel.last_activity = _now()
         if kernel_id in self._made:
             self._made[kernel_id] = kernel
         return kernel, name, kernel_id
