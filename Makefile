@@ -80,6 +80,7 @@ docs: .venv/test
 
 pictures: ui
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/picture_of_a_kill.py
 
 programs:
 	@sh tests/install-programs.sh

@@ -65,7 +65,8 @@ def host_model(
         "gpus_taken": [] if load is None else [g for g in spec.gpus if g in load.gpus_taken],
         "kernels": {
             "mine": len(host.kernels) if host is not None else 0,
-            "all": None if load is None else load.kernels,
+            # A report may be older than our last start.
+            "all": None if load is None or host is None else max(load.kernels, len(host.kernels)),
         },
         "capacity": spec.capacity,
         "weight": spec.weight,
