@@ -196,6 +196,9 @@ def test_add_makes_kernels_that_have_their_activation(
         assert "/usr/bin" in found["PATH"].split(":")
         assert "not_exported" not in found
     assert runs.read_text() == "run\n"  # once, by `add`: no start runs it
+    assert command.changes("refresh") == {name: "unchanged"}
+    shutil.rmtree(torch)
+    assert command.changes("refresh") == {name: "gone"}
 
 
 @pytest.mark.long
@@ -305,6 +308,7 @@ def test_a_kernel_of_bash(host: Host, command: CommandLine, start: Start) -> Non
     ]
 
 
+@pytest.mark.long
 def test_a_kernel_of_r(host: Host, command: CommandLine, start: Start) -> None:
     if not Path("/usr/lib/R/site-library/IRkernel").exists():
         pytest.skip("IRkernel is not installed (on Debian: r-cran-irkernel)")
@@ -353,6 +357,7 @@ def test_refresh_adds_what_is_new_and_marks_what_is_gone(
     assert command.title(kept_name) == f"Python 3.7 (kept) · {host.target}"
 
 
+@pytest.mark.long
 def test_refresh_leaves_what_a_person_has_edited(host: Host, command: CommandLine) -> None:
     venv = make_venv(host.home / ".venvs" / "mine")
     command.done("add", host.target, "mine", "--user")
