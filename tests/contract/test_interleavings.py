@@ -65,13 +65,19 @@ class RealInterleavings(RuleBasedStateMachine):
     async def server(self, name: str) -> Server:
         found = self.servers.get(name)
         if found is None or found.closed.done():
-            path = (
-                await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
-            ).socket
-            found = self.servers[name] = await connect(path, name)
-            self.agent = found.hello["pid"]
+            found = await self._connect(name)
             self.compare(found.hello["kernels"], name)
         return found
+
+    async def _connect(self, name: str) -> Server:
+        while True:
+            agent = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+            try:
+                found = self.servers[name] = await connect(agent.socket, name)
+            except ConnectionRefusedError:  # a killed agent still listened when it was looked for
+                continue
+            self.agent = found.hello["pid"]
+            return found
 
     async def lose(self, name: str) -> None:
         server = self.servers.pop(name, None)
@@ -121,11 +127,7 @@ class RealInterleavings(RuleBasedStateMachine):
             await asyncio.sleep(after)
             await self._kill_agent()
             await asyncio.gather(task, return_exceptions=True)
-            path = (
-                await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
-            ).socket
-            again = self.servers[name] = await connect(path, name)
-            self.agent = again.hello["pid"]
+            again = await self._connect(name)
             self.kernels.pop(kernel, None)
             await again.request("forget", kernel_id=kernel)
             await self._start(name, kernel)

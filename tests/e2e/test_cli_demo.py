@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -63,9 +64,10 @@ class Demo:
             for pid, line in command_lines().items():
                 words = line.split("\0")
                 if words[1:3] == ["-m", "remote_provisioners.cli.demo.hosts"]:
-                    status = Path(f"/proc/{pid}/status").read_text()
-                    if f"PPid:\t{self.process.pid}\n" in status:
-                        return Path(words[3])
+                    with contextlib.suppress(OSError):  # one of another demo that ends
+                        status = Path(f"/proc/{pid}/status").read_text()
+                        if f"PPid:\t{self.process.pid}\n" in status:
+                            return Path(words[3])
             time.sleep(0.01)
         raise AssertionError("no hosts were started")
 
