@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -237,3 +238,17 @@ class TestContainers:
         shell = ["sh", "-c", 'exec sh -c "$*"', "sh"]
         session = start(install(connect=shell))
         assert session.value("6 * 7") == 42
+
+    def test_the_doctor(self, docker: Docker, install: Install) -> None:
+        def doctor(name: str) -> tuple[int, str]:
+            words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            return done.returncode, done.stdout + done.stderr
+
+        code, said = doctor(install())
+        assert code == 0, said
+        for text in ("docker reaches a daemon, version", "box is there", "answers on kernel-"):
+            assert text in said
+        code, said = doctor(install(image="absent"))
+        assert code == 1
+        assert "there is no image absent, and the option `pull` is never" in said

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from remote_provisioners.errors import (
 )
 
 from ..conftest import SLEEP, Start, eventually
-from .cluster import IMAGE, Cluster
+from .cluster import IMAGE, Cluster, template
 from .conftest import Install
 
 pytestmark = [
@@ -131,7 +133,7 @@ def _image(pod: dict[str, Any], image: str, pull: str = "IfNotPresent") -> None:
 
 
 def test_no_node_has_room(cluster: Cluster, install: Install, start: Start) -> None:
-    error = failure(start, install(memory="4000Gi", launch_timeout=4.0))
+    error = failure(start, install(memory="4000Gi", launch_timeout=15.0))
     assert isinstance(error, LaunchTimeoutError)
     words = " ".join(str(error).split())
     assert "no node has room: 0/1 nodes are available: 1 Insufficient memory" in words
@@ -200,3 +202,37 @@ def test_no_kubeconfig(cluster: Cluster, install: Install, start: Start) -> None
     error = failure(start, install(kubeconfig="/no/kubeconfig"))
     assert isinstance(error, ConfigurationError)
     assert "kubeconfig" in str(error)
+
+
+def doctor(name: str) -> tuple[int, str]:
+    words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_doctor(cluster: Cluster, install: Install) -> None:
+    code, said = doctor(install())
+    assert code == 0, said
+    for text in ("v1.30.14 answers at", "in the namespace lab", "answers on kernel-"):
+        assert text in said
+    code, said = doctor(install(namespace="default"))
+    assert code == 1
+    assert "in the namespace default, the account may not create pods" in said
+
+
+def test_a_completed_pod(cluster: Cluster, install: Install, start: Start) -> None:
+    """It is what a killed server leaves in the end. The next start in the namespace deletes it."""
+    pod = template()
+    labels = {"app.kubernetes.io/managed-by": "remote-provisioners"}
+    pod |= {"apiVersion": "v1", "metadata": {"name": "left", "namespace": "lab", "labels": labels}}
+    pod["spec"]["restartPolicy"] = "Never"
+    pod["spec"]["containers"][0]["command"] = ["/usr/bin/true"]
+    cluster.apply(pod)
+    phase = ["-n", "lab", "get", "pod", "left", "-o", "jsonpath={.status.phase}"]
+    eventually(lambda: cluster.kube(*phase) == "Succeeded", 30)
+    status = json.loads(cluster.kube("-n", "lab", "get", "pod", "left", "-o", "json"))["status"]
+    status["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = "2020-01-01T00:00:00Z"
+    patch = json.dumps({"status": status})
+    cluster.kube("-n", "lab", "patch", "pod", "left", "--subresource=status", "-p", patch)
+    session = start(install())
+    eventually(lambda: cluster.pods() == [session.host], 20)

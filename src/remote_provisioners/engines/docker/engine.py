@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import ConfigurationError, HostError, KernelStartError
@@ -189,6 +189,27 @@ class DockerEngine(Engine):
         state = await self._program.state(tag)
         end = state.end if state is not None else await self._program.why_gone(tag)
         return f"the container {tag} has ended: {end or 'it was removed'}"
+
+    def checks(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        async def daemon() -> str:
+            try:
+                version = await self._program.run("version", "--format", "{{.Server.Version}}")
+            except DockerError as error:
+                raise HostError(f"{self._program.name}: {error.said}") from None
+            return f"{self._program.name} reaches a daemon, version {version}"
+
+        async def image() -> str:
+            name = self._options.image
+            if await self._has_image():
+                return f"{name} is there"
+            if self._options.pull == "never":
+                raise KernelStartError(
+                    f"there is no image {name}, and the option `pull` is never.\n"
+                    f"Pull it, or set `pull` to missing."
+                )
+            return f"{name} is not there: the next start pulls it"
+
+        return [("daemon", daemon), ("image", image)]
 
     def kernel_request(self, request: LaunchRequest, node: Node) -> LaunchRequest:
         self._doing = ""

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,12 +135,33 @@ class Cluster:
         finally:
             response.close()
 
+    @property
+    def address(self) -> str:
+        """The address of the API server, once it is known."""
+        return str(getattr(self._configuration, "host", "the cluster"))
+
     async def version(self) -> str:
         """The version of the API server."""
-        client = await self._open()
-        api = self._package.client.VersionApi(client)
-        answer = await self._answer(api.get_code(_preload_content=False, _request_timeout=_SECONDS))
+        answer = await self._ask("get_code", of="VersionApi")
         return str(answer.get("gitVersion", ""))
+
+    async def forbidden(self, namespace: str, needed: Iterable[tuple[str, str]]) -> list[str]:
+        """Those of these verbs and resources that our account may not use there."""
+        missing = []
+        for verb, name in needed:
+            resource, _, part = name.partition("/")
+            asked = {"namespace": namespace, "verb": verb, "resource": resource}
+            asked |= {"subresource": part} if part else {}
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": asked},
+            }
+            method = "create_self_subject_access_review"
+            answer = await self._ask(method, review, of="AuthorizationV1Api")
+            if not (answer.get("status") or {}).get("allowed"):
+                missing.append(f"{verb} {name}")
+        return missing
 
     # -- programs in pods -------------------------------------------------------------------
 
@@ -175,17 +196,11 @@ class Cluster:
         except (OSError, ValueError, asyncio.TimeoutError) as error:
             raise UnreachableError(f"Kubernetes' API breaks off its answer: {error}") from None
 
-    async def _answer(self, asked: Any) -> dict[str, Any]:
-        try:
-            response = await asked
-            found: dict[str, Any] = json.loads(await response.read())
-            return found
-        except Exception as error:
-            raise self._translated(error) from None
-
-    async def _request(self, method: str, *words: Any, **options: Any) -> Any:
+    async def _request(
+        self, method: str, *words: Any, of: str = "CoreV1Api", **options: Any
+    ) -> Any:
         client = await self._open()
-        api = self._package.client.CoreV1Api(client)
+        api = getattr(self._package.client, of)(client)
         try:
             response = await getattr(api, method)(*words, _preload_content=False, **options)
         except Exception as error:
@@ -204,10 +219,9 @@ class Cluster:
         if isinstance(error, (OSError, asyncio.TimeoutError)) or type(error).__module__.startswith(
             "aiohttp"
         ):
-            where = getattr(self._configuration, "host", "the cluster")
             why = str(error) or "no answer in time"
             return UnreachableError(
-                f"Kubernetes' API at {where} does not answer:\n{why}\n"
+                f"Kubernetes' API at {self.address} does not answer:\n{why}\n"
                 "Is the cluster up, and is the option `kubeconfig` right?"
             )
         return error

@@ -8,7 +8,7 @@ import json
 from collections import deque
 from typing import Any
 
-from ...errors import AuthenticationError, HostError, NodeGoneError, UnreachableError
+from ...errors import AuthenticationError, NodeGoneError, UnreachableError
 from ...hosts.transport.command import pipe_python
 from ...hosts.transport.pipe import PipeTransport
 from ...hosts.transport.pipe_errors import why_not_opened
@@ -178,11 +178,3 @@ def _status(data: bytes, start: PipeStart) -> int | None:
         return codes[0] if codes else None
     except (ValueError, AttributeError, KeyError, TypeError):
         return None
-
-
-async def reachable(cluster: Cluster) -> str:
-    """The version of the API server. Raises HostError."""
-    try:
-        return await cluster.version()
-    except RefusedError as error:
-        raise HostError(f"Kubernetes does not tell its version: {error.message}") from None

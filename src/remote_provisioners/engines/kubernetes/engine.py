@@ -8,11 +8,11 @@ import datetime
 import getpass
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import HostError, KernelStartError
+from ...errors import AuthenticationError, HostError, KernelStartError
 from ...placement.host_address import HostAddress, PodAddress
 from ..base import POLL_SECONDS, Engine, Launch, Node, Progress
 from ..main_process import main_process
@@ -25,6 +25,12 @@ log = logging.getLogger(__name__)
 #: A pod that has completed for so long, and that no server has deleted, is deleted by any server.
 _LEFT_SECONDS = 3600.0
 _DELETE_SECONDS = 20.0
+#: What the account needs: verbs and resources.
+_NEEDED = (
+    *((verb, "pods") for verb in ("create", "get", "list", "watch", "delete")),
+    ("create", "pods/exec"),
+    ("get", "pods/exec"),
+)
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,23 @@ class KubernetesEngine(Engine):
     async def diagnose(self, tag: str) -> str:
         cluster, namespace = await self._cluster()
         return f"the pod {tag} has ended: {await why_ended(cluster, namespace, tag)}"
+
+    def checks(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
+        async def api() -> str:
+            cluster, _ = await self._cluster()
+            return f"Kubernetes {await cluster.version()} answers at {cluster.address}"
+
+        async def account() -> str:
+            cluster, namespace = await self._cluster()
+            missing = await cluster.forbidden(namespace, _NEEDED)
+            if missing:
+                raise AuthenticationError(
+                    f"in the namespace {namespace}, the account may not {', '.join(missing)}.\n"
+                    "Give it the Role of kubernetes.md."
+                )
+            return f"may do what it needs in the namespace {namespace}"
+
+        return [("api", api), ("account", account)]
 
 
 def _refused(error: RefusedError, namespace: str) -> str:
