@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -85,6 +86,11 @@ def test_a_file_browser_and_an_editor(drive: HostDrive) -> None:
     assert (found["content"], found["format"], found["writable"]) == ("text ä\n", "text", True)
     assert found["last_modified"] == saved["last_modified"]
     assert drive.ask("GET", "work/untitled.txt?content=0")["content"] is None
+    digest = hashlib.sha256("text ä\n".encode()).hexdigest()
+    for content in (0, 1):
+        found = drive.ask("GET", f"work/untitled.txt?content={content}&hash=1")
+        assert (found["hash"], found["hash_algorithm"]) == (digest, "sha256")
+    drive.ask("GET", "work?hash=1")
 
     data = base64.b64encode(bytes(range(256))).decode()
     drive.ask("PUT", "work/b", {"type": "file", "format": "base64", "content": data}, 201)

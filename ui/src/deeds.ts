@@ -16,8 +16,13 @@ export class Deeds implements IActions {
   constructor(
     private readonly app: JupyterFrontEnd,
     private readonly fleet: Fleet,
-    private readonly trans: TranslationBundle
+    private readonly trans: TranslationBundle,
+    private readonly showFiles: (host: string) => void
   ) {}
+
+  openFiles(host: IHost): void {
+    this.showFiles(host.name);
+  }
 
   openNotebook(path: string): void {
     void this.app.commands.execute('docmanager:open', { path });

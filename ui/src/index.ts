@@ -11,6 +11,7 @@ import {
   IToolbarWidgetRegistry,
   type ISessionContext
 } from '@jupyterlab/apputils';
+import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import { IRunningSessionManagers } from '@jupyterlab/running';
@@ -23,6 +24,7 @@ import { Widget } from '@lumino/widgets';
 
 import { Api } from './api';
 import { Deeds } from './deeds';
+import { Drives } from './drive';
 import { Fleet } from './fleet';
 import { Notices, type Level } from './notices';
 import { Panel } from './panel';
@@ -33,6 +35,7 @@ import { askWhere, type Choice } from './where';
 
 const ID = '@remote-provisioners/lab:plugin';
 const NEW_NOTEBOOK = 'remote-provisioners:new-notebook';
+const OPEN_FILES = 'remote-provisioners:open-files';
 const SHOW_PANEL = 'remote-provisioners:show-hosts';
 const REFRESH_MILLISECONDS = 300;
 
@@ -43,6 +46,15 @@ const hostsIcon = new LabIcon({
     <path d="M4 3h16a1 1 0 0 1 1 1v4a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1V4a1 1 0 0 1 1-1zm1 2v2h2V5z"/>
     <path d="M4 10h16a1 1 0 0 1 1 1v4a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1v-4a1 1 0 0 1 1-1zm1 2v2h2v-2z"/>
     <path d="M4 17h16a1 1 0 0 1 1 1v3a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1v-3a1 1 0 0 1 1-1zm1 2v1h2v-1z"/>
+  </g></svg>`
+});
+
+const filesIcon = new LabIcon({
+  name: 'remote-provisioners:files',
+  svgstr: `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
+  <g class="jp-icon3" fill="#616161">
+    <path d="M3 4h6l2 2h10v7H3z"/>
+    <path d="M3 15h18a1 1 0 0 1 1 1v4a1 1 0 0 1-1 1H3a1 1 0 0 1-1-1v-4a1 1 0 0 1 1-1zm1 2v2h2v-2z"/>
   </g></svg>`
 });
 
@@ -79,6 +91,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   optional: [
     ICommandPalette,
+    IFileBrowserFactory,
     ILauncher,
     ILayoutRestorer,
     IRunningSessionManagers,
@@ -90,6 +103,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   activate: (
     app: JupyterFrontEnd,
     palette: ICommandPalette | null,
+    browsers: IFileBrowserFactory | null,
     launcher: ILauncher | null,
     restorer: ILayoutRestorer | null,
     running: IRunningSessionManagers | null,
@@ -104,7 +118,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       ServerConnection.makeRequest(server.baseUrl + path, init, server)
     );
     const fleet = new Fleet(api);
-    const deeds = new Deeds(app, fleet, trans);
+    const drives = new Drives(app, browsers, fleet, filesIcon, trans);
+    const deeds = new Deeds(app, fleet, trans, host => drives.open(host));
     const ports = new Ports(fleet, trans, path => new URL(path, server.baseUrl).href);
     const notices = new Notices(fleet, trans, start => deeds.cancel(start));
     let asks = true;
@@ -162,10 +177,23 @@ const plugin: JupyterFrontEndPlugin<void> = {
     };
 
     if (dialogs) {
-      askAfterPicker(dialogs, fleet, deeds, kernelspec =>
-        asks ? where(kernelspec) : Promise.resolve('')
+      // A notebook on a host has its kernel there: the server sees to that.
+      askAfterPicker(dialogs, fleet, deeds, (kernelspec, path) =>
+        asks && !drives.hostOf(path) ? where(kernelspec) : Promise.resolve('')
       );
     }
+    app.commands.addCommand(OPEN_FILES, {
+      label: args => trans.__('Files of %1', args.host),
+      icon: filesIcon,
+      execute: args => drives.open(String(args.host)),
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: { host: { type: 'string', description: trans.__('The name of the host') } },
+          required: ['host']
+        }
+      }
+    });
     addNewNotebook(app, fleet, deeds, trans, where);
     if (launcher) {
       keepLauncher(app, launcher, fleet, trans);
@@ -219,14 +247,14 @@ function askAfterPicker(
   dialogs: ISessionContext.IDialogs,
   fleet: Fleet,
   deeds: Deeds,
-  where: (kernelspec: string) => Promise<Choice>
+  where: (kernelspec: string, path: string) => Promise<Choice>
 ): void {
   const select = dialogs.selectKernel.bind(dialogs);
   dialogs.selectKernel = async context => {
     const change = context.changeKernel;
     context.changeKernel = async model => {
       const name = model && !('id' in model && model.id) ? model.name : undefined;
-      const host = name ? await where(name) : '';
+      const host = name ? await where(name, context.path) : '';
       if (host === null) {
         return context.session?.kernel ?? null;
       }

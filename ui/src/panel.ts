@@ -22,6 +22,8 @@ import {
 /** What a page does for the panel. */
 export interface IActions {
   openNotebook?(path: string): void;
+  /** Show the files of the host. */
+  openFiles?(host: IHost): void;
   showLogs(kernel: { id: string; host: string }, title: string): void;
   stop(kernel: IKernel): void;
   move(kernel: IKernel): void;
@@ -405,6 +407,16 @@ export class Panel {
       element('span', { class: 'rp-State' }, hostWords(host, trans))
     );
     const facts = this.facts(host);
+    if (this.actions.openFiles && (host.state === 'connected' || host.state === 'disconnected')) {
+      facts.append(
+        button(
+          trans.__('Files'),
+          trans.__('Files of %1', host.name),
+          () => this.actions.openFiles?.(host),
+          { 'data-action': 'files' }
+        )
+      );
+    }
     const action = this.hostAction(host);
     if (action) {
       facts.append(action);

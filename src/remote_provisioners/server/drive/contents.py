@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import json
 import posixpath
 from collections.abc import Coroutine
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 #: A larger content is not held in memory, here and in the browser: it can be downloaded.
 _LARGEST = 256 * 1024 * 1024
+_HASH = "sha256"
 _PIECE_BYTES = 4 * 1024 * 1024
 
 
@@ -92,6 +94,8 @@ class HostContents(AsyncContentsManager):
         if type == "file":
             model["type"] = "file"
         if not content:
+            if require_hash and model["type"] != "directory":
+                model |= {"hash": await self._hash(path), "hash_algorithm": _HASH}
             return model
         if model["type"] == "directory":
             if not self.drive.is_top(path):
@@ -101,6 +105,8 @@ class HostContents(AsyncContentsManager):
             return {**model, "content": listed, "format": "json"}
         data, entry = await self._read(path)
         model = {**model_of(entry, path), "type": model["type"]}
+        if require_hash:
+            model |= {"hash": hashlib.new(_HASH, data).hexdigest(), "hash_algorithm": _HASH}
         if model["type"] == "notebook":
             return await self._notebook(model, data)
         return _file(model, data, format)
@@ -114,6 +120,16 @@ class HostContents(AsyncContentsManager):
                 while piece := await reading.chunk():
                     pieces.append(piece)
                 return b"".join(pieces), reading.entry
+
+        return await self.drive.ask(read, path)
+
+    async def _hash(self, path: str) -> str:
+        async def read(f: HostFiles, root: str, below: str) -> str:
+            found = hashlib.new(_HASH)
+            async with f.read(root, below) as reading:
+                while piece := await reading.chunk():
+                    found.update(piece)
+            return found.hexdigest()
 
         return await self.drive.ask(read, path)
 
