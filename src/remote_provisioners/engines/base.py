@@ -82,6 +82,8 @@ class Engine(ABC):
 
     #: Seconds that a submission may wait in the engine's queue; None: launch_timeout covers that.
     queue_seconds: float | None = None
+    #: The option with that limit, for errors.
+    queue_option: ClassVar[str] = ""
 
     @abstractmethod
     async def check(self) -> None:

@@ -82,7 +82,8 @@ class Submission:
         finally:
             news.cancel()
         if self._queue_over.done() and not arrival.done():
-            raise self._late(f"{self.engine.queue_seconds:g} s in its queue")
+            engine = self.engine
+            raise self._late(f"{engine.queue_seconds:g} s in its queue ({engine.queue_option})")
 
     def _enter_queue(self) -> None:
         seconds = self.engine.queue_seconds

@@ -27,6 +27,8 @@ _SHARE_OF_WAIT = 0.1
 #: squeue may take at most this share of the time, such as on a login node far away.
 _SHARE_OF_TIME = 0.1
 _PROGRAM_SECONDS = 15.0
+#: How long what squeue says of jobs that run counts as news.
+_LOOK_SECONDS = 2.0
 #: How long the end of a cancelled job is awaited, and how often it is asked for.
 _CANCEL_SECONDS, _CANCEL_POLL_SECONDS = 10.0, 0.1
 #: How long a job may be said to be ending before it is said how it has ended.
@@ -56,6 +58,10 @@ class Cluster:
         self._watched: dict[str, _Watched] = {}
         #: The ids of jobs by their names.
         self._ids: dict[str, str] = {}
+        #: Jobs that run and that somebody has looked at, as they were then.
+        self._looked_at: dict[str, Job] = {}
+        self._looked = 0.0
+        self._looking = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._new = asyncio.Event()
         #: Why the last squeue failed; "" if it did not.
@@ -170,8 +176,18 @@ class Cluster:
         return job in self._watched
 
     async def look(self, job: str) -> Job | None:
-        """A job that runs, with the time that it has left. Raises HostError."""
-        return (await self._queue([job])).get(job)
+        """A job that runs, with the time that it has left. Raises HostError.
+
+        One squeue asks for all jobs that somebody has looked at, and serves everybody for a while.
+        """
+        async with self._looking:
+            old = time.monotonic() - self._looked > _LOOK_SECONDS
+            if old or job not in self._looked_at:
+                jobs = [*self._looked_at, job]
+                found = await self._queue(list(dict.fromkeys(jobs)))
+                self._looked_at = {j: seen for j, seen in found.items() if seen.runs or j == job}
+                self._looked = time.monotonic()
+            return self._looked_at.get(job)
 
     async def changed(self, job: str) -> None:
         """Return at the next news of a followed job."""

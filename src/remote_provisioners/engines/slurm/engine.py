@@ -51,6 +51,7 @@ class SlurmEngine(Engine):
     name = "Slurm"
     node_type = SlurmNode
     node_stays = True
+    queue_option = "slurm_queue_timeout"
 
     def __init__(self, login: HostAddress, options: JobOptions, python: str) -> None:
         self._login = login
