@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from remote_provisioners.errors import UnreachableError
+from remote_provisioners.errors import ConfigurationError, UnreachableError
+from remote_provisioners.hosts import transport
 from remote_provisioners.hosts.reconnect import Dialer
 from remote_provisioners.hosts.transport import ssh, ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 
-from ..conftest import eventually
+from ..conftest import InstallSpec, Start, be_client, eventually
 from ..rig import Rig
 
 
@@ -55,10 +57,38 @@ def test_lost_before_its_first_command(rig: Rig, home: Path) -> None:
     """As any other loss: whoever tries again goes on trying."""
 
     async def body() -> None:
-        transport = await ssh.connect_ssh(parse_address(rig.hosts[0].target))
-        transport.abort()
-        await asyncio.wait_for(transport.wait_closed(), 10)
+        connected = await ssh.connect_ssh(parse_address(rig.hosts[0].target))
+        connected.abort()
+        await asyncio.wait_for(connected.wait_closed(), 10)
         with pytest.raises(UnreachableError):
-            await transport.run(["true"], b"")
+            await connected.run(["true"], b"")
 
     io_thread().call_blocking(body(), 30)
+
+
+@pytest.mark.parametrize("error", [ValueError("what is this?"), ConfigurationError("not now")])
+def test_an_attempt_that_ends_as_nobody_expects_is_not_the_last_one(
+    own_rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    install_spec: InstallSpec,
+    start: Start,
+    error: Exception,
+) -> None:
+    """The kernels there come back with the next one."""
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    session = start(install_spec(host.target))
+    session.run("kept = 1")
+    connect, failed = transport.connect, []
+
+    async def fail_once(*args: Any) -> Any:
+        if not failed:
+            failed.append(args)
+            raise error
+        return await connect(*args)
+
+    monkeypatch.setattr(transport, "connect", fail_once)
+    host.stop_sshd(sessions=True)
+    host.start_sshd()
+    eventually(lambda: failed and session.kernel.life.serving, 20)
+    assert session.value("kept") == 1

@@ -18,6 +18,7 @@ from ..errors import (
     LoginWantedError,
     NodeGoneError,
     RemoteProvisionerError,
+    UnreachableError,
     UnusablePythonError,
 )
 from ..placement.host_address import HostAddress
@@ -142,6 +143,15 @@ class Reconnector(Generic[Connection]):
         return await asyncio.shield(self._attempt)
 
     async def _connect(self) -> Connection:
+        try:
+            return await self._make_connection()
+        except RemoteProvisionerError:
+            raise
+        except Exception as error:  # a library does not expect what it has met; try again
+            log.exception("host %s: cannot connect", self._host.name)
+            raise UnreachableError(f"cannot connect: {error!r}", host=self._host.name) from error
+
+    async def _make_connection(self) -> Connection:
         self._host.on_attempt()
         try:
             opened = await self._dial()
@@ -188,6 +198,8 @@ class Reconnector(Generic[Connection]):
             self.open_circuit(error, time.monotonic() - self._began > _UNRESPONSIVE_SECONDS)
         elif isinstance(error, KernelLostError):
             self._host.on_agent_gone(error.message if isinstance(error, NodeGoneError) else "")
+        else:  # such as a configuration that somebody is editing: it must not be the last attempt
+            self.open_circuit(UnreachableError(str(error)))
 
     def open_circuit(self, error: HostError, unresponsive: bool = False) -> None:
         """Make starts go elsewhere. The pauses between attempts grow."""
