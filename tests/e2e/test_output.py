@@ -10,7 +10,10 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from nbclient import NotebookClient
 
-from ..conftest import InstallSpec, Start, be_client
+from remote_provisioners.io_thread import io_thread
+from remote_provisioners.kernels.announcement import announce
+
+from ..conftest import SLEEP, InstallSpec, Start, be_client
 from ..rig import Host, Rig
 
 MIB = 1024 * 1024
@@ -71,3 +74,31 @@ def test_a_client_that_ends_its_subscription_silences_nobody(
     other.iopub_channel.socket.setsockopt(zmq.UNSUBSCRIBE, b"")
     other.stop_channels()
     assert session.run("print(1)") == "1\n"
+
+
+def test_an_announcement_for_the_cell_that_runs(install_spec: InstallSpec, start: Start) -> None:
+    """A cell that computes for hours shows at once that its job ends; else the next cell does."""
+    session = start(install_spec("localhost"))
+    kernel = session.provisioner._kernel
+
+    def tell(text: str) -> None:
+        io_thread().call_blocking(announce(kernel, text, now=True), 20)
+
+    def shown(request: str) -> str:
+        while True:
+            message = session.client.get_iopub_msg(timeout=30)
+            of_it = message["parent_header"].get("msg_id") == request
+            if of_it and message["msg_type"] == "stream":
+                return str(message["content"]["text"])
+
+    request = session.client.execute(SLEEP)
+    assert shown(request) == "on\n"
+    tell("it ends soon")
+    assert shown(request) == "[remote-provisioners: it ends soon]\n"
+    session.manager.interrupt_kernel()
+    while session.client.get_shell_msg(timeout=30)["parent_header"].get("msg_id") != request:
+        pass
+    session.run("1")  # the kernel is idle
+    tell("it ends now")
+    request = session.client.execute("1")
+    assert shown(request) == "[remote-provisioners: it ends now]\n"

