@@ -567,3 +567,32 @@ def test_a_script_that_comes_back(
     script.expect(r"lost: host .*: no kernel .* here")
     assert script.wait() == 0
     eventually(lambda: not rig.hosts[0].processes())
+
+
+def test_a_restarted_kernel_knows_its_notebooks_new_name(
+    targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets[0])
+    server = applications.server("server")
+    session = open_notebook(server, "one.ipynb")
+    kernel = session["kernel"]["id"]
+    tell = "import os; print(os.environ['JPY_SESSION_NAME'], __session__)"
+
+    def renamed(path: str) -> None:
+        body = {"path": path, "name": path}
+        assert server.ask("PATCH", f"/api/sessions/{session['id']}", body)[0] == 200
+
+    def told_after_restart() -> str:
+        assert server.ask("POST", f"/api/kernels/{kernel}/restart")[0] == 200
+        return server.run(kernel, tell)
+
+    def names(path: str) -> str:
+        return f"{applications.root / path} {applications.root / path}\n"
+
+    assert server.run(kernel, tell) == names("one.ipynb")
+    renamed("two.ipynb")
+    assert told_after_restart() == names("two.ipynb")
+    renamed("three.ipynb")
+    kill(server)
+    server = applications.server("server")
+    assert told_after_restart() == names("three.ipynb")

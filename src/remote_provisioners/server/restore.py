@@ -292,6 +292,8 @@ class Restorer:
         self._spec(record.kernel_name)
         env = {n: v for n, v in os.environ.items() if not n.startswith("KERNEL_")}
         env |= record.info.get("launch", {}).get("env", {})
+        if self._sessions is not None and record.sessions:
+            env |= self._sessions.environment(record.sessions[0])
         kernel = await add_running(manager, record, env, ProvisionerInfo(record.info))
         await kernel.provisioner.replay_output()
         if self._sessions is not None:

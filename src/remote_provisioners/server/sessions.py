@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -61,6 +62,16 @@ class Sessions:
             if kernel:
                 found[kernel].append({name: session.get(name) for name in _FIELDS})
         return found
+
+    def environment(self, session: Mapping[str, str]) -> Mapping[str, str]:
+        """What the server adds to the environment of the session's kernel: the notebook's path,
+        which may have changed since the kernel's start.
+        """
+        whole = getattr(self._manager, "get_kernel_env", None)
+        if whole is None:
+            return {}
+        env = whole(session.get("path"), session.get("name"))
+        return {name: value for name, value in env.items() if os.environ.get(name) != value}
 
     async def restore(
         self, kernel_id: str, kernel_name: str, sessions: Sequence[Mapping[str, str]]
