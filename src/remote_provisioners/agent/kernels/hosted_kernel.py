@@ -39,7 +39,7 @@ from ..machine import gpus as devices
 from ..processes.foreign_process import ForeignProcess
 from ..processes.kernel_process import OUTPUT, Command, KernelProcess
 from ..processes.process_identity import boot_id, start_time
-from . import environment
+from . import environment, history
 from . import kernel_record as record
 
 #: Returns the environment that kernels start from, after the hook of this text.
@@ -120,6 +120,8 @@ class HostedKernel:
             spare = await warm.take(recipe) if recipe is not None else None
             if spare is not None:
                 self.directory = spare.directory
+            else:
+                argv = await history.usable(argv, environ)
             self.connection = await apart.turns.run(
                 self.directory, lambda: self._prepare(request, bound=spare is not None)
             )
