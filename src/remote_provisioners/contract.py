@@ -183,15 +183,11 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         keeper = keeper_of(self.parent)
         if keeper is not None:
             asked, known = {"env": {"KERNEL_USERNAME": self.username}}, {}
-            if self._kernel is not None:  # a restart, which the next server completes
-                asked, known = self._launched(), lasting(self._kernel.connection)
+            if self._kernel is not None and self._request is not None:
+                # A restart, which the next server completes.
+                asked, known = self._request.to_record, lasting(self._kernel.connection)
             fields = {"host_connection": known, "connection_info": known, "launch": asked, **where}
             keeper.starts(self.parent, {"kernel_id": self.kernel_id, "pid": None, **fields})
-
-    def _launched(self) -> dict[str, Any]:
-        request = self._request
-        assert request is not None
-        return {"env": dict(request.request_env), "cwd": (*request.cwd, None)[0]}
 
     async def _adopt_left(self, left: Mapping[str, Any], wait: bool) -> KernelConnectionInfo:
         """Adopt a kernel that was left running. Without `wait`, `adopt_when_reachable` does it."""
@@ -311,7 +307,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             info |= {"agent": kernel.host.directory, "boot": kernel.boot}
             info |= {"host_connection": kernel.connection, **self.placer.describe()}
             if self._request is not None:
-                info["launch"] = self._launched()
+                info["launch"] = self._request.to_record
         return info
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:

@@ -53,6 +53,11 @@ class LaunchRequest:
         """The host that the request names, "" if it names none."""
         return self.request_env.get("KERNEL_REMOTE_HOST", "").strip()
 
+    @property
+    def to_record(self) -> dict[str, Any]:
+        """What the next server needs to start the kernel again."""
+        return {"env": dict(self.request_env), "cwd": (*self.cwd, None)[0]}
+
 
 def request_environment(env: Mapping[str, str], kernel_id: str) -> dict[str, str]:
     """The variables of `env` that a host gets: KERNEL_ variables and SESSION_VARIABLE."""
