@@ -87,6 +87,7 @@ def test_installs_each_sample_whole(command: CommandLine, name: str) -> None:
     source = {p.name for part in parts(samples()[name]) for p in part.iterdir()} - {"__pycache__"}
     installed = command.kernels / name.lower()
     assert {path.name for path in installed.iterdir()} == source
+    assert (installed / "logo-svg.svg").read_text().startswith("<svg")
 
 
 def test_options_go_into_the_stanza(command: CommandLine) -> None:

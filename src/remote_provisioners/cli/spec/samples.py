@@ -66,8 +66,9 @@ def parts(sample: Path) -> list[Path]:
     """The directories that make up a sample's kernelspec. Spark samples share some."""
     language = spark_language(sample)
     if not language:
-        return [sample]
-    common = [sample, _DIRECTORY / "_spark", _DIRECTORY / f"_spark_{language}"]
+        return [sample, _DIRECTORY / "_logos" / "python"]
+    logos = _DIRECTORY / "_logos" / f"spark_{language}"
+    common = [sample, logos, _DIRECTORY / "_spark", _DIRECTORY / f"_spark_{language}"]
     return [*common, _DIRECTORY / "_spark_cluster"] if "cluster" in sample.name else common
 
 
