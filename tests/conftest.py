@@ -297,9 +297,11 @@ def nothing_left(request: pytest.FixtureRequest, clean_environment: Path) -> Ite
         if not left:
             return
         time.sleep(0.05)
+    show = ["sh", "-c", "cat /tmp/remote-provisioners-*/*/agent.log"]
+    logs = [host.run(show, check=False) for host in hosts]
     for host in hosts:
         _clear(host)
-    pytest.fail("left behind:\n" + "\n".join(left))
+    pytest.fail("\n".join(["left behind:", *left, "their agents' logs:", *logs]))
 
 
 def _hosts(request: pytest.FixtureRequest) -> list[Host]:
