@@ -12,7 +12,7 @@ from remote_provisioners.hosts.agent_channel import AgentChannel
 from remote_provisioners.protocol.messages import Forget
 from remote_provisioners.protocol.messages import Start as StartRequest
 
-from ..conftest import InstallSpec, Start, be_client, eventually
+from ..conftest import SLEEP, InstallSpec, Start, be_client, eventually
 from ..rig import Host, Rig
 
 #: Kills the agent once, while it starts a kernel.
@@ -75,6 +75,25 @@ def test_killed_by_the_start_itself(host: Host, install_spec: InstallSpec, start
     session = start(install_spec(host.target, environment_hook=KILLS_THE_AGENT))
     assert session.value("1 + 1") == 2
     eventually(lambda: len(kernels_on(host)) == 1)
+
+
+def test_killed_just_before_an_interrupt_and_a_shutdown(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    session = start(install_spec(host.target))
+    message = session.client.execute(SLEEP)
+    while session.client.get_iopub_msg(timeout=10)["content"].get("text") != "on\n":
+        pass
+    kill_agent(host)
+    session.manager.interrupt_kernel()
+    reply = session.client.get_shell_msg(timeout=20)
+    assert (reply["parent_header"]["msg_id"], reply["content"]["ename"]) == (
+        message,
+        "KeyboardInterrupt",
+    )
+    kill_agent(host)
+    session.manager.shutdown_kernel(now=True)
+    eventually(lambda: not kernels_on(host))
 
 
 class CutAtStart:

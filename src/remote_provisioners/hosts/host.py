@@ -16,7 +16,7 @@ from ..placement.policies import Load
 from ..protocol.answers import LoadReport
 from ..protocol.messages import Forget, GetLoad, Leave, LoadChanged, Notice, Request
 from ..protocol.structure import Structure
-from .agent_channel import AgentChannel, SilentError
+from .agent_channel import AgentChannel, ChannelLostError, SilentError
 from .agent_finder import AgentFinder
 from .deploy_agent import agent_version
 from .host_connection import HostConnection
@@ -115,8 +115,14 @@ class Host:
                 await asyncio.wait_for(self._back.wait(), max(left, 0))
 
     async def request(self, request: Request[A]) -> A:
-        """Ask the agent. Raises HostError, KernelStartError."""
-        return await (await self.link()).channel.request(request)
+        """Ask the agent, and the next one if it is killed meanwhile. For what may be asked twice.
+
+        Raises HostError, KernelStartError.
+        """
+        try:
+            return await (await self.link()).channel.request(request)
+        except ChannelLostError:
+            return await (await self.link()).channel.request(request)
 
     async def refresh_load(self) -> None:
         """Ask the agent for its load. Raises HostError."""
