@@ -24,7 +24,6 @@ from .hosts.registry import end, has_pending_kill, let_go
 from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
 from .kernels.failure import ShownReason
-from .kernels.gone_environment import tells_what_is_gone
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
 from .kernels.remote_path import RESOLVE_SECONDS, resolve
@@ -156,7 +155,6 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             keeper.runs(self.parent, await self.get_provisioner_info())
         return self.connection_info
 
-    @tells_what_is_gone
     async def _start(self, request: LaunchRequest) -> RemoteKernel:
         async def start() -> RemoteKernel:
             self._kernel = await self.placer.start(request, self._record)

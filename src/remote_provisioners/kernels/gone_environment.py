@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from ..errors import KernelStartError, ProgramNotFoundError
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from ..errors import KernelStartError, ProgramNotFoundError, RemoteProvisionerError
 
 #: As environments/kernelspec.py writes it.
 _SECTION = "remote_provisioners"
 
 
-def tells_what_is_gone(
-    method: Callable[P, Coroutine[Any, Any, T]],
-) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Let the error of a provisioner's start say what has become of the environment."""
-
-    @functools.wraps(method)
-    async def started(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(*args, **kwargs)
-        except KernelStartError as error:
-            provisioner: Any = args[0]
-            spec = provisioner.kernel_spec
-            said = _advice(spec.metadata, isinstance(error, ProgramNotFoundError))
-            if said:
-                raise type(error)(f"{error.message}\n{said}", host=error.host) from None
-            raise
-
-    return started
+def told_what_is_gone(
+    error: RemoteProvisionerError, metadata: Mapping[str, Any]
+) -> RemoteProvisionerError:
+    """The error of a start, which says what has become of the kernelspec's environment."""
+    if isinstance(error, KernelStartError):
+        said = _advice(metadata, isinstance(error, ProgramNotFoundError))
+        if said:
+            return type(error)(f"{error.message}\n{said}", host=error.host)
+    return error
 
 
 def _advice(metadata: Mapping[str, Any], no_program: bool) -> str:

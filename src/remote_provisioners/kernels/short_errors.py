@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import RemoteProvisionerError
+from .gone_environment import told_what_is_gone
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 def short_errors(
     method: Callable[P, Coroutine[Any, Any, T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Have the errors of a start leave our own frames behind.
+    """Have the errors of a provisioner's start leave our own frames behind.
 
     Clients such as papermill print all frames, and the message, which says it all, last.
     """
@@ -29,6 +30,8 @@ def short_errors(
             return await method(*args, **kwargs)
         except RemoteProvisionerError as error:
             log.debug("a start failed", exc_info=True)
-            raise error.with_traceback(None) from None
+            spec = getattr(args[0], "kernel_spec", None)
+            told = told_what_is_gone(error, getattr(spec, "metadata", {}))
+            raise told.with_traceback(None) from None
 
     return shortened
