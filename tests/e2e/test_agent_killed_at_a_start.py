@@ -35,7 +35,7 @@ def kill_agent(host: Host) -> None:
     host.run(["pkill", "-9", "-f", "agent.pyz"])
 
 
-@pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
+@pytest.mark.parametrize("connect", ["asyncssh", pytest.param("openssh", marks=pytest.mark.long)])
 def test_killed_just_before(
     host: Host, install_spec: InstallSpec, start: Start, connect: str
 ) -> None:
@@ -46,7 +46,7 @@ def test_killed_just_before(
     assert first.value("2 + 2") == 4
 
 
-@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("pinned", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_killed_just_before_with_another_host(
     host: Host, own_rig: Rig, install_spec: InstallSpec, start: Start, pinned: bool
 ) -> None:
@@ -118,7 +118,7 @@ class CutAtStart:
         monkeypatch.setattr(AgentChannel, "request", request)
 
 
-@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize("arrives", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_connection_is_cut(
     host: Host,
     monkeypatch: pytest.MonkeyPatch,

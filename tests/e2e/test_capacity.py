@@ -38,7 +38,13 @@ def client(applications: Applications) -> Application:
     return ready
 
 
-@pytest.mark.parametrize("policy", ["round-robin", "least-load", "fill"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "least-load",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("round-robin", "fill")),
+    ],
+)
 def test_a_host_that_has_not_reported_its_kernels_in_time(
     rig: Rig,
     home: object,

@@ -66,7 +66,10 @@ def test_lost_before_its_first_command(rig: Rig, home: Path) -> None:
     io_thread().call_blocking(body(), 30)
 
 
-@pytest.mark.parametrize("error", [ValueError("what is this?"), ConfigurationError("not now")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("?"), pytest.param(ConfigurationError("not now"), marks=pytest.mark.long)],
+)
 def test_an_attempt_that_ends_as_nobody_expects_is_not_the_last_one(
     own_rig: Rig,
     monkeypatch: pytest.MonkeyPatch,

@@ -54,7 +54,7 @@ def test_the_login_is_refused_while_kernels_are_there(host: Host, locked_out: Se
     assert locked_out.value("x") == 1
 
 
-@pytest.mark.parametrize("connect", ["asyncssh", "openssh"])
+@pytest.mark.parametrize("connect", ["asyncssh", pytest.param("openssh", marks=pytest.mark.long)])
 def test_a_key_that_is_elsewhere_counts(
     host: Host,
     own_rig: Rig,

@@ -160,7 +160,7 @@ def test_the_disk_of_the_records_is_full_while_an_agent_is_killed(
             assert server.ask("DELETE", f"/api/kernels/{kernel}") == (204, None)
 
 
-@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("killed", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_what_is_left_on_another_host_is_ended_by_the_next_server(
     own_rig: Rig,
     monkeypatch: pytest.MonkeyPatch,
