@@ -222,6 +222,10 @@ class Cluster:
         # What the documentation gives the server's account.
         role = DOCS.read_text("utf-8").partition("```yaml\n# role.yaml")[2].partition("```")[0]
         self.kube("-n", "lab", "apply", "-f", "-", stdin="#" + role)
+        self.node_ready()
+
+    def node_ready(self) -> None:
+        """Return when the node takes pods."""
         ready = '{.items[0].status.conditions[?(@.type=="Ready")].status}'
         self._until(
             lambda: self.kube("get", "nodes", "-o", f"jsonpath={ready}", check=False) == "True",

@@ -101,6 +101,25 @@ def test_an_eviction(cluster: Cluster, install: Install, start: Start) -> None:
     assert "it was evicted" in session.provisioner.reason
 
 
+def test_a_node_that_is_lost(cluster: Cluster, install: Install, start: Start) -> None:
+    """The kernel is unreachable while its pod may be there, and lost when Kubernetes gives it up.
+
+    That sets a taint on a lost node, but not on the only one of a cluster, so the test does.
+    """
+    session = start(install())
+    kernel = session.provisioner._kernel
+    cluster.stop("kubelet")
+    try:
+        eventually(lambda: kernel.life.unreachable, 30)
+        cluster.kube("taint", "nodes", "box", "lost=yes:NoExecute")
+        eventually(lambda: kernel.life.over, 60)
+        assert "its node was lost or drained" in session.provisioner.reason
+    finally:
+        cluster.kube("taint", "nodes", "box", "lost=yes:NoExecute-", check=False)
+        cluster.start("kubelet")
+        cluster.node_ready()
+
+
 def test_a_kernel_that_needs_too_much_memory(
     cluster: Cluster, install: Install, start: Start
 ) -> None:
