@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 #: A pod that has completed for so long, and that no server has deleted, is deleted by any server.
 _LEFT_SECONDS = 3600.0
 _DELETE_SECONDS = 20.0
+#: Those in progress: the thread's end cancels them.
+_sweeps: set[asyncio.Task[None]] = set()
 #: What the account needs: verbs and resources.
 _NEEDED = (
     *((verb, "pods") for verb in ("create", "get", "list", "watch", "delete")),
@@ -111,7 +113,9 @@ class KubernetesEngine(Engine):
 
     async def _arrival(self, cluster: Cluster, node: PodNode) -> Node:
         """The node when its container runs. `follow` tells of its end."""
-        swept = asyncio.ensure_future(_sweep(cluster, node.namespace))
+        sweep = asyncio.ensure_future(_sweep(cluster, node.namespace))
+        _sweeps.add(sweep)
+        sweep.add_done_callback(_sweeps.discard)
         try:
             async for pod in cluster.follow(node.namespace, node.host):
                 self._seen = pod
@@ -124,9 +128,6 @@ class KubernetesEngine(Engine):
             raise AssertionError("unreachable")
         finally:
             self._following = False
-            if not swept.done():
-                await asyncio.wait([swept], timeout=1)
-                swept.cancel()
 
     async def follow(self, tag: str) -> Progress | None:
         pod: Mapping[str, Any] | None = self._seen
