@@ -237,6 +237,7 @@ def test_a_notebook_of_the_drive_has_its_kernel_there(drive: HostDrive, rig: Rig
     rig.hosts[1].run(["rm", "-r", DIRECTORY])
 
 
+@pytest.mark.long
 def test_several_directories_and_none(
     rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec
 ) -> None:

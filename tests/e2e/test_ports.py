@@ -198,6 +198,7 @@ def test_no_user_reaches_the_ports_of_another(
     assert found.number == of_root
 
 
+@pytest.mark.long
 def test_the_operator_can_turn_it_off(
     rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec
 ) -> None:
@@ -252,11 +253,21 @@ def test_a_port_on_this_machine(
             )
             said = subprocess.run([sys.executable, "-c", other], capture_output=True, check=True)
             assert said.stdout.strip() == b"b''"
-        with forwarded(kernel_id, f"{port}:{local}") as (second, _):
-            assert second.wait(60) == 1
-            assert "Address already in use" in second.stderr.read()  # type: ignore[union-attr]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+
+
+@pytest.mark.long
+def test_ports_that_cannot_be_forwarded(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    kernel_id = start(install_spec([rig.hosts[0].target])).manager.kernel_id
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        forwarded(kernel_id, f"80:{taken.getsockname()[1]}") as (process, _),
+    ):
+        assert process.wait(60) == 1
+        assert "Address already in use" in process.stderr.read()  # type: ignore[union-attr]
     with forwarded(kernel_id, "1:0") as (process, line):
         client = socket.create_connection(("127.0.0.1", int(line.rpartition(":")[2])), 60)
         with client, contextlib.suppress(ConnectionError):
