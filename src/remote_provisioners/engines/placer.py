@@ -110,7 +110,7 @@ class EnginePlacer(Placer):
             return
         await in_io_thread(leave())
         try:
-            inside, node = await self._submit(request, record)
+            inside, node = await self._submit(request, _no_record)
             await in_io_thread(launch(inside, node))
             self._watch_end(kernel)
         except BaseException as error:
@@ -238,6 +238,13 @@ class EnginePlacer(Placer):
     def _refuse_pinned(self, request: LaunchRequest) -> None:
         if request.pinned_host:
             raise ConfigurationError(_chooses(self._type))
+
+
+def _no_record(where: Mapping[str, Any]) -> None:
+    """Do nothing: a restart keeps the kernel's record, with which the next server completes it.
+
+    A node that no server knows ends a minute after it has begun.
+    """
 
 
 async def _is_there(engine: Engine, tag: str) -> bool:
