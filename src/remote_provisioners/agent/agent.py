@@ -13,13 +13,15 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from typing import Dict, Set
 
 from ..protocol.answers import AgentDescription
-from ..protocol.conventions import AGENT_SOCKET
+from ..protocol.conventions import AGENT_LOG, AGENT_SOCKET
 from ..protocol.messages import Dropped, LoadChanged, Notice
 from ..protocol.version import VERSION
 from ..protocol.wire import Message
+from . import apart
 from .background import Background, report_failure
 from .files.file_server import FileServer
 from .forking.templates import Templates
@@ -31,7 +33,7 @@ from .machine.load import Load, cores
 from .operations import Operations
 from .peers import Peers
 from .ports.port_server import PortServer
-from .processes.kernel_process import zombies
+from .processes.kernel_process import trim, zombies
 from .processes.process_identity import boot_id
 from .server_connection import Peer
 from .siblings import Siblings
@@ -189,6 +191,7 @@ class Agent:
             self._table.on_child,  # in case the handler of SIGCHLD failed
             self._sample,
             self._table.trim_logs,
+            self._trim_log,
             self._table.check_leases,
             self._table.save_again,
             self._streams.left.tidy,
@@ -209,6 +212,10 @@ class Agent:
 
     def _sample(self) -> None:
         self._background.run(self._table.sample(), "measuring kernels")
+
+    def _trim_log(self) -> None:
+        log = os.path.join(self.directory, AGENT_LOG)
+        apart.turns.begin(self.directory, partial(trim, log))
 
     def _revive_siblings(self) -> None:
         self._background.run(self._siblings.revive(), "starting another agent again")

@@ -10,6 +10,8 @@ from typing import Dict
 #: The sockets in an agent's directory: of the channel of requests, and of clients' streams.
 AGENT_SOCKET = "agent.sock"
 STREAM_SOCKET = "streams.sock"
+#: The file that the agent prints to.
+AGENT_LOG = "agent.log"
 
 #: A kernel's channels, in the order in which jupyter_client numbers ipc sockets.
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")

@@ -109,14 +109,7 @@ class KernelProcess:
 
     def tail(self) -> str:
         """The last lines that the kernel printed."""
-        try:
-            with open(self.log_path, "rb") as log:
-                log.seek(0, os.SEEK_END)
-                log.seek(max(0, log.tell() - TAIL_BYTES))
-                text = log.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
+        return tail_of(self.log_path)
 
     def output(self) -> str:
         """The kept part of what the kernel printed."""
@@ -127,15 +120,32 @@ class KernelProcess:
             return ""
 
     def trim_log(self) -> None:
-        """Keep the output file within LOG_LIMIT (the kernel appends at the new end)."""
-        try:
-            if os.path.getsize(self.log_path) > LOG_LIMIT:
-                last = self.tail()
-                os.truncate(self.log_path, 0)
-                with open(self.log_path, "a") as log:
-                    log.write("[earlier output dropped]\n" + last + "\n")
-        except OSError:
-            pass  # deleted or disk full: there is nothing to keep
+        """Keep the output file within LOG_LIMIT."""
+        trim(self.log_path)
+
+
+def tail_of(path: str) -> str:
+    """The last lines of a file."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - TAIL_BYTES))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
+
+
+def trim(path: str) -> None:
+    """Keep a file within LOG_LIMIT that a process appends to (it goes on at the new end)."""
+    try:
+        if os.path.getsize(path) > LOG_LIMIT:
+            last = tail_of(path)
+            os.truncate(path, 0)
+            with open(path, "a") as log:
+                log.write("[earlier output dropped]\n" + last + "\n")
+    except OSError:
+        pass  # deleted or disk full: there is nothing to keep
 
 
 def exit_code_of(status: int) -> int:
