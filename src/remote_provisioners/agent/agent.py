@@ -163,6 +163,9 @@ class Agent:
                     await asyncio.wait_for(self._over.wait(), TICK_SECONDS)
                 self._tick()
         self._load.close()  # before a successor starts: it uses the same file
+        # A child that is not its program yet has the listener too. Nobody may connect to that.
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
         server.close()
         self._streams.close()
         self._ports.close()
