@@ -63,6 +63,8 @@ PartitionName=high Nodes={b.name} PriorityTier=9
 PartitionName=drained Nodes={c.name} MaxTime=60 State=DRAIN
 """
 _START_SECONDS = 30
+#: However this process ends, what it starts on this machine ends with it.
+_WITH_US = ("setpriv", "--pdeathsig=KILL")
 
 
 def unavailable() -> str:
@@ -106,7 +108,7 @@ class Slurm:
         (self._directory / "slurm.conf").write_text(conf)
         self._directory.chmod(0o755)
         self._munged = subprocess.Popen(
-            [*_munge(str(self._directory), str(socket)), "--foreground"],
+            [*_WITH_US, *_munge(str(self._directory), str(socket)), "--foreground"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
