@@ -140,4 +140,7 @@ def open_docker() -> Iterator[Docker]:
         yield daemon
     finally:
         daemon.close()
-        shutil.rmtree(directory, ignore_errors=True)
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for path in sorted((p for p in mounts if p.startswith(f"{directory}/")), reverse=True):
+            subprocess.run(["umount", "-l", path], capture_output=True, check=False)
+        shutil.rmtree(directory)
