@@ -40,17 +40,20 @@ _HEAD = """\
 
 <!-- Written by the tests: python -m pytest tests/engines --conformance-table. -->
 
-One suite runs on every engine, with real kernels on a real engine: [Slurm](slurm.md). A cell other
-than *yes* says what does not work, or why it does not apply. Spark's kernelspecs, on YARN and on
-its standalone engine, have [their own table](spark-conformance.md).
+One suite of tests runs on [Docker](docker.md), [Kubernetes](kubernetes.md) and [Slurm](slurm.md),
+with real kernels on real engines. A cell other than *yes* says what does not work, or why the row
+does not apply. Spark's kernelspecs, on YARN and on its standalone engine, have
+[another table](spark-conformance.md).
+
+The rows:
 
 - *restart in place*: the kernel stays in its job, container or pod.
-- *kill -9 of the agent*: another agent takes over the kernel, which keeps its variables.
-- *kill -9 of the server*: the next server has the kernel, which keeps its variables.
-- *engine down at start*: the error names what does not answer.
+- *kill -9 of the agent*: another agent takes over the kernel. The kernel keeps its variables.
+- *kill -9 of the server*: the next server restores the kernel. The kernel keeps its variables.
+- *engine down at start*: the error names the part of the engine that does not answer.
 - *engine lost while running*: the kernel goes on, and ends when it is shut down.
-- *no room*: a start waits for a bounded time and says what for; then nothing is left.
-- *limit hit*: the engine ends the kernel for its time or memory, and the user is told that.
+- *no room*: a start says what it waits for, and fails after a limited time. It leaves nothing.
+- *limit hit*: the engine ends the kernel for its time or memory. The error names this limit.
 
 """
 _table = Table("engines.md", _HEAD, ROWS)
