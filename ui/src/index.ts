@@ -20,6 +20,7 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 import type { IDisposable } from '@lumino/disposable';
+import { MessageLoop } from '@lumino/messaging';
 import { Widget } from '@lumino/widgets';
 
 import { Api } from './api';
@@ -37,6 +38,8 @@ const ID = '@remote-provisioners/lab:plugin';
 const NEW_NOTEBOOK = 'remote-provisioners:new-notebook';
 const OPEN_FILES = 'remote-provisioners:open-files';
 const SHOW_PANEL = 'remote-provisioners:show-hosts';
+/** The id that JupyterLab gives its own panel. */
+const RUNNING_PANEL = 'jp-running-sessions';
 const REFRESH_MILLISECONDS = 300;
 
 const hostsIcon = new LabIcon({
@@ -199,11 +202,32 @@ const plugin: JupyterFrontEndPlugin<void> = {
       keepLauncher(app, launcher, fleet, trans);
     }
     if (running) {
-      void app.serviceManager.ready.then(() => running.add(new FoundKernels(api, deeds, trans)));
+      const found = new FoundKernels(api, deeds, trans);
+      void app.serviceManager.ready.then(() => running.add(found));
+      void app.restored.then(() => refreshWhenShown(app, found));
     }
     follow(app, fleet);
   }
 };
+
+/** The Running panel asks its parts for news only when somebody presses its button. */
+function refreshWhenShown(app: JupyterFrontEnd, found: FoundKernels): void {
+  for (const area of ['left', 'right']) {
+    for (const widget of app.shell.widgets(area)) {
+      if (widget.id === RUNNING_PANEL) {
+        MessageLoop.installMessageHook(widget, (_, message) => {
+          if (message.type === 'after-show') {
+            found.refreshRunning();
+          }
+          return true;
+        });
+        if (widget.isVisible) {
+          found.refreshRunning();
+        }
+      }
+    }
+  }
+}
 
 /** Read once, follow the server's events, read again when something was missed. */
 function follow(app: JupyterFrontEnd, fleet: Fleet): void {
