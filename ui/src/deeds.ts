@@ -17,12 +17,9 @@ export class Deeds implements IActions {
     private readonly app: JupyterFrontEnd,
     private readonly fleet: Fleet,
     private readonly trans: TranslationBundle,
-    private readonly showFiles: (host: string) => void
+    /** Missing where the operator allows no files. */
+    readonly openFiles?: (host: IHost) => void
   ) {}
-
-  openFiles(host: IHost): void {
-    this.showFiles(host.name);
-  }
 
   openNotebook(path: string): void {
     void this.app.commands.execute('docmanager:open', { path });

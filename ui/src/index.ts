@@ -11,6 +11,7 @@ import {
   IToolbarWidgetRegistry,
   type ISessionContext
 } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
 import type { NotebookPanel } from '@jupyterlab/notebook';
@@ -121,8 +122,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
       ServerConnection.makeRequest(server.baseUrl + path, init, server)
     );
     const fleet = new Fleet(api);
-    const drives = new Drives(app, browsers, fleet, filesIcon, trans);
-    const deeds = new Deeds(app, fleet, trans, host => drives.open(host));
+    const files = PageConfig.getOption('remoteFiles') === 'true';
+    const drives = new Drives(app, files ? browsers : null, fleet, filesIcon, trans);
+    const deeds = new Deeds(
+      app,
+      fleet,
+      trans,
+      files && browsers ? host => drives.open(host.name) : undefined
+    );
     const ports = new Ports(fleet, trans, path => new URL(path, server.baseUrl).href);
     const notices = new Notices(fleet, trans, start => deeds.cancel(start));
     let asks = true;

@@ -61,6 +61,9 @@ def show(serverapp: Any) -> None:
     serverapp.web_app.settings.update(
         {VIEW: view, ACTIONS: actions, PORTS: ports, ENVIRONMENTS: environments, DRIVES: drives}
     )
+    # JupyterLab's page says it, so that nobody is offered what the operator does not allow.
+    page_config = serverapp.web_app.settings.setdefault("page_config_data", {})
+    page_config["remoteFiles"] = bool(drives.roots)
     asks = getattr(serverapp, "asks_hosts", False)
     handlers = [
         *routes(base_url),
