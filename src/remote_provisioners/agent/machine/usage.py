@@ -38,7 +38,7 @@ def usage_of(groups: Collection[int]) -> Dict[int, Usage]:
         except OSError:
             continue  # it has just ended
         group = int(fields[_PGRP])
-        if group in groups and fields[0] != b"Z":
+        if group in groups and fields[0] not in (b"Z", b"X"):  # it has not ended
             so_far = found.get(group, Usage(0, 0.0))
             cpu = sum(map(int, fields[_TIMES])) / ticks
             found[group] = Usage(so_far.memory + int(fields[_RSS]) * page, so_far.cpu + cpu)
