@@ -162,6 +162,7 @@ def test_an_open_notebook_outlives_its_server(
     back.remove()
 
 
+@pytest.mark.long
 def test_a_cell_that_is_run_while_its_kernel_starts(
     rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser
 ) -> None:

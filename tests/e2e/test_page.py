@@ -67,6 +67,7 @@ def test_the_page_of_a_server_shows_its_hosts_and_kernels(
         assert errors == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_the_dashboard_shows_kernels_without_a_server_of_theirs(
     rig: Rig,
