@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import json
 import posixpath
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -182,8 +181,7 @@ class HostContents(AsyncContentsManager):
         if not isinstance(seen, str):
             return None
         found = await self._found(path)
-        now = None if found is None else time_of(found.modified)
-        if found is None or now is None or json.dumps(now.isoformat()) != json.dumps(_iso(seen)):
+        if found is None or time_of(found.modified).isoformat() != _iso(seen):
             raise HTTPError(409, f"{path}: somebody else has written or removed it meanwhile")
         return found.modified
 
