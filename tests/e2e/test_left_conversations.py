@@ -48,7 +48,7 @@ def next_of(channels: Channels, kind: str) -> dict[str, Any]:
     return message
 
 
-@pytest.mark.parametrize("end", [killed, stopped])
+@pytest.mark.parametrize("end", [killed, pytest.param(stopped, marks=pytest.mark.long)])
 def test_the_replies_come_with_the_next_server(
     rig: Rig, install_spec: InstallSpec, applications: Applications, end: Callable[[Server], None]
 ) -> None:
@@ -86,6 +86,7 @@ def test_the_replies_come_with_the_next_server(
         assert server.ask("DELETE", f"/api/kernels/{each}") == (204, None)
 
 
+@pytest.mark.long
 def test_a_cell_that_ends_after_the_return(
     rig: Rig, install_spec: InstallSpec, applications: Applications
 ) -> None:
