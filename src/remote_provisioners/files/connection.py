@@ -1,4 +1,4 @@
-"""A connection to the agent that works with files. Lives in the I/O thread."""
+"""A connection for files to the agent. Lives in the I/O thread."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FileConnection(asyncio.Protocol):
 
     @property
     def spoken(self) -> bool:
-        """Whether the agent has said something that nobody has read yet."""
+        """Whether unread data of the agent is there."""
         return bool(self._received)
 
     async def say(self, message: Structure) -> None:
@@ -78,7 +78,7 @@ class FileConnection(asyncio.Protocol):
         await self._send(encode(message.fields()))
 
     async def send_chunk(self, data: bytes) -> None:
-        """Send a part of a content; nothing: its end. Raises UnreachableError."""
+        """Send a part of a file; empty data ends the file. Raises UnreachableError."""
         await self._send(CHUNK.pack(len(data)))
         if data:
             await self._send(data)
@@ -94,7 +94,7 @@ class FileConnection(asyncio.Protocol):
             raise UnreachableError(f"the agent's answer cannot be read: {error}") from None
 
     async def hear_chunk(self) -> bytes:
-        """The next part of a content; nothing at its end. Raises UnreachableError."""
+        """The next part of a file; empty at its end. Raises UnreachableError."""
         (length,) = CHUNK.unpack(await self._exactly(CHUNK.size))
         return await self._exactly(length)
 

@@ -1,7 +1,7 @@
 """Copies files and directories between this machine and hosts. Lives in the I/O thread.
 
-A copy that was interrupted continues where it stopped: what has arrived of a file is kept beside
-it, and files whose size and time agree are not copied again.
+An interrupted copy continues. The first part of an incomplete file lies beside it. Files with the
+same size and time are not copied again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .sides import Side
 
 @dataclass
 class Progress:
-    """What was copied so far. `total`: the size of all files that were found."""
+    """The state of a copy. `total`: the size of all files found so far."""
 
     files: int = 0
     same: int = 0
@@ -29,7 +29,7 @@ class Progress:
 
 
 class Copying:
-    """One copy. `on_progress` is called often, `on_trouble` for each file that is not copied."""
+    """One copy. Calls `on_progress` often, and `on_trouble` for each file that it cannot copy."""
 
     def __init__(
         self,
@@ -59,11 +59,12 @@ class Copying:
         elif entry.kind == DIRECTORY and recursive:
             await self._directory(path, to)
         else:
-            what = "a directory (copy it with -r)" if entry.kind == DIRECTORY else "no file"
+            is_directory = entry.kind == DIRECTORY
+            what = "a directory (copy it with -r)" if is_directory else "no regular file"
             raise FileError(f"{self._source.prefix}{path}: it is {what}", code=WRONG_KIND)
 
     async def _directory(self, path: str, to: str) -> None:
-        """Copy what is in a directory. A file that cannot be copied keeps no other from it."""
+        """Copy the files of a directory. If one file fails, the others are still copied."""
         await self._destination.make_directory(to)
         found = [file async for file in self._inside(path, to)]
         for entry, source, target in found:
@@ -94,7 +95,7 @@ class Copying:
                 async for file in self._inside(source, target):
                     yield file
             else:
-                what = f"a link to {entry.link}" if entry.link else "no file"
+                what = f"a link to {entry.link}" if entry.link else "no regular file"
                 self._on_trouble(f"{self._source.prefix}{source}: left out, it is {what}")
 
     async def _file(self, entry: Entry, path: str, to: str) -> None:

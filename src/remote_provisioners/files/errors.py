@@ -1,4 +1,4 @@
-"""Why something cannot be done with a file of a host."""
+"""Errors of a host's files."""
 
 from __future__ import annotations
 

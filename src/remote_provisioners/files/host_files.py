@@ -1,4 +1,4 @@
-"""The files of a host, below directories that the caller names. Lives in the I/O thread."""
+"""The files of a host, below the caller's directories. Lives in the I/O thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .errors import FileError
 #: Connections that wait for the next request, and for how long.
 _SPARE = 4
 _SPARE_SECONDS = 30.0
-_OLD = "the agent there serves no files: it is of an earlier version"
+_OLD = "the host's agent serves no files: its version is too old"
 
 
 class HostFiles:
@@ -51,7 +51,7 @@ class HostFiles:
         return await self._ask(files.COPY, root, path, create=create, **to)
 
     async def remove(self, root: str, path: str, recursive: bool = False) -> None:
-        """Remove a file, a link or a directory; with all that is in it where `recursive`."""
+        """Remove a file, a link or an empty directory. `recursive`: with its content."""
         async with self._connection() as connection:
             request = self._request(files.REMOVE, root, path, follow=False, recursive=recursive)
             await connection.say(request)
@@ -169,7 +169,7 @@ class HostFiles:
 
 
 class Reading:
-    """A content that arrives."""
+    """Reads a file's content."""
 
     def __init__(
         self, owner: HostFiles, connection: FileConnection, path: str, entry: Entry
@@ -190,7 +190,7 @@ class Reading:
 
 
 class Writing:
-    """A content that is sent. `offset`: the bytes that are on the host already."""
+    """Sends a file's content. `offset`: the host has this many bytes of it already."""
 
     def __init__(
         self, owner: HostFiles, connection: FileConnection, path: str, offset: int
@@ -207,7 +207,7 @@ class Writing:
             await self._connection.send_chunk(data[at : at + files.CHUNK_BYTES])
 
     async def keep(self) -> Entry:
-        """All is sent: replace the file."""
+        """Call this after the last part: replaces the file."""
         if not self._connection.spoken:
             await self._connection.send_chunk(b"")
         return await self._end()

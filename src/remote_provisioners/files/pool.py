@@ -1,4 +1,4 @@
-"""The files of each host, for everybody in this process. Lives in the I/O thread."""
+"""The files of each host, shared by this process. Lives in the I/O thread."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class FilePool:
 
 
 async def file_pool() -> FilePool:
-    """This process's pool. Call it in the I/O thread, which closes it when it ends."""
+    """This process's pool. Call this in the I/O thread. The thread closes the pool at its end."""
     return io_thread().own(FilePool)

@@ -27,14 +27,14 @@ _PIECE_BYTES = 4 * files.CHUNK_BYTES
 
 
 class Source(Protocol):
-    """A content that is read."""
+    """A file that is read."""
 
     async def chunk(self) -> bytes:
         """The next part; nothing at the end."""
 
 
 class Destination(Protocol):
-    """A content that is written."""
+    """A file that is written."""
 
     #: The bytes that an interrupted copy has left.
     offset: int
@@ -43,7 +43,7 @@ class Destination(Protocol):
         """Write a part."""
 
     async def keep(self) -> Entry:
-        """All is written: replace the file."""
+        """Call this after the last part: replaces the file."""
 
 
 class Side(ABC):
@@ -67,10 +67,10 @@ class Side(ABC):
 
     @abstractmethod
     def write(self, path: str, source: Entry) -> AbstractAsyncContextManager[Destination]:
-        """`source`: what is copied, with its permissions and its time."""
+        """`source`: the copied file, with its permissions and time."""
 
     async def found(self, path: str) -> Entry | None:
-        """What is there, if anything."""
+        """The entry at `path`; None if there is none."""
         try:
             return await self.stat(path)
         except FileError as error:
@@ -80,7 +80,7 @@ class Side(ABC):
 
 
 def _resume(source: Entry) -> str:
-    """Names a content, so that an interrupted copy of the same is continued."""
+    """Names a file's content, so that an interrupted copy of it continues."""
     return f"{source.size} {source.modified}"
 
 

@@ -20,7 +20,7 @@ _ADDRESS = "127.0.0.1"
 
 
 class LocalPort:
-    """Lets programs of this user through, and of nobody else."""
+    """Passes on connections of this user's programs, and refuses those of other users."""
 
     def __init__(
         self,
@@ -35,7 +35,10 @@ class LocalPort:
         self._server: asyncio.Server | None = None
 
     async def listen(self, local: int) -> int:
-        """Listen on this port; 0: on any. Returns its number. Raises ConfigurationError."""
+        """Listen on this port, or on any free one if `local` is 0. Return its number.
+
+        Raises ConfigurationError.
+        """
 
         def accepted() -> LocalEnd:
             return self._joining.accepted(_is_ours)
@@ -45,7 +48,7 @@ class LocalPort:
             self._server = await loop.create_server(accepted, _ADDRESS, local)
         except OSError as error:
             text = f"cannot listen on {_ADDRESS}:{local}: {os.strerror(error.errno or 0)}"
-            raise ConfigurationError(f"{text}\nName another one: PORT:LOCAL") from None
+            raise ConfigurationError(f"{text}\nName another local port: PORT:LOCAL") from None
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 
@@ -60,7 +63,7 @@ class LocalPort:
 
 
 def _is_ours(transport: Any) -> bool:
-    """Whether a program of our own user has connected; any program where nobody can tell."""
+    """Whether a program of our own user has connected. True if the system does not tell."""
     here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     try:
         user = user_of(here, there)

@@ -1,4 +1,4 @@
-"""A connection to a port of a host, over the connection that is there. Lives in the I/O thread."""
+"""Connect a client to a port of a host, over the open connection. Lives in the I/O thread."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..protocol.ports import PORT_SOCKET, OpenPort, PortOpened
 from ..protocol.structure import FieldError
 from ..protocol.wire import WireError, encode
 
-_NO_PORTS = "the agent there opens no ports: it is of an earlier version"
-_RESTART = "Restart the kernel, then its ports can be reached."
+_NO_PORTS = "the kernel's agent opens no ports: its version is too old"
+_RESTART = "Restart the kernel. Then its ports can be reached."
 
 
 class PortError(RemoteProvisionerError):
-    """The agent does not open a port: nobody listens there, or another user's program does."""
+    """The agent refuses a port: no program listens there, or another user's program does."""
 
     status = 502
 
 
 class LocalEnd(End):
-    """A client on this machine. Nothing is read from it until the port is open."""
+    """A client on this machine. It is not read from until the port is open."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from ..kernels.remote_kernel import RemoteKernel
 from ..kernels.socket_directory import SocketDirectory
 from .port_link import LocalEnd, join
 
-#: Called with a client whose port could not be opened, and the reason.
+#: Called if a client's port could not be opened, with the client and the reason.
 Refuse = Callable[[LocalEnd, RemoteProvisionerError], None]
 
 _REFUSED = (
@@ -28,20 +28,20 @@ _REASONS = {502: "Bad Gateway", 503: "Service Unavailable"}
 
 
 def refuse_http(near: LocalEnd, error: RemoteProvisionerError) -> None:
-    """Answer a client that speaks HTTP: its request gets the reason."""
+    """Answer a client that speaks HTTP with the reason."""
     if near.transport is not None:
         body = f"{error}\n".encode()
         status = error.status if error.status in _REASONS else 502
         head = _REFUSED.format(status=status, reason=_REASONS[status], length=len(body))
         near.transport.write(head.encode() + body)
         near.transport.write_eof()
-        # A reset would overtake the answer, so what the client still sends is read.
+        # Read the rest of the request: otherwise a reset would overtake the answer.
         near.transport.resume_reading()
         asyncio.get_running_loop().call_later(_REFUSED_SECONDS, near.abort)
 
 
 class Joining:
-    """The clients of one port. `host` returns the kernel's host at that time: it may move."""
+    """The clients of one port. `host` returns the kernel's present host: kernels may move."""
 
     def __init__(self, host: Callable[[], Host], kernel_id: str, port: int, refuse: Refuse) -> None:
         self._host, self._kernel_id, self._port, self._refuse = host, kernel_id, port, refuse
@@ -63,7 +63,7 @@ class Joining:
         self._ends.discard(end)
 
     async def _join(self, end: LocalEnd) -> None:
-        """Join a client to the port until one of them, or the host's connection, is gone."""
+        """Join a client to the port, until one of them or the host's connection is gone."""
         host = self._host()
         over: asyncio.Future[Any] | None = None
         try:
@@ -112,7 +112,7 @@ class _Client(LocalEnd):
 
 
 class PortSockets:
-    """One unix socket for each port of a kernel that a page has asked for."""
+    """One unix socket for each port that a browser has opened."""
 
     def __init__(self) -> None:
         self._directory: SocketDirectory | None = None

@@ -33,9 +33,7 @@ class CompletionApp(Command):
         words = self.words(1, "the name of one shell")
         shell = words[0] if words else ""
         if shell not in SHELLS:
-            what = (
-                f"unknown shell {shell!r}{meant(shell, SHELLS)}" if shell else "no shell is named"
-            )
+            what = f"unknown shell {shell!r}{meant(shell, SHELLS)}" if shell else "name a shell"
             raise CommandError(f"{what} (known: {', '.join(SHELLS)})", MISUSED)
         print(SHELLS[shell](list(places(RemoteApp))), end="")
         return 0

@@ -31,11 +31,13 @@ class CopyApp(Command):
 
     Usage: jupyter remote cp [-r] SOURCE... DESTINATION
 
-    A path of a host is HOST:PATH, relative to your home directory there. Permissions and times are
-    kept. Start an interrupted copy again, and it continues: files that are there already, with the
-    same size and time, are not copied again.
+    Write a host's path as HOST:PATH. It is relative to your home directory there. The copy keeps
+    permissions and times.
 
-    Exit codes: 0 all is copied, 1 something is not, 2 the command line is wrong.
+    If a copy is interrupted, give the same command again: the copy continues. It skips files that
+    are there already with the same size and time.
+
+    Exit codes: 0 everything was copied, 1 something was not, 2 the command line is wrong.
     """
     examples = """
     jupyter remote cp data.csv gpu1:project/
@@ -112,7 +114,7 @@ async def _side(of: Word, specs: dict[str, HostSpec]) -> tuple[Side, str]:
 
 
 class Bar:
-    """Draws the progress in one line of a terminal; nothing anywhere else."""
+    """Draws the progress in one line, if stderr is a terminal."""
 
     def __init__(self, quiet: bool) -> None:
         self.progress = Progress()

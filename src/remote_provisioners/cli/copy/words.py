@@ -20,7 +20,7 @@ class Word:
 
     @property
     def directory(self) -> bool:
-        """Whether it says itself that it is a directory."""
+        """Whether the text shows that it is a directory."""
         return self.path.endswith("/") or posixpath.basename(self.path) in ("", ".", "..", "~")
 
     def absolute(self, home: str) -> str:

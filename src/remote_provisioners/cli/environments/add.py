@@ -25,16 +25,16 @@ class AddApp(Command):
 
     Usage: jupyter remote add HOST[,HOST...] [NAME...] [options]
 
-    NAME is the name, title or path of an environment, as `jupyter remote scan` lists it. Without a
-    NAME, the command lists all that can run kernels and asks which to add. An environment that
-    several of the hosts have at the same path becomes one kernelspec with several hosts.
+    NAME is an environment's name, title or path in the list of `jupyter remote scan`. Without a
+    NAME, the command lists all environments that can run kernels, and asks which to add. If several
+    hosts have an environment at the same path, it becomes one kernelspec with several hosts.
 
     The kernelspec contains the variables that activate the environment, so a start runs no
-    activation. If an environment of conda has scripts in etc/conda/activate.d, they are run once,
-    now, on the host, and the variables that they set are stored. So are those of `module load`.
+    activation. The command runs conda's scripts in etc/conda/activate.d once, on the host, and
+    stores the variables that they set. It does the same with `module load`.
 
-    As with `jupyter kernelspec install`, the kernelspecs are for all users of the machine unless
-    you give --user, --sys-prefix or --prefix.
+    The kernelspecs are for all users of the machine, as with `jupyter kernelspec install`. To
+    install elsewhere, give --user, --sys-prefix or --prefix.
 
     Exit codes: 0 all were added, 1 some were not, 2 the command line is wrong.
     """
@@ -54,7 +54,7 @@ class AddApp(Command):
     )
     reads_hosting_config = True
 
-    directory = Text(help="Directories of the hosts to look into as well, comma-separated.").tag(
+    directory = Text(help="More directories on the hosts to look in, comma-separated.").tag(
         config=True
     )
     prefix = Unicode(help="Install into PREFIX/share/jupyter/kernels.").tag(config=True)
@@ -87,7 +87,8 @@ class AddApp(Command):
         result = Result(errors=[host.error for host in found if host.error is not None])
         for host in answered:
             for place in host.unfinished:
-                print(f"host {host.host.name}: no time was left for: {place}", file=sys.stderr)
+                text = f"host {host.host.name}: there was no time to look in {place}"
+                print(text, file=sys.stderr)
         if answered:
             chosen = self._chosen(answered, names)
             of_hosts = [
@@ -104,7 +105,7 @@ class AddApp(Command):
             return chosen_by_name(hosts, listed, names)
         if not listed:
             scan = f"jupyter remote scan {hosts[0].host.name}"
-            raise CommandError(f"nothing there can run kernels. What is missing: {scan}")
+            raise CommandError(f"no environment there can run kernels. To see why: {scan}")
         if self.all_:
             return listed
         print("\n".join(menu(listed)), file=sys.stderr)
@@ -120,5 +121,5 @@ class AddApp(Command):
     def _warn(self, manager: KernelSpecManager, where: Path, result: Result) -> None:
         written = any(change.written for change in result.changes)
         if written and str(where) not in map(str, manager.kernel_dirs):
-            text = "Jupyter does not look there. To use the kernelspecs, add {} to JUPYTER_PATH"
-            print(text.format(where.parent), file=sys.stderr)
+            text = "Jupyter does not look in {}. To use the kernelspecs, add {} to JUPYTER_PATH"
+            print(text.format(where, where.parent), file=sys.stderr)

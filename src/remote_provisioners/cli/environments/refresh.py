@@ -18,17 +18,17 @@ from .text import show
 
 class RefreshApp(Command):
     name = "jupyter-remote-refresh"
-    description = """Update kernelspecs that `jupyter remote add` has made of environments.
+    description = """Update the kernelspecs that `jupyter remote add` has made.
 
     Usage: jupyter remote refresh [HOST...] [--directory=DIR,...] [--json]
 
     Without a HOST, it asks all hosts of these kernelspecs.
 
-    Environments that are new since `jupyter remote add` become kernelspecs, next to the others.
-    Those that you did not choose then do not. Kernelspecs are updated where the version or the
-    activation has changed. Where an environment is gone from one of several hosts, the host is
-    taken out. Where it is gone from all, the title ends in "(gone)". A kernelspec that somebody
-    has edited stays as it is. A second refresh changes nothing.
+    New environments become kernelspecs, next to the others. Environments that you did not choose
+    at `jupyter remote add` are not new. If an environment's version or activation has changed, its
+    kernelspec is updated. If the environment is gone from one of several hosts, the kernelspec
+    loses this host. If it is gone from all, the title ends in "(gone)". Edited kernelspecs stay as
+    they are. A second refresh changes nothing.
 
     Exit codes: 0 all hosts have answered, 1 some have not, 2 the command line is wrong.
     """
@@ -40,7 +40,7 @@ class RefreshApp(Command):
     flags = Command.flags | {"json": ({"RefreshApp": {"json_output": True}}, "Print JSON.")}
     reads_hosting_config = True
 
-    directory = Text(help="Directories of the hosts to look into as well, comma-separated.").tag(
+    directory = Text(help="More directories on the hosts to look in, comma-separated.").tag(
         config=True
     )
     json_output = Bool(False, help="Print JSON.").tag(config=True)

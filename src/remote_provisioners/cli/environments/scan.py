@@ -24,20 +24,22 @@ Here = Mapping[tuple[str, str], str]
 
 class ScanApp(Command):
     name = "jupyter-remote-scan"
-    description = """List what can run kernels on hosts.
+    description = """List the environments of hosts that can run kernels.
 
     Usage: jupyter remote scan [HOST...] [--directory=DIR,...] [--json]
 
-    Without a HOST, it asks all hosts in the installed kernelspecs, the configuration file or
-    RP_REMOTE_HOSTS. It lists kernelspecs, conda and mamba environments, venvs (also those of uv,
-    poetry and pipenv), the Pythons of pyenv and PATH, modules, R and Julia. Where the package for
-    kernels is not installed, it prints the command that installs it. HERE is the kernelspec that
-    `jupyter remote add` has made. The agent only reads files, for at most two seconds. It runs no
-    program of the host.
+    Without a HOST, it asks all hosts in the installed kernelspecs, the configuration file and
+    RP_REMOTE_HOSTS.
 
-    It finds venvs in the usual places: ~/.virtualenvs, ~/.venvs, those of poetry and pipenv, and
-    .venv, venv or env in a project up to two levels below the home directory. For other places,
-    use --directory.
+    It lists kernelspecs, conda and mamba environments, venvs (also those of uv, poetry and pipenv),
+    the Pythons of pyenv and PATH, modules, R and Julia. If an environment has no package for
+    kernels, it prints the command that installs the package. The column HERE shows the kernelspec
+    that `jupyter remote add` has made. The agent reads files for at most two seconds. Apart from
+    the configured environment hook, it runs no program of the host.
+
+    It finds venvs in the usual places: ~/.virtualenvs, ~/.venvs, the directories of poetry and
+    pipenv, and .venv, venv or env in a project up to two levels below the home directory. For
+    other places, use --directory.
 
     Exit codes: 0 all hosts have answered, 1 some have not, 2 the command line is wrong.
     """
@@ -50,7 +52,9 @@ class ScanApp(Command):
     flags = Command.flags | {"json": ({"ScanApp": {"json_output": True}}, "Print JSON.")}
     reads_hosting_config = True
 
-    directory = Text(help="Directories to look into as well, comma-separated.").tag(config=True)
+    directory = Text(help="More directories on the hosts to look in, comma-separated.").tag(
+        config=True
+    )
     json_output = Bool(False, help="Print JSON.").tag(config=True)
 
     def run(self) -> int:
@@ -91,7 +95,7 @@ def _lines(host: HostEnvironments, here: Here) -> list[str]:
             lines.append(f"    {environment.missing}")
         if environment is not None and environment.install:
             lines.append(f"    -> {environment.install}")
-    lines += [f"  no time was left for: {place}" for place in host.unfinished]
+    lines += [f"  there was no time to look in {place}" for place in host.unfinished]
     if any((name, each.key) not in here for each in host.usable):
         lines.append(f"To use them here: jupyter remote add {name}")
     return lines

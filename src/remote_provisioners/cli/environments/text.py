@@ -1,4 +1,4 @@
-"""What was done with kernelspecs of environments, as text and JSON."""
+"""The result of `add` and `refresh`, as text and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..table import columns
 
 
 def show(result: Result, as_json: bool) -> None:
-    """Print what was done, and on stderr what could not be."""
+    """Print the changes, and the errors on stderr."""
     if as_json:
         print(json.dumps(_as_json(result), indent=2))
         return
@@ -34,7 +34,7 @@ def _lines(changes: Sequence[Change]) -> list[str]:
                 f"{change.name}: the variables of {scripts} are stored; a start runs no script"
             )
     if any(change.kind == EDITED for change in changes):
-        said.append("Somebody has edited the kernelspecs marked edited. They stay as they are.")
+        said.append("Somebody has changed the kernelspecs marked `edited`. They stay as they are.")
     gone = [change.name for change in changes if change.kind == GONE_NOW]
     said += [f"To remove it: jupyter remote spec remove {name}" for name in gone]
     return said

@@ -24,9 +24,9 @@ class ForwardApp(SearchCommand):
 
     Usage: jupyter remote forward KERNEL PORT[:LOCAL]
 
-    KERNEL is an id, which may be shortened. PORT is a port of the host's loopback interface on
-    which a program of yours listens. LOCAL is the port on this machine: the same one, unless you
-    name another; 0 means any free one. Only your own programs on this machine can use it.
+    KERNEL is the beginning of a kernel's id. PORT is the port on the kernel's host. One of your
+    programs must listen on it, on the loopback interface. LOCAL is the port on this machine. The
+    default is PORT. 0 means any free port. On Linux, only your own programs can use it.
     """
     examples = """
     jupyter remote forward 3f2a 6006
@@ -36,7 +36,7 @@ class ForwardApp(SearchCommand):
     async def work(self) -> int:
         words = self.words(2, "the id of one kernel and a port")
         if len(words) < 2:
-            text = "the kernel's ID and a PORT are needed (see jupyter remote kernels)"
+            text = "name a KERNEL and a PORT (jupyter remote kernels lists the kernels)"
             raise CommandError(text, MISUSED)
         port, local = ports(words[1])
         found, failures = await self.search()
@@ -78,5 +78,5 @@ def ports(word: str) -> tuple[int, int]:
     except ValueError:
         numbers = (-1, -1)
     if not 0 < numbers[0] <= _HIGHEST or not 0 <= numbers[1] <= _HIGHEST:
-        raise CommandError(f"{word!r} is no PORT or PORT:LOCAL", MISUSED)
+        raise CommandError(f"{word!r} is neither PORT nor PORT:LOCAL", MISUSED)
     return numbers
