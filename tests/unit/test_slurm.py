@@ -66,8 +66,8 @@ TODAY = datetime.date(2026, 11, 27)
             "job 7 is waiting for a limit of its account (AssocGrpCpuLimit)",
         ),
         ("PENDING", "FedJobLock", "", "job 7 is waiting (FedJobLock)"),
-        ("CONFIGURING", "None", "", "job 7 has a node, n1, which boots"),
-        ("RUNNING", "None", "", "job 7 runs on n1, waiting for the kernel"),
+        ("CONFIGURING", "None", "", "job 7 waits until its node n1 has booted"),
+        ("RUNNING", "None", "", "job 7 runs on n1, and its kernel starts"),
     ],
 )
 def test_what_a_start_waits_for(state: str, reason: str, start: str, text: str) -> None:
@@ -83,7 +83,7 @@ def test_what_a_start_waits_for(state: str, reason: str, start: str, text: str) 
             "Slurm ended job 7: its time limit of 01:00:00 was reached\n",
         ),
         (Job("7", "COMPLETING", "TimeLimit", limit="5"), "Slurm ended job 7: its time limit of 5"),
-        (Job("7", "OUT_OF_MEMORY"), "Slurm ended job 7: it used more memory than it has\n"),
+        (Job("7", "OUT_OF_MEMORY"), "Slurm ended job 7: it used more memory than it asked for\n"),
         (Job("7", "PREEMPTED"), "Slurm ended job 7: a job with a higher priority took its place"),
         (Job("7", "NODE_FAIL", node="n1"), "Slurm ended job 7: its node n1 failed"),
         (Job("7", "CANCELLED"), "Slurm ended job 7: it was cancelled (scancel, or by"),

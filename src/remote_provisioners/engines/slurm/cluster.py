@@ -1,7 +1,7 @@
 """A cluster through Slurm's programs, on this machine or on a login node. In the I/O thread.
 
-All jobs of this process that wait there are followed by one squeue, at growing intervals: a job is
-asked for after a tenth of the time that it has waited. Jobs that run are not asked for.
+One squeue asks for all waiting jobs of this process. The interval is a tenth of the time that a job
+has waited. Running jobs are not asked for.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _SHARE_OF_WAIT = 0.1
 #: squeue may take at most this share of the time, such as on a login node far away.
 _SHARE_OF_TIME = 0.1
 _PROGRAM_SECONDS = 15.0
-#: How long what squeue says of jobs that run counts as news.
+#: How long squeue's answer about running jobs is used.
 _LOOK_SECONDS = 2.0
-#: How long the end of a cancelled job is awaited, and how often it is asked for.
+#: How long to wait for the end of a cancelled job, and how often to ask for it.
 _CANCEL_SECONDS, _CANCEL_POLL_SECONDS = 10.0, 0.1
-#: How long a job may be said to be ending before it is said how it has ended.
+#: How long to wait until Slurm says how a job has ended, and how often to ask.
 _END_SECONDS, _END_POLL_SECONDS = 8.0, 0.1
-# They are of the submit host, and may not exist on a node.
+# These directories of the submit host may not exist on a node.
 _WITHOUT = ("env", "-u", "TMPDIR", "-u", "XDG_RUNTIME_DIR")
 
 
@@ -44,7 +44,7 @@ class _Watched:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def due(self, last: float) -> float:
-        """When to ask for it, if it was asked for at `last`."""
+        """The time of the next question, if the previous one was at `last`."""
         waited = (last - self.since) * _SHARE_OF_WAIT
         return last + min(max(waited, _SHORTEST_SECONDS), _LONGEST_SECONDS)
 
@@ -58,7 +58,7 @@ class Cluster:
         self._watched: dict[str, _Watched] = {}
         #: The ids of jobs by their names.
         self._ids: dict[str, str] = {}
-        #: Jobs that run and that somebody has looked at, as they were then.
+        #: Running jobs that `look` was called for, as squeue showed them.
         self._looked_at: dict[str, Job] = {}
         self._looked = 0.0
         self._looking = asyncio.Lock()
@@ -74,9 +74,9 @@ class Cluster:
     # -- programs ---------------------------------------------------------------------------
 
     async def submit(self, name: str, options: Sequence[str], script: bytes) -> str:
-        """Submit a job of this name, and return its id.
+        """Submit a job with this name. Returns its id.
 
-        Raises KernelStartError if it is refused, HostError.
+        Raises KernelStartError if Slurm refuses the job, HostError.
         """
         done = await self.run([*_WITHOUT, "sbatch", "--parsable", *options], script)
         words = done.stdout.decode("utf-8", "replace").split()
@@ -93,7 +93,7 @@ class Cluster:
         return read_job(done.stdout.decode("utf-8", "replace")) or Job(job, GONE)
 
     async def ended(self, job: str) -> Job:
-        """The job, once Slurm says how it ended, or after a while. Raises HostError."""
+        """Wait until Slurm says how the job ended, at most a while. Raises HostError."""
         until = time.monotonic() + _END_SECONDS
         while True:
             found = await self.ask(job) if job else Job("?", GONE)
@@ -142,7 +142,7 @@ class Cluster:
         if done.returncode == 127:
             raise AgentError(
                 f"there is no program {program!r}.\n"
-                "Name a machine with Slurm's programs by the option `slurm_login`.",
+                "Set the option `slurm_login` to a machine with Slurm's programs.",
                 host=self._place,
             )
         if done.returncode and (line := away(done.stderr.decode("utf-8", "replace"))):
@@ -176,9 +176,10 @@ class Cluster:
         return job in self._watched
 
     async def look(self, job: str) -> Job | None:
-        """A job that runs, with the time that it has left. Raises HostError.
+        """A running job with its remaining time. Raises HostError.
 
-        One squeue asks for all jobs that somebody has looked at, and serves everybody for a while.
+        One squeue asks for all jobs that `look` was called for. Its answer serves all callers for
+        a while.
         """
         async with self._looking:
             old = time.monotonic() - self._looked > _LOOK_SECONDS
@@ -190,14 +191,14 @@ class Cluster:
             return self._looked_at.get(job)
 
     async def changed(self, job: str) -> None:
-        """Return at the next news of a followed job."""
+        """Wait for the next change of a followed job."""
         watched = self._watched.get(job)
         if watched is not None:
             watched.changed.clear()
             await watched.changed.wait()
 
     async def started(self, job: str) -> Job:
-        """A followed job, once it runs or is over."""
+        """Wait until a followed job runs or is over."""
         while True:
             found = self.known(job)
             if found is not None and (found.runs or found.over):
@@ -246,7 +247,7 @@ class Cluster:
 
 
 def _unknown(job: Job | None) -> bool:
-    """Whether a job has to be asked for: it waits, as far as we know."""
+    """Whether to ask for this job: it waits, as far as we know."""
     return job is None or not (job.runs or job.over)
 
 

@@ -1,7 +1,7 @@
-"""Reach a job's node: a step of the job, which srun on the login node starts, carries a pipe.
+"""Reach a job's node. srun on the login node starts a step of the job, and the step carries a pipe.
 
 srun works wherever jobs do: compute nodes need no sshd and no route to the server, and the step
-belongs to the job's allocation. Both ends are authenticated by Slurm (munge), as the same user.
+belongs to the job's allocation. Slurm (munge) authenticates both ends as the same user.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .reasons import refusal
 def step_words(job: str) -> tuple[str, ...]:
     """The program that runs the words after it in the job.
 
-    `--unbuffered`, because srun otherwise keeps a line's beginning until its end comes.
+    Without `--unbuffered`, srun keeps the beginning of a line until the end of the line comes.
     """
     return (
         "srun",

@@ -1,4 +1,4 @@
-"""What the doctor asks a cluster."""
+"""The doctor's questions to a cluster."""
 
 from __future__ import annotations
 

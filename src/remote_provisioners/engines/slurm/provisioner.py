@@ -36,15 +36,14 @@ class SlurmProvisioner(RemoteProvisioner):
 
     slurm_login = Text(
         "",
-        help="""The host that submits jobs, such as alice@login1: any host that you can log in to
-        and that has sbatch, squeue, scancel and srun. {username} stands for KERNEL_USERNAME. Empty:
-        this machine.""",
+        help="""The login node, such as alice@login1. It must have sbatch, squeue, scancel, scontrol
+        and srun. {username} is replaced with KERNEL_USERNAME. Empty: this machine.""",
     ).tag(config=True)
 
     connect = Way(
         default_value="",
-        help="""How to reach slurm_login: asyncssh (the default), openssh (the ssh program, also for
-        a second factor), or a command as a list of words.""",
+        help="""How to reach slurm_login: asyncssh (the default), openssh (the ssh program, also
+        with a second factor), or a command as a list of words.""",
     ).tag(config=True)
 
     strict_host_keys = Flag(
@@ -55,22 +54,24 @@ class SlurmProvisioner(RemoteProvisioner):
 
     python = Text(
         "",
-        help="""The interpreter on the nodes that runs the agent (3.8 or later) and that `python` in
-        the kernelspec's argv stands for. Empty: python3.""",
+        help="""The interpreter on the nodes, 3.8 or later. It runs the agent, and replaces
+        `python` in the kernelspec's argv. Empty: python3.""",
     ).tag(config=True)
 
-    slurm_partition = Text("", help="The partition of the jobs, or several, by commas.").tag(
+    slurm_partition = Text("", help="The partition of the jobs, or several, comma-separated.").tag(
         config=True
     )
-    slurm_account = Text("", help="The account that the jobs are charged to.").tag(config=True)
+    slurm_account = Text("", help="The account that pays for the jobs.").tag(config=True)
     slurm_qos = Text("", help="The quality of service of the jobs.").tag(config=True)
     slurm_time = Text(
         "",
-        help="""The time limit of a job: minutes, H:M:S or D-H:M:S. Users are told 10 and 2 minutes
-        before its end. Empty: the partition's.""",
+        help="""The time limit of a job: minutes, H:M:S or D-H:M:S. Users get a warning 10 and 2
+        minutes before its end. Empty: the partition's limit.""",
     ).tag(config=True)
     slurm_cpus = Text("", help="The number of CPUs of a job.").tag(config=True)
-    slurm_memory = Text("", help="The memory of a job: MiB, or such as 16G.").tag(config=True)
+    slurm_memory = Text("", help="The memory of a job in MiB, or with a unit, such as 16G.").tag(
+        config=True
+    )
     slurm_gpus = Text("", help="The GPUs of a job: a number, or type:number.").tag(config=True)
     slurm_constraint = Text(
         "", help="The features that a job's node must have, such as a100&nvlink."
@@ -85,16 +86,16 @@ class SlurmProvisioner(RemoteProvisioner):
     ).tag(config=True)
 
     slurm_limits = Table(
-        help="""What requests may choose by KERNEL_SLURM_ variables, by property: the most time,
-        cpus, memory or gpus, or a list of partitions, accounts and so on; "*" allows everything:
-        {"time": "8:00:00", "gpus": 2, "partition": ["gpu", "cpu"]}. What is not named may not be
-        chosen. The server's own environment may choose everything.""",
+        help="""What a request may choose with KERNEL_SLURM_ variables: a maximum of time, cpus,
+        memory and gpus, and a list of partitions, accounts and so on. "*" allows everything. For
+        example {"time": "8:00:00", "gpus": 2, "partition": ["gpu", "cpu"]}. A request may choose
+        no other properties. The server's own environment may choose everything.""",
     ).tag(config=True)
 
     slurm_queue_timeout = Seconds(
         600.0,
-        help="""Seconds that a job may wait in Slurm's queue. Then it is cancelled and the start
-        fails. launch_timeout begins when the job runs.""",
+        help="""Seconds that a job may wait in Slurm's queue. After that the job is cancelled and
+        the start fails. launch_timeout begins when the job runs.""",
     ).tag(config=True)
 
     def _make_placer(self) -> Placer:
@@ -112,7 +113,7 @@ class SlurmProvisioner(RemoteProvisioner):
             )
 
     def check_request(self, request_env: Mapping[str, str]) -> None:
-        """Refuse what the request may not choose. Raises ConfigurationError, UnauthorizedError."""
+        """Check the request against the limits. Raises ConfigurationError, UnauthorizedError."""
         asked = requested(request_env)
         own = requested({n: v for n, v in os.environ.items() if n in request_env})
         chosen = {name: value for name, value in asked.items() if own.get(name) != value}

@@ -26,9 +26,9 @@ _PENDING = {
     "PartitionDown": "is waiting: partition {partition} is down",
     "PartitionInactive": "is waiting: partition {partition} takes no jobs now",
     "Prolog": "is waiting: its node is being prepared",
-    "Cleaning": "is waiting: its former run is being cleaned up",
+    "Cleaning": "is waiting: Slurm cleans up after its former run",
 }
-#: It would wait for ever.
+#: With these reasons a job would wait for ever.
 _HOPELESS = {
     "PartitionTimeLimit": "it asks for more time than partition {partition} allows (slurm_time)",
     "PartitionNodeLimit": "it asks for more nodes than partition {partition} allows",
@@ -43,7 +43,7 @@ _HOPELESS = {
 }
 _ENDS = {
     "TIMEOUT": "its time limit of {limit} was reached",
-    "OUT_OF_MEMORY": "it used more memory than it has",
+    "OUT_OF_MEMORY": "it used more memory than it asked for",
     "PREEMPTED": "a job with a higher priority took its place",
     "NODE_FAIL": "its node {node} failed",
     "CANCELLED": "it was cancelled (scancel, or by an administrator)",
@@ -53,16 +53,16 @@ _ENDS = {
     "REVOKED": "another cluster took it",
 }
 _ADVICE = {
-    "TIMEOUT": "Restart the kernel for a new job; a longer time: slurm_time.",
-    "OUT_OF_MEMORY": "Restart the kernel for a new job; more memory: slurm_memory.",
+    "TIMEOUT": "Restart the kernel for a new job. For a longer time, set slurm_time.",
+    "OUT_OF_MEMORY": "Restart the kernel for a new job. For more memory, set slurm_memory.",
 }
 #: Exit codes of the job's script (script.py), and of the shell that runs it.
 _EXITS = {
-    126: "the interpreter on its node cannot be run\nName another one by the option `python`.",
-    127: "its node does not have the interpreter\nName another one by the option `python`.",
-    78: "the interpreter on its node is older than 3.8\nName another one by the option `python`.",
+    126: "the interpreter on its node cannot be run\nSet the option `python` to another one.",
+    127: "its node does not have the interpreter\nSet the option `python` to another one.",
+    78: "the interpreter on its node is older than 3.8\nSet the option `python` to another one.",
 }
-#: A reason while a job is being ended tells its state.
+#: While Slurm ends a job, the reason shows the job's final state.
 _COMPLETING = {"TimeLimit": "TIMEOUT", "OutOfMemory": "OUT_OF_MEMORY", "NodeFail": "NODE_FAIL"}
 _FINAL = frozenset([*_ENDS, "COMPLETED", "FAILED"]) - {"SUSPENDED"}
 _UNCONTACTED = re.compile(
@@ -124,13 +124,13 @@ class Job:
     def progress(self, today: datetime.date | None = None) -> str:
         """Its state, in words for users."""
         if self.state == "CONFIGURING":
-            return f"{self.name} has a node, {self.node}, which boots"
+            return f"{self.name} waits until its node {self.node} has booted"
         if self.state == "PENDING":
             said = self._waiting()
             start = _clock(self.start, today or datetime.date.today())
             return f"{self.name} {said}" + (f"; estimated start {start}" if start else "")
         if self.runs:
-            return f"{self.name} runs on {self.node}, waiting for the kernel"
+            return f"{self.name} runs on {self.node}, and its kernel starts"
         return f"{self.name} is {self.state.lower()}"
 
     def _waiting(self) -> str:
@@ -161,7 +161,7 @@ class Job:
             how = f"signal {self.signal}" if self.signal else f"exit code {self.exit_code}"
             return (
                 f"{self.name} failed with {how} on {self.node or 'its node'}\n"
-                "To see its output: add `#SBATCH --output=FILE` to slurm_lines."
+                "To see its output, add `#SBATCH --output=FILE` to slurm_lines."
             )
         if state == GONE:
             return f"Slurm does not know {self.name} any more: it ended a while ago"
@@ -231,7 +231,7 @@ def read_seconds(text: str) -> int | None:
 
 
 def away(stderr: str) -> str:
-    """The line that says that the controller does not answer; "" if none does."""
+    """The line about a controller that does not answer; "" if there is none."""
     for line in stderr.splitlines():
         if _UNCONTACTED.search(line):
             return _PREFIX.sub("", line.strip())

@@ -1,4 +1,4 @@
-"""What a kernel asks Slurm for: the operator's options, and a request's own within limits. Pure."""
+"""The properties of a job: the operator's options, and a request's, within limits. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FORMS = {
     "gpus": "a number of GPUs, or type:number",
     "constraint": "features, such as a100&nvlink",
 }
-#: Those with a limit; of the others a request may name one of several.
+#: Properties with a maximum. The others have a list of values.
 _SIZES = ("time", "cpus", "memory", "gpus")
 ANY = "*"
 VARIABLE = "KERNEL_SLURM_"
@@ -104,7 +104,7 @@ Limits = Mapping[str, tuple[str, ...]]
 
 
 def check_limits(limits: Mapping[str, Any]) -> Limits:
-    """Check `slurm_limits`: by property, the most that a request may ask for, or what it may name.
+    """Check `slurm_limits`: the maximum of each property, or its list of values.
 
     Raises ConfigurationError.
     """
@@ -125,7 +125,7 @@ def check_limits(limits: Mapping[str, Any]) -> Limits:
 
 
 def requested(request_env: Mapping[str, str]) -> dict[str, str]:
-    """The properties that a request asks for, by KERNEL_SLURM_ variables and KERNEL_GPUS.
+    """The properties in a request's KERNEL_SLURM_ variables and KERNEL_GPUS.
 
     Raises ConfigurationError.
     """
@@ -143,13 +143,13 @@ def requested(request_env: Mapping[str, str]) -> dict[str, str]:
     if labels := request_env.get("KERNEL_HOST_LABELS", "").strip():
         raise ConfigurationError(
             f"KERNEL_HOST_LABELS is {labels!r}, but Slurm chooses the node\n"
-            "Ask for features of the node by KERNEL_SLURM_CONSTRAINT."
+            "To choose features of the node, set KERNEL_SLURM_CONSTRAINT."
         )
     return asked
 
 
 def refuse_beyond(asked: Mapping[str, str], limits: Limits) -> None:
-    """Raises UnauthorizedError if a request asks for what the operator does not allow."""
+    """Raises UnauthorizedError if a request asks for more than the operator allows."""
     for name, value in asked.items():
         variable = VARIABLE + name.upper()
         allowed = limits.get(name, ())

@@ -1,7 +1,8 @@
 """The batch script of a job: starts the agent, and starts it again if it is killed. Pure.
 
-Slurm ends what a step leaves behind, so the agent belongs to the batch step. The server reaches it
-by steps that come and go (engine.py). The script contains no value of a request and no secret.
+At the end of a step Slurm ends the step's processes, so the agent belongs to the batch step. The
+server reaches it with temporary steps (engine.py). The script contains no value of a request and no
+secret.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ if os.WIFEXITED(status) and os.WEXITSTATUS(status):
 def expected_kernel(argv: Sequence[str], env: Mapping[str, str], python: str) -> str:
     """What the agent can prepare before the server asks for the kernel (agent/agent.py), in JSON.
 
-    Only the kernelspec's: the interpreter, its flags and its module, and the environment. "" if
-    that depends on the kernel.
+    It contains only the kernelspec's interpreter, flags, module and environment. "" if these depend
+    on the kernel.
     """
     words = list(argv[: argv.index("-m") + 2]) if "-m" in argv else []
     if not words or any("{" in text for text in (*words, *env.values())):
@@ -100,9 +101,9 @@ def expected_kernel(argv: Sequence[str], env: Mapping[str, str], python: str) ->
 
 
 def batch_script(directory: str, python: str, lines: Sequence[str], expected: str = "") -> bytes:
-    """The script. `directory`: the agent's, in which nobody else may write. `lines`: the operator's
-    own lines, whose shell commands find what a login has set up, such as `module`. `expected`: see
-    above.
+    """The script. `directory`: the agent's private directory. `lines`: the operator's own lines.
+
+    The lines' shell commands run in a login shell, so they find `module`. `expected`: see above.
     """
     commands = [line for line in lines if line.strip() and not line.startswith("#")]
     archive = base64.b64encode(agent_archive()).decode()
