@@ -20,7 +20,7 @@ from ..main_process import main_process
 LABEL = "remote-provisioners"
 #: The limit for `docker run`, whose image is there.
 _RUN_SECONDS = 120.0
-#: What no shell changes.
+#: A word that no shell changes.
 _PLAIN = re.compile(r"[A-Za-z0-9_./+@%:,=-]+")
 _NO_PROGRAM = re.compile(r"executable file|no such file or directory|not found", re.IGNORECASE)
 
@@ -43,7 +43,7 @@ class ContainerNode(Node):
 
 @dataclass(frozen=True)
 class ContainerOptions:
-    """What a kernelspec says of its containers. Every value is a word or part of one."""
+    """A kernelspec's options for its containers. Every value is a word or part of one."""
 
     image: str
     pull: str = "missing"
@@ -59,7 +59,7 @@ class ContainerOptions:
     way: Sequence[str] = field(default=())
 
     def words(self) -> list[str]:
-        """The options of `docker run`. Each contains its value, which so cannot be an option."""
+        """The options of `docker run`. A value is part of a word, so it cannot be an option."""
         given = {"user": self.user, "network": self.network, "memory": self.memory}
         given |= {"cpus": self.cpus, "gpus": self.gpus}
         words = [f"--{name}={value}" for name, value in given.items() if value]
@@ -82,7 +82,7 @@ class DockerEngine(Engine):
         self._doing = ""
 
     async def check(self) -> None:
-        """`submit` meets every error of the daemon itself."""
+        """Does nothing, because `submit` reports every error of the daemon."""
 
     async def submit(self, launch: Launch) -> asyncio.Future[Node]:
         self._doing = f"starts a container from the image {self._options.image}"
@@ -107,7 +107,7 @@ class DockerEngine(Engine):
         return ContainerNode(launch.tag, "", python, "", program=self._program.words)
 
     async def _run(self, words: Sequence[str]) -> None:
-        """Waits for its end even if it is cancelled, so that `cancel` finds what it has made."""
+        """Run docker. Even if cancelled, it waits, so that `cancel` finds the container."""
         running = asyncio.ensure_future(self._program.run(*words, seconds=_RUN_SECONDS))
         try:
             await asyncio.shield(running)
@@ -130,8 +130,8 @@ class DockerEngine(Engine):
             for word in words:
                 if not _PLAIN.fullmatch(word):
                     raise ConfigurationError(
-                        f"{word!r} has characters that a shell may read on the way to Docker "
-                        "(option `connect`)"
+                        f"with the option `connect`, a shell may read {word!r}.\n"
+                        "Use only letters, digits and _./+@%:,=- in the options."
                     )
         return [*words, *main_process(options.python, through_shell=bool(options.way))]
 
@@ -164,7 +164,7 @@ class DockerEngine(Engine):
         if error.code in (126, 127) and _NO_PROGRAM.search(error.said) and python in error.said:
             return KernelStartError(
                 f"the image {image} has no {python}: a kernel's container needs Python 3.8 or "
-                f"later.\nUse another image, or name its interpreter by the option `python`."
+                f"later.\nUse another image, or set the option `python` to its interpreter."
             )
         return KernelStartError(
             f"{self._program.name} did not start a container from {image}:\n{error.said}"

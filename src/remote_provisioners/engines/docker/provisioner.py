@@ -19,18 +19,18 @@ from ..placer import EnginePlacer
 from .engine import ContainerOptions, DockerEngine
 
 _PULLS = ("missing", "always", "never")
-#: A word that is no option: it begins with a letter, a digit, a path or a template.
+#: A word that cannot be an option: it begins with a letter, a digit, a path or a template.
 _WORD = re.compile(r"[A-Za-z0-9_./{][^\0\n]*")
 _USERNAME = frozenset({"username"})
 
 
 class DockerProvisioner(RemoteProvisioner):
-    """Starts each kernel in a container of its own, from an image that holds the kernel."""
+    """Starts each kernel in a separate container, from an image with the kernel."""
 
     image = Text(
         "",
         help="""The image of the containers, such as quay.io/jupyter/scipy-notebook. It must have
-        Python 3.8 or later and the kernel. It needs nothing of this package.""",
+        Python 3.8 or later and the kernel. It does not need this package.""",
     ).tag(config=True)
 
     pull = Text(
@@ -47,14 +47,15 @@ class DockerProvisioner(RemoteProvisioner):
 
     volumes = Names(
         trait=Unicode(),
-        help="""Directories and volumes for the container, as docker run --volume takes them, such
-        as /home/{username}:/home/work or data:/data:ro. {username} is as in container_user.""",
+        help="""Directories and volumes for the container, written as for docker run --volume, such
+        as /home/{username}:/home/work or data:/data:ro. {username} is replaced as in
+        container_user.""",
     ).tag(config=True)
 
     network = Text(
         "none",
-        help="""The container's network. With none, the kernel has no network at all; the server
-        does not need one to reach it. bridge is Docker's usual network.""",
+        help="""The container's network. With none, the kernel has no network at all. The server
+        still reaches the kernel. bridge is Docker's usual network.""",
     ).tag(config=True)
 
     memory = Text("", help="""The limit of the container's memory, such as 4g.""").tag(config=True)
@@ -62,13 +63,12 @@ class DockerProvisioner(RemoteProvisioner):
     cpus = Text("", help="""The limit of the container's cores, such as 1.5.""").tag(config=True)
 
     gpus = Text(
-        "", help="""The container's GPUs, as docker run --gpus takes them: all, 2, device=0."""
+        "", help="""The container's GPUs, written as for docker run --gpus: all, 2, device=0."""
     ).tag(config=True)
 
     read_only = Flag(
         False,
-        help="""If true, the container's files cannot be changed, except in /tmp (in memory) and in
-        volumes.""",
+        help="""If true, the kernel can change files only in /tmp (in memory) and in volumes.""",
     ).tag(config=True)
 
     python = Text(
@@ -84,9 +84,9 @@ class DockerProvisioner(RemoteProvisioner):
 
     connect = Way(
         default_value="",
-        help="""The words of a command that leads to the machine with Docker, such as ["ssh",
-        "gpu1"]. docker and its words follow. Empty: docker runs on this machine, and DOCKER_HOST of
-        the server's environment names its daemon.""",
+        help="""The words of a command that runs docker on another machine, such as ["ssh", "gpu1"].
+        docker and its words follow them. Empty: docker runs on this machine. DOCKER_HOST in the
+        server's environment names the daemon.""",
     ).tag(config=True)
 
     def _make_placer(self) -> Placer:
@@ -99,16 +99,20 @@ class DockerProvisioner(RemoteProvisioner):
         for name in ("image", "docker_program"):
             value = getattr(self, name)
             if value and not _WORD.fullmatch(value):
-                raise ConfigurationError(f"{name} is {value!r}, which is no name")
+                raise ConfigurationError(f"{name} is {value!r}, must be a name or a path")
         if self.python and not re.fullmatch(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*", self.python):
             raise ConfigurationError(f"python is {self.python!r}, must be a plain path or name")
         for name in ("container_user", "network", "memory", "cpus", "gpus"):
             value = getattr(self, name)
             if value and not _WORD.fullmatch(value):
-                raise ConfigurationError(f"{name} is {value!r}, which Docker cannot read")
+                raise ConfigurationError(
+                    f"{name} is {value!r}, must begin with a letter or a digit"
+                )
         for volume in self.volumes:
             if not _WORD.fullmatch(volume):
-                raise ConfigurationError(f"volumes: {volume!r} is no volume")
+                raise ConfigurationError(
+                    f"volumes: {volume!r} must be like /here:/there or name:/there"
+                )
         self._way()
         self._filled("container_user", [self.container_user] if self.container_user else [])
         self._filled("volumes", self.volumes)
@@ -117,7 +121,7 @@ class DockerProvisioner(RemoteProvisioner):
         """Docker for this request. Raises ConfigurationError."""
         for name in ("image", "docker_program"):
             if not getattr(self, name):
-                raise ConfigurationError(f"the option `{name}` is empty (docker.md)")
+                raise ConfigurationError(f"the option `{name}` is empty: set it (docs/docker.md)")
         user = self.container_user
         options = ContainerOptions(
             image=self.image,
@@ -141,7 +145,7 @@ class DockerProvisioner(RemoteProvisioner):
         return check_words("connect", words, frozenset()) if words else ()
 
     def _filled(self, option: str, words: Any) -> tuple[str, ...]:
-        """The words with the user's name, which cannot add a part to one."""
+        """The words with the user's name. The name cannot add a part to a word."""
         # The first word of a command may not be a template.
         checked = check_words(option, [option, *words], _USERNAME)[1:]
         return fill(checked, {"username": checked_user_name(self.username or user_name())})

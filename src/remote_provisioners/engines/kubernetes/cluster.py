@@ -1,6 +1,6 @@
 """The API of a Kubernetes cluster, by kubernetes_asyncio. Lives in the I/O thread.
 
-The package takes a second to import, so this happens in a thread, when the first pod is asked for.
+The import of the package takes a second. So a thread imports it when the first pod is needed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _SECONDS = 15.0
 #: How long one request follows a pod.
 _WATCH_SECONDS = 240
 _MISSING = (
-    "Kubernetes needs a package: pip install 'remote-provisioners[kubernetes]' where the server "
-    "runs"
+    "Kubernetes needs a package. Install it where the server runs:\n"
+    "pip install 'remote-provisioners[kubernetes]'"
 )
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach a cluster. Both empty: the usual kubeconfig, or the account of our own pod."""
+    """How to reach a cluster. If both are empty: the usual kubeconfig, or our own pod's account."""
 
     kubeconfig: str = ""
     context: str = ""
@@ -44,7 +44,7 @@ class RefusedError(Exception):
 
 
 class Cluster:
-    """One cluster. Its methods raise HostError where it cannot be used, else RefusedError."""
+    """One cluster. Methods raise HostError if it is unusable, RefusedError if it refuses."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -92,7 +92,7 @@ class Cluster:
         return items
 
     async def events(self, namespace: str, name: str) -> list[dict[str, Any]]:
-        """What has happened to a pod; empty if that may not be asked."""
+        """The events of a pod; empty if our account may not read them."""
         try:
             selector = f"involvedObject.name={name}"
             found = await self._ask("list_namespaced_event", namespace, field_selector=selector)
@@ -102,7 +102,7 @@ class Cluster:
         return items
 
     async def follow(self, namespace: str, name: str) -> AsyncIterator[dict[str, Any]]:
-        """A pod, and again after each change, until it is gone."""
+        """Yield a pod now and after each change, until it is gone."""
         while True:
             pod = await self.read(namespace, name)
             if pod is None:
@@ -146,7 +146,7 @@ class Cluster:
         return str(answer.get("gitVersion", ""))
 
     async def forbidden(self, namespace: str, needed: Iterable[tuple[str, str]]) -> list[str]:
-        """Those of these verbs and resources that our account may not use there."""
+        """The verbs and resources of `needed` that our account may not use there."""
         missing = []
         for verb, name in needed:
             resource, _, part = name.partition("/")
@@ -194,7 +194,7 @@ class Cluster:
             found: dict[str, Any] = json.loads(await response.read())
             return found
         except (OSError, ValueError, asyncio.TimeoutError) as error:
-            raise UnreachableError(f"Kubernetes' API breaks off its answer: {error}") from None
+            raise UnreachableError(f"Kubernetes' API stopped within its answer: {error}") from None
 
     async def _request(
         self, method: str, *words: Any, of: str = "CoreV1Api", **options: Any

@@ -1,4 +1,4 @@
-"""A pod by the API's exec: a web socket carries the pipe to a Python process in the pod."""
+"""Reach a pod with the API's exec. A web socket carries the pipe to a Python process there."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _MOST_WAITING = 1024 * 1024
 async def connect_pod(address: PodAddress, python: str) -> PipeTransport:
     """A pipe into the pod. Raises HostError, or NodeGoneError if the pod has ended.
 
-    An API server that has just started forbids everything for a moment. Unlike an sshd, it locks
-    nobody out for asking again, so this is no AuthenticationError.
+    An API server that has just started forbids everything for a moment. Unlike sshd, it locks out
+    nobody who asks again. So this raises UnreachableError, not AuthenticationError.
     """
     try:
         return await _connected(address, python)
@@ -49,7 +49,7 @@ async def _connected(address: PodAddress, python: str) -> PipeTransport:
         if end:
             raise NodeGoneError(f"the pod has ended: {end}") from None
         if isinstance(failed, RefusedError):
-            text = f"Kubernetes does not lead into the pod: {failed.message}"
+            text = f"Kubernetes refuses to run a program in the pod: {failed.message}"
             raise UnreachableError(text, host=name) from None
         way = WayIn(COMMAND, ("kubectl", "exec", "-n", address.namespace, address.host))
         raise why_not_opened(failed, way, python).at(name) from None
@@ -167,7 +167,7 @@ class SocketCarrier:
 
 
 def _status(data: bytes, start: PipeStart) -> int | None:
-    """The exit code in what the API says at the end of a program; its message counts as stderr."""
+    """The exit code in the API's last message about a program. Its text counts as stderr."""
     try:
         status = json.loads(data)
         if status.get("status") == "Success":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .cluster import Cluster
 from .pod import read_state
 
-#: Events that say why a pod is gone.
+#: Events with the reason why a pod is gone.
 _TOLD = ("Evicted", "Preempted", "TaintManagerEviction", "NodeNotReady", "Killing", "OOMKilling")
 
 

@@ -1,4 +1,4 @@
-"""Kubernetes as an engine: a pod for each kernel, and the API's exec leads into it."""
+"""Kubernetes as an engine: a pod for each kernel, reached with the API's exec."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .pod import MANAGER, SELECTOR, PodOptions, kernel_container, manifest, read
 
 log = logging.getLogger(__name__)
 
-#: A pod that has completed for so long, and that no server has deleted, is deleted by any server.
+#: Any server deletes pods that completed so long ago and that no server has deleted.
 _LEFT_SECONDS = 3600.0
 _DELETE_SECONDS = 20.0
 #: Those in progress: the thread's end cancels them.
 _sweeps: set[asyncio.Task[None]] = set()
-#: What the account needs: verbs and resources.
+#: The verbs and resources that the account needs.
 _NEEDED = (
     *((verb, "pods") for verb in ("create", "get", "list", "watch", "delete")),
     ("create", "pods/exec"),
@@ -112,7 +112,7 @@ class KubernetesEngine(Engine):
         return asyncio.ensure_future(self._arrival(cluster, node))
 
     async def _arrival(self, cluster: Cluster, node: PodNode) -> Node:
-        """The node when its container runs. `follow` tells of its end."""
+        """The node, when its container runs. `follow` reports its end."""
         sweep = asyncio.ensure_future(_sweep(cluster, node.namespace))
         _sweeps.add(sweep)
         sweep.add_done_callback(_sweeps.discard)
@@ -178,7 +178,7 @@ class KubernetesEngine(Engine):
                     f"in the namespace {namespace}, the account may not {', '.join(missing)}.\n"
                     "Give it the Role of kubernetes.md."
                 )
-            return f"may do what it needs in the namespace {namespace}"
+            return f"the account has all rights that it needs in the namespace {namespace}"
 
         return [("api", api), ("account", account)]
 
@@ -188,7 +188,7 @@ def _refused(error: RefusedError, namespace: str) -> str:
         return f"the namespace {namespace} has no room: {error.message}"
     if error.status == 404:
         return f"Kubernetes has no namespace {namespace}: {error.message}"
-    return f"Kubernetes does not take the pod: {error.message}"
+    return f"Kubernetes refuses the pod: {error.message}"
 
 
 async def _sweep(cluster: Cluster, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""A kernel's pod: its manifest, and what its status means. Pure."""
+"""A kernel's pod: its manifest, and the meaning of its status. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ConfigurationError
 
-#: Who has made a pod, so that leftovers are found.
+#: The label that finds our pods, also leftovers.
 MANAGER = "remote-provisioners"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGER}"
 #: The container of the kernel in a template with several.
@@ -20,30 +20,30 @@ _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _VOLUME = re.compile(r"([a-z0-9][a-z0-9.-]*):(/[^:\0]*)(:ro)?")
 _OUT_OF_MEMORY = "it used more memory than its limit allows (option `memory`)"
 _NO_PROGRAM = re.compile(r"executable file|no such file or directory", re.IGNORECASE)
-#: Reasons for which a container does not start although its pod has a node.
+#: Reasons why a container does not start although its pod has a node.
 _WAITING = {
     "ErrImagePull": "cannot pull the image {image}",
     "ImagePullBackOff": "cannot pull the image {image}",
     "ErrImageNeverPull": "the image {image} is not on the node, and the template forbids a pull",
-    "InvalidImageName": "{image} is no name of an image",
+    "InvalidImageName": "{image} is not a valid name of an image",
     "CreateContainerConfigError": "the container cannot be configured",
     "CreateContainerError": "the container cannot be created",
     "RunContainerError": "the container does not start",
 }
-#: Those of them that do not pass.
+#: The reasons that do not pass by themselves.
 _FINAL = ("ErrImageNeverPull", "InvalidImageName")
 _DISRUPTIONS = {
     "PreemptionByScheduler": "another pod with a higher priority needed its place (preemption)",
     "DeletionByTaintManager": "its node was lost or drained",
-    "EvictionByEvictionAPI": "it was evicted, as by a drain of its node",
-    "TerminationByKubelet": "its node ended it for want of resources or because it shuts down",
+    "EvictionByEvictionAPI": "it was evicted, for example because its node was drained",
+    "TerminationByKubelet": "its node was short of resources, or shut down",
     "DeletionByPodGC": "its node is gone",
 }
 
 
 @dataclass(frozen=True)
 class PodOptions:
-    """What a kernelspec says of its pods, besides the template."""
+    """A kernelspec's options for its pods, besides the template."""
 
     template: Mapping[str, Any] = field(default_factory=dict)
     image: str = ""
@@ -94,7 +94,7 @@ def manifest(
 
 
 def kernel_container(pod: dict[str, Any]) -> dict[str, Any]:
-    """The container of the kernel: the one named so, or the first. Raises ConfigurationError."""
+    """The container named kernel, or the first one. Raises ConfigurationError."""
     containers = pod.setdefault("spec", {}).setdefault("containers", [{}])
     if not isinstance(containers, list) or not all(isinstance(c, dict) for c in containers):
         raise ConfigurationError("the template's spec.containers is not a list of containers")
@@ -130,7 +130,7 @@ def _mount(spec: dict[str, Any], container: dict[str, Any], name: str, text: str
 
 @dataclass(frozen=True)
 class PodState:
-    """What a pod's status means. `end`: how it has ended; `text`: what it waits for."""
+    """The meaning of a pod's status. `end`: why it has ended; `text`: what it waits for."""
 
     running: bool
     text: str = ""

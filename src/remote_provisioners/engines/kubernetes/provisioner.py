@@ -28,30 +28,30 @@ _USERNAME = frozenset({"username"})
 
 
 class KubernetesProvisioner(RemoteProvisioner):
-    """Starts each kernel in a pod of its own, from an image that holds the kernel."""
+    """Starts each kernel in a separate pod, from an image with the kernel."""
 
     pod_template = Text(
         "",
-        help="""The path of a pod's manifest in YAML, on this machine. The other options come over
+        help="""The path of a pod's manifest in YAML, on this machine. The other options override
         it. The kernel's container is the one named kernel, or the first. Empty: no template.""",
     ).tag(config=True)
 
     image = Text(
         "",
         help="""The image of the kernel's container. It must have Python 3.8 or later and the
-        kernel. It needs nothing of this package.""",
+        kernel. It does not need this package.""",
     ).tag(config=True)
 
     namespace = Text(
         "",
-        help="""The namespace of the pods. Empty: that of the kubeconfig's context, or of the
-        server's own pod.""",
+        help="""The namespace of the pods. Empty: the namespace of the kubeconfig's context, or of
+        the server's own pod.""",
     ).tag(config=True)
 
     service_account = Text(
         "",
-        help="""The service account of the pods. Empty: the namespace's default one, whose token
-        the pod does not get.""",
+        help="""The service account of the pods. Empty: the namespace's default account, and the
+        pod does not get its token.""",
     ).tag(config=True)
 
     cpus = Text("", help="""The container's cores, such as 2 or 500m.""").tag(config=True)
@@ -63,7 +63,7 @@ class KubernetesProvisioner(RemoteProvisioner):
     node_selector = Table(
         key_trait=Unicode(),
         value_trait=Unicode(),
-        help="""Labels that the node must have, as a table.""",
+        help="""The labels that a node must have, as a table.""",
     ).tag(config=True)
 
     tolerations = Tables(
@@ -75,7 +75,7 @@ class KubernetesProvisioner(RemoteProvisioner):
         trait=Unicode(),
         help="""Persistent volume claims to mount: CLAIM:/path or CLAIM:/path:ro. {username} is
         replaced with the request's KERNEL_USERNAME, otherwise the server's user. Other kinds of
-        volumes belong into the template.""",
+        volumes belong in the template.""",
     ).tag(config=True)
 
     python = Text(
@@ -102,7 +102,7 @@ class KubernetesProvisioner(RemoteProvisioner):
         for name in ("namespace", "service_account"):
             value = getattr(self, name)
             if value and not _NAME.fullmatch(value):
-                raise ConfigurationError(f"{name} is {value!r}, which is no name in Kubernetes")
+                raise ConfigurationError(f"{name} is {value!r}, must be a name in Kubernetes")
         for name in ("cpus", "memory", "gpus"):
             value = getattr(self, name)
             if value and not _QUANTITY.fullmatch(value):
@@ -150,5 +150,5 @@ class KubernetesProvisioner(RemoteProvisioner):
             said = " ".join(str(error).split())
             raise ConfigurationError(f"cannot read pod_template {path}:\n{said}") from None
         if not isinstance(found, dict) or found.get("kind", "Pod") != "Pod":
-            raise ConfigurationError(f"pod_template {path} is no manifest of a pod")
+            raise ConfigurationError(f"pod_template {path} is not the manifest of a pod")
         return found
