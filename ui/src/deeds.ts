@@ -1,4 +1,4 @@
-/** What can be done with kernels and hosts in JupyterLab, asked for wherever they are shown. */
+/** The actions on kernels and hosts in JupyterLab, for the panel, the details and the toolbar. */
 
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import { Clipboard, Notification } from '@jupyterlab/apputils';
@@ -50,11 +50,11 @@ export class Deeds implements IActions {
         .filter(name => name !== kernel.host);
       const title = kernelTitle(kernel);
       if (!names.length) {
-        const message = this.trans.__('Its kernelspec names no other host than %1.', kernel.host);
+        const message = this.trans.__('Its kernelspec has no host except %1.', kernel.host);
         throw new Error(message);
       }
       const host = await askWhere(this.fleet, this.trans, {
-        title: this.trans.__('Restart %1 elsewhere: its variables are lost', title),
+        title: this.trans.__('Restart %1 on another host? Its variables are lost.', title),
         action: this.trans.__('Restart There'),
         names,
         anywhere: false,
@@ -95,7 +95,7 @@ export class Deeds implements IActions {
       const written = added.kernelspecs.filter(spec => ['new', 'changed'].includes(spec.change));
       if (written.length) {
         const names = written.map(spec => spec.display_name).join(', ');
-        Notification.success(this.trans.__('In the launcher: %1', names), { autoClose: 8000 });
+        Notification.success(this.trans.__('The launcher now shows: %1', names), { autoClose: 8000 });
       }
       for (const error of added.errors) {
         void showError(error, this.trans);
@@ -109,7 +109,7 @@ export class Deeds implements IActions {
 
   copyAttachLine(kernel: { id: string; host: string }): void {
     Clipboard.copyToSystem(`jupyter remote attach ${kernel.id} --host=${kernel.host}`);
-    Notification.success(this.trans.__('Copied: run it in a terminal, it opens a way to the kernel.'), {
+    Notification.success(this.trans.__('Copied. Run this command in a terminal to attach to the kernel.'), {
       autoClose: 4000
     });
   }

@@ -1,4 +1,4 @@
-/** All that is known of a kernel and its host, beside the button that was clicked. */
+/** The details of a kernel and its host, beside the clicked button. */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
@@ -23,7 +23,7 @@ export class Details {
   private readonly node: HTMLElement;
   private kernel: IKernel | null = null;
   private start: IStart | null = null;
-  /** What the host said of the kernel when it was asked. */
+  /** The host's last answer about the kernel. */
   private asked: IKernel | null = null;
 
   constructor(
@@ -74,7 +74,7 @@ export class Details {
     this.place();
   }
 
-  /** Ask the kernel's host for what only it knows, and move the focus here. */
+  /** Ask the kernel's host for the details that only it knows, and move the focus here. */
   ask(): void {
     this.node.focus();
     const kernel = this.kernel;
@@ -120,7 +120,7 @@ export class Details {
     if (this.kernel) {
       return this.aboutKernel(this.kernel);
     }
-    return [this.trans.__('No kernel of this notebook runs on a host.')];
+    return [this.trans.__('This notebook has no kernel on a remote host.')];
   }
 
   private aboutStart(start: IStart): HTMLElement[] {
@@ -172,8 +172,8 @@ export class Details {
         this.deeds.move(kernel);
       }),
       button(
-        trans.__('Copy attach line'),
-        trans.__('Copy a command that opens a way to the kernel from a terminal'),
+        trans.__('Copy attach command'),
+        trans.__('Copy a command that attaches to the kernel from a terminal'),
         () => this.deeds.copyAttachLine(kernel)
       )
     );
@@ -204,7 +204,7 @@ export class Details {
       [trans.__('GPUs'), kernel.gpus.join(', ')],
       [trans.__('Without its server'), kernel.lease && trans.__('it lives for %1', duration(kernel.lease))],
       [
-        trans.__('Its host ends it in'),
+        trans.__('Its host will end it in'),
         kernel.state !== 'unreachable' || kernel.lease_left === null
           ? null
           : duration(Math.max(0, kernel.lease_left - this.fleet.age(kernel)))
@@ -216,7 +216,7 @@ export class Details {
           : duration(Math.max(0, kernel.time_left - this.fleet.age(kernel)))
       ],
       [
-        trans.__('Counts as lost in'),
+        trans.__('It will count as lost in'),
         kernel.grace_left === null
           ? null
           : duration(Math.max(0, kernel.grace_left - this.fleet.age(kernel)))

@@ -25,15 +25,15 @@ export class EnvironmentList {
         tabindex: 0,
         'aria-label': trans.__('Environments of %1', found.host)
       },
-      !usable.length && element('p', {}, trans.__('Nothing there can run kernels yet.')),
+      !usable.length && element('p', {}, trans.__('No environment there can run kernels yet.')),
       ...usable.map(environment => this.choice(environment)),
       others.length > 0 && this.rest(others),
       found.unfinished.length > 0 &&
-        element('p', {}, trans.__('There was no time to look for: %1', found.unfinished.join(', ')))
+        element('p', {}, trans.__('There was no time to look in: %1', found.unfinished.join(', ')))
     );
   }
 
-  /** The keys of what was chosen. */
+  /** The keys of the chosen environments. */
   get chosen(): string[] {
     return [...this.boxes].filter(([, box]) => box.checked && !box.disabled).map(([key]) => key);
   }
@@ -55,9 +55,13 @@ export class EnvironmentList {
     );
   }
 
-  /** Those that need one more package, with the command that installs it. */
+  /** The environments that need one more package, with the command that installs it. */
   private rest(others: IEnvironment[]): HTMLElement {
-    const summary = this.trans._n('%1 cannot run kernels yet', '%1 cannot run kernels yet', others.length);
+    const summary = this.trans._n(
+      '%1 environment cannot run kernels yet',
+      '%1 environments cannot run kernels yet',
+      others.length
+    );
     return element(
       'details',
       {},

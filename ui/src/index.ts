@@ -76,7 +76,7 @@ class HostsPanel extends Widget {
     super.dispose();
   }
 
-  /** What it shows is made when it is looked at first. */
+  /** Its content is made when it is first shown. */
   protected onBeforeShow(): void {
     if (!this.panel) {
       this.panel = this.make();
@@ -91,7 +91,7 @@ class HostsPanel extends Widget {
 
 const plugin: JupyterFrontEndPlugin<void> = {
   id: ID,
-  description: 'Remote hosts and kernels: where each runs, how it is, and what can be done.',
+  description: 'Shows remote hosts and kernels, with their states and actions.',
   autoStart: true,
   optional: [
     ICommandPalette,
@@ -179,7 +179,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
       const title = displayName(app, kernelspec);
       return askWhere(fleet, trans, {
-        title: trans.__('Where is %1 to run?', title),
+        title: trans.__('On which host should %1 run?', title),
         action: trans.__('Run There'),
         names,
         anywhere: true
@@ -273,7 +273,7 @@ function follow(app: JupyterFrontEnd, fleet: Fleet): void {
   manager.connectionFailure.connect(() => refresh());
 }
 
-/** After a kernel was chosen in JupyterLab's own dialog: where is it to run? */
+/** After a choice of kernel in JupyterLab's own dialog, ask for its host. */
 function askAfterPicker(
   dialogs: ISessionContext.IDialogs,
   fleet: Fleet,
@@ -322,7 +322,7 @@ function addNewNotebook(
   app.commands.addCommand(NEW_NOTEBOOK, {
     label: args => trans.__('%1 on …', displayName(app, String(args.kernelspec ?? ''))),
     caption: args =>
-      trans.__('A notebook whose kernel runs on a host of your choice: %1', args.kernelspec),
+      trans.__('A notebook with the kernel %1, on a host that you choose', args.kernelspec),
     icon: args => (args.isPalette ? undefined : hostsIcon),
     execute: async args => {
       const name = String(args.kernelspec);

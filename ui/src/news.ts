@@ -1,20 +1,20 @@
-/** What happened to hosts and kernels while somebody looked elsewhere, in words. */
+/** Notifications about hosts and kernels, in words. */
 
 import type { IError, IHost } from './api.js';
 import type { Change } from './fleet.js';
 import { duration, kernelTitle, type ITranslate } from './words.js';
 
 export interface INews {
-  /** What it is about: later news of it replace these. */
+  /** Its subject. Later news with the same key replace these. */
   key: string;
   said: string;
   type: 'info' | 'success' | 'warning' | 'error';
-  /** Whether it need not be seen for long. */
+  /** Whether it disappears soon. */
   brief: boolean;
   error: IError | null;
 }
 
-/** News of a change; null if it is none for a person. */
+/** The news of a change; null if a person need not know it. */
 export function news(change: Change, trans: ITranslate): INews | null {
   if (change.kind === 'host') {
     return ofHost(change.change, change.host, trans);
@@ -26,8 +26,8 @@ function ofHost(change: string, host: IHost, trans: ITranslate): INews | null {
   const key = `host ${host.name}`;
   if (change === 'unreachable') {
     const said = trans._n(
-      '%2 cannot be reached. Your kernel there goes on.',
-      '%2 cannot be reached. Your %1 kernels there go on.',
+      '%2 cannot be reached. Your kernel there keeps running.',
+      '%2 cannot be reached. Your %1 kernels there keep running.',
       host.kernels.mine,
       host.name
     );
@@ -63,8 +63,8 @@ function ofKernel(heard: Change & { kind: 'kernel' }, trans: ITranslate): INews 
   }
   if (change === 'output dropped') {
     const said = trans._n(
-      '%2: a message of its output is lost, it printed more than its host keeps',
-      '%2: %1 messages of its output are lost, it printed more than its host keeps',
+      '%2 printed more than its host keeps: 1 message of its output is lost',
+      '%2 printed more than its host keeps: %1 messages of its output are lost',
       dropped ?? 1,
       title
     );
@@ -83,7 +83,7 @@ function endsSoon(heard: Change & { kind: 'kernel' }, title: string, trans: ITra
     return trans.__('%1 ends in %2: its job on %3 has a time limit', title, left, kernel.host);
   }
   if (limit === 'lease') {
-    return trans.__('%1 ends in %2, unless %3 can be reached before', title, left, kernel.host);
+    return trans.__('%1 ends in %2, unless %3 is back before', title, left, kernel.host);
   }
-  return trans.__('%1 counts as lost in %2, unless %3 can be reached before', title, left, kernel.host);
+  return trans.__('%1 counts as lost in %2, unless %3 is back before', title, left, kernel.host);
 }

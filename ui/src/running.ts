@@ -1,4 +1,4 @@
-/** In the Running panel: kernels of other servers, and those that no server has. */
+/** The section of the Running panel with kernels of other servers and kernels without a server. */
 
 import { Clipboard, Notification } from '@jupyterlab/apputils';
 import type { IRunningSessions } from '@jupyterlab/running';
@@ -26,9 +26,9 @@ export class FoundKernels implements IRunningSessions.IManager {
   ) {
     this.name = trans.__('Kernels on hosts, not of this server');
     this.shutdownLabel = trans.__('End');
-    this.shutdownAllLabel = trans.__('End those without a server');
+    this.shutdownAllLabel = trans.__('End kernels without a server');
     this.shutdownAllConfirmationText = trans.__(
-      'End all kernels on hosts that no server has? Their variables are lost.'
+      'End all remote kernels without a server? Their variables are lost.'
     );
   }
 
@@ -66,7 +66,7 @@ export class FoundKernels implements IRunningSessions.IManager {
       const text =
         first.owner === 'no server'
           ? this.trans.__('No server has it. Its variables are lost.')
-          : this.trans.__('Another server uses it, which may start it again.');
+          : this.trans.__('Another server uses it, and may start it again.');
       const title = this.trans.__('End kernel %1 on %2?', first.id.slice(0, 8), first.host);
       if (!(await sure(title, text, this.trans.__('End')))) {
         return;
@@ -78,7 +78,7 @@ export class FoundKernels implements IRunningSessions.IManager {
     this.refreshRunning();
   }
 
-  /** Its logs, and how to attach. */
+  /** Show its logs and the command that attaches to it. */
   private open(kernel: IFoundKernel): void {
     const line = `jupyter remote attach ${kernel.id} --host=${kernel.host}`;
     Notification.info(line, {

@@ -34,7 +34,7 @@ export function asError(reason: unknown): IError {
   return { kind: '', host: '', message, advice: '', printed: '' };
 }
 
-/** The cause, the last lines that the kernel printed, and what to do. */
+/** The cause, the kernel's last lines of output, and advice. */
 export async function showError(
   error: IError,
   trans: TranslationBundle,
@@ -60,7 +60,7 @@ export async function showLogs(
   await showDialog({
     title: trans.__('Logs of %1', title),
     body: widget(
-      printed(text || trans.__('Its process has printed nothing.'), trans.__('Logs')),
+      printed(text || trans.__('Its process has not printed anything.'), trans.__('Logs')),
       element('p', {}, trans.__('What cells print goes to the notebook, not here.'))
     ),
     buttons: [Dialog.okButton({ label: trans.__('Close') })]

@@ -1,4 +1,4 @@
-/** In a notebook's toolbar: where its kernel runs and how it is; a click says more. */
+/** A button in a notebook's toolbar: its kernel's host and state. A click opens the details. */
 
 import type { ISessionContext } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';

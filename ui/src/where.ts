@@ -1,4 +1,4 @@
-/** Where a kernel is to run: asked in a dialog, with the load of each host at this moment. */
+/** A dialog that asks for a kernel's host, and shows each host's present load. */
 
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -26,7 +26,7 @@ class Hosts extends Widget implements Dialog.IBodyWidget<string> {
     this.chosen = anywhere ? '' : names[0];
     this.addClass('rp-Choice');
     this.node.setAttribute('role', 'radiogroup');
-    this.node.setAttribute('aria-label', trans.__('Where the kernel is to run'));
+    this.node.setAttribute('aria-label', trans.__('The host for the kernel'));
     this.draw();
     this.stop = fleet.listen(change => {
       if (change.kind === 'all' || change.kind === 'host') {
@@ -48,7 +48,7 @@ class Hosts extends Widget implements Dialog.IBodyWidget<string> {
     const focused = this.node.contains(document.activeElement);
     const rows: HTMLElement[] = [];
     if (this.anywhere) {
-      rows.push(this.row('', this.trans.__('Anywhere'), this.trans.__('placed by load balancing')));
+      rows.push(this.row('', this.trans.__('Any host'), this.trans.__('load balancing chooses')));
     }
     for (const name of this.names) {
       const host = this.fleet.hosts.get(name);
@@ -101,7 +101,7 @@ export async function askWhere(
   trans: TranslationBundle,
   options: { title: string; action: string; names: string[]; anywhere: boolean; warn?: boolean }
 ): Promise<Choice> {
-  // What is shown first is what is known; what hosts say now replaces it.
+  // Show what is known at first. The hosts' new answers replace it.
   void fleet.refresh(true).catch(() => undefined);
   const body = new Hosts(fleet, options.names, options.anywhere, trans);
   const result = await showDialog({

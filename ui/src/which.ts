@@ -1,4 +1,4 @@
-/** Which environments of a host are to be kernels here: asked in a dialog. */
+/** A dialog that asks which environments of a host become kernels here. */
 
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -18,7 +18,7 @@ class Body extends Widget implements Dialog.IBodyWidget<string[]> {
   }
 }
 
-/** The keys of the chosen environments; none if it was cancelled. */
+/** The keys of the chosen environments; none if the dialog was cancelled. */
 export async function askWhich(found: IEnvironments, trans: TranslationBundle): Promise<string[]> {
   const list = new EnvironmentList(found, trans);
   const buttons = list.some

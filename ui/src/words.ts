@@ -1,4 +1,4 @@
-/** How states, sizes and times are said. */
+/** States, sizes and times in words. */
 
 import type { IError, IHost, IKernel, IStart } from './api.js';
 
@@ -8,7 +8,7 @@ export interface ITranslate {
   _n(one: string, many: string, count: number, ...values: any[]): string;
 }
 
-/** Says the text as it is written. */
+/** Returns the text unchanged. */
 export const plain: ITranslate = {
   __: (text, ...values) => text.replace(/%(\d)/g, (_, n) => String(values[Number(n) - 1] ?? '')),
   _n: (one, many, count, ...values) =>
