@@ -1,1 +1,1 @@
-"""Environments of hosts, and the kernelspecs that are made of them here."""
+"""Environments of hosts, and their kernelspecs on this machine."""

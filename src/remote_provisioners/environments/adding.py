@@ -26,7 +26,7 @@ Chosen = Sequence[tuple[HostEnvironments, Sequence[Environment]]]
 
 @dataclass
 class Result:
-    """What was done, and what could not be."""
+    """The changes, and the errors."""
 
     changes: list[Change] = field(default_factory=list)
     errors: list[RemoteProvisionerError] = field(default_factory=list)
@@ -54,8 +54,8 @@ class Adding:
     ) -> Result:
         """Make kernelspecs of the chosen environments of each host.
 
-        `present`: as in :func:`plan`. `search`: the directories of hosts that somebody has named,
-        for later refreshes. Raises ConfigurationError.
+        `present`: as in :func:`plan`. `search`: directories on the hosts that the user has named.
+        Later refreshes look there, too. Raises ConfigurationError.
         """
         result = Result()
         found: list[Offer] = []

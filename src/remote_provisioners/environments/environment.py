@@ -1,4 +1,4 @@
-"""What can run a kernel on a host, put together from what its agent has found. Pure."""
+"""The environments of a host, made of its agent's findings. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .install_command import install_command
 
 #: The languages whose names and versions make a title.
 _LANGUAGES = {"python": "Python", "R": "R", "julia": "Julia"}
-#: What a kernel package names its kernelspec if nobody names it.
+#: The names that kernel packages give their kernelspecs by default.
 _DEFAULT_NAMES = ("python3", "python", "ir")
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _OF_PYTHON = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
@@ -25,8 +25,8 @@ _KERNEL_WORDS = {"ipykernel": ("ipykernel", "ipykernel_launcher"), "IRkernel": (
 class Environment:
     """An interpreter with its packages, or a kernelspec of the host.
 
-    `kind` is conda, venv, python, R, julia, module or kernelspec. `argv` is empty if it cannot run
-    a kernel yet; `missing` says why and `install` what to do.
+    `kind` is conda, venv, python, R, julia, module or kernelspec. If it cannot run a kernel yet,
+    `argv` is empty, `missing` is the reason, and `install` is the command that helps.
     """
 
     kind: str
@@ -39,13 +39,13 @@ class Environment:
     package: str = ""
     package_version: str | None = None
     argv: tuple[str, ...] = ()
-    #: What else is in the host's kernel.json.
+    #: The other content of the host's kernel.json.
     spec: Mapping[str, Any] = field(default_factory=dict)
-    #: The directory of the files that belong to the kernelspec, "" for none.
+    #: The directory with the kernelspec's files; "" for none.
     files: str = ""
     missing: str = ""
     install: str = ""
-    #: The interpreter whose activation its kernels need: kind, path, program.
+    #: Its kernels need the activation of this interpreter: kind, path, program.
     activated: tuple[str, str, str] | None = None
 
     @property
@@ -54,12 +54,12 @@ class Environment:
 
     @property
     def key(self) -> str:
-        """The same for the same environment, each time and on each host."""
+        """Identifies the environment. Equal in each scan and on each host."""
         return f"{self.kind}:{self.language}:{self.path}"
 
     @property
     def keys(self) -> set[str]:
-        """Its key, and that of the interpreter that a kernelspec starts."""
+        """Its key and, for a kernelspec, the key of its interpreter."""
         owner = (
             {f"{self.activated[0]}:{self.language}:{self.activated[1]}"} if self.activated else ()
         )
@@ -84,9 +84,9 @@ class Environment:
 
 
 def environments_of(found: FoundEnvironments) -> list[Environment]:
-    """Each environment once, those that can run kernels first.
+    """Each environment once. Usable environments come first.
 
-    An interpreter for which somebody has made a kernelspec with a name is that kernelspec.
+    If an interpreter has a kernelspec with a name of its own, the list has only the kernelspec.
     """
     interpreters = list(found.interpreters)
     covered: set[int] = set()
@@ -96,7 +96,7 @@ def environments_of(found: FoundEnvironments) -> list[Environment]:
         standard = owner is not None and _runs_package(kernelspec.spec["argv"], owner.package)
         named = kernelspec.name not in _DEFAULT_NAMES or kernelspec.spec.get("env")
         if owner is not None and standard and not named:
-            continue  # it says nothing that the interpreter does not
+            continue  # the interpreter gives the same kernel
         listed.append(_of_kernelspec(kernelspec, owner, standard))
         if owner is not None and (standard or owner.language == "julia"):
             covered.add(id(owner))
@@ -131,7 +131,7 @@ def _of_interpreter(found: FoundInterpreter) -> Environment:
     command = {"python": _OF_PYTHON, "R": _OF_R}.get(found.language)
     installed = found.package_version is not None
     if found.language == "julia":
-        missing = f"it has no kernelspec; {found.package} makes one when it is installed"
+        missing = f"it has no kernelspec; the installation of {found.package} makes one"
     else:
         missing = f"{found.package} is not installed"
     usable = installed and command is not None
@@ -157,7 +157,7 @@ def _of_kernelspec(
     found: FoundKernelspec, owner: FoundInterpreter | None, standard: bool
 ) -> Environment:
     spec = dict(found.spec)
-    for name in ("env", "metadata"):  # somebody may have written anything there
+    for name in ("env", "metadata"):  # they may contain anything
         spec[name] = spec[name] if isinstance(spec.get(name), Mapping) else {}
     spec["env"] = {name: value for name, value in spec["env"].items() if isinstance(value, str)}
     if spec.get("interrupt_mode") not in ("signal", "message"):
@@ -195,7 +195,7 @@ def _activated(
 ) -> tuple[str, str, str] | None:
     if owner is not None:
         return owner.kind, owner.path, owner.program
-    if found.environment:  # such as xeus-cling, which is not of the environment's Python
+    if found.environment:  # such as xeus-cling, which does not use the environment's Python
         return found.environment_kind, found.environment, found.program
     return None
 
@@ -210,7 +210,7 @@ def _minor(version: str) -> str:
 
 
 def _told_apart(listed: Sequence[Environment]) -> Iterator[Environment]:
-    """The same with titles that differ: a title that two have gets the path of each."""
+    """Make titles differ: if two environments have the same title, add their paths."""
     titles = [environment.title for environment in listed]
     for environment in listed:
         if titles.count(environment.title) == 1:

@@ -15,20 +15,20 @@ Entry = str | dict[str, Any]
 
 
 def for_environments(listed: HostSpec, completed: HostSpec, config: Config) -> HostSpec:
-    """A host to look for environments on, and to run their kernels on.
+    """The host for scans, and for the kernels of its environments.
 
-    `listed` is without the options of the kernelspec that names it, `completed` with them. Its
-    hook and its modules to preload concern its own kernels. Its interpreter may be the only one
-    that can run the agent there.
+    `listed` has no options of the kernelspec that names the host, `completed` has them. That
+    kernelspec's hook and preload are only for its own kernels. Its interpreter is used, because it
+    may be the only one that can run the agent there.
     """
     spec = RemoteProvisionerConfigMixin(config=config).completed(listed)
     return replace(spec, python=completed.python)
 
 
 def host_entry(spec: HostSpec, config: Config) -> Entry:
-    """The entry that gives a kernelspec of its own this host with all of its properties.
+    """The host's entry for a new kernelspec, with the host's properties.
 
-    What `config` sets for all hosts is left out. Raises ConfigurationError.
+    It leaves out the properties that `config` sets for all hosts. Raises ConfigurationError.
     """
     options = RemoteProvisionerConfigMixin(config=config, remote_hosts=[spec.name])
     bare = options.host_spec(spec.name)
@@ -51,7 +51,7 @@ def host_entry(spec: HostSpec, config: Config) -> Entry:
 
 
 def _way_in(spec: HostSpec, bare: HostSpec) -> dict[str, Any]:
-    """The way in, which the host's own kernelspec may have set for all of its hosts."""
+    """The way in. The kernelspec that names the host may set it for all of its hosts."""
     way, default = spec.address.way, bare.address.way
     found: dict[str, Any] = {}
     if spec.connect or (way.kind, way.command) != (default.kind, default.command):

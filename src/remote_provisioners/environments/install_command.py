@@ -1,4 +1,4 @@
-"""The command that installs the package that a kernel needs. Pure."""
+"""The command that installs a missing kernel package. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _IN_CONDA = {"IRkernel": "r-irkernel"}
 
 
 def install_command(found: FoundInterpreter) -> str:
-    """One command for a shell on the host, after which a kernel of `found` can run."""
+    """One command for a shell on the host. After it, `found` can run kernels."""
     package, program = found.package, found.program
     if found.language == "julia":
         return shlex.join([program, "-e", f'using Pkg; Pkg.add("{package}")'])
@@ -21,7 +21,7 @@ def install_command(found: FoundInterpreter) -> str:
     if found.language == "R":
         return shlex.join([program, "--slave", "-e", f'install.packages("{package}")'])
     if found.managed:
-        # Only the system's own packages may go into it, so a venv of it gets the package.
+        # Only the system may install packages into it. So install into a venv of it.
         venv = f"~/.venvs/{found.name}"
         return f"{shlex.join([program, '-m', 'venv'])} {venv} && {venv}/bin/pip install {package}"
     if found.tool == "poetry" and not found.installer:

@@ -1,4 +1,4 @@
-"""The kernelspecs on this machine that were made of environments: read, written."""
+"""Reads and writes the kernelspecs of environments on this machine."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class InstalledEnvironment:
 
 
 def installed_environments(manager: KernelSpecManager) -> list[InstalledEnvironment]:
-    """All installed kernelspecs that were made of environments, by name."""
+    """All installed kernelspecs of environments, sorted by name."""
     found = sorted(manager.find_kernel_specs().items())
     return [read for name, path in found if (read := read_environment(name, Path(path)))]
 
 
 def kernelspecs_here(manager: KernelSpecManager) -> dict[tuple[str, str], str]:
-    """The name of the kernelspec of each environment that has one, by host and key."""
+    """The names of the environments' kernelspecs, by host and key."""
     return {
         (host, each.key): each.name
         for each in installed_environments(manager)
@@ -76,7 +76,7 @@ def kernelspecs_here(manager: KernelSpecManager) -> dict[tuple[str, str], str]:
 
 
 def read_environment(name: str, directory: Path) -> InstalledEnvironment | None:
-    """The kernelspec in `directory`; None if it was not made of an environment."""
+    """The kernelspec in `directory`; None if `add` has not made it."""
     try:
         content = json.loads((directory / FILE).read_text("utf-8"))
         section = content["metadata"][SECTION]
@@ -99,15 +99,15 @@ def check_files(files: Files) -> None:
     for name in files:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\0" in name or name in ("", ".", FILE):
-            raise ConfigurationError(f"the host has sent a file with the path {name!r}")
+            raise ConfigurationError(f"the host has sent a file with the forbidden path {name!r}")
 
 
 def write_environment(
     directory: Path, content: Mapping[str, Any], files: Files, programs: frozenset[str]
 ) -> None:
-    """Write a kernelspec as a whole, instead of an earlier one. Raises OSError.
+    """Write a kernelspec as a whole. Replaces an earlier one. Raises OSError.
 
-    All files get the permissions for everybody, because other users use kernelspecs too.
+    Everybody may read the files, because other users use kernelspecs, too.
     """
     check_files(files)
     directory.parent.mkdir(parents=True, exist_ok=True)

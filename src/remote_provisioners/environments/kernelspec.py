@@ -1,4 +1,4 @@
-"""The content of a kernelspec that is made of an environment. Pure."""
+"""The content of an environment's kernelspec. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jupyter_client.kernelspec import KernelSpec
 from .environment import Environment
 from .host_entry import Entry, name_of
 
-#: The key in a kernelspec's metadata that says what it was made of.
+#: The key in a kernelspec's metadata that names its environment.
 SECTION = "remote_provisioners"
 _PROVISIONER = "kernel_provisioner"
 _KNOWN = frozenset(KernelSpec.class_trait_names())
@@ -22,7 +22,7 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Offer:
-    """An environment on a host with all that a kernelspec of it needs."""
+    """An environment on a host, with everything for its kernelspec."""
 
     entry: Entry
     environment: Environment
@@ -38,13 +38,13 @@ class Offer:
 
     @property
     def design(self) -> str:
-        """Equal for environments that one kernelspec with several hosts can stand for."""
+        """Equal for environments that one kernelspec with several hosts can represent."""
         kernelspec = content(self, "", [])
         section = kernelspec["metadata"].pop(SECTION)
         return _canonical([kernelspec, section["environment"], file_digests(self.files)])
 
     def about_host(self) -> dict[str, str]:
-        """What may differ between the hosts of one kernelspec."""
+        """The properties that may differ between the hosts of one kernelspec."""
         found = self.environment
         versions = {"version": found.version, "package_version": found.package_version or ""}
         return {name: version for name, version in versions.items() if version}
@@ -104,7 +104,7 @@ def file_digests(files: Files) -> dict[str, str]:
 
 
 def digest(kernelspec: Mapping[str, Any], files: Mapping[str, str]) -> str:
-    """Identifies what was written. `files`: the digest of each."""
+    """Identifies the written content. `files`: the digest of each file."""
     metadata = dict(kernelspec.get("metadata") or {})
     if isinstance(metadata.get(SECTION), dict):
         metadata[SECTION] = {k: v for k, v in metadata[SECTION].items() if k != "written"}
@@ -113,7 +113,7 @@ def digest(kernelspec: Mapping[str, Any], files: Mapping[str, str]) -> str:
 
 
 def signed(kernelspec: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-    """The same, with the digest by which a later change by hand is noticed."""
+    """The kernelspec with its digest. The digest shows later changes by hand."""
     metadata = dict(kernelspec["metadata"])
     metadata[SECTION] = {**metadata[SECTION], "written": digest(kernelspec, files)}
     return {**kernelspec, "metadata": metadata}

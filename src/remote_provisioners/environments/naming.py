@@ -1,4 +1,4 @@
-"""Names and titles of the kernelspecs that are made of environments. Pure."""
+"""Names and titles of environments' kernelspecs. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from ..errors import ConfigurationError
 from ..placement.host_address import parse_address
 
-#: Titles name so many hosts; the launcher has room for about thirty characters.
+#: Titles name at most this many hosts: the launcher has room for about thirty characters.
 _NAMED_HOSTS = 2
 GONE = " (gone)"
 

@@ -1,4 +1,4 @@
-"""What to write so that the kernelspecs here are those of the environments there. Pure."""
+"""Plans the changes that make the kernelspecs here agree with the environments there. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEW, CHANGED, UNCHANGED, GONE_NOW, EDITED = "new", "changed", "unchanged", "gone
 
 @dataclass(frozen=True)
 class Change:
-    """A kernelspec to write. `offer`: where its files come from; None: they stay."""
+    """A kernelspec to write. `offer`: the source of its files; None: they stay."""
 
     kind: str
     name: str
@@ -50,8 +50,8 @@ def plan(
 ) -> list[Change]:
     """The changes that make kernelspecs of all `offers`.
 
-    `taken`: the names of all kernelspecs here. `present`: for hosts that have answered, the keys of
-    what is there. Other environments of these hosts are gone.
+    `taken`: the names of all kernelspecs here. `present`: the keys of the environments of each host
+    that has answered. Other environments of these hosts are gone.
     """
     present = present or {}
     groups = _groups(offers, installed)
@@ -87,9 +87,9 @@ def plan(
 def _groups(
     offers: Iterable[Offer], installed: Sequence[InstalledEnvironment]
 ) -> list[list[Offer]]:
-    """The offers of each kernelspec: the same on several hosts.
+    """The offers of each kernelspec: the same environment on several hosts.
 
-    Where some hosts have it in different kernelspecs already, these stay: notebooks name them.
+    If hosts have it in different kernelspecs already, these stay, because notebooks name them.
     """
     groups: dict[tuple[str, str], list[Offer]] = {}
     without: list[tuple[str, Offer]] = []
@@ -116,8 +116,8 @@ def _former(
 ) -> dict[int, InstalledEnvironment]:
     """The kernelspec that each group of offers has already, by the group's number.
 
-    It is the one of its hosts, or the same on other hosts. If the environment of several hosts has
-    become two, the one that is as before keeps the kernelspec.
+    It is the kernelspec of the group's hosts, or of the same environment on other hosts. If an
+    environment of several hosts has become two, the unchanged one keeps the kernelspec.
     """
     found: dict[int, InstalledEnvironment] = {}
     used: set[str] = set()
@@ -141,7 +141,7 @@ def _former(
 
 
 def _is_as_before(offer: Offer, installed: InstalledEnvironment) -> bool:
-    """Whether the kernelspec would be the same, but for its hosts and title."""
+    """Whether the kernelspec would be the same, except for its hosts and title."""
     made = content(offer, installed.title, installed.entries)
     made["metadata"][SECTION]["hosts"] = installed.section.get("hosts")
     before = {k: v for k, v in installed.section.items() if k not in ("written", "gone")}
@@ -159,12 +159,12 @@ def _of_group(
     present: Mapping[str, Collection[str]],
     elsewhere: Collection[str],
 ) -> Change:
-    """`elsewhere`: hosts on which the environment is another one by now."""
+    """`elsewhere`: hosts on which the environment has become another one."""
     offer = group[0]
     entries: dict[str, Entry] = {}
     about: dict[str, Mapping[str, str]] = {}
     if before is not None:
-        for entry in before.entries:  # the hosts that have it still, or have not been asked
+        for entry in before.entries:  # hosts that still have it, or were not asked
             host = name_of(entry)
             if host not in elsewhere and before.key in present.get(host, (before.key,)):
                 entries[host] = entry
@@ -190,7 +190,7 @@ def _of_group(
 
 
 def _without(installed: InstalledEnvironment, left: Sequence[str]) -> Change:
-    """The kernelspec of an environment that some or all of its hosts have no more."""
+    """The kernelspec of an environment that is gone from some or all of its hosts."""
     if installed.edited:
         return Change(EDITED, installed.name, installed.title, installed.hosts, installed.key)
     if installed.gone and not left:

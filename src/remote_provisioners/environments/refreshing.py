@@ -1,4 +1,4 @@
-"""Keep the kernelspecs here like the environments there: what is new, what has changed, is gone."""
+"""Update the kernelspecs here: new, changed and missing environments."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Refreshing:
 
     @property
     def hosts(self) -> list[str]:
-        """The hosts of all kernelspecs that were made of environments."""
+        """The hosts of all environments' kernelspecs."""
         return list(dict.fromkeys(host for each in self._installed for host in each.hosts))
 
     def directory(self, hosts: Sequence[str], default: Path) -> Path:
-        """Where kernelspecs of these hosts were written before."""
+        """The directory of these hosts' earlier kernelspecs."""
         for host in hosts:
             seen = self._seen.of(host)
             if seen is not None and seen.directory:
@@ -44,7 +44,7 @@ class Refreshing:
     async def refresh(
         self, specs: Sequence[HostSpec], directory: Path, search: Sequence[str] = ()
     ) -> Result:
-        """Ask these hosts and write what has changed. `search`: look into these directories too.
+        """Ask these hosts and write the changes. `search`: look in these directories, too.
 
         Raises ConfigurationError.
         """
@@ -59,20 +59,20 @@ class Refreshing:
         present = {
             host.host.name: {key for each in host.usable for key in each.keys}
             for host in answered
-            if not host.unfinished  # otherwise what was not found may be there
+            if not host.unfinished  # otherwise a missing environment may be there
         }
         result = await self._adding.add(chosen, directory, present, search)
         errors = [host.error for host in asked if host.error is not None]
         return Result(result.changes, [*errors, *result.errors])
 
     def _known_places(self, host: str) -> list[str]:
-        """Where the environments are that there are kernelspecs of, and what was named before."""
+        """The directories of environments with kernelspecs, and those that the user has named."""
         places = [_place(each) for each in self._installed if host in each.hosts]
         seen = self._seen.of(host)
         return [*places, *sorted(seen.search if seen is not None else ())]
 
     def _chosen(self, host: HostEnvironments) -> list[Environment]:
-        """What has a kernelspec, and what nobody has been asked about."""
+        """Environments with a kernelspec, and environments that `add` has not shown yet."""
         name = host.host.name
         known = {each.key for each in self._installed if name in each.hosts}
         seen = self._seen.of(name)

@@ -1,4 +1,4 @@
-"""Which environments of each host somebody has been asked about: only others are new."""
+"""The environments that `add` has shown to the user. Only others are new."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from jupyter_core.paths import jupyter_data_dir
 
 @dataclass
 class SeenOnHost:
-    """The keys of the environments, and the directory of the kernelspecs that were made then.
+    """The keys of the environments, and the directory of their kernelspecs.
 
-    `search`: directories of the host that somebody has named.
+    `search`: directories of the host that the user has named.
     """
 
     directory: str = ""
@@ -36,10 +36,10 @@ class SeenEnvironments:
                 seen, search = (set(map(str, of[key])) for key in ("seen", "search"))
                 self._hosts[name] = SeenOnHost(str(of["directory"]), seen, search)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self._hosts = {}  # none yet, or it is damaged: kernelspecs say what was added
+            self._hosts = {}  # none yet, or damaged: the kernelspecs show what was added
 
     def of(self, host: str) -> SeenOnHost | None:
-        """None if nothing was ever added from this host."""
+        """None if `add` was never used with this host."""
         return self._hosts.get(host)
 
     def note(self, host: str, directory: Path, keys: Iterable[str], search: Iterable[str]) -> None:

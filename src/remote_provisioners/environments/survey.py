@@ -18,7 +18,7 @@ _ANSWER_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class HostEnvironments:
-    """The environments of a host, or the error. `unfinished`: where the agent did not look."""
+    """The environments of a host, or the error. `unfinished`: places that it did not reach."""
 
     host: HostSpec
     environments: Sequence[Environment] = ()

@@ -1,4 +1,4 @@
-"""Get from a host what a kernelspec of an environment needs. Call this in the I/O thread."""
+"""Get an environment's activation and files from its host. Call this in the I/O thread."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .kernelspec import Offer
 
 #: The scripts of an activation may take a minute.
 _ANSWER_SECONDS = 90.0
-#: A front end of older notebooks would run it in the browser. The others ignore it.
+#: Only notebooks before version 7 run it, in the browser.
 _SCRIPT_FOR_BROWSERS = "kernel.js"
 
 
 async def offers(
     spec: HostSpec, entry: Entry, environments: Iterable[Environment]
 ) -> list[Offer | KernelStartError]:
-    """Each environment of a host with its activation and its files, or why it cannot be used.
+    """Each environment of a host with its activation and files, or the error.
 
     Raises HostError.
     """
@@ -58,7 +58,9 @@ async def _offer(
             if name != _SCRIPT_FOR_BROWSERS
         }
     except (binascii.Error, TypeError):
-        raise AgentError("its answer cannot be read: a file of a kernelspec") from None
+        raise AgentError(
+            "cannot read the host's answer: a file of a kernelspec is damaged"
+        ) from None
     check_files(contents)
     return Offer(
         entry,

@@ -1,4 +1,4 @@
-"""Which environments to add: named, all, or asked for in a list."""
+"""Choose the environments to add: by name, all, or by an answer."""
 
 from __future__ import annotations
 
@@ -91,6 +91,6 @@ def chosen_by_answer(listed: Sequence[Candidate], answer: str) -> list[Candidate
                 raise CommandError(f"{word}: the numbers are 1 to {len(listed)}", MISUSED)
             named = list(listed[first - 1 : last])
         elif not named:
-            raise CommandError(f"{word!r} is neither a number nor a name of the list", MISUSED)
+            raise CommandError(f"{word!r} is neither a number nor a name in the list", MISUSED)
         chosen += [each for each in named if each not in chosen]
     return chosen

@@ -1,4 +1,4 @@
-"""Where kernelspecs are installed, and the options that say so."""
+"""The directory for kernelspecs, and the options that choose it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def flags(name: str) -> dict[str, Any]:
 def kernels_directory(
     manager: KernelSpecManager, user: bool, sys_prefix: bool, prefix: str
 ) -> Path:
-    """The directory of kernelspecs. Without an option, the one for all users of the machine.
+    """The directory for kernelspecs. Without an option, the one for all users of the machine.
 
-    Raises CommandError, also if it cannot be written.
+    Raises CommandError, also if this process may not write there.
     """
     if user + sys_prefix + bool(prefix) > 1:
         raise CommandError("give only one of --user, --sys-prefix and --prefix")
