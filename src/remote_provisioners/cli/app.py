@@ -38,7 +38,7 @@ class RemoteApp(Command):
         ),
         "login": (
             f"{_CLI}.login.app.LoginApp",
-            "Log in to a host that asks for more than a key.",
+            "Log in once to a host that asks for a second factor.",
         ),
         "hosts": (
             f"{_CLI}.hosts.app.HostsApp",
@@ -46,7 +46,7 @@ class RemoteApp(Command):
         ),
         "scan": (
             f"{_CLI}.environments.scan.ScanApp",
-            "List what can run kernels on hosts: conda environments, venvs, R, kernelspecs.",
+            "List the environments of hosts: conda environments, venvs, R, kernelspecs.",
         ),
         "add": (
             f"{_CLI}.environments.add.AddApp",
@@ -54,7 +54,7 @@ class RemoteApp(Command):
         ),
         "refresh": (
             f"{_CLI}.environments.refresh.RefreshApp",
-            "Add new environments to these kernelspecs, and mark those that are gone.",
+            "Update these kernelspecs: add new environments, mark missing ones.",
         ),
         "kernels": (
             f"{_CLI}.kernels.app.KernelsApp",
@@ -87,7 +87,7 @@ class RemoteApp(Command):
         ),
         "demo": (
             f"{_CLI}.demo.app.DemoApp",
-            "Start kernels on three throwaway SSH hosts on this machine.",
+            "Start kernels on three temporary SSH hosts on this machine.",
         ),
     }
 
@@ -100,7 +100,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Who read what is printed has read enough, as `head` does. What is left goes nowhere.
+        # The reader has read enough, as `head` does. Discard the rest of the output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(_CLOSED_PIPE)
 

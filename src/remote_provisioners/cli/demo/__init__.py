@@ -1,1 +1,1 @@
-"""`jupyter remote demo`: kernels on three throwaway SSH hosts of this machine."""
+"""`jupyter remote demo`: kernels on three temporary SSH hosts of this machine."""

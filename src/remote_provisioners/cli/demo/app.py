@@ -25,7 +25,7 @@ _ROW = "{:<10}{:<8}{:>8}{:>10}{:>11}"
 
 class DemoApp(Command):
     name = "jupyter-remote-demo"
-    description = """Start kernels on three throwaway SSH hosts on this machine.
+    description = """Start kernels on three temporary SSH hosts on this machine.
 
     The hosts are SSH servers on loopback. Each has its own keys, home directory and name. The
     demo runs a notebook once on each host, with the `python_distributed` kernelspec. Then it ends

@@ -26,7 +26,7 @@ _NO_PATH = """\
 
 class LoginApp(Command):
     name = "jupyter-remote-login"
-    description = """Log in to a host that asks for more than a key.
+    description = """Log in once to a host that asks for a second factor.
 
     Usage: jupyter remote login HOST
 
