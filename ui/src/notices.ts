@@ -9,7 +9,7 @@ import { news, type INews } from './news';
 import { showError } from './say';
 import { errorWords } from './words';
 
-/** A start that takes longer is said to be under way. */
+/** A start that takes longer gets a notification. */
 const SLOW_MILLISECONDS = 3000;
 const BRIEFLY_MILLISECONDS = 6000;
 

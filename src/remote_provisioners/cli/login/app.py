@@ -30,11 +30,11 @@ class LoginApp(Command):
 
     Usage: jupyter remote login HOST
 
-    Asks in this terminal what the host asks for: a second factor, the PIN of a smart card, a
-    password. Kernels then start there without a question, over this connection, where the way in
-    is OpenSSH (option `connect`). ~/.ssh/config has to name a ControlPath for the host.
+    The host's questions appear in this terminal: a second factor, the PIN of a smart card, a
+    password. After that, kernels start there without a prompt, over this connection. The way in
+    must be OpenSSH (option `connect`), and ~/.ssh/config must set a ControlPath for the host.
 
-    Exit code: 0 logged in, 1 not, 2 the command line cannot be understood.
+    Exit codes: 0 logged in, 1 not logged in, 2 the command line is wrong.
     """
     examples = """
     jupyter remote login gpu1
