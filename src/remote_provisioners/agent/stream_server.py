@@ -195,7 +195,9 @@ class Streams:
         recorded = recorder is not None and await recorder.ready()
         if channel == "iopub" and recorder is not None and recorded:
             if not stream.over:
-                served.subscriber = recorder.attach(stream, request.replay, request.greeted)
+                served.subscriber = recorder.attach(
+                    stream, request.replay, request.greeted, request.returned
+                )
                 stream.join(served.subscriber)
             return
         identity = b""

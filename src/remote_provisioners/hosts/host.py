@@ -314,7 +314,7 @@ class Host:
         self._report(link.agent.load)
         known = {described.kernel_id: described for described in link.agent.kernels}
         for kernel in list(self.kernels.values()):
-            kernel.on_reconnected(known.get(kernel.kernel_id))
+            kernel.on_reconnected(known.get(kernel.kernel_id), link.agent.pid)
         # A kernel that we were to adopt is not among the known: it is another server's still.
         to_end = (known.keys() - self._left_running) | set(self._pending_kills)
         for kernel_id in to_end - self.kernels.keys():

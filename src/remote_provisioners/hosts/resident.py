@@ -22,7 +22,7 @@ class Resident(Protocol):
     def on_disconnected(self) -> None:
         """The connection is lost."""
 
-    def on_reconnected(self, described: KernelDescription | None) -> None:
+    def on_reconnected(self, described: KernelDescription | None, agent: int = 0) -> None:
         """The connection is back. `described` is the agent's description of it, if any."""
 
     def give_up(self, reason: str) -> None:

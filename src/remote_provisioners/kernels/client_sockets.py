@@ -54,6 +54,8 @@ class ClientSockets:
         #: Whether the kernel's sockets use CurveZMQ, so that only they can answer a client.
         self.encrypted = False
         self._replay = False
+        #: How many iopub clients will come back, whose streams a killed agent had.
+        self._cut_off = 0
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
@@ -178,6 +180,16 @@ class ClientSockets:
         """The host is back. The kernel may have ended, but its earlier output is available."""
         self._reachable.set()
 
+    def served_by(self, agent: int) -> None:
+        """The agent with this pid has the kernel. Close the connections that a killed one had.
+
+        Their streams are over, and what a client sends into one is lost. It connects again.
+        """
+        for end in list(self.clients):
+            if agent and end.opened and end.request.agent != agent:
+                self._cut_off += end.request.channel == "iopub"
+                end.abort()
+
     def drop(self) -> None:
         """The kernel is lost. Close its clients' connections. New clients wait."""
         for end in list(self.clients):
@@ -216,12 +228,15 @@ class ClientSockets:
     def _request_of(self, channel: str) -> OpenStream:
         replay = self._replay and channel == "iopub"
         self._replay = self._replay and not replay
+        returned = self._cut_off > 0 and channel == "iopub"
+        self._cut_off -= returned
         return OpenStream(
             stream=secrets.token_hex(16),
             kernel_id=self._kernel_id,
             channel=channel,
             keep=self._keep_seconds,
             replay=replay,
+            returned=returned,
             greeted=not self.encrypted,
         )
 

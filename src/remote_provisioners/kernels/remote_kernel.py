@@ -121,16 +121,15 @@ class RemoteKernel:
         Raises HostError if the host is to blame, KernelStartError with the exit code and the last
         lines if the kernel is, or LaunchTimeoutError. Then nothing is left running.
         """
-        self.life = self.life.restarted()
+        self.life, self._asked = self.life.restarted(), False
         self.client_sockets.drop_orders()
         self.host.remember(self)
         self._timeout = PausableTimeout(request.timeout)
         try:
             await self._timeout.run(self._launch(request, response))
         except TimeoutExceeded:
-            asked = self.life.state is not State.STARTING
+            spec, asked = self.spec, self.life.state is not State.STARTING
             tail = await self.host.last_lines(self.kernel_id) if asked else ""
-            spec = self.spec
             raise too_late(self.life, request.timeout, tail, spec.name, spec.hook) from None
         except RemoteProvisionerError as error:
             raise error if error.host else error.at(self.spec.name) from None
@@ -141,11 +140,10 @@ class RemoteKernel:
                 await asyncio.shield(self.discard())
 
     async def _launch(self, request: LaunchRequest, response: LauncherReports) -> None:
-        name = self.spec.name
         phase = Phase.LAUNCHING if self.host.connected else Phase.CONNECTING
-        starts().note(self.kernel_id, phase, host=name)
+        starts().note(self.kernel_id, phase, host=self.spec.name)
         link = await self.host.link()
-        starts().note(self.kernel_id, Phase.LAUNCHING, host=name)
+        starts().note(self.kernel_id, Phase.LAUNCHING, host=self.spec.name)
         if self.life.adoption_pending:  # remove the kernel that another server left
             await link.channel.request(Forget(kernel_id=self.kernel_id))
             self.life.replaced()
@@ -310,12 +308,13 @@ class RemoteKernel:
         self.client_sockets.disconnected()
         self.life.disconnected(time.monotonic())
         self._start_grace_timer()
-        if self.life.state is State.STARTING:
+        if self.life.state is State.STARTING and self._asked:
             self._end(lambda: self.life.lost("the connection was lost"))
         self._note_change()
 
-    def on_reconnected(self, described: KernelDescription | None) -> None:
-        """The host is back. `described` is the agent's description of this kernel, if any."""
+    def on_reconnected(self, described: KernelDescription | None, agent: int = 0) -> None:
+        """The host is back. `described` is the description by the agent with this pid, if any."""
+        self.client_sockets.served_by(agent)
         if self.life.state is State.LOST and described is not None and not self.life.attached:
             # Its users were told that it is dead, so nobody will return to it.
             log.warning("kernel %s on %s: lives, ending it", self.kernel_id, self.spec.name)
@@ -357,8 +356,9 @@ class RemoteKernel:
         self._stop_grace_timer()
         if self.life.state is State.LOST:
             self.client_sockets.drop()
-            name, why = self.spec.name, self.life.reason
-            log.warning("kernel %s on %s: lost: %s", self.kernel_id, name, why)
+            log.warning(
+                "kernel %s on %s: lost: %s", self.kernel_id, self.spec.name, self.life.reason
+            )
 
     def _start_grace_timer(self) -> None:
         self._stop_grace_timer()

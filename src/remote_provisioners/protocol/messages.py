@@ -369,6 +369,8 @@ class OpenStream(Structure):
     keep: float = 0.0
     #: For iopub: send the output that no client has received.
     replay: bool = False
+    #: For iopub: a killed agent had the client before. Send the output since this one has it.
+    returned: bool = False
     #: The client has already received the greeting of the kernel's socket.
     greeted: bool = False
 

@@ -23,6 +23,8 @@ from .spool import Place, Spool
 from .subscriber import Publisher, Subscriber
 
 _LOOK_SECONDS = 0.5
+#: Clients of a killed agent connect again within this time.
+_RETURN_SECONDS = 2.0
 #: How a message tells that a cell begins, or that the kernel is idle: its header, its content.
 _INPUT, _HEAD_BYTES = b'"execute_input"', 800
 _IDLE, _IDLE_BYTES = b'"idle"', 100
@@ -43,6 +45,7 @@ class Recorder(Listener, Publisher):
         # A client was cut off within this message: the next client gets a gap notice.
         self._cut: Optional[int] = None
         self._look: Optional[asyncio.TimerHandle] = None
+        self._return: Optional[asyncio.TimerHandle] = None
         spool.places, spool.on_done = self._places, self.pump
         #: Whether the kernel waits for a client that reads output beyond the limits.
         self.held = False
@@ -82,10 +85,20 @@ class Recorder(Listener, Publisher):
 
     # -- clients ----------------------------------------------------------------------------
 
-    def attach(self, stream: Stream, replay: bool, greeted: bool = False) -> Subscriber:
-        """Add a client's stream. With `replay` it gets the output that no client has received."""
+    def attach(
+        self, stream: Stream, replay: bool, greeted: bool = False, returned: bool = False
+    ) -> Subscriber:
+        """Add a client's stream. With `replay` it gets the output that no client has received.
+
+        With `returned` it gets all that is kept, and so do others that return soon.
+        """
         position = None
-        if replay and self._kept is not None:
+        if returned:
+            position = self.spool.first if self._kept is None else self._kept
+            if self._return is None:
+                loop = asyncio.get_running_loop()
+                self._return = loop.call_later(_RETURN_SECONDS, self._all_returned)
+        elif replay and self._kept is not None:
             position, self._kept, self._owed = self._kept, None, False
         else:
             position, self._cut = self._cut, None
@@ -104,6 +117,12 @@ class Recorder(Listener, Publisher):
         elif not self.subscribers and self._kept is None:
             self._kept = self.spool.end
         self._owed = self._owed or (vanished and self._kept is not None)
+        self.trim()
+
+    def _all_returned(self) -> None:
+        self._return = None
+        if not self._owed:
+            self._kept = None
         self.trim()
 
     def adopted(self) -> None:
@@ -200,5 +219,6 @@ class Recorder(Listener, Publisher):
             self.source.close()
         self.spool.close()
         self.pump()
-        if self._look is not None:
-            self._look.cancel()
+        for timer in (self._look, self._return):
+            if timer is not None:
+                timer.cancel()
