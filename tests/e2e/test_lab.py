@@ -80,6 +80,9 @@ def test_a_person_chooses_a_host_sees_it_and_moves_on(
         kernel = lab.page.locator(".rp-Row-kernel")
         expect(kernel).to_contain_text("Untitled.ipynb")
         lab.picture("panel")
+        for host in (one, two):  # in a narrow panel
+            for button in lab.host_row(host).locator(".rp-Facts button").all():
+                expect(button).to_be_in_viewport(ratio=1)
         kernel.get_by_role("button", name=re.compile("Restart .* elsewhere")).click()
         dialog.locator("label", has_text=one).click()
         dialog.locator("button", has_text="Restart There").click()

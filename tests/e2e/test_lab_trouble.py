@@ -112,6 +112,7 @@ def test_a_host_that_cannot_be_reached_is_said_and_its_return_too(
         assert lab.said == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_notebook_7_shows_the_host_too(
     rig: Rig, tmp_path: Path, install_spec: InstallSpec, browser: Browser, pictures: Path

@@ -130,6 +130,7 @@ def send(page: Page, name: str, event: dict[str, Any]) -> None:
         socket.send(json.dumps({"schema_id": f"{EVENTS}/{name}/v1", **event}))
 
 
+@pytest.mark.long
 def test_300_hosts_and_3000_kernels_are_shown_and_kept_up_to_date(page: Page) -> None:
     expect(page.locator(".rp-Summary")).to_contain_text("3000 kernels of yours")
     assert page.locator(".rp-Row").count() < 40
@@ -168,6 +169,7 @@ def test_300_hosts_and_3000_kernels_are_shown_and_kept_up_to_date(page: Page) ->
     expect(page.locator('[data-key="host node000"]')).to_contain_text("9.5 of 16 cores")
 
 
+@pytest.mark.long
 def test_hosts_are_searched_and_sorted_and_walked_by_keyboard(page: Page) -> None:
     page.get_by_label("Search hosts").fill("notebook-123-4.")
     expect(page.locator(".rp-Row-host")).to_have_count(1)
@@ -191,13 +193,15 @@ def test_hosts_are_searched_and_sorted_and_walked_by_keyboard(page: Page) -> Non
     expect(page.locator('[data-key="host node299"]')).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_the_page_is_accessible(page: Page, scheme: str, pictures: Path) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make ui")
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.get_by_role("button", name="Kernels on node001").click()
     expect(page.locator(".rp-Row-kernel").first).to_be_visible()
+    send(page, "host", {"change": "unreachable", "host": host(2, state="unreachable")})
+    expect(page.get_by_role("log").get_by_role("listitem")).to_contain_text("node002")
     pictures.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=str(pictures / f"fleet-{scheme}.png"))
     page.add_script_tag(path=str(AXE))

@@ -149,7 +149,9 @@ function follow(failures = 0): void {
 }
 
 /** The last things that happened, newest first. */
-const happened = element('ol', { class: 'rp-News', role: 'log', 'aria-label': 'What happened' });
+const happened = element('ol');
+// The role is not the list's: its items need a list around them.
+const log = element('div', { class: 'rp-News', role: 'log', 'aria-label': 'What happened' }, happened);
 
 fleet.listen(change => {
   const found = news(change, plain);
@@ -163,7 +165,7 @@ fleet.listen(change => {
 });
 
 const panel = new Panel(fleet, actions, plain);
-document.getElementById('fleet')!.append(state, happened, panel.node);
+document.getElementById('fleet')!.append(state, log, panel.node);
 void attempt(() => fleet.refresh());
 follow();
 if (document.body.dataset.ask) {

@@ -483,8 +483,11 @@ export class Panel {
     const room = host.capacity === null ? '' : this.trans.__('room for %1', host.capacity);
     const trip =
       host.round_trip === null ? '' : this.trans.__('%1 ms', Math.ceil(host.round_trip * 1000));
-    const words = element('span', {}, [kernels, room, trip].filter(Boolean).join(' · '));
-    const labels = host.labels.map(label => element('span', { class: 'rp-Label' }, label));
+    const said = [kernels, room, trip].filter(Boolean).join(' · ');
+    const words = element('span', { title: said }, said);
+    const labels = host.labels.map(label =>
+      element('span', { class: 'rp-Label', title: label }, label)
+    );
     return element('div', { class: 'rp-Facts' }, words, ...labels);
   }
 
