@@ -15,7 +15,13 @@ INNER = [
     for way in ("localhost", "asyncssh", "openssh", "asyncssh-no-forwarding")
 ]
 #: A command of one's own differs from OpenSSH's in its words only: test_ways_in has it as well.
-WAYS = ["localhost", "asyncssh", "openssh", pytest.param("command", marks=pytest.mark.long)]
+WAYS = [
+    "localhost",
+    "asyncssh",
+    *(pytest.param(way, marks=pytest.mark.long) for way in ("openssh", "command")),
+]
+#: Tests that show a whole life also over OpenSSH in `make test`.
+ON_OPENSSH = ("test_a_kernel_through_its_life",)
 
 
 @pytest.fixture
@@ -56,4 +62,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "host" in metafunc.fixturenames:
         on_transports = metafunc.module.__name__.endswith("test_transport")
         transports = [*TRANSPORTS, *INNER]
-        metafunc.parametrize("host", transports if on_transports else WAYS, indirect=True)
+        ways = [*WAYS[:2], "openssh", WAYS[3]] if metafunc.function.__name__ in ON_OPENSSH else WAYS
+        metafunc.parametrize("host", transports if on_transports else ways, indirect=True)

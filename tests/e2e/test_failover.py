@@ -61,7 +61,7 @@ def test_a_stopped_sshd_costs_nobody_a_start(
     eventually(lambda: a in {start(name).host for _ in range(3)}, 30)
 
 
-@pytest.mark.parametrize("fault", ["drop", "link_down"])
+@pytest.mark.parametrize("fault", ["drop", pytest.param("link_down", marks=pytest.mark.long)])
 def test_a_silent_host_is_waited_for_once(
     hosts: list[Host],
     install_spec: InstallSpec,
@@ -89,7 +89,7 @@ def test_a_silent_host_is_waited_for_once(
     eventually(lambda: start(name).host == a, 40)
 
 
-@pytest.mark.parametrize("connection_is_lost", [False, True])
+@pytest.mark.parametrize("connection_is_lost", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_connected_host_falls_silent(
     hosts: list[Host],
     install_spec: InstallSpec,

@@ -39,7 +39,9 @@ for number in range({count}):
 
 
 #: By forwards of a connection within this process, and by a pipe.
-EACH_WAY = pytest.mark.parametrize("way", ["asyncssh", "openssh"], indirect=True)
+EACH_WAY = pytest.mark.parametrize(
+    "way", ["asyncssh", pytest.param("openssh", marks=pytest.mark.long)], indirect=True
+)
 
 
 @pytest.fixture

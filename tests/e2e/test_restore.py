@@ -262,7 +262,7 @@ def test_a_notebook_whose_kernel_ended_meanwhile_gets_a_new_one(
     eventually(lambda: not kernels_on(rig.hosts[0]))
 
 
-@pytest.mark.parametrize("leave", [False, True])
+@pytest.mark.parametrize("leave", [pytest.param(False, marks=pytest.mark.long), True])
 def test_a_server_without_a_terminal_that_gets_sigint(
     rig: Rig,
     targets: list[str],
@@ -391,7 +391,7 @@ def test_a_server_of_another_directory_and_records_that_are_no_good(
     eventually(lambda: not rig.hosts[0].processes())
 
 
-@pytest.mark.parametrize("end", ["SIGTERM", "POST"])
+@pytest.mark.parametrize("end", ["SIGTERM", pytest.param("POST", marks=pytest.mark.long)])
 def test_a_server_that_leaves_its_kernels_running(
     rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications, end: str
 ) -> None:

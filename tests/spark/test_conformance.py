@@ -121,7 +121,7 @@ def test_life(
         engine.gone()
 
 
-@pytest.mark.parametrize(("name", "engine_name"), _cases({("python", "yarn_client")}))
+@pytest.mark.parametrize(("name", "engine_name"), _cases(set()))
 def test_trouble(
     name: str,
     engine_name: str,

@@ -58,6 +58,7 @@ def started(name: str, env: dict[str, str]) -> tuple[AsyncKernelManager, asyncio
     return manager, asyncio.ensure_future(manager.start_kernel(env=env))
 
 
+@pytest.mark.long
 def test_no_container_is_free(
     name: str,
     install_sample: InstallSample,
@@ -148,12 +149,13 @@ def test_the_launcher_is_killed(name: str, start: Start, yarn: Yarn, spark_rig: 
     pids = [str(p.pid) for p in host.processes() if "--response-address" in p.argv]
     agents = [str(p.pid) for p in host.processes() if any("agent.pyz" in w for w in p.argv)]
     assert agents
-    host.run(["kill", "-KILL", *pids, *agents])
+    host.run(["kill", "-KILL", *pids, *agents], check=False)  # some end by themselves
     eventually(lambda: not session.manager.is_alive(), 30)
     assert "nothing is left" in session.provisioner.reason
     session.manager.shutdown_kernel(now=True)
 
 
+@pytest.mark.long
 def test_another_process_adopts(name: str, start: Start) -> None:
     session = start(name)
     session.run("here = 42")
