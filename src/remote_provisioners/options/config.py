@@ -242,10 +242,11 @@ class RemoteProvisionerConfigMixin(CommonOptions):
 
     python = TextByHost(
         default_value="",
-        help="""The interpreter on the hosts that runs the agent (3.8 or later) and that `python` in
-        a kernelspec's argv stands for: a text for all hosts, or a table by host. Empty: the agent
-        runs on python3 of a login, and kernels on the first python3 or python on the PATH that the
-        environment hook sets. On localhost, empty means the server's own interpreter.""",
+        help="""The interpreter of kernels on the hosts. It replaces the word `python` at the
+        beginning of a kernelspec's argv: a text for all hosts, or a table by host. Empty: the first
+        python3 or python on the PATH that the environment hook sets. On localhost, empty means the
+        server's own interpreter. The agent runs on the login's python3, or on this interpreter if
+        the login has no Python 3.8 or later.""",
     ).tag(config=True)
 
     environment_hook = TextByHost(
