@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import threading
@@ -140,7 +141,7 @@ def test_streams_to_sockets_and_ports(host: str) -> None:
     payload = bytes(range(256)) * 40_000
 
     async def use(transport: Transport) -> None:
-        path = "/tmp/contract-echo.sock"
+        path = f"/tmp/contract-echo-{os.getpid()}.sock"
         done = await transport.run([sys.executable, "-c", SERVE_ECHO, path], b"")
         for endpoint in (path, int(done.stdout)):
             stream = await transport.open(endpoint, Collect)
@@ -181,7 +182,10 @@ def test_exposes_a_socket_of_this_machine(host: str, tmp_path: Path) -> None:
     try:
 
         async def use(transport: Transport) -> None:
-            asked = (transport.expose(here, "/tmp/contract-exposed.sock") for _ in range(3))
+            asked = (
+                transport.expose(here, f"/tmp/contract-exposed-{os.getpid()}.sock")
+                for _ in range(3)
+            )
             there, *others = await asyncio.gather(*asked)  # starts of launchers, all at once
             assert others == [there, there]
             code = (

@@ -94,6 +94,7 @@ async def _until(manager: ResourceManager, tag: str, state: str) -> Application:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 def test_an_application_is_followed_and_killed(secure_yarn: SecureYarn) -> None:
     manager = secure_yarn.manager()
     _submitted(manager, "sleeps")
@@ -126,6 +127,7 @@ def test_whose_ticket(secure_yarn: SecureYarn) -> None:
     assert "u=bob&" in manager._cookies[secure_yarn.endpoint]
 
 
+@pytest.mark.long
 def test_who_may_kill(secure_yarn: SecureYarn) -> None:
     """Who submitted it: also where that was done for somebody else, by REST or by Hadoop."""
     own, for_bob = secure_yarn.manager(), secure_yarn.manager(user="bob")
