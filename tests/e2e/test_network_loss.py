@@ -315,8 +315,9 @@ def test_output_without_a_server_reaches_the_one_who_asks(
 ) -> None:
     """Not the first who connects: that is the adopting server itself."""
     name = install_spec(rig.hosts[0].target)
-    code = "print('begin', flush=True)\n" + COUNTS.format(count=150, pause=0.02)
-    kernel = adopt(name, code, lambda: time.sleep(1))
+    code = "print('begin', flush=True)\nimport time; time.sleep(1)\n"
+    code += COUNTS.format(count=150, pause=0.02)
+    kernel = adopt(name, code, lambda: time.sleep(1.5))
     watcher = kernel.client(replay=False)
     time.sleep(0.5)
     notebook = kernel.client(replay=True)
