@@ -15,6 +15,7 @@ import sys
 
 from ..protocol.conventions import AGENT_SOCKET
 from .agent import Agent
+from .private_socket import bind_private
 
 
 def main(directory: str, ready: int) -> None:
@@ -35,9 +36,7 @@ def main(directory: str, ready: int) -> None:
 
 def _listen(path: str) -> socket.socket:
     """A listener at `path` that only our user can reach. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o600)
+    listener = bind_private(path)
     listener.listen(128)
     listener.setblocking(False)
     return listener

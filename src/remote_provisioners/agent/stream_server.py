@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional
 
@@ -29,6 +28,7 @@ from .output.budget import Budget
 from .output.recorder import Recorder
 from .output.spool import Spool
 from .output.subscriber import Subscriber
+from .private_socket import bind_anew
 from .same_user import same_user
 
 #: The channels on which kernels address a client by its identity.
@@ -82,11 +82,7 @@ class Streams:
         self.left = LeftConversations()
 
     async def listen(self) -> None:
-        if os.path.lexists(self._path):
-            os.unlink(self._path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(self._path)
-        os.chmod(self._path, 0o600)
+        listener = bind_anew(self._path)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
             self._accepted, sock=listener, backlog=_BACKLOG

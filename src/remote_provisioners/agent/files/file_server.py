@@ -13,6 +13,7 @@ from typing import Optional, Set
 
 from ...protocol.files import FILE_SOCKET
 from ..background import Background
+from ..private_socket import bind_anew
 from ..same_user import same_user
 
 _BACKLOG = 64
@@ -31,11 +32,7 @@ class FileServer:
         self._room = asyncio.Semaphore(_MOST)
 
     def listen(self) -> None:
-        if os.path.lexists(self._path):
-            os.unlink(self._path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(self._path)
-        os.chmod(self._path, 0o600)
+        listener = bind_anew(self._path)
         listener.setblocking(False)
         listener.listen(_BACKLOG)
         self._listener = listener

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Collection, Dict, FrozenSet, Iterable, List, Tuple
 
@@ -24,6 +23,7 @@ from ...protocol.wire import WireError, encode
 from ..background import Background
 from ..endpoints import endpoints_of
 from ..errors import RefusedError
+from ..private_socket import bind_anew
 from ..same_user import same_user
 from .listeners import (
     Listener,
@@ -57,11 +57,7 @@ class PortServer:
         self._own: Dict[HostedKernel, FrozenSet[int]] = {}
 
     async def listen(self) -> None:
-        if os.path.lexists(self._path):
-            os.unlink(self._path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(self._path)
-        os.chmod(self._path, 0o600)
+        listener = bind_anew(self._path)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
             lambda: _ServerEnd(self), sock=listener, backlog=_BACKLOG

@@ -12,16 +12,14 @@ from ...errors import ConfigurationError
 from ...options.kinds import Flag, Names, Text, Way
 from ...options.launch_request import LaunchRequest
 from ...placement.placer import Placer
-from ...placement.way_in import check_connect, check_words, fill
-from ...placement.way_in import user_name as checked_user_name
-from ...user import user_name
+from ...placement.way_in import check_connect, check_words
+from ..option_checks import check_python, with_username
 from ..placer import EnginePlacer
 from .engine import ContainerOptions, DockerEngine
 
 _PULLS = ("missing", "always", "never")
 #: A word that cannot be an option: it begins with a letter, a digit, a path or a template.
 _WORD = re.compile(r"[A-Za-z0-9_./{][^\0\n]*")
-_USERNAME = frozenset({"username"})
 
 
 class DockerProvisioner(RemoteProvisioner):
@@ -100,8 +98,7 @@ class DockerProvisioner(RemoteProvisioner):
             value = getattr(self, name)
             if value and not _WORD.fullmatch(value):
                 raise ConfigurationError(f"{name} is {value!r}, must be a name or a path")
-        if self.python and not re.fullmatch(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*", self.python):
-            raise ConfigurationError(f"python is {self.python!r}, must be a plain path or name")
+        check_python(self.python)
         for name in ("container_user", "network", "memory", "cpus", "gpus"):
             value = getattr(self, name)
             if value and not _WORD.fullmatch(value):
@@ -145,7 +142,4 @@ class DockerProvisioner(RemoteProvisioner):
         return check_words("connect", words, frozenset()) if words else ()
 
     def _filled(self, option: str, words: Any) -> tuple[str, ...]:
-        """The words with the user's name. The name cannot add a part to a word."""
-        # The first word of a command may not be a template.
-        checked = check_words(option, [option, *words], _USERNAME)[1:]
-        return fill(checked, {"username": checked_user_name(self.username or user_name())})
+        return with_username(option, words, self.username)

@@ -14,9 +14,7 @@ from ...errors import ConfigurationError
 from ...options.kinds import Names, Table, Tables, Text
 from ...options.launch_request import LaunchRequest
 from ...placement.placer import Placer
-from ...placement.way_in import check_words, fill
-from ...placement.way_in import user_name as checked_user_name
-from ...user import user_name
+from ..option_checks import check_python, with_username
 from ..placer import EnginePlacer
 from .cluster import Access
 from .engine import KubernetesEngine
@@ -24,7 +22,6 @@ from .pod import PodOptions, manifest
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?")
-_USERNAME = frozenset({"username"})
 
 
 class KubernetesProvisioner(RemoteProvisioner):
@@ -107,8 +104,7 @@ class KubernetesProvisioner(RemoteProvisioner):
             value = getattr(self, name)
             if value and not _QUANTITY.fullmatch(value):
                 raise ConfigurationError(f"{name} is {value!r}, must be like 2, 500m or 4Gi")
-        if self.python and not re.fullmatch(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*", self.python):
-            raise ConfigurationError(f"python is {self.python!r}, must be a plain path or name")
+        check_python(self.python)
         manifest(self._options({"spec": {"containers": [{"image": "checked"}]}}), "x", (), {})
 
     def engine(self, request: LaunchRequest | None) -> KubernetesEngine:
@@ -128,13 +124,8 @@ class KubernetesProvisioner(RemoteProvisioner):
             gpus=self.gpus,
             node_selector=self.node_selector,
             tolerations=self.tolerations,
-            volumes=self._volumes(),
+            volumes=with_username("volumes", self.volumes, self.username),
         )
-
-    def _volumes(self) -> tuple[str, ...]:
-        # The first word of a command may not be a template.
-        checked = check_words("volumes", ["volumes", *self.volumes], _USERNAME)[1:]
-        return fill(checked, {"username": checked_user_name(self.username or user_name())})
 
     def _template(self) -> Mapping[str, Any]:
         """The operator's manifest. Raises ConfigurationError."""
