@@ -29,6 +29,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 
 VOLUMES = [f"{path}:{path}:ro" for path in dict.fromkeys(SHARED)]
 Install = Callable[..., str]
+#: Whether the kernel comes from a template, which has frozen its objects.
+FORKED = "__import__('gc').get_freeze_count() > 0"
 
 
 @pytest.fixture
@@ -36,11 +38,12 @@ def install(docker: Docker, install_spec: InstallSpec, monkeypatch: pytest.Monke
     """Install a kernelspec for containers of the image `box`."""
     monkeypatch.setenv("DOCKER_HOST", docker.socket)
 
-    def installed(**options: Any) -> str:
+    def installed(env: dict[str, str] | None = None, **options: Any) -> str:
         given = {"image": "box", "pull": "never", "volumes": VOLUMES, "python": sys.executable}
         config = {name: value for name, value in (given | options).items() if value is not None}
         stanza = {"provisioner_name": "docker-provisioner", "config": config}
-        return install_spec(name="box", spec={"metadata": {"kernel_provisioner": stanza}})
+        spec = {"metadata": {"kernel_provisioner": stanza}}
+        return install_spec(name="box", env=env, spec=spec)
 
     return installed
 
@@ -63,6 +66,7 @@ def test_a_kernel_has_a_container_of_its_own(
 ) -> None:
     session = start(install())
     name = container(session)
+    assert session.value(FORKED)
     described = json.loads(docker.run("inspect", name))[0]
     labels = described["Config"]["Labels"]
     kernel_id = session.provisioner.kernel_id
@@ -81,6 +85,7 @@ def test_a_kernel_has_a_container_of_its_own(
     session.manager.restart_kernel()
     session.client.wait_for_ready(timeout=30)
     assert session.value("'left' in globals()") is False
+    assert session.value(FORKED)
     assert container(session) == name
     assert docker.run("ps", "--format", "{{.Names}}") == name
 
@@ -232,6 +237,16 @@ class TestContainers:
         asyncio.run(session.provisioner.let_go())
         session.client.stop_channels()
         eventually(lambda: docker.run("ps", "-a", "--format", "{{.Names}}") == "", 150)
+
+    def test_no_value_of_the_kernelspec_is_in_the_command(
+        self, docker: Docker, install: Install, start: Start
+    ) -> None:
+        """It may be a secret, so the container's command contains no head start then."""
+        session = start(install(env={"TOKEN": "s3cret"}))
+        assert session.value("__import__('os').environ['TOKEN']") == "s3cret"
+        described = json.loads(docker.run("inspect", container(session)))[0]
+        assert len(described["Args"]) == 4
+        assert not session.value(FORKED)
 
     def test_behind_another_program(self, docker: Docker, install: Install, start: Start) -> None:
         """One that hands its words to a shell, as ssh does."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import sys
+import zlib
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from remote_provisioners.engines.main_process import main_process
 from remote_provisioners.errors import ConfigurationError
 from remote_provisioners.hosts.transport.docker_program import read_events
 from remote_provisioners.hosts.transport.docker_program import read_state as docker
+from remote_provisioners.options.launch_request import LaunchRequest, build_request
 
 TEMPLATE = {
     "metadata": {"labels": {"team": "a"}, "generateName": "x-"},
@@ -147,3 +151,26 @@ def test_the_main_process_means_the_same_to_a_shell(shell: bool) -> None:
     process.terminate()
     _, said = process.communicate(timeout=10)
     assert (process.returncode, said) == (0, b"")
+
+
+def request(**changes: Any) -> LaunchRequest:
+    given = {"argv": ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
+    given |= {"kernel_id": "k", "spec_env": {}, "resource_dir": "", "request_env": {}, "cwd": None}
+    given |= {"session": {}, "port_range": "0..0", "launch_timeout": 9.0}
+    return build_request(**{**given, **changes})
+
+
+def test_the_head_start() -> None:
+    """One word, unless the template depends on the kernel, or the word would show values."""
+    *_, word = main_process("/a/python", request())
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", word)
+    assert len(word) < 24_000
+    expected = json.loads(zlib.decompress(base64.b64decode(word)))
+    assert (expected["argv"], expected["flags"]) == (["python", "-m", "ipykernel_launcher"], [])
+    for changes in (
+        {"spec_env": {"TOKEN": "s3cret"}},
+        {"argv": ["R", "--slave", "-e", "IRkernel::main()"]},
+        {"argv": ["{prefix}/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]},
+        {"argv": ["python", "-m", "bash_kernel", "-f", "{connection_file}"]},
+    ):
+        assert len(main_process("", request(**changes))) == 5

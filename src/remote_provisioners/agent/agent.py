@@ -42,6 +42,8 @@ from .stream_server import Streams
 
 #: The file in our directory that says what to expect.
 EXPECTED = "expected.json"
+#: The one that says which template head_start.py has loaded.
+TEMPLATE = "template.json"
 #: Seconds without a server or a kernel after which the agent ends itself.
 IDLE_SECONDS = 60.0
 
@@ -152,6 +154,7 @@ class Agent:
         await self._ports.listen()
         self._files.listen()
         self._table.take_over()
+        self._take_template()
         server = await loop.create_unix_server(self._accepted, sock=listener)
         os.write(ready, b"+")
         os.close(ready)
@@ -173,6 +176,21 @@ class Agent:
         self._table.end_at_once(list(self._table))
         self._warm.close()
         self._templates.close()
+
+    def _take_template(self) -> None:
+        """The template that was loaded before we were there (head_start.py), if there is one."""
+        path = os.path.join(self.directory, TEMPLATE)
+        try:
+            with open(path) as file:
+                import json  # noqa: PLC0415
+
+                handed = json.load(file)
+            os.unlink(path)  # the next agent is another process
+            if handed["agent"] == os.getpid():
+                self._templates.take(handed)
+        except (OSError, ValueError, KeyError) as error:
+            if not isinstance(error, FileNotFoundError):
+                report_failure("taking the first template", error)
 
     async def _expect_first(self) -> None:
         """Who starts us for one kernel writes down what that will be, such as a job's script."""

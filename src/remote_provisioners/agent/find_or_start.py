@@ -168,7 +168,8 @@ def launch(directory: str, program: str) -> None:
     said_before = os.path.getsize(log) if os.path.exists(log) else 0
     read_end, write_end = os.pipe()
     error_end, own_error_end = os.pipe()
-    if forked() == 0:
+    handed = hand_over(directory, program, write_end)
+    if not handed and forked() == 0:
         try:
             os.setsid()
             if forked() == 0:
@@ -177,7 +178,8 @@ def launch(directory: str, program: str) -> None:
             os.write(own_error_end, str(error).encode("utf-8", "replace"))
         finally:
             os._exit(1)
-    os.wait()
+    if not handed:
+        os.wait()
     os.close(write_end)
     os.close(own_error_end)
     started = os.read(read_end, 1)  # a byte when it listens, end of file when it failed
@@ -186,6 +188,45 @@ def launch(directory: str, program: str) -> None:
     os.close(error_end)
     if not started:
         raise Refused("the agent did not start: " + (why or said_since(log, said_before)))
+
+
+def waiting_socket(base: str, host: str) -> str:
+    """Where a process may wait that becomes the agent with a template: see head_start.py."""
+    return os.path.join(base, "waiting-{}.sock".format(host))
+
+
+def hand_over(directory: str, program: str, ready: int) -> bool:
+    """Let a process that waits become the agent. Returns whether one does."""
+    base, name = os.path.split(directory)
+    path = waiting_socket(base, name.rpartition("-")[2])
+    if not os.path.lexists(path):
+        return False
+    import array  # noqa: PLC0415
+    import json  # noqa: PLC0415
+    import socket  # noqa: PLC0415
+
+    log = open_log(directory)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as waiting:
+        waiting.settimeout(5)
+        rights = array.array("i", [log, ready])
+        try:
+            waiting.connect(path)
+            said = json.dumps([directory, program]).encode()
+            waiting.sendmsg([said], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            return waiting.recv(1) == b"+"
+        except OSError:
+            return False
+        finally:
+            os.close(log)
+
+
+def open_log(directory: str) -> int:
+    """The descriptor of the agent's log."""
+    path, flags = os.path.join(directory, "agent.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError:  # the disk is full
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def forked() -> int:
@@ -210,11 +251,7 @@ def said_since(log: str, before: int) -> str:
 
 def become_agent(directory: str, program: str, ready: int) -> None:
     """Replace this process by the agent, detached from the login session."""
-    path, flags = os.path.join(directory, "agent.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND
-    try:
-        log = os.open(path, flags, 0o600)
-    except OSError:  # the disk is full
-        log = os.open(os.devnull, os.O_WRONLY)
+    log = open_log(directory)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)

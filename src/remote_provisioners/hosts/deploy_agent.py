@@ -37,6 +37,7 @@ _START = "agent/find_or_start.py"
 #: of containers. Changing them does not change the agent's version.
 _PIPE = (
     "agent/container_init.py",
+    "agent/head_start.py",
     "agent/pipe_descriptors.py",
     "agent/pipe_end.py",
     "agent/pipe_ends.py",

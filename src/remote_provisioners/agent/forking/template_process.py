@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 from types import ModuleType
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from ...protocol.wire import Message
 from .. import apart
@@ -28,36 +28,73 @@ FORK_SECONDS = 10.0
 RETRY_SECONDS = 60.0
 
 
+class Process(Protocol):
+    """A child of ours, as subprocess has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> Optional[int]: ...
+
+
+class Child:
+    """A child that subprocess has not started."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ended: Optional[int] = None
+
+    def poll(self) -> Optional[int]:
+        """Its status if it has ended, and reap it."""
+        if self._ended is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = self.pid, 0
+            self._ended = status if pid else None
+        return self._ended
+
+
 class Template:
     """A template process and the connection to it. `stale`: a file that it imported has changed."""
 
     def __init__(
-        self,
+        self, program: str, connection: socket.socket, begin: Callable[[], Process]
+    ) -> None:
+        """`begin` starts the process, which loads on its own. Raises OSError."""
+        self.stale = False
+        self._program = program
+        self._failed = ""
+        self._failed_at = 0.0
+        self._has_forked = False
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._connection.setblocking(False)
+        self._process: Optional[Process] = None
+        self._closed = False
+        self._begin = begin
+        self._ready = asyncio.ensure_future(self._load())
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    def spawn(
+        cls,
         program: Sequence[str],
         kernel_argv: Sequence[str],
         environ: Mapping[str, str],
         cwd: str,
         preload: Sequence[str],
-    ) -> None:
-        """Start the process; it loads on its own.
+    ) -> Template:
+        """Start the process.
 
         `kernel_argv` is the first kernel's: ours is made as long, so that kernels can show theirs.
         """
-        self.stale = False
-        self._program = program[0]
-        self._failed = ""
-        self._failed_at = 0.0
-        self._has_forked = False
-        self._loop = asyncio.get_running_loop()
-        self._connection, theirs = socket.socketpair()
-        self._connection.setblocking(False)
-        self._process: Optional[subprocess.Popen[bytes]] = None
-        self._closed = False
+        connection, theirs = socket.socketpair()
         argv = [*program, "-"]
         missing = _size(kernel_argv) - _size(argv)
-        program_text = _program_text(theirs.fileno(), preload)
+        text = program_text(theirs.fileno(), preload)
 
-        def spawn() -> subprocess.Popen[bytes]:
+        def begin() -> subprocess.Popen[bytes]:
             with theirs:
                 process = subprocess.Popen(
                     argv + (["-" * (missing - 1)] if missing > 0 else []),
@@ -70,12 +107,16 @@ class Template:
                 )
             assert process.stdin is not None
             with process.stdin as stdin:
-                stdin.write(program_text.encode())
+                stdin.write(text.encode())
             return process
 
-        self._spawn = spawn
-        self._ready = asyncio.ensure_future(self._load())
-        self._turn = asyncio.Lock()
+        return cls(program[0], connection, begin)
+
+    @classmethod
+    def handed(cls, program: str, descriptor: int, pid: int) -> Template:
+        """One that was loaded before this agent was there (head_start.py). It is our child."""
+        os.set_inheritable(descriptor, False)
+        return cls(program, socket.socket(fileno=descriptor), lambda: Child(pid))
 
     @property
     def over(self) -> bool:
@@ -86,7 +127,7 @@ class Template:
 
     async def _load(self) -> None:
         try:
-            self._process = await apart.run(self._program, self._spawn, late=_kill)
+            self._process = await apart.run(self._program, self._begin, late=_kill)
             if self._closed:
                 _kill(self._process)
                 return
@@ -178,14 +219,14 @@ class Template:
             _kill(self._process)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Process) -> None:
     if process.poll() is None:  # until we reap it, its pid names its own group
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.poll()
 
 
-def _program_text(descriptor: int, preload: Sequence[str]) -> str:
+def program_text(descriptor: int, preload: Sequence[str]) -> str:
     """The program of a template: each of PARTS on one line, as one module, and a call of main."""
     lines = ["program = {'__name__': 'template'}"]
     for part in PARTS:

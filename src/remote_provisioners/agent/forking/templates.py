@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import time
-from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .. import apart
 from ..machine import gpus as devices
@@ -134,6 +134,15 @@ class Templates:
             return
         self._template(((argv[0], *flags), frozenset(shared.items()), "/", ()), argv, shared)
 
+    def take(self, handed: Mapping[str, Any]) -> None:
+        """Use a template that head_start.py has loaded. Raises OSError if there is none."""
+        if not self._can_fork():
+            return
+        found = Template.handed(handed["program"][0], handed["descriptor"], handed["pid"])
+        self._templates[tuple(handed["program"]), frozenset(handed["environ"].items()), "/", ()] = (
+            found
+        )
+
     def _note_spawned(self, program: str, why: str) -> None:
         if (program, why) not in self._spawned:
             self._spawned.add((program, why))
@@ -164,7 +173,7 @@ class Templates:
         found = self._templates.pop(key, None)
         if found is None or found.over:
             program, _, cwd, preload = key
-            found = Template(program, argv, environ, cwd, preload)
+            found = Template.spawn(program, argv, environ, cwd, preload)
         self._templates[key] = found  # the last is the one used last
         for old in list(self._templates)[:-MOST_TEMPLATES]:
             if not self._templates[old].busy:

@@ -133,7 +133,8 @@ class DockerEngine(Engine):
                         f"with the option `connect`, a shell may read {word!r}.\n"
                         "Use only letters, digits and _./+@%:,=- in the options."
                     )
-        return [*words, *main_process(options.python, through_shell=bool(options.way))]
+        process = main_process(options.python, request, through_shell=bool(options.way))
+        return [*words, *process]
 
     async def _has_image(self) -> bool:
         try:

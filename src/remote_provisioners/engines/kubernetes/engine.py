@@ -90,7 +90,8 @@ class KubernetesEngine(Engine):
             "kernel": launch.request.kernel_id,
             "user": launch.request.request_env.get("KERNEL_USERNAME", ""),
         }
-        pod = manifest(self._options, launch.tag, main_process(self._python), labels)
+        command = main_process(self._python, launch.request)
+        pod = manifest(self._options, launch.tag, command, labels)
         server = f"{getpass.getuser()}@{os.uname().nodename}"
         pod["metadata"].setdefault("annotations", {})[f"{MANAGER}/server"] = server
         container = str(kernel_container(pod)["name"])

@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from ...hosts.deploy_agent import agent_archive
+from ..expected import expected_argv
 
 _END = "REMOTE_PROVISIONERS_END"
 #: Python 3.8. The first process stays: Slurm tracks its descendants, and orphans become its own.
@@ -94,8 +95,8 @@ def expected_kernel(argv: Sequence[str], env: Mapping[str, str], python: str) ->
     It contains only the kernelspec's interpreter, flags, module and environment. "" if these depend
     on the kernel.
     """
-    words = list(argv[: argv.index("-m") + 2]) if "-m" in argv else []
-    if not words or any("{" in text for text in (*words, *env.values())):
+    words = expected_argv(argv)
+    if not words or any("{" in text for text in env.values()):
         return ""
     return json.dumps({"argv": words, "env": dict(env), "python": python})
 

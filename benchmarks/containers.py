@@ -1,0 +1,122 @@
+"""How soon a kernel in a container or in a pod answers, on a real engine on this machine.
+
+    python -m benchmarks.containers docker|kubernetes [ROUNDS]
+
+Times of a first start begin when the engine has started the container, as its main process's own
+start time says: the nodes are this machine. A restart follows at once, and another one after three
+seconds. Each round also starts a local kernel; the ratios are those of the medians.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from tests.engines.rig import EngineRig, rig_class
+
+_ARGV = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+_LATER_SECONDS = 3.0
+
+
+def write_specs(data: Path, rig: EngineRig) -> None:
+    stanza = {"provisioner_name": rig.provisioner, "config": rig.options()}
+    local = [sys.executable, *_ARGV[1:]]
+    for name, argv, metadata in (
+        ("engine", _ARGV, {"kernel_provisioner": stanza}),
+        ("local", local, {}),
+    ):
+        directory = data / "kernels" / name
+        directory.mkdir(parents=True)
+        spec = {"argv": argv, "display_name": name, "language": "python", "metadata": metadata}
+        (directory / "kernel.json").write_text(json.dumps(spec))
+
+
+def answered(manager: Any) -> float:
+    """The time of the kernel_info reply."""
+    client = manager.client()
+    client.start_channels()
+    client.kernel_info(reply=True, timeout=60)
+    at = time.time()
+    client.stop_channels()
+    return at
+
+
+def main_process_of(tag: str) -> int:
+    """The pid of the main process of the newest container: its command is ours."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdigit() and b"The main process of a kernel's container" in words:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"The main process" not in Path(f"/proc/{parent}/cmdline").read_bytes():
+                found.append(int(entry.name))
+    return max(found)
+
+
+def started_at(pid: int) -> float:
+    """When a process began, in seconds since the epoch."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - since_boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def one_round() -> dict[str, float]:
+    specs, times = KernelSpecManager(), {}
+    manager = KernelManager(kernel_name="local", kernel_spec_manager=specs)
+    began = time.time()
+    manager.start_kernel()
+    times["local kernel"] = answered(manager) - began
+    manager.shutdown_kernel(now=True)
+    manager = KernelManager(kernel_name="engine", kernel_spec_manager=specs)
+    began = time.time()
+    manager.start_kernel()
+    replied = answered(manager)
+    times["request to reply"] = replied - began
+    times["container started to reply"] = replied - started_at(main_process_of(""))
+    for name, pause in (("restart at once", 0.0), ("restart later", _LATER_SECONDS)):
+        time.sleep(pause)
+        began = time.time()
+        manager.restart_kernel(now=True)
+        times[name] = answered(manager) - began
+    manager.shutdown_kernel(now=True)
+    return times
+
+
+def main() -> None:
+    rig = rig_class(sys.argv[1])()
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        rig.open()
+        try:
+            import pytest  # noqa: PLC0415
+
+            with pytest.MonkeyPatch.context() as patch:
+                rig.be_client(patch)
+                patch.setenv("JUPYTER_PATH", directory)
+                write_specs(Path(directory), rig)
+                one_round()
+                found = [one_round() for _ in range(rounds)]
+        finally:
+            rig.close()
+    local = statistics.median(times["local kernel"] for times in found)
+    for name in found[0]:
+        seconds = [times[name] for times in found]
+        median = statistics.median(seconds)
+        spread = f"{min(seconds) * 1000:.0f} to {max(seconds) * 1000:.0f}"
+        print(f"{name:<28}{median * 1000:6.0f} ms  ({spread})  {median / local:.2f} x local")
+
+
+if __name__ == "__main__":
+    main()
