@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.agent.processes.process_identity import start_time
 from remote_provisioners.hosts import deploy_agent as bootstrap
 from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.protocol.wire import Decoder, Message, encode
@@ -426,11 +427,9 @@ TELLS = ["sh", "-c", 'echo "<${CUDA_VISIBLE_DEVICES-unset}>"; exec sleep 300']
 
 
 @pytest.fixture
-def gpus(clean_environment: Path) -> Iterator[Callable[..., dict[str, Any]]]:
-    """The request for some of two GPUs; their lock files stay, so they are removed here."""
-    yield lambda count, devices=("0", "2"): {"gpus": {"count": count, "devices": devices}}
-    for path in clean_environment.glob("remote-provisioners-gpu-*.lock"):
-        path.unlink()
+def gpus(clean_environment: Path) -> Callable[..., dict[str, Any]]:
+    """The request for some of two GPUs."""
+    return lambda count, devices=("0", "2"): {"gpus": {"count": count, "devices": devices}}
 
 
 async def visible(server: Server, **fields: Any) -> str:
@@ -447,11 +446,13 @@ async def visible(server: Server, **fields: Any) -> str:
 def test_no_gpu_twice_and_free_when_its_kernel_has_ended(gpus: Callable[..., Any]) -> None:
     async def body() -> None:
         async with servers("a", "b") as (first, second):
-            assert (await first.start("k1", SLEEPS, **gpus(1)))["gpus"] == ["0"]
+            started = await first.start("k1", SLEEPS, **gpus(1))
+            assert started["gpus"] == ["0"]
+            one = started["pid"]
             assert (await second.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
             with pytest.raises(
                 Refused,
-                match=r"^no-gpus: 1 GPU wanted, 0 of 2 free; held: . by pid \d+ of uid \d+, .*$",
+                match=rf"^no-gpus: 1 GPU wanted, 0 of 2 free; held: 0 by pid {one} of \w+, 2 .*$",
             ):
                 await first.start("k3", SLEEPS, **gpus(1))
             load = await first.request("load")
@@ -461,7 +462,7 @@ def test_no_gpu_twice_and_free_when_its_kernel_has_ended(gpus: Callable[..., Any
             assert second.events("exited")[0]["gpus"] == []
             with pytest.raises(
                 Refused,
-                match=r"^no-gpus: 2 GPUs wanted, 1 of 2 free; held: . by pid .*$",
+                match=rf"^no-gpus: 2 GPUs wanted, 1 of 2 free; held: 0 by pid {one} of .*$",
             ):
                 await first.start("k3", SLEEPS, **gpus(2))
             assert (await first.start("k3", SLEEPS, **gpus(1)))["gpus"] == ["2"]
@@ -508,7 +509,7 @@ def test_started_again_it_has_the_same(gpus: Callable[..., Any]) -> None:
             await server.start("k1", SLEEPS, **gpus(1))
             assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
             await server.request("forget", kernel_id="k1")
-            # While it runs, and after its end; what it forked holds the GPUs for a moment longer.
+            # While it runs, and after its end.
             argv = ["sh", "-c", "for i in 1 2 3 4 5; do sleep 300 & done; wait"]
             for _ in range(5):
                 assert (await server.start("k2", argv, **gpus(1)))["gpus"] == ["2"]
@@ -551,31 +552,10 @@ def test_held_by_the_kernel_when_the_agent_is_killed(
                     await server.start("k2", SLEEPS, **gpus(2))
                 assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
                 os.killpg(kernel, signal.SIGKILL)
-                await server.until(lambda: not os.path.exists(f"/proc/{kernel}/fd/3"))
                 assert (await server.start("k3", SLEEPS, **gpus(1)))["gpus"] == ["0"]
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(kernel, signal.SIGKILL)
-
-    run(body())
-
-
-def test_held_by_the_agent_when_the_kernel_closes_what_it_inherits(
-    gpus: Callable[..., Any], tmp_path: Path
-) -> None:
-    """As sudo does, and daemons."""
-    closed = tmp_path / "closed"
-    code = f"import os, time; os.closerange(3, 99); open({str(closed)!r}, 'w'); time.sleep(300)"
-
-    async def body() -> None:
-        async with servers("a") as (server,):
-            await server.start("k1", ["python", "-c", code], **gpus(2))
-            await server.until(closed.exists)
-            with pytest.raises(Refused, match="no-gpus"):
-                await server.start("k2", SLEEPS, **gpus(1))
-            await server.request("signal", kernel_id="k1", signum=signal.SIGKILL)
-            await server.until(lambda: server.kernels("exited"))
-            assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["0"]
 
     run(body())
 
@@ -660,13 +640,76 @@ ask(op="leave")
 """
 
 
-@pytest.mark.skipif(
+needs_another_user = pytest.mark.skipif(
     os.getuid() != 0 or not shutil.which("python3", path="/usr/bin:/bin"),
     reason="becomes another user, who needs a Python of the system",
 )
+ANOTHER: dict[str, Any] = {"user": 20001, "group": 20001, "extra_groups": []}
+
+#: Makes a file with a text, locks it, and stays.
+TAMPERS = """
+import fcntl, sys, time
+with open(sys.argv[1], "w") as file:
+    file.write(sys.argv[2])
+for path in sys.argv[1:2] + sys.argv[3:]:
+    held = open(path)
+    fcntl.flock(held, fcntl.LOCK_EX)
+print("done", flush=True)
+time.sleep(300)
+"""
+
+
+@needs_another_user
+def test_nobody_keeps_a_gpu_without_a_kernel(
+    gpus: Callable[..., Any], clean_environment: Path
+) -> None:
+    """Another user makes our agent's file, locks what there is, and names processes in a file."""
+    clean_environment.chmod(0o1777)
+    processes: list[subprocess.Popen[str]] = []
+
+    def tampers(path: Path, text: str, *more: Path) -> None:
+        python = str(shutil.which("python3", path="/usr/bin:/bin"))
+        argv = [python, "-c", TAMPERS, str(path), text, *map(str, more)]
+        made = subprocess.Popen(argv, cwd="/", stdout=subprocess.PIPE, text=True, **ANOTHER)
+        processes.append(made)
+        assert made.stdout is not None
+        assert made.stdout.readline() == "done\n"
+
+    async def body() -> None:
+        async with servers("a") as (server,):
+            agent = Path(server.hello["directory"]).name
+            ours = clean_environment / f"remote-provisioners-{os.getuid()}-{agent}.gpus"
+            tampers(ours, "")
+            kernel = (await server.start("k1", SLEEPS, **gpus(1)))["pid"]
+            found = clean_environment.glob("*.gpus")
+            (published,) = [path for path in found if path.stat().st_uid == os.getuid()]
+            fields = published.read_text().split()
+            assert fields[:2] == ["0", str(kernel)]
+            tampers(
+                clean_environment / f"remote-provisioners-{ANOTHER['user']}-aa-1.gpus",
+                # Our kernel, and the other user's own process, which is no kernel.
+                f"2 {kernel} {fields[2]}\n2 {processes[0].pid} {start_time(processes[0].pid)}\n",
+                published,
+            )
+            assert (await server.request("load"))["gpus_taken"] == ["0"]
+            assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
+            await server.request("forget", kernel_id="k1")
+            assert (await server.start("k3", SLEEPS, **gpus(1)))["gpus"] == ["0"]
+
+    try:
+        run(body())
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+        for path in clean_environment.glob("*.gpus"):
+            path.unlink()
+
+
+@needs_another_user
 def test_another_users_kernels_and_gpus(gpus: Callable[..., Any], clean_environment: Path) -> None:
     python = str(shutil.which("python3", path="/usr/bin:/bin"))
-    user = {"user": 20001, "group": 20001, "extra_groups": []}
+    user = ANOTHER
     clean_environment.chmod(0o1777)
 
     async def body() -> None:

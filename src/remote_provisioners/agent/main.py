@@ -47,10 +47,7 @@ async def _serve(directory: str, listener: socket.socket, ready: int) -> None:
 
 
 def _leave_nothing(directory: str, path: str) -> None:
-    """Remove our directory, under the lock of find_or_start.py, unless a successor uses it.
-
-    The lock files of GPUs stay: all users share them (see machine/gpus.py).
-    """
+    """Remove our directory, under the lock of find_or_start.py, unless a successor uses it."""
     parent = os.path.dirname(directory)
     lock = os.open(parent, os.O_RDONLY)
     try:

@@ -153,7 +153,7 @@ class Operations:
             elif request.capacity is not None:
                 await self._refuse_if_full(kernel, request.capacity)
             # Take GPUs before it waits in the queue: without them the server tries another host.
-            await kernel.take_gpus(request.gpus, self._load.temporary)
+            await kernel.take_gpus(request.gpus, self._load.gpus)
             await self._turn(peer, kernel)
             await kernel.start(
                 request,

@@ -19,7 +19,6 @@ from ...protocol.answers import (
 )
 from ...protocol.conventions import CHANNELS, LEASE_SECONDS, ipc_ports
 from ...protocol.messages import GpuRequest, OutputBounds, Start
-from ...protocol.structure import FieldError
 from .. import apart
 from ..endpoints import (
     PortReservation,
@@ -36,7 +35,7 @@ from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels, remove
 from ..listening import until_all_listen
 from ..log import say
 from ..machine import gpus as devices
-from ..processes.foreign_process import ForeignProcess
+from ..processes.foreign_process import ForeignProcess, recorded_process
 from ..processes.kernel_process import OUTPUT, Command, KernelProcess
 from ..processes.process_identity import boot_id, start_time
 from . import environment, history
@@ -78,13 +77,12 @@ class HostedKernel:
         self._reports_endpoints = False
         self._ports: Optional[PortReservation] = None
         self._gpus = devices.Held()
-        self._gpus_before: List[str] = []
         self._watch: Optional[asyncio.Future[None]] = None
 
-    async def take_gpus(self, wanted: GpuRequest, temporary: str) -> None:
+    async def take_gpus(self, wanted: GpuRequest, gpus: devices.Gpus) -> None:
         """Take the GPUs that are wanted, before :meth:`start`. Raises RefusedError."""
         try:
-            self._gpus = await devices.take(temporary, wanted.fields(), self._gpus_before)
+            self._gpus = await gpus.take(wanted.fields(), self._gpus)
         except devices.NoDevicesError as error:
             raise RefusedError(NO_GPUS, str(error)) from None
         except OSError as error:
@@ -134,7 +132,7 @@ class HostedKernel:
             if self.given_up:
                 raise RefusedError(CANCELLED, "the start was cancelled")
             output = os.path.join(self.directory, OUTPUT)
-            command = Command(argv, environ, self._cwd, output, self._gpus.descriptors)
+            command = Command(argv, environ, self._cwd, output)
             self._reports_endpoints = request.reports_endpoints
             if spare is not None:
                 self.process = spare.process  # from here on we have to end it
@@ -146,6 +144,7 @@ class HostedKernel:
                 warm.want(recipe, request.warm)
             if self.given_up:  # meanwhile; our caller ends it
                 raise RefusedError(CANCELLED, "the start was cancelled")
+            await self._gpus.give_to(self.process.pid)
             record_now = self._record()
             await apart.turns.run(self.directory, lambda: record.write(self.directory, record_now))
         except environment.CommandError as error:
@@ -252,7 +251,7 @@ class HostedKernel:
     def recorded(cls, found: record.Record, directory: str) -> HostedKernel:
         """The kernel of the record in `directory`: it runs, or it has ended meanwhile.
 
-        Its own process locks its GPUs. Its ports are reserved where that is possible.
+        Its ports are reserved where that is possible. `keep_gpus` follows.
         Raises RecordError when the directory belongs to another kernel.
         """
         parent, name = os.path.split(directory)
@@ -264,16 +263,22 @@ class HostedKernel:
         kernel.connection = found["connection"]
         kernel.lease, kernel.ended_by = found["lease"], found["ended_by"]
         kernel.left_idle = float(found.get("left_idle", 0.0))
-        kernel.output = _bounds(found["output"])
+        kernel.output = record.output_bounds(found)
         kernel._cwd = found["cwd"]
         kernel._reports_endpoints = found["reports_endpoints"]
         kernel._gpus = devices.Held(found["gpus"])
-        kernel.process = _process_of(found, directory)
+        kernel.process = recorded_process(found, directory)
         kernel.process.started = found["started"]
         kernel.listening = found["listening"] and kernel.running
         if found["ports"]:
             kernel._ports = PortReservation.of(found["ports"])
         return kernel
+
+    def keep_gpus(self, gpus: devices.Gpus) -> None:
+        """It was found by its record: nobody else may have its GPUs."""
+        if self.running and self.process is not None and self._gpus.names:
+            pid = self.process.pid
+            self._gpus = gpus.keep(self._gpus.names, pid, start_time(pid) or 0)
 
     def watch(
         self, on_listening: Callable[[HostedKernel], None], on_end: Callable[[], None]
@@ -364,33 +369,24 @@ class HostedKernel:
         return found if os.path.isabs(found) and os.path.exists(found) else ""
 
     def take_over(self, earlier: HostedKernel) -> None:
-        """Use the directory and the ports of the kernel's earlier process, and its GPUs if free."""
+        """Use the directory, the ports and the GPUs of the kernel's earlier process."""
         self.directory, self._started_before = earlier.directory, True
         self._ports, earlier._ports = earlier._ports, None
-        self._gpus_before = earlier._gpus.names or earlier._gpus_before
+        self._gpus, earlier._gpus = earlier._gpus, devices.Held()
 
     def discard(self, files: bool) -> None:
-        """Give up its ports and GPUs; also its `files`, unless a later start uses them."""
+        """Give up its ports; also its `files`, unless a later start uses them. And its GPUs, if it
+        has ended: else :meth:`free_gpus` follows.
+        """
         if self._watch is not None:
             self._watch.cancel()
         if self._ports is not None:
             self._ports.close()
-        self._gpus.close()
+        if not self.running:
+            self.free_gpus()
         if files:
             remove(self.directory)
 
-
-def _process_of(found: record.Record, directory: str) -> KernelProcess:
-    if found["exit_code"] is not None:
-        process = KernelProcess(found["pid"], os.path.join(directory, OUTPUT))
-        process.returncode = found["exit_code"]
-        return process
-    gone = "" if found["boot_id"] == boot_id() else "the host was rebooted"
-    return ForeignProcess(found["pid"], found["start_time"], directory, found["kernel_id"], gone)
-
-
-def _bounds(recorded: Dict[str, Any]) -> OutputBounds:
-    try:
-        return OutputBounds.read(recorded)
-    except FieldError:
-        return OutputBounds()
+    def free_gpus(self) -> None:
+        """Its process has ended."""
+        self._gpus.close()

@@ -13,6 +13,9 @@ import os
 import stat
 from typing import Any, Dict
 
+from ...protocol.messages import OutputBounds
+from ...protocol.structure import FieldError
+
 NAME = "record.json"
 _MOST_BYTES = 1024 * 1024
 
@@ -91,6 +94,14 @@ def read_any(directory: str) -> Any:
         return json.loads(content)
     except ValueError:
         raise RecordError("{} is no JSON".format(path)) from None
+
+
+def output_bounds(record: Record) -> OutputBounds:
+    """How much of the kernel's output is kept."""
+    try:
+        return OutputBounds.read(record["output"])
+    except FieldError:
+        return OutputBounds()
 
 
 def remove(path: str) -> None:

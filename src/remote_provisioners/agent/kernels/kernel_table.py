@@ -198,6 +198,7 @@ class KernelTable:
         for kernel in list(self._ending):  # some are forgotten already
             if kernel.process is None or kernel.process.reap() is not None:
                 self._ending.discard(kernel)
+                kernel.free_gpus()
 
     async def _tell_end(self, kernel: HostedKernel) -> None:
         """Tell its server, once the next agent would know it too."""
@@ -278,6 +279,7 @@ class KernelTable:
         """
         for kernel in self._takeover.look():
             self.kernels[kernel.kernel_id] = kernel
+            kernel.keep_gpus(self._load.gpus)
             self._unwatched.append(kernel)
         self.note_owners()
         try:
@@ -288,6 +290,8 @@ class KernelTable:
             report("a kernel is not watched yet: {}".format(error))
         if self._unwatched or not self._takeover.over:
             asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.take_over)
+        else:
+            self._load.gpus.settle()
 
     def _watch(self, kernel: HostedKernel) -> None:
         """Look after one that is taken over. Raises OSError."""

@@ -1,109 +1,258 @@
 """GPUs: one kernel at a time has a device, among all users; it is free when the kernel has ended.
 
-An agent takes a device by flock on a file that all users of this host share. The kernel inherits
-the descriptor: however the kernel or the agent ends, the operating system then frees the device.
-The files stay: if one were removed while another agent has it open, there would be two files,
-each with a lock of its own. Standard library only: this module travels to hosts.
+Each agent publishes which process has which device, in a file of its own that everybody can read.
+An entry counts while its process lives, belongs to the file's user and is a kernel (it leads a
+session), or the agent that starts one. So only who runs a kernel can keep a device. To take one,
+an agent publishes it and looks again: of two that do so at the same moment, at least one sees the
+other. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import os
 import random
 import re
+import stat
+import threading
 import time
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from functools import partial
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from .. import apart
+from ..log import say
+from ..processes.process_identity import start_time, stat_of
+from . import neighbours
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
-_LOCK_FILE = re.compile(r"remote-provisioners-gpu-(.+)\.lock")
-#: Another agent may hold a lock for a moment, to see which devices are taken.
-_PATIENCE_SECONDS = 0.03
-#: For a restart: the killed processes of the earlier start may take a moment to end.
-_RESTART_PATIENCE_SECONDS = 0.5
+_FILE = re.compile(
+    r"remote-provisioners-(\d{1,10})-([0-9a-f]+(?:-[0-9a-f]+)?)(?:\.[0-9a-f]+)?\.gpus"
+)
+_ENTRY = re.compile(rb"([!-~]{1,1000}) ([1-9]\d{0,9}) (\d{1,20})")
+_MOST_BYTES = 64 * 1024
+#: Two agents that take the same device at the same moment may both give way, and try again.
+_PATIENCE_SECONDS = 0.1
 
 
 class NoDevicesError(Exception):
-    """Fewer devices are free than wanted; the message says how many."""
+    """Fewer devices are free than wanted; the message says how many, and who has the others."""
+
+
+class Holder(NamedTuple):
+    """The process that has a device, and its user."""
+
+    pid: int
+    uid: int
+
+    def __str__(self) -> str:
+        try:
+            import pwd  # noqa: PLC0415 (most agents never need it)
+
+            name = pwd.getpwuid(self.uid).pw_name
+        except (ImportError, KeyError):
+            name = "uid {}".format(self.uid)
+        return "pid {} of {}".format(self.pid, name)
 
 
 class Held:
-    """Devices that a kernel has. `names` stay after :meth:`close`: a restart asks for the same."""
+    """Devices that a kernel has. `names` stay after `close`: a restart asks for the same."""
 
-    def __init__(self, names: Sequence[str] = (), descriptors: Sequence[int] = ()) -> None:
+    def __init__(self, names: Sequence[str] = (), gpus: Optional[Gpus] = None) -> None:
         self.names = list(names)
-        self.descriptors = list(descriptors)
+        #: The pid and the start time of the kernel, or of its agent before there is one.
+        self.process: Tuple[int, int] = (0, 0)
+        self.closed = gpus is None
+        self._gpus = gpus
+
+    async def give_to(self, pid: int) -> None:
+        """The kernel is this process. Raises OSError."""
+        if self._gpus is not None and self.names:
+            self.process = (pid, start_time(pid) or 0)
+            await self._gpus.publish()
 
     def close(self) -> None:
-        """Close our descriptors: the devices are free once the kernel has ended too."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
-        self.descriptors = []
+        """The devices are free: the kernel has ended."""
+        if self._gpus is not None and not self.closed:
+            self.closed = True
+            self._gpus.released(self)
 
 
-async def take(temporary: str, gpus: Mapping[str, Any], again: Sequence[str] = ()) -> Held:
-    """Take ``gpus["count"]`` of ``gpus["devices"]``, preferably those of `again`.
+class Gpus:
+    """The devices that the kernels of this agent have, and those of others."""
 
-    A kernel that starts calls this, passes the descriptors to its process, and closes its own at
-    the end. Raises NoDevicesError, OSError; nothing is held then.
-    """
-    count, devices = int(gpus.get("count") or 0), list(dict.fromkeys(gpus.get("devices") or ()))
-    if count <= 0:
-        return Held()
-    same = [device for device in devices if device in again][:count]
-    deadline = time.monotonic() + (_RESTART_PATIENCE_SECONDS if same else _PATIENCE_SECONDS)
-    while True:
-        try:
-            held = _take_now(temporary, devices, count, same)
-            if time.monotonic() > deadline or set(same) <= set(held.names):
-                return held
-            held.close()
-        except NoDevicesError:
-            if count > len(devices) or time.monotonic() > deadline:
+    def __init__(self, temporary: str, agent: str) -> None:
+        """`temporary`: a directory that all users share. `agent`: the name of ours."""
+        self.temporary = temporary
+        self._agent = agent
+        self._path = self._path_with("")
+        self._held: Dict[str, Held] = {}
+        self._process = (os.getpid(), start_time(os.getpid()) or 0)
+        self._closed = False
+        self._writing = threading.Lock()
+
+    # -- taking and giving back ---------------------------------------------------------------
+
+    async def take(self, wanted: Mapping[str, Any], former: Optional[Held] = None) -> Held:
+        """Take ``wanted["count"]`` of ``wanted["devices"]``, preferably those of `former`, which
+        are given back otherwise.
+
+        Raises NoDevicesError, OSError; then nothing is taken, and `former` is as before.
+        """
+        former = former or Held()
+        count, devices = int(wanted.get("count") or 0), wanted.get("devices") or ()
+        held = Held((), self)
+        if count > 0:
+            attempt = partial(self._take, held, list(dict.fromkeys(devices)), count, former)
+            try:
+                await self._patiently(attempt)
+            except BaseException:
+                held.close()
                 raise
-        await asyncio.sleep(random.uniform(0.002, 0.01))  # noqa: S311
+        former.close()
+        return held
 
+    async def _patiently(self, attempt: Any) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                await apart.turns.run(self.temporary, attempt)
+                return
+            except NoDevicesError:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(random.uniform(0.002, 0.02))  # noqa: S311
 
-def _take_now(temporary: str, devices: List[str], count: int, first: Sequence[str]) -> Held:
-    found: Dict[str, int] = {}
-    try:
-        for device in sorted(devices, key=lambda device: device not in first):
-            if len(found) < count:
-                descriptor = _locked(lock_path(temporary, device))
-                if descriptor is not None:
-                    found[device] = descriptor
-        if len(found) < count:
-            text = "{} GPU{} wanted, {} of {} free".format(
-                count, "" if count == 1 else "s", len(found), len(devices)
-            )
-            raise NoDevicesError(text + _held(temporary, set(devices) - set(found)))
-    except BaseException:
-        Held((), list(found.values())).close()
-        raise
-    names = [device for device in devices if device in found]
-    return Held(names, [found[name] for name in names])
-
-
-def _held(temporary: str, devices: Iterable[str]) -> str:
-    """A text about which processes (agents) have locked these devices, as far as is known."""
-    try:
-        with open("/proc/locks") as file:
-            locks = [line.split() for line in file]
-    except OSError:
-        return ""
-    pids = {words[5].rpartition(":")[2]: words[4] for words in locks if words[1] == "FLOCK"}
-    said = []
-    for device in sorted(devices):
+    def _take(self, held: Held, devices: List[str], count: int, former: Held) -> None:
+        """One attempt. Called in a thread. Raises NoDevicesError, OSError."""
+        others = self._others()
+        free = [d for d in devices if d not in others and self._held.get(d) in (None, former)]
+        chosen = sorted(free, key=lambda device: device not in former.names)[:count]
+        if len(chosen) < count:
+            raise NoDevicesError(self._lacking(count, devices, len(free), others))
+        before = {name: self._held.get(name) for name in chosen}
+        self._held.update(dict.fromkeys(chosen, held))
+        held.process = self._process
         try:
-            pid = pids[str(os.stat(lock_path(temporary, device)).st_ino)]
-            uid = os.stat("/proc/" + pid).st_uid
-        except (OSError, KeyError):
-            continue  # its agent has ended, and the kernel holds the lock
-        said.append("{} by pid {} of uid {}".format(device, pid, uid))
-    return "; held: " + ", ".join(said) if said else ""
+            self._publish()
+            others = self._others()
+            if others.keys() & set(chosen):
+                raise NoDevicesError(self._lacking(count, devices, 0, others))
+        except BaseException:
+            for name, holder in before.items():
+                if holder is None or holder.closed:
+                    self._held.pop(name, None)
+                else:
+                    self._held[name] = holder
+            self._publish()
+            raise
+        held.names = [device for device in devices if device in chosen]
+        if held.closed:  # nobody waits any more
+            self._forget(held)
+            self._publish()
+
+    def _lacking(
+        self, count: int, devices: Sequence[str], free: int, others: Mapping[str, Holder]
+    ) -> str:
+        text = "{} GPU{} wanted, {} of {} free".format(
+            count, "" if count == 1 else "s", free, len(devices)
+        )
+        ours = {name: Holder(h.process[0], os.getuid()) for name, h in list(self._held.items())}
+        holders = {**ours, **others}
+        said = ["{} by {}".format(name, holders[name]) for name in devices if name in holders]
+        return "; held: ".join(filter(None, [text, ", ".join(said)]))
+
+    def keep(self, names: Sequence[str], pid: int, started: int) -> Held:
+        """What a kernel has that was found by its record; :meth:`settle` follows."""
+        held = Held(names, self)
+        held.process = (pid, started)
+        self._held.update(dict.fromkeys(names, held))
+        return held
+
+    def settle(self) -> None:
+        """All kernels of a killed agent are taken over: our file replaces its file."""
+        apart.turns.begin(self.temporary, self._settle)
+
+    def _settle(self) -> None:
+        self._publish()
+        for name, uid, agent in self._files():
+            path = os.path.join(self.temporary, name)
+            if (uid, agent) == (os.getuid(), self._agent) and path != self._path:
+                _unlink(path)
+
+    def released(self, held: Held) -> None:
+        """Its devices are free."""
+        if self._forget(held):
+            apart.turns.begin(self.temporary, self._publish)
+
+    def _forget(self, held: Held) -> bool:
+        names = [name for name, holder in list(self._held.items()) if holder is held]
+        for name in names:
+            self._held.pop(name, None)
+        return bool(names)
+
+    # -- files ------------------------------------------------------------------------------
+
+    def taken(self) -> List[str]:
+        """The devices that kernels have. Called in a thread. Raises OSError."""
+        return sorted({*self._others(), *list(self._held)})
+
+    async def publish(self) -> None:
+        """Raises OSError."""
+        await apart.turns.run(self.temporary, self._publish)
+
+    def close(self) -> None:
+        """The agent and its kernels end."""
+        with self._writing:
+            self._closed = True
+            _unlink(self._path)
+
+    def _path_with(self, suffix: str) -> str:
+        name = "remote-provisioners-{}-{}{}.gpus".format(os.getuid(), self._agent, suffix)
+        return os.path.join(self.temporary, name)
+
+    def _publish(self) -> None:
+        """Write which process of ours has which device. Called in a thread. Raises OSError."""
+        with self._writing:
+            lines = [
+                "{} {} {}\n".format(_quoted(name), *held.process)
+                for name, held in list(self._held.items())
+            ]
+            if self._closed or not lines:
+                _unlink(self._path)
+                return
+            draft = self._path_with("." + os.urandom(8).hex() + ".new")
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(draft, flags, 0o600)
+            try:
+                with open(descriptor, "w") as file:
+                    file.writelines(lines)
+                    os.fchmod(descriptor, 0o644)
+                self._replace(draft)
+            except BaseException:
+                _unlink(draft)
+                raise
+
+    def _replace(self, draft: str) -> None:
+        try:
+            os.rename(draft, self._path)
+        except OSError as error:  # another user has made something of this name
+            say("{}: {}; using another name".format(self._path, error.strerror))
+            self._path = self._path_with("." + os.urandom(8).hex())
+            os.rename(draft, self._path)
+
+    def _others(self) -> Dict[str, Holder]:
+        """The devices that kernels of other agents have. Raises OSError."""
+        found: Dict[str, Holder] = {}
+        for name, uid, agent in self._files():
+            if (uid, agent) != (os.getuid(), self._agent):
+                found.update(_entries(os.path.join(self.temporary, name), uid, agent))
+        return found
+
+    def _files(self) -> List[Tuple[str, int, str]]:
+        """The files of agents: name, user, agent. Raises OSError."""
+        matches = map(_FILE.fullmatch, os.listdir(self.temporary))
+        return [(m.group(), int(m.group(1)), m.group(2)) for m in matches if m is not None]
 
 
 def variables(gpus: Mapping[str, Any], held: Held, spec_env: Mapping[str, str]) -> Dict[str, str]:
@@ -115,77 +264,56 @@ def variables(gpus: Mapping[str, Any], held: Held, spec_env: Mapping[str, str]) 
     return {}
 
 
-def taken(temporary: str, names: Iterable[str]) -> List[str]:
-    """The devices that kernels have; `names` are the names of the files in `temporary`."""
-    found = []
-    for name in names:
-        match = _LOCK_FILE.fullmatch(name)
-        if match is not None and not _is_free(os.path.join(temporary, name)):
-            from urllib.parse import unquote  # noqa: PLC0415 (most agents never need it)
+def _entries(path: str, uid: int, agent: str) -> Dict[str, Holder]:
+    """The entries in the file of `uid`'s agent that count."""
+    from urllib.parse import unquote  # noqa: PLC0415 (most agents never need it)
 
-            found.append(unquote(match.group(1)))
-    return sorted(found)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return {}  # it has just been removed, or no agent has made it
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != uid:
+            return {}
+        lines = os.read(descriptor, _MOST_BYTES).split(b"\n")
+    finally:
+        os.close(descriptor)
+    holders = {}
+    for match in filter(None, map(_ENTRY.fullmatch, lines)):
+        pid, started = int(match.group(2)), int(match.group(3))
+        if _counts(pid, started, uid, agent):
+            device = unquote(match.group(1).decode("ascii"), errors="surrogateescape")
+            holders[device] = Holder(pid, uid)
+    return holders
 
 
-def lock_path(temporary: str, device: str) -> str:
-    """The lock file of a device with a name such as ``0`` or ``GPU-8a56…``, or any other."""
+def _counts(pid: int, started: int, uid: int, agent: str) -> bool:
+    """Whether this process is a kernel of `uid`, or the agent that starts one."""
+    try:
+        found = stat_of(pid)
+        if found is None:
+            return neighbours.is_hidden(pid) and neighbours.has_processes(uid)
+        if found.started != started or found.ended:
+            return False
+        if found.session != pid and not neighbours.is_agent(pid, agent):
+            return False
+        # A kernel's program may become another user, as sudo does. Its agent stays its parent.
+        return neighbours.user_of(pid) == uid or neighbours.user_of(found.parent) == uid
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has just ended
+    except OSError:
+        return True  # it cannot be told at the moment (no descriptor is free)
+
+
+def _quoted(device: str) -> str:
     from urllib.parse import quote  # noqa: PLC0415 (most agents never need it)
 
-    safe = quote(device, safe="", errors="surrogateescape")
-    return os.path.join(temporary, "remote-provisioners-gpu-{}.lock".format(safe))
+    return quote(device, safe="", errors="surrogateescape")
 
 
-def _is_free(path: str) -> bool:
+def _unlink(path: str) -> None:
     try:
-        descriptor = _opened(path)
+        os.unlink(path)
     except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _locked(path: str) -> Optional[int]:
-    """Lock the file, which is made if needed. Returns a descriptor, or None if it is locked.
-
-    Raises OSError when the file cannot be made.
-    """
-    while True:
-        try:
-            descriptor = _opened(path)
-        except FileNotFoundError:
-            _make(path)
-            continue
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.ELOOP):
-                return None  # no agent has made this file
-            raise
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except FileNotFoundError:
-            pass  # a program that cleans up old files removed it meanwhile
-        os.close(descriptor)
-
-
-def _opened(path: str) -> int:
-    """Open a file that may be another user's. Without O_CREAT: /tmp refuses that for such files."""
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _make(path: str) -> None:
-    before = os.umask(0)  # every user must be able to open it
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o444))
-    except FileExistsError:
-        pass
-    finally:
-        os.umask(before)
+        pass  # it is not there, or another user's

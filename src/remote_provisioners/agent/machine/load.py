@@ -17,7 +17,8 @@ from ...protocol.wire import Message
 from .. import apart
 from ..background import Background
 from ..log import say
-from . import gpus as devices
+from . import neighbours
+from .gpus import Gpus
 from .memory import meminfo
 
 _COUNT_FILE = re.compile(r"remote-provisioners-(\d{1,10})-([0-9a-f]+(?:-[0-9a-f]+)?)\.kernels")
@@ -45,9 +46,9 @@ class Load:
         self._background = Background()
         self._publishing = threading.Lock()
         self.temporary = _shared_directory(os.path.dirname(os.path.dirname(directory)))
-        self._name = "remote-provisioners-{}-{}.kernels".format(
-            os.getuid(), os.path.basename(directory)
-        )
+        agent = os.path.basename(directory)
+        self.gpus = Gpus(self.temporary, agent)
+        self._name = "remote-provisioners-{}-{}.kernels".format(os.getuid(), agent)
         self._path = os.path.join(self.temporary, self._name)
         self._published = False
         _unlink(self._path)  # left by an agent that was killed
@@ -87,7 +88,7 @@ class Load:
         except OSError:
             names = []
         others = kernels_of_others(self.temporary, names, self._name)
-        return others, devices.taken(self.temporary, names)
+        return others, self.gpus.taken()
 
     def changed(self) -> None:
         """A kernel has started or ended: report the load, once for all changes of this moment."""
@@ -115,6 +116,7 @@ class Load:
     def close(self) -> None:
         """The agent and its kernels end: remove the file that counts them."""
         self._background.cancel()
+        self.gpus.close()
         with self._publishing:
             self._closed = True
             _unlink(self._path)
@@ -192,16 +194,10 @@ def _count_in(path: str, uid: int, digest: str) -> int:
             os.close(descriptor)
         if match is None:
             return 0
-        process = "/proc/{}".format(int(match.group(1)))
-        with open(process + "/cmdline", "rb") as file:
-            argv = file.read(4096).split(b"\0")
-        if os.stat(process).st_uid != uid:
+        pid = int(match.group(1))
+        if neighbours.user_of(pid) != uid or not neighbours.is_agent(pid, digest):
             return 0
     except OSError:
-        return 0
-    # The system may have given the pid to another process by now.
-    program = "/{}/agent.pyz".format(digest).encode()
-    if not any(word.endswith(program) for word in argv):
         return 0
     # Each kernel leads a session, so a user cannot have more kernels than sessions.
     return min(int(match.group(2)), _sessions_of(uid))

@@ -12,10 +12,10 @@ import os
 import select
 import signal
 import struct
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from .kernel_process import OUTPUT, KernelProcess, exit_code_of
-from .process_identity import left_behind, stat_of
+from .process_identity import boot_id, left_behind, stat_of
 
 #: The exit code that we report when the system did not keep it.
 UNKNOWN_EXIT_CODE = -1
@@ -177,6 +177,16 @@ class ForeignProcess(KernelProcess):
     def tail(self) -> str:
         """The last lines that the kernel printed, and a note when its exit code is unknown."""
         return "\n".join(filter(None, [super().tail(), self._note]))
+
+
+def recorded_process(found: Mapping[str, Any], directory: str) -> KernelProcess:
+    """The process of a kernel's record. Raises OSError when it cannot be examined at the moment."""
+    if found["exit_code"] is not None:
+        process = KernelProcess(found["pid"], os.path.join(directory, OUTPUT))
+        process.returncode = found["exit_code"]
+        return process
+    gone = "" if found["boot_id"] == boot_id() else "the host was rebooted"
+    return ForeignProcess(found["pid"], found["start_time"], directory, found["kernel_id"], gone)
 
 
 def _pidfd(pid: int) -> Optional[int]:

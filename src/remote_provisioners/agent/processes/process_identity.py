@@ -19,6 +19,7 @@ class Stat(NamedTuple):
     """Fields of /proc/PID/stat: see proc(5). `started` is in ticks since boot."""
 
     state: str
+    parent: int
     group: int
     session: int
     started: int
@@ -45,7 +46,8 @@ def stat_of(pid: int) -> Optional[Stat]:
     if len(fields) < 50:
         return None
     state = fields[0].decode("ascii", "replace")
-    return Stat(state, int(fields[2]), int(fields[3]), int(fields[19]), int(fields[49]))
+    numbers = [int(fields[number]) for number in (1, 2, 3, 19, 49)]
+    return Stat(state, *numbers)
 
 
 def start_time(pid: int) -> Optional[int]:
