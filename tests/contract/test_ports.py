@@ -129,3 +129,23 @@ def test_the_registry_closes_what_a_port_has_opened(
         assert client.recv(9) == b""
     client.close()
     assert exchange(session, port, b"back again")[::-1] == b"back again"
+
+
+def test_a_program_that_speaks_first_and_leaves(
+    host: str, install_spec: InstallSpec, start: Start
+) -> None:
+    session = start(install_spec([host]))
+    port = int(
+        session.run(
+            "import socket, threading\n"
+            "listener = socket.create_server(('127.0.0.1', 0))\n"
+            "def serve():\n"
+            "    while True:\n"
+            "        connection, _ = listener.accept()\n"
+            "        connection.sendall(b'first')\n"
+            "        connection.close()\n"
+            "threading.Thread(target=serve, daemon=True).start()\n"
+            "print(listener.getsockname()[1])"
+        )
+    )
+    assert exchange(session, port, b"") == b"first"

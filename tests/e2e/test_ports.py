@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +46,36 @@ class Page(tornado.web.RequestHandler):
 
 class Away(tornado.web.RequestHandler):
     def get(self):
-        self.redirect(f"http://localhost:{PORT}/there")
+        self.redirect(self.get_argument("to", f"http://localhost:{PORT}/there"))
+
+class Events(tornado.web.RequestHandler):
+    more = asyncio.Event()
+    async def get(self):
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_cookie("_xsrf", "stolen")
+        for text in ("one", "two"):
+            self.write(f"data: {text}" + 2 * chr(10))
+            await self.flush()
+            await Events.more.wait()
+    def post(self):
+        Events.more.set()
+
+class Large(tornado.web.RequestHandler):
+    async def get(self, megabytes, promised):
+        if promised:
+            self.set_header("Content-Length", int(promised) * 2**20)
+        for _ in range(int(megabytes)):
+            self.write(bytes(2**20))
+            await self.flush()
+    def head(self, megabytes, promised):
+        self.set_header("Content-Length", int(promised) * 2**20)
+        self.set_header("Etag", "its own")
+
+class Cut(tornado.web.RequestHandler):
+    async def get(self):
+        self.write(b"some")
+        await self.flush()
+        self.request.connection.stream.close()
 
 class Echo(tornado.websocket.WebSocketHandler):
     def open(self):
@@ -58,7 +89,8 @@ PORT = sockets[0].getsockname()[1]
 def serve():
     async def main():
         application = tornado.web.Application(
-            [("/away", Away), ("/ws", Echo), ("/(.*)", Page)])
+            [("/away", Away), ("/ws", Echo), ("/events", Events), ("/cut", Cut),
+             ("/large/([0-9]+)/([0-9]*)", Large), ("/(.*)", Page)])
         tornado.httpserver.HTTPServer(application).add_sockets(sockets)
         await asyncio.Event().wait()
     asyncio.run(main())
@@ -129,7 +161,20 @@ def test_pages_and_websockets_of_a_kernels_host(rig: Rig, server: Server) -> Non
     assert "stolen" not in str(cookies)
 
     assert browser.ask("GET", page[:-1])[1]["Location"] == page
-    assert browser.ask("GET", f"{page}away")[1]["Location"] == f"{page}there"
+    for to, leads in (
+        (f"http://localhost:{port}/there", f"{page}there"),
+        ("/there?x=%2F", f"{page}there?x=%2F"),
+        (f"{page}there", f"{page}there"),
+        ("there", "there"),
+        ("http://elsewhere.example/a", "http://elsewhere.example/a"),
+        ("//elsewhere.example/a", "//elsewhere.example/a"),
+    ):
+        asked = f"{page}away?to={urllib.parse.quote(to, safe='')}"
+        assert browser.ask("GET", asked)[1]["Location"] == leads
+    odd = f"a%2Fb%3Fc%20d/e%C3%A4?f=%2B&token={TOKEN}&g=a/b"
+    assert json.loads(browser.ask("GET", page + odd)[2])["uri"] == "/" + odd.replace(
+        f"token={TOKEN}&", ""
+    )
     assert browser.ask("POST", page, b"12345" * 100_000)[2] == b"54321" * 100_000
     login = next(cookie for cookie in cookies if cookie.startswith("username-")).split(";")[0]
     elsewhere = {"Origin": "http://elsewhere.example", "Cookie": login, "Authorization": ""}
@@ -161,6 +206,67 @@ def test_pages_and_websockets_of_a_kernels_host(rig: Rig, server: Server) -> Non
     assert browser.ask("GET", page.replace(kernel_id, "nosuch"))[0] == 404
     api.ask("DELETE", f"/kernels/{kernel_id}", expect=204)
     assert browser.ask("GET", page)[0] == 404
+
+
+def test_answers_arrive_while_the_program_writes_them(rig: Rig, server: Server) -> None:
+    kernel_id = server.start_kernel()
+    port = start_application(server, kernel_id)
+    page = f"/remote-provisioners/kernels/{kernel_id}/proxy/{port}"
+    browser = Browser(server)
+    connection = http.client.HTTPConnection(server.address, timeout=60)
+    connection.request("GET", f"{page}/events", None, AUTHORIZATION)
+    answer = connection.getresponse()
+    assert (answer.readline(), answer.readline()) == (b"data: one\n", b"\n")
+    assert "stolen" not in str(answer.headers)
+    assert browser.ask("POST", f"{page}/events", b"")[0] == 200
+    assert answer.read() == b"data: two\n\n"
+    connection.close()
+
+    status, headers, data = browser.ask("GET", f"{page}/large/3/3")
+    assert (status, headers["Content-Length"], data) == (200, str(3 * 2**20), bytes(3 * 2**20))
+    assert browser.ask("GET", f"{page}/large/3/")[2] == bytes(3 * 2**20)
+    status, headers, data = browser.ask("HEAD", f"{page}/large/3/3")
+    assert (headers["Content-Length"], headers["Etag"], data) == (str(3 * 2**20), "its own", b"")
+    for cut in ("cut", "large/1/2"):  # it must not look complete
+        with pytest.raises(http.client.IncompleteRead):
+            browser.ask("GET", f"{page}/{cut}")
+    assert browser.ask("GET", f"{page}/")[0] == 200
+
+    raw = "import socket, threading\nlistener = socket.create_server(('127.0.0.1', 0))\n"
+    raw += "def serve():\n    while True: listener.accept()[0].sendall(b'SSH-2.0-x\\r\\n\\r\\n')\n"
+    raw += "threading.Thread(target=serve, daemon=True).start()\nprint(listener.getsockname()[1])"
+    other = int(server.run(kernel_id, raw))
+    status, _, data = browser.ask("GET", page.replace(str(port), str(other)) + "/")
+    assert (status, b"does not answer as a web server does" in data) == (502, True), data
+
+
+@pytest.mark.long
+def test_a_large_answer_takes_no_memory(rig: Rig, server: Server) -> None:
+    kernel_id = server.start_kernel()
+    port = start_application(server, kernel_id)
+    page = f"/remote-provisioners/kernels/{kernel_id}/proxy/{port}"
+
+    def taken(path: str) -> int:
+        connection = http.client.HTTPConnection(server.address, timeout=60)
+        connection.request("GET", f"{page}/{path}", None, AUTHORIZATION)
+        answer, size = connection.getresponse(), 0
+        while piece := answer.read(2**20):
+            size += len(piece)
+        connection.close()
+        return size
+
+    assert taken("large/8/8") == 8 * 2**20
+    before = most_memory(server.process.pid)
+    began = time.monotonic()
+    assert taken("large/500/500") == 500 * 2**20
+    print(f"{500 / (time.monotonic() - began):.0f} MiB/s")
+    assert most_memory(server.process.pid) < before + 32 * 2**10
+
+
+def most_memory(pid: int) -> int:
+    """The most memory that a process has had, in KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
 def test_who_is_not_logged_in_reaches_no_port(rig: Rig, server: Server) -> None:

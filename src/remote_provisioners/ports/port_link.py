@@ -32,7 +32,7 @@ class LocalEnd(End):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.pause_reading()
+        self.wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -21,6 +21,18 @@ class End(asyncio.Protocol):
     def _there(self) -> Any:
         return self.other.transport if self.other is not None else None
 
+    def wait(self) -> None:
+        """Read nothing yet. Call this in `connection_made`, and `resume_reading` when joined.
+
+        Before Python 3.11.4 a transport begins to read after `connection_made`, although it was
+        paused there. So it is paused a step later, before the loop looks at the socket.
+        """
+        asyncio.get_running_loop().call_soon(self._pause)
+
+    def _pause(self) -> None:
+        if self.transport is not None and self.other is None:
+            self.transport.pause_reading()
+
     def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()

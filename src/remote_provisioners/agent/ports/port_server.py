@@ -257,7 +257,7 @@ class _PortEnd(End):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.pause_reading()
+        self.wait()
 
     def joined(self) -> None:
         self.other = self._near

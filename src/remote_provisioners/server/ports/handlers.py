@@ -6,12 +6,14 @@ Imported when a page is first asked for: jupyter-server-proxy takes a third of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+import aiohttp
 from jupyter_core.utils import ensure_async
 from jupyter_server.utils import url_path_join
 from jupyter_server_proxy.handlers import ProxyHandler
 from tornado import web
+from tornado.httputil import HTTPHeaders
+from tornado.iostream import StreamClosedError
 
 from ...errors import RemoteProvisionerError
 from ...io_thread import io_thread
@@ -25,6 +27,7 @@ from .credentials import (
     sets_other_cookie,
     without_token,
 )
+from .passing import answer_of, headers_of
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _HIGHEST_PORT = 65535
@@ -34,12 +37,6 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
     """One request or websocket to a port of the host of a kernel of this server."""
 
     auth_resource = RESOURCE
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        def clean(response: Any) -> None:  # jupyter-server-proxy goes by names of arguments
-            self._clean(response)
-
-        super().__init__(*args, rewrite_response=clean, **kwargs)
 
     async def prepare(self) -> None:
         """Only for who may run code in kernels; not for pages of other sites."""
@@ -89,16 +86,72 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
         return dict(headers)
 
     def get_client_uri(self, protocol: str, host: str, port: int, proxied_path: str) -> str:
-        uri: str = super().get_client_uri(protocol, host, port, proxied_path)
-        address, mark, query = uri.partition("?")
-        query = other_parameters(query)
-        return address + (mark if query else "") + query
+        """The address on the host; the path as the browser has written it."""
+        path = self.request.path
+        if not self.absolute_url:
+            path = path.partition(f"/{self.proxy_base}")[2]
+        query = other_parameters(self.request.query)
+        return f"{protocol}://{host}:{port}{path}" + ("?" if query else "") + query
 
     # -- ours -------------------------------------------------------------------------------
 
     async def _pass_on(self, kernel_id: str, port: str, path: str) -> None:
         await self._find(kernel_id, port)
-        await self.proxy("localhost", self._port, path)
+        self._record_activity()
+        begun = False
+        try:
+            address = self.get_client_uri("http", "localhost", self._port, path)
+            headers = {**self.proxy_request_headers(), **self._context()}
+            request = self.request
+            async with answer_of(
+                self.unix_socket, request.method or "GET", address, headers, request.body
+            ) as answer:
+                self._begin(answer)
+                begun = True
+                await web.RequestHandler.flush(self)  # the mixin's returns nothing to wait for
+                async for piece in answer.content.iter_any():
+                    self.write(piece)
+                    await web.RequestHandler.flush(self)
+        except StreamClosedError:  # the browser has left
+            return
+        except aiohttp.ClientError as error:
+            if not begun:
+                text = f"port {port}: the program does not answer as a web server does: {error}"
+                raise web.HTTPError(502, text) from None
+            self.detach().close()  # the browser must not take what has arrived for the whole
+        self._record_activity()
+
+    def _context(self) -> dict[str, str]:
+        """Tells the program the address of its pages. Some programs make links with it."""
+        if self.absolute_url:
+            return {}
+        names = ("X-Forwarded-Context", "X-ProxyContextPath", "X-Forwarded-Prefix")
+        return dict.fromkeys(names, self._base)
+
+    @property
+    def _base(self) -> str:
+        base: str = url_path_join(self.base_url, self.proxy_base)
+        return base
+
+    def _begin(self, answer: aiohttp.ClientResponse) -> None:
+        """The head of the answer. It sets no cookie of Jupyter's, and its redirects lead here."""
+        self.set_status(answer.status, answer.reason)
+        self._headers = HTTPHeaders()
+        for name, value in headers_of(answer):
+            kept = value
+            if name.lower() == "set-cookie" and not sets_other_cookie(value, self._own_cookies):
+                continue
+            if name.lower() == "location":
+                kept = self._location(value)
+            self.add_header(name, kept)
+
+    def _location(self, location: str) -> str:
+        for name in ("localhost", "127.0.0.1"):
+            for there in (f"http://{name}:{self._port}", f"https://{name}:{self._port}"):
+                if location == there or location.startswith(f"{there}/"):
+                    location = location[len(there) :] or "/"
+        ours = self.absolute_url or location.startswith((f"{self._base}/", "//"))
+        return self._base + location if location.startswith("/") and not ours else location
 
     async def _find(self, kernel_id: str, port: str) -> None:
         """Open the socket that leads to the port. Raises HTTPError."""
@@ -122,20 +175,6 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
         provider = self.identity_provider
         name = getattr(provider, "get_cookie_name", None)
         return [name(self)] if name is not None else []
-
-    def _clean(self, response: Any) -> None:
-        """Change an answer: it sets no cookie of Jupyter's, and its redirects lead here."""
-        headers = response.headers
-        cookies = headers.get_list("Set-Cookie")
-        if cookies:
-            del headers["Set-Cookie"]
-            for cookie in cookies:
-                if sets_other_cookie(cookie, self._own_cookies):
-                    headers.add("Set-Cookie", cookie)
-        location = headers.get("Location", "")
-        for there in (f"http://localhost:{self._port}", f"https://localhost:{self._port}"):
-            if location == there or location.startswith(f"{there}/"):
-                headers["Location"] = location[len(there) :] or "/"
 
 
 async def _socket_of(kernel: RemoteKernel, port: int) -> str:
