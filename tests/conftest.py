@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 from hypothesis import settings
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
@@ -284,6 +286,7 @@ def nothing_left(request: pytest.FixtureRequest, clean_environment: Path) -> Ite
     uses_hosts = bool({"rig", "own_rig", "home"} & set(request.fixturenames))
     hosts = _hosts(request) if uses_hosts else []
     ensure_event_loop()  # which jupyter_client's blocking classes make once and keep
+    _forget_a_failure()
     before = _descriptors()
     yield
     close_io_thread()
@@ -302,6 +305,16 @@ def nothing_left(request: pytest.FixtureRequest, clean_environment: Path) -> Ite
     for host in hosts:
         _clear(host)
     pytest.fail("\n".join(["left behind:", *left, "their agents' logs:", *logs]))
+
+
+def _forget_a_failure() -> None:
+    """Close what the traceback of a failed test before this one still holds: clients, contexts."""
+    if hasattr(sys, "last_traceback"):
+        del sys.last_type, sys.last_value, sys.last_traceback
+        if hasattr(sys, "last_exc"):  # Python 3.12 and later
+            del sys.last_exc
+        gc.collect()
+        zmq.Context.instance().destroy(linger=0)
 
 
 def _hosts(request: pytest.FixtureRequest) -> list[Host]:
