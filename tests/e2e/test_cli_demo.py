@@ -157,9 +157,10 @@ def test_nothing_is_left_when_it_is_ended_early(home: Path, signum: int, code: i
 
 def test_the_lab_has_the_hosts(home: Path) -> None:
     pytest.importorskip("jupyterlab")
-    with demo(home, "--lab", "--no-browser") as running:
+    with demo(home, "--lab", "--no-browser", "--ServerApp.base_url=/of-lab/") as running:
         match = running.wait_for(r"JupyterLab, with .*: (http://\S+)lab/tree/demo.ipynb\?(\S+)$")
         base, token = match[1], match[2]
+        assert base.endswith("/of-lab/")
         request = urllib.request.Request(
             f"{base}api/kernels?{token}", json.dumps({"name": "python_distributed"}).encode()
         )
@@ -171,6 +172,13 @@ def test_the_lab_has_the_hosts(home: Path) -> None:
         running.process.send_signal(signal.SIGTERM)
         assert running.wait() == 143
         assert running.left() == []
+
+
+def test_an_option_of_the_lab_without_it() -> None:
+    command = [sys.executable, "-m", "remote_provisioners.cli.app", "demo", "--ServerApp.port=1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == 2
+    assert done.stderr == "jupyter remote demo: --ServerApp.port=1 is for JupyterLab: add --lab\n"
 
 
 @pytest.mark.long

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -155,6 +157,20 @@ def test_scan_says_which_host_does_not_answer(rig: Rig, command: CommandLine) ->
     assert one["error"] == ""
     assert two["error"]
     assert "unknown option --frobnicate" in command.refused("scan", "--frobnicate", status=2)
+
+
+@pytest.mark.long
+def test_scan_prints_each_host_as_it_answers(rig: Rig, command: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        names = [f"127.0.0.1:{silent.getsockname()[1]}", rig.hosts[0].target]
+        argv = [sys.executable, "-m", "remote_provisioners.cli.app", "scan", *names]
+        with subprocess.Popen(
+            argv, env=command.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(f"{names[1]}: ")
+            assert process.poll() is None  # the first host says nothing
+            process.send_signal(signal.SIGINT)  # it says goodbye to the host's agent
 
 
 def test_add_makes_kernels_that_have_their_activation(

@@ -42,18 +42,24 @@ class Refreshing:
         return default
 
     async def refresh(
-        self, specs: Sequence[HostSpec], directory: Path, search: Sequence[str] = ()
+        self,
+        specs: Sequence[HostSpec],
+        directory: Path,
+        search: Sequence[str] = (),
+        on_answer: Callable[[str], None] = lambda host: None,
     ) -> Result:
         """Ask these hosts and write the changes. `search`: look in these directories, too.
 
-        Raises ConfigurationError.
+        Calls `on_answer` with the name of each host that has answered. Raises ConfigurationError.
         """
-        asked: list[HostEnvironments] = await asyncio.gather(
-            *(
-                self._call(environments_on(spec, [*search, *self._known_places(spec.name)]))
-                for spec in specs
-            )
-        )
+
+        async def ask(spec: HostSpec) -> HostEnvironments:
+            places = [*search, *self._known_places(spec.name)]
+            found: HostEnvironments = await self._call(environments_on(spec, places))
+            on_answer(spec.name)
+            return found
+
+        asked = await asyncio.gather(*map(ask, specs))
         answered = [host for host in asked if host.error is None]
         chosen = [(host, self._chosen(host)) for host in answered]
         present = {

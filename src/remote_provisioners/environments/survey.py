@@ -43,10 +43,3 @@ async def environments_on(spec: HostSpec, directories: Sequence[str] = ()) -> Ho
         late = AgentError(f"no answer within {_ANSWER_SECONDS:.0f} s", host=spec.name)
         return HostEnvironments(spec, error=late)
     return HostEnvironments(spec, environments_of(found), found.seconds, found.unfinished)
-
-
-async def environments_on_all(
-    specs: Sequence[HostSpec], directories: Sequence[str] = ()
-) -> list[HostEnvironments]:
-    """Ask all hosts at the same time."""
-    return list(await asyncio.gather(*(environments_on(spec, directories) for spec in specs)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import sys
 import time
 
@@ -19,6 +18,7 @@ from ...io_thread import close_io_thread, io_thread
 from ...placement.inventory import HostSpec
 from ..command import FAILED, MISUSED, Command, CommandError
 from ..configured import configured_hosts
+from ..waiting import StatusLine
 from .words import Word, size, word
 
 _DRAW_SECONDS = 0.2
@@ -118,13 +118,13 @@ class Bar:
 
     def __init__(self, quiet: bool) -> None:
         self.progress = Progress()
-        self._shown = sys.stderr.isatty() and not quiet
+        self._line = StatusLine(quiet)
         self._began = time.monotonic()
         self._drawn = 0.0
 
     def draw(self, progress: Progress) -> None:
         now = time.monotonic()
-        if self._shown and now - self._drawn >= _DRAW_SECONDS:
+        if self._line.shown and now - self._drawn >= _DRAW_SECONDS:
             self._drawn = now
             self._write(progress, now)
 
@@ -138,16 +138,13 @@ class Bar:
             f"{size(progress.done)} of {size(progress.total)}, {size(speed)}/s, "
             f"{int(left) // 60}:{int(left) % 60:02d} left, {_printable(progress.name)}"
         )
-        width = shutil.get_terminal_size().columns - 1
-        print(f"\r{text[:width]:<{width}}", end="", file=sys.stderr, flush=True)
+        self._line.draw(text)
 
     def clear(self) -> None:
-        if self._shown:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
+        self._line.clear()
 
     def end(self) -> None:
-        if self._shown:
+        if self._line.shown:
             self._write(self.progress, time.monotonic())
             print(file=sys.stderr)
 

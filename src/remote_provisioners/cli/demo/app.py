@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,10 +17,12 @@ from typing import Any, NoReturn
 
 from traitlets import Bool, Int
 
-from ..command import Command, CommandError
+from ..command import MISUSED, Command, CommandError
 from .site import DemoSite
 
 _NEEDED = ("ipykernel", "nbclient", "nbformat")
+#: An option of JupyterLab, or of its server.
+_OF_LAB = re.compile(r"--(?!(?:DemoApp|Command|JupyterApp|Application)\.)[A-Z]\w*\.\w+=")
 _ROW = "{:<10}{:<8}{:>8}{:>10}{:>11}"
 
 
@@ -30,7 +33,9 @@ class DemoApp(Command):
     The hosts are SSH servers on loopback. Each has its own keys, home directory and name. The
     demo runs a notebook once on each host, with the `python_distributed` kernelspec. Then it ends
     and removes everything. It neither reads nor changes your ~/.ssh or your kernelspecs. With
-    --lab, it opens JupyterLab with the same hosts instead.
+    --lab, it opens JupyterLab with the same hosts instead. Options such as
+    --ServerApp.base_url=/demo/ are passed to JupyterLab. It takes a token from the variable
+    JUPYTER_TOKEN.
     """
     examples = """
     jupyter remote demo
@@ -52,8 +57,15 @@ class DemoApp(Command):
     port = Int(0, help="With --lab: the port of JupyterLab.").tag(config=True)
     browser = Bool(True, help="Show JupyterLab in a browser.").tag(config=True)
 
+    def initialize(self, argv: Any = None) -> None:
+        words = sys.argv[1:] if argv is None else list(argv)
+        self._for_lab = [word for word in words if _OF_LAB.match(word)]
+        super().initialize([word for word in words if word not in self._for_lab])
+
     def run(self) -> int:
         self.words(0, "no arguments")
+        if self._for_lab and not self.lab:
+            raise CommandError(f"{self._for_lab[0]} is for JupyterLab: add --lab", MISUSED)
         _require(_NEEDED, "remote-provisioners[demo]")
         if self.lab:
             _require(("jupyterlab",), "jupyterlab")
@@ -68,7 +80,7 @@ class DemoApp(Command):
             if self.lab:
                 from .lab import run_lab  # noqa: PLC0415
 
-                return run_lab(site, self.browser, self.port)
+                return run_lab(site, self.browser, self.port, self._for_lab)
             _run_notebooks(site)
         print("All kernels and hosts have ended. Nothing is left of them.")
         if importlib.util.find_spec("jupyterlab") is None:

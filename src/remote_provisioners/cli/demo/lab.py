@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -23,10 +24,11 @@ _START_SECONDS = 60
 _END_SECONDS = 15
 
 
-def run_lab(site: DemoSite, browser: bool, port: int) -> int:
+def run_lab(site: DemoSite, browser: bool, port: int, options: Sequence[str] = ()) -> int:
     """Run JupyterLab until its user ends it, and open a `browser`. Returns its exit code.
 
-    `port`: 0 for its usual one. A token is taken from JUPYTER_TOKEN, as by JupyterLab.
+    `port`: 0 for its usual one. `options`: more of JupyterLab's. A token is taken from
+    JUPYTER_TOKEN, as by JupyterLab.
     """
     work = site.home / "work"
     work.mkdir()
@@ -39,7 +41,7 @@ def run_lab(site: DemoSite, browser: bool, port: int) -> int:
     its_end, our_end = os.pipe()
     program = [sys.executable, "-m", f"{__package__}.lab_process", str(its_end)]
     lab = subprocess.Popen(
-        [*program, "--no-browser", *as_root, *at_port],
+        [*program, "--no-browser", *as_root, *at_port, *options],
         cwd=work,
         env={**site.environ, **token},
         pass_fds=[its_end],

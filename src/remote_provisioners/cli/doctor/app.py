@@ -16,6 +16,7 @@ from ...placement.inventory import HostSpec
 from ..command import FAILED, Command, Text
 from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
 from ..seconds import positive_seconds
+from ..waiting import Waiting
 from .engine import EngineExamination
 from .examination import Examination
 from .findings import Finding, HostFindings
@@ -72,22 +73,25 @@ class DoctorApp(Command):
         timeout = positive_seconds("timeout", self.timeout)
         examinations = [_examined(patient, timeout) for patient in patients]
         examinations += [EngineExamination(n, o, timeout).run() for n, o in engines.items()]
-        findings = asyncio.run(self._examine(examinations))
+        names = [*(patient.host.name for patient in patients), *engines]
+        findings = asyncio.run(self._examine(examinations, names))
         if self.json_output:
             print(json.dumps({"hosts": [found.as_json() for found in findings]}, indent=2))
         return 0 if all(found.ok for found in findings) else FAILED
 
     async def _examine(
-        self, examinations: Sequence[Coroutine[Any, Any, HostFindings]]
+        self, examinations: Sequence[Coroutine[Any, Any, HostFindings]], names: Sequence[str]
     ) -> list[HostFindings]:
         """Examine all hosts in parallel. Print each as soon as those before it are printed."""
         running = [asyncio.ensure_future(examination) for examination in examinations]
         findings = []
         try:
-            for examined in running:
-                findings.append(await examined)
-                if not self.json_output:
-                    print(findings[-1].text(), flush=True)
+            async with Waiting(names) as waiting:
+                for examined, name in zip(running, names, strict=True):
+                    findings.append(await examined)
+                    waiting.answered(name)
+                    if not self.json_output:
+                        print(findings[-1].text(), flush=True)
         finally:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.to_thread(close_io_thread)  # say goodbye to the agents

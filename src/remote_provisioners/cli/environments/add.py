@@ -10,11 +10,12 @@ from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool, Unicode
 
 from ...environments.adding import Adding, Result
-from ...environments.survey import HostEnvironments, environments_on_all
+from ...environments.survey import HostEnvironments
 from ...io_thread import io_thread
 from ..command import FAILED, MISUSED, Command, CommandError, Text
+from ..waiting import Waiting
 from . import destination
-from .asking import hosts_named, separated, with_hosts
+from .asking import environments_as_found, hosts_named, in_order, separated, with_hosts
 from .choosing import Candidate, candidates, chosen_by_answer, chosen_by_name, menu
 from .text import show
 
@@ -82,7 +83,7 @@ class AddApp(Command):
         call = io_thread().call
         specs = hosts_named(self, separated(hosts))
         search = separated(self.directory)
-        found = await call(environments_on_all(specs, search))
+        found = in_order([each async for each in environments_as_found(specs, search)], specs)
         answered = [host for host in found if host.error is None]
         result = Result(errors=[host.error for host in found if host.error is not None])
         for host in answered:
@@ -95,7 +96,9 @@ class AddApp(Command):
                 (host, [c.environment for c in chosen if host.host.name in c.hosts])
                 for host in answered
             ]
-            added = await Adding(manager, self.config, call).add(of_hosts, where, search=search)
+            async with Waiting(host.host.name for host, wanted in of_hosts if wanted):
+                adding = Adding(manager, self.config, call)
+                added = await adding.add(of_hosts, where, search=search)
             result = Result(added.changes, [*result.errors, *added.errors])
         return result
 

@@ -12,6 +12,7 @@ from ...environments.adding import Adding, Result
 from ...environments.refreshing import Refreshing
 from ...io_thread import io_thread
 from ..command import FAILED, Command, CommandError, Text, meant
+from ..waiting import Waiting
 from .asking import hosts_named, separated, with_hosts
 from .text import show
 
@@ -67,4 +68,7 @@ class RefreshApp(Command):
             )
         specs = hosts_named(self, names or known)
         where = refreshing.directory(names or known, Path(manager.user_kernel_dir))
-        return await refreshing.refresh(specs, where, separated(self.directory))
+        async with Waiting(spec.name for spec in specs) as waiting:
+            return await refreshing.refresh(
+                specs, where, separated(self.directory), waiting.answered
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
@@ -11,11 +11,11 @@ from traitlets import Bool
 
 from ...environments.environment import Environment
 from ...environments.installed import kernelspecs_here
-from ...environments.survey import HostEnvironments, environments_on_all
-from ...io_thread import io_thread
+from ...environments.survey import HostEnvironments
+from ...placement.inventory import HostSpec
 from ..command import FAILED, Command, Text
 from ..table import columns
-from .asking import hosts_named, separated, with_hosts
+from .asking import environments_as_found, hosts_named, in_order, separated, with_hosts
 
 _HEADER = ("NAME", "TITLE", "KERNEL", "HERE", "WHERE")
 #: The kernelspecs here, by host and key of the environment.
@@ -29,7 +29,7 @@ class ScanApp(Command):
     Usage: jupyter remote scan [HOST...] [--directory=DIR,...] [--json]
 
     Without a HOST, it asks all hosts in the installed kernelspecs, the configuration file and
-    RP_REMOTE_HOSTS.
+    RP_REMOTE_HOSTS. It prints the environments of each host as soon as it answers.
 
     It lists kernelspecs, conda and mamba environments, venvs (also those of uv, poetry and pipenv),
     the Pythons of pyenv and PATH, modules, R and Julia. If an environment has no package for
@@ -59,14 +59,24 @@ class ScanApp(Command):
 
     def run(self) -> int:
         specs = hosts_named(self, self.words(None, "hosts"))
-        asked = environments_on_all(specs, separated(self.directory))
-        hosts = with_hosts(io_thread().call(asked))
-        here = kernelspecs_here(KernelSpecManager(parent=self))
-        if self.json_output:
-            print(json.dumps({"hosts": [_as_json(host, here) for host in hosts]}, indent=2))
-        else:
-            print("\n\n".join("\n".join(_lines(host, here)) for host in hosts))
+        hosts = with_hosts(self._scan(specs))
         return FAILED if any(host.error for host in hosts) else 0
+
+    async def _scan(self, specs: Sequence[HostSpec]) -> list[HostEnvironments]:
+        """Print the environments of each host as soon as it answers."""
+        here = kernelspecs_here(KernelSpecManager(parent=self))
+        hosts: list[HostEnvironments] = []
+        async for host in environments_as_found(specs, separated(self.directory)):
+            if not self.json_output:
+                print(
+                    "\n".join(["", *_lines(host, here)] if hosts else _lines(host, here)),
+                    flush=True,
+                )
+            hosts.append(host)
+        if self.json_output:
+            models = [_as_json(host, here) for host in in_order(hosts, specs)]
+            print(json.dumps({"hosts": models}, indent=2))
+        return hosts
 
 
 def _as_json(host: HostEnvironments, here: Here) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from ..command import FAILED, Command, Text
 from ..configured import ConfiguredHost, configured_hosts
 from ..seconds import positive_seconds
 from ..table import Terminal
+from ..waiting import Waiting
 from .status import HostStatus
-from .survey import Survey, as_they_answer
+from .survey import Survey, as_they_answer, merged
 from .text import row, summary, table
 
 _WATCH_SECONDS = 2
@@ -103,11 +104,14 @@ class HostsApp(Command):
     async def _print_as_they_answer(
         self, places: Sequence[ConfiguredHost], seen: list[HostStatus]
     ) -> None:
+        places = merged(places)
         lines = table(_names(places), Terminal.of_stdout())
         print(lines.header, flush=True)
-        async for status in as_they_answer(places):
-            seen.append(status)
-            print(lines.row(row(status)), flush=True)
+        async with Waiting(_names(places)) as waiting:
+            async for status in as_they_answer(places):
+                seen.append(status)
+                waiting.answered(status.host)
+                print(lines.row(row(status)), flush=True)
 
     async def _watch(
         self, places: Sequence[ConfiguredHost], interval: float, seen: list[HostStatus]

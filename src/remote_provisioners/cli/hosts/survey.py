@@ -35,7 +35,7 @@ class Survey:
     """
 
     def __init__(self, places: Iterable[ConfiguredHost], again: bool) -> None:
-        self._observers = [_Observer(place, again) for place in _merged(places)]
+        self._observers = [_Observer(place, again) for place in merged(places)]
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self, seen: Seen = lambda status: None) -> list[HostStatus]:
@@ -81,17 +81,17 @@ async def _slot(slots: asyncio.Semaphore) -> AsyncIterator[None]:
         yield
 
 
-def _merged(places: Iterable[ConfiguredHost]) -> list[ConfiguredHost]:
+def merged(places: Iterable[ConfiguredHost]) -> list[ConfiguredHost]:
     """Each address once. Kernelspecs may name it with different interpreters, for example."""
-    merged: dict[object, ConfiguredHost] = {}
+    found: dict[object, ConfiguredHost] = {}
     for place in places:
         key = (place.host.name, place.error) if place.error else place.host.address
-        if (earlier := merged.get(key)) is not None:
+        if (earlier := found.get(key)) is not None:
             gpus = tuple(dict.fromkeys(earlier.host.gpus + place.host.gpus))
             specs = tuple(dict.fromkeys(earlier.kernelspecs + place.kernelspecs))
             place = replace(earlier, host=replace(earlier.host, gpus=gpus), kernelspecs=specs)  # noqa: PLW2901
-        merged[key] = place
-    return list(merged.values())
+        found[key] = place
+    return list(found.values())
 
 
 class _Observer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
@@ -14,7 +14,8 @@ from ...protocol.messages import GetStatus
 from ...server.records import all_records, records_parent
 from ..command import Command, Text
 from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
-from ..hosts.survey import as_they_answer
+from ..hosts.survey import as_they_answer, merged
+from ..waiting import Waiting
 from .found import FoundKernel
 from .of_engines import kernels_of_engines, recorded
 
@@ -54,8 +55,10 @@ class SearchCommand(Command):
         self, hosts: Sequence[str] = ()
     ) -> AsyncIterator[tuple[list[FoundKernel], list[str]]]:
         """The kernels of each host as soon as it has answered, and what failed there."""
-        async for answer in as_found(self.places(hosts)):
-            yield answer
+        places = self.places(hosts)
+        async with Waiting(place.host.name for place in merged(places)) as waiting:
+            async for answer in as_found(places, waiting.answered):
+                yield answer
         if not hosts and not self.host:
             yield await io_thread().call(kernels_of_engines(engine_kernelspecs(self)))
 
@@ -74,7 +77,7 @@ class SearchCommand(Command):
 
 
 async def as_found(
-    places: Sequence[ConfiguredHost],
+    places: Sequence[ConfiguredHost], on_answer: Callable[[str], None]
 ) -> AsyncIterator[tuple[list[FoundKernel], list[str]]]:
     """The kernels of each host as soon as it has answered, and what failed there."""
     specs = {place.host.name: place.host for place in reversed(places)}
@@ -85,6 +88,7 @@ async def as_found(
         for directory in status.agent.get("others", ()):
             asking = _of_another_version(host, directory, failures)
             found += await io_thread().call(asking)
+        on_answer(status.host)
         yield found, failures
 
 
