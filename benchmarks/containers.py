@@ -4,7 +4,8 @@
 
 Times of a first start begin when the engine has started the container, as its main process's own
 start time says: the nodes are this machine. A restart follows at once, and another one after three
-seconds. Each round also starts a local kernel; the ratios are those of the medians.
+seconds. Each round also starts a local kernel; the ratios are those of the medians and, for a busy
+machine, of the fastest.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ _LATER_SECONDS = 3.0
 
 
 def write_specs(data: Path, rig: EngineRig) -> None:
-    stanza = {"provisioner_name": rig.provisioner, "config": rig.options()}
+    options = rig.options()
+    if "pod_template" in options:
+        # A pod that requests nothing gets only what no other process of the node wants.
+        pod = json.loads(Path(options["pod_template"]).read_text())
+        pod["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
+        options["pod_template"] = str(data / "pod.yaml")
+        (data / "pod.yaml").write_text(json.dumps(pod))
+    stanza = {"provisioner_name": rig.provisioner, "config": options}
     local = [sys.executable, *_ARGV[1:]]
     for name, argv, metadata in (
         ("engine", _ARGV, {"kernel_provisioner": stanza}),
@@ -111,11 +119,13 @@ def main() -> None:
         finally:
             rig.close()
     local = statistics.median(times["local kernel"] for times in found)
+    fastest = min(times["local kernel"] for times in found)
     for name in found[0]:
         seconds = [times[name] for times in found]
         median = statistics.median(seconds)
         spread = f"{min(seconds) * 1000:.0f} to {max(seconds) * 1000:.0f}"
-        print(f"{name:<28}{median * 1000:6.0f} ms  ({spread})  {median / local:.2f} x local")
+        ratios = f"{median / local:.2f} x local, the fastest {min(seconds) / fastest:.2f} x"
+        print(f"{name:<28}{median * 1000:6.0f} ms  ({spread})  {ratios}")
 
 
 if __name__ == "__main__":

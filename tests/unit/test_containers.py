@@ -19,6 +19,8 @@ from remote_provisioners.hosts.transport.docker_program import read_events
 from remote_provisioners.hosts.transport.docker_program import read_state as docker
 from remote_provisioners.options.launch_request import LaunchRequest, build_request
 
+from ..conftest import InstallSpec
+
 TEMPLATE = {
     "metadata": {"labels": {"team": "a"}, "generateName": "x-"},
     "spec": {
@@ -174,3 +176,24 @@ def test_the_head_start() -> None:
         {"argv": ["python", "-m", "bash_kernel", "-f", "{connection_file}"]},
     ):
         assert len(main_process("", request(**changes))) == 5
+
+
+@pytest.mark.long
+def test_a_server_imports_the_client_of_kubernetes_early(install_spec: InstallSpec) -> None:
+    """It takes over a second. Only a server with a kernelspec for Kubernetes does it."""
+    stanza = {"provisioner_name": "kubernetes-provisioner", "config": {"image": "a"}}
+    code = """
+import sys
+from jupyter_client.kernelspec import KernelSpecManager
+from remote_provisioners.server.early_imports import import_for
+import_for(KernelSpecManager())
+print("kubernetes_asyncio" in sys.modules)
+"""
+    for name, metadata, imported in (
+        ("plain", {}, "False"),
+        ("pods", {"kernel_provisioner": stanza}, "True"),
+    ):
+        install_spec(name=name, spec={"metadata": metadata})
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.strip() == imported

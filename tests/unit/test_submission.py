@@ -70,6 +70,13 @@ class Arrives(NeverArrives):
         return await super().follow(tag)
 
 
+class Imports(Arrives):
+    """It needs a package that takes long to import."""
+
+    async def prepare(self) -> None:
+        await asyncio.sleep(1.7)
+
+
 class Refuses(NeverArrives):
     async def follow(self, tag: str) -> Progress | None:
         return Progress("job 7", over=True)
@@ -108,6 +115,18 @@ def test_the_node_that_arrives(kind: type[NeverArrives]) -> None:
         assert engine.cancelled == []
         assert engine.submitter is not None
         assert not engine.submitter.done()
+        engine.submitter.cancel()
+
+    asyncio.run(body())
+
+
+def test_an_import_is_not_the_kernels_time() -> None:
+    async def body() -> None:
+        engine = Imports()
+        node, seconds = await submission(engine, seconds=1.5).run()
+        assert node is NODE
+        assert 1 <= seconds < 1.5
+        assert engine.submitter is not None
         engine.submitter.cancel()
 
     asyncio.run(body())

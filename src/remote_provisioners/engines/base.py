@@ -85,6 +85,13 @@ class Engine(ABC):
     #: The option with that limit, for errors.
     queue_option: ClassVar[str] = ""
 
+    async def prepare(self) -> None:  # most need nothing
+        """Do what this process needs once, such as a slow import. Raises ConfigurationError.
+
+        launch_timeout begins after it.
+        """
+        return
+
     @abstractmethod
     async def check(self) -> None:
         """Check the engine before each submission. Raises the HostError that says what is wrong."""

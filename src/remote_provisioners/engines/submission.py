@@ -44,6 +44,7 @@ class Submission:
         and when this is cancelled.
         """
         loop = asyncio.get_running_loop()
+        await self.engine.prepare()
         self._began, seconds = loop.time(), self.launch.request.timeout
         try:
             node = await self._timeout.run(self._run())

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from traitlets import Dict, TraitError, Unicode, Union
 from traitlets.config import Config, Configurable
@@ -55,6 +55,8 @@ class CommonOptions(Configurable):
 
     #: The owner of the kernels (KERNEL_USERNAME); empty: the user of this process.
     username = ""
+    #: Packages that take long to import and that the first kernel needs.
+    slow_imports: ClassVar[tuple[str, ...]] = ()
 
     authorized_users = NameSet(
         trait=Unicode(),

@@ -35,13 +35,18 @@ class InstalledSpec:
 
         Raises ConfigurationError, like the start of a kernel.
         """
-        (entry,) = (e for e in _provisioners() if e.name == self.provisioner)
         try:
-            provisioner: CommonOptions = entry.load()(config=config, **self.options)
+            provisioner = self.provisioner_class(config=config, **self.options)
             provisioner.check_options()
         except (TraitError, TypeError) as error:
             raise ConfigurationError(str(error)) from None
         return provisioner
+
+    @property
+    def provisioner_class(self) -> type[CommonOptions]:
+        (entry,) = (e for e in _provisioners() if e.name == self.provisioner)
+        found: type[CommonOptions] = entry.load()
+        return found
 
 
 def installed_specs(manager: KernelSpecManager) -> list[InstalledSpec]:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .early_imports import import_early
 from .hooks.session_manager import take_environments
 from .records import Records, keep, records_parent
 from .restore import Restorer
@@ -28,6 +29,7 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
     restore_kernels(serverapp.kernel_manager, sessions, serverapp.root_dir, serverapp.io_loop)
     take_environments(serverapp)
     show(serverapp)
+    import_early(serverapp)
 
 
 def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop: Any) -> Restorer:

@@ -1,6 +1,7 @@
 """The API of a Kubernetes cluster, by kubernetes_asyncio. Lives in the I/O thread.
 
-The import of the package takes a second. So a thread imports it when the first pod is needed.
+The import of the package takes seconds. So a thread imports it: soon after the start of a server
+that has a kernelspec for Kubernetes, otherwise when the first pod is needed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from ...errors import AuthenticationError, ConfigurationError, HostError, UnreachableError
 from ...hosts.registry import host_registry
+from ...hosts.transport.pipe import PipeTransport
 
 _SECONDS = 15.0
 #: How long one request follows a pod.
@@ -55,6 +57,12 @@ class Cluster:
         self._configuration: Any = None
         #: The namespace of the kubeconfig's context, or of our own pod.
         self.namespace = "default"
+        #: Pipes into pods that nobody has asked for yet, by namespace and pod.
+        self._early: dict[tuple[str, str], PipeTransport] = {}
+
+    async def load(self) -> None:
+        """Import the package, once. Raises ConfigurationError."""
+        await asyncio.to_thread(package)
 
     async def ready(self) -> None:
         """Read the configuration, once. Raises ConfigurationError."""
@@ -185,6 +193,14 @@ class Cluster:
         except Exception as error:
             raise self._translated(error) from None
 
+    def keep_pipe(self, namespace: str, name: str, pipe: PipeTransport) -> None:
+        """Keep an open pipe into a pod for whoever connects to the pod."""
+        self._early[namespace, name] = pipe
+
+    def take_pipe(self, namespace: str, name: str) -> PipeTransport | None:
+        """The kept pipe into a pod, once."""
+        return self._early.pop((namespace, name), None)
+
     # -- requests ---------------------------------------------------------------------------
 
     async def _ask(self, method: str, *words: Any, **options: Any) -> dict[str, Any]:
@@ -248,7 +264,7 @@ class Cluster:
         """The client. Raises ConfigurationError, AuthenticationError."""
         async with self._opening:
             if self._client is None:
-                self._package = await asyncio.to_thread(_package)
+                self._package = await asyncio.to_thread(package)
                 self._configuration = await self._configured()
                 self._client = self._package.client.ApiClient(self._configuration)
                 stream = importlib.import_module("kubernetes_asyncio.stream")
@@ -281,6 +297,8 @@ class Cluster:
 
     async def close(self) -> None:
         """Close the connections."""
+        for pipe in self._early.values():
+            pipe.abort()
         for client in (self._client, self._sockets):
             if client is not None:
                 await client.close()
@@ -299,7 +317,8 @@ def _in_cluster() -> bool:
     return os.path.exists(token) and not os.path.exists(usual)
 
 
-def _package() -> Any:
+def package() -> Any:
+    """kubernetes_asyncio. Raises ConfigurationError if it is not installed."""
     try:
         importlib.import_module("kubernetes_asyncio.client")
         importlib.import_module("kubernetes_asyncio.config")

@@ -20,6 +20,8 @@ from .ends import why_ended
 
 _OPEN_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
+#: The pause between two attempts to open a pipe early: at least this, and a share of the wait.
+_EARLY_SECONDS, _EARLY_SHARE = 0.05, 0.1
 #: The channels of the exec subresource (v4.channel.k8s.io), which are a message's first byte.
 _STDIN, _STDOUT, _STDERR, _ERROR = range(4)
 _PIECE = 64 * 1024
@@ -39,9 +41,30 @@ async def connect_pod(address: PodAddress, python: str) -> PipeTransport:
         raise UnreachableError(error.message, host=str(address)) from None
 
 
+async def open_early(cluster: Cluster, address: PodAddress, python: str) -> None:
+    """Open the pipe of a pod that has a node, as soon as its container runs.
+
+    The API reports that up to a second later. The next `connect_pod` gets the pipe. Raises
+    HostError, NotOpened.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        try:
+            pipe = await _opened(cluster, address, pipe_python(python))
+        except RefusedError:  # there is no container yet
+            waited = loop.time() - began
+            await asyncio.sleep(max(_EARLY_SECONDS, waited * _EARLY_SHARE))
+        else:
+            cluster.keep_pipe(address.namespace, address.host, pipe)
+            return
+
+
 async def _connected(address: PodAddress, python: str) -> PipeTransport:
     cluster = await cluster_of(Access(address.kubeconfig, address.context))
     name = str(address)
+    if early := cluster.take_pipe(address.namespace, address.host):
+        return early
     try:
         return await _opened(cluster, address, pipe_python(python))
     except (NotOpened, RefusedError) as failed:

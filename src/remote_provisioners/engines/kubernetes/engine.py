@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import AuthenticationError, HostError, KernelStartError
+from ...hosts.transport.pipe_start import NotOpened
 from ...placement.host_address import HostAddress, PodAddress
 from ..base import POLL_SECONDS, Engine, Launch, Node, Progress
 from ..main_process import main_process
 from .cluster import Access, Cluster, RefusedError, cluster_of
+from .connection import open_early
 from .ends import why_ended
 from .pod import MANAGER, SELECTOR, PodOptions, kernel_container, manifest, read_state
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 #: Any server deletes pods that completed so long ago and that no server has deleted.
 _LEFT_SECONDS = 3600.0
 _DELETE_SECONDS = 20.0
+#: How long to wait for the early pipe into a pod that is known to run.
+_OPEN_SECONDS = 2.0
 #: Those in progress: the thread's end cancels them.
 _sweeps: set[asyncio.Task[None]] = set()
 #: The verbs and resources that the account needs.
@@ -81,6 +85,9 @@ class KubernetesEngine(Engine):
         await cluster.ready()
         return cluster, self._namespace or cluster.namespace
 
+    async def prepare(self) -> None:
+        await (await cluster_of(self._access)).load()
+
     async def check(self) -> None:
         await self._cluster()
 
@@ -117,18 +124,35 @@ class KubernetesEngine(Engine):
         sweep = asyncio.ensure_future(_sweep(cluster, node.namespace))
         _sweeps.add(sweep)
         sweep.add_done_callback(_sweeps.discard)
+        placed = asyncio.Event()
+        running = asyncio.ensure_future(self._until_running(cluster, node, placed))
+        opened = asyncio.ensure_future(_open_early(cluster, node, placed))
         try:
-            async for pod in cluster.follow(node.namespace, node.host):
-                self._seen = pod
-                self._news.set()
-                if read_state(pod).running:
-                    return node
-            self._following = False  # it is gone, and `follow` asks for it
-            self._news.set()
-            await asyncio.Event().wait()
-            raise AssertionError("unreachable")
+            await asyncio.wait([running, opened], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await asyncio.wait([opened], timeout=_OPEN_SECONDS)
+            elif opened.result():
+                return node
+            await running
+            return node
         finally:
             self._following = False
+            for task in (running, opened):
+                task.cancel()
+            await asyncio.wait([running, opened])
+
+    async def _until_running(self, cluster: Cluster, node: PodNode, placed: asyncio.Event) -> None:
+        """Follow the pod until its container runs. Sets `placed` when it has a node."""
+        async for pod in cluster.follow(node.namespace, node.host):
+            self._seen = pod
+            self._news.set()
+            if (pod.get("spec") or {}).get("nodeName"):
+                placed.set()
+            if read_state(pod).running:
+                return
+        self._following = False  # it is gone, and `follow` asks for it
+        self._news.set()
+        await asyncio.Event().wait()
 
     async def follow(self, tag: str) -> Progress | None:
         pod: Mapping[str, Any] | None = self._seen
@@ -154,6 +178,8 @@ class KubernetesEngine(Engine):
     async def cancel(self, tag: str) -> None:
         """Delete the pod, and wait until it is gone."""
         cluster, namespace = await self._cluster()
+        if early := cluster.take_pipe(namespace, tag):
+            early.abort()
         await cluster.delete(namespace, tag)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DELETE_SECONDS
@@ -182,6 +208,19 @@ class KubernetesEngine(Engine):
             return f"the account has all rights that it needs in the namespace {namespace}"
 
         return [("api", api), ("account", account)]
+
+
+async def _open_early(cluster: Cluster, node: PodNode, placed: asyncio.Event) -> bool:
+    """Open a pipe into the pod as soon as it runs. Returns False if that is not possible."""
+    await placed.wait()
+    address = node.address
+    assert isinstance(address, PodAddress)
+    try:
+        await open_early(cluster, address, node.python or "python3")
+    except (HostError, NotOpened) as error:  # whoever connects gets the error
+        log.debug("pod %s: no early pipe: %r", node.host, error)
+        return False
+    return True
 
 
 def _refused(error: RefusedError, namespace: str) -> str:

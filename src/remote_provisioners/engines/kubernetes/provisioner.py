@@ -27,6 +27,8 @@ _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?")
 class KubernetesProvisioner(RemoteProvisioner):
     """Starts each kernel in a separate pod, from an image with the kernel."""
 
+    slow_imports = ("kubernetes_asyncio",)
+
     pod_template = Text(
         "",
         help="""The path of a pod's manifest in YAML, on this machine. The other options override

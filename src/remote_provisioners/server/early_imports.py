@@ -1,0 +1,33 @@
+"""Import slow packages soon after the server's start, before a user waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpecManager
+
+from ..options.installed_specs import installed_specs
+
+#: The start of the server, and its first page, come before.
+_AFTER_SECONDS = 5.0
+
+
+def import_early(serverapp: Any) -> None:
+    """Have a thread import what the installed kernelspecs will need. The extension calls this."""
+    manager = serverapp.kernel_spec_manager
+
+    def begin() -> None:
+        threading.Thread(target=import_for, args=[manager], daemon=True).start()
+
+    serverapp.io_loop.call_later(_AFTER_SECONDS, begin)
+
+
+def import_for(manager: KernelSpecManager) -> None:
+    """Import the slow packages of the installed kernelspecs' provisioners."""
+    for provisioner in {spec.provisioner_class for spec in installed_specs(manager)}:
+        for name in provisioner.slow_imports:
+            with contextlib.suppress(ImportError):  # a start says what is missing
+                importlib.import_module(name)
