@@ -18,6 +18,7 @@ from jupyter_client.multikernelmanager import MultiKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
+from . import forks
 from .clients import notebooks
 from .errors import ConfigurationError, HostError
 from .hosts.registry import end, has_pending_kill, let_go
@@ -28,7 +29,7 @@ from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
 from .kernels.remote_path import RESOLVE_SECONDS, resolve
 from .kernels.short_errors import short_errors
-from .kernels.starts import run_start
+from .kernels.starts import OwnStart, given_up_by_shutdown, run_start
 from .options.config import CommonOptions
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .options.session import session_of
@@ -56,14 +57,13 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             )
         self._kernel: RemoteKernel | None = None
         self._request: LaunchRequest | None = None
-        self._waited = False
+        self._waited = self._came_back = False
         self._shown_reason = ShownReason()
         #: The `get_provisioner_info` of another process, whose kernel is to be adopted.
         self._left: Mapping[str, Any] | None = None
-        self._came_back = False
-        self._announcement = ""
-        #: The file that the kernel is for, as Jupyter's servers pass it.
-        self._notebook = ""
+        #: A text for the next cell; and the kernel's file, as Jupyter's servers pass it.
+        self._announcement = self._notebook = ""
+        self.own_start = OwnStart()
         #: After `cleanup`: whether it may still run on a host that could not be reached.
         self.left_behind = False
         try:
@@ -72,6 +72,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             raise ConfigurationError(str(error)) from None
         self.check_options()
         self.placer = self._make_placer()
+        forks.forget_in_child(self, "_kernel")
 
     def _make_placer(self) -> Placer:
         raise NotImplementedError
@@ -123,6 +124,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         return {**kwargs, "env": env, "cmd": list(self._request.argv)}
 
     @short_errors
+    @given_up_by_shutdown
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel, or restart it on its host. `KernelManager` calls this.
 
@@ -163,7 +165,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         try:
             return await run_start(self.kernel_id, start(), "start", self._notebook)
         except BaseException:
-            await self.cleanup()  # the start may have succeeded just as it was cancelled
+            await self._end()  # the start may have succeeded just as it was cancelled
             keeper = keeper_of(self.parent)
             if keeper is not None and not await in_io_thread(has_pending_kill(self.kernel_id)):
                 keeper.failed(self.kernel_id)
@@ -247,19 +249,18 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         await self.send_signal(signal.SIGTERM)
 
     async def kill(self, restart: bool = False) -> None:
-        """Send SIGKILL to the process group. The manager calls this and then waits.
-
-        If the host cannot be reached, the kernel counts as lost and is ended when the host is back.
+        """Send SIGKILL to the process group. The manager calls this and then waits. If the host
+        cannot be reached, the kernel counts as lost and is ended when the host is back.
         """
+        await self.own_start.give_up(self.parent)
         if self._kernel is not None:
             await in_io_thread(self._kernel.kill())
             if self._kernel.life.state is State.LOST:
                 await self.placer.abandon(self._request)
 
     async def shutdown_requested(self, restart: bool = False) -> None:
-        """Wait a moment for the kernel to end. The manager has sent its shutdown message.
-
-        The manager itself waits for slower kernels, but polls only every 100 ms.
+        """Wait a moment for the kernel to end after the manager's shutdown message. The manager
+        waits for slower kernels, but polls only every 100 ms.
         """
         kernel = self._kernel
         if kernel is not None and not kernel.life.unreachable:
@@ -276,15 +277,19 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
     async def cleanup(self, restart: bool = False) -> None:
         """Remove everything, here and on the host. `KernelManager` calls this after a kernel's end.
 
-        With `restart`, everything stays for the next `launch_kernel`.
+        A start in progress is cancelled. With `restart`, everything else stays for the next
+        `launch_kernel`.
         """
-        kernel = self._kernel
+        await self.own_start.give_up(self.parent)
+        if not restart:
+            await self._end()
+        elif self._kernel is not None:
+            self._kernel.client_sockets.show()  # the manager has just removed them as ipc files
+
+    async def _end(self) -> None:
+        kernel, self._kernel = self._kernel, None
         if kernel is None:
             return
-        if restart:
-            kernel.client_sockets.show()  # the manager has just removed them as ipc files
-            return
-        self._kernel = None
         await in_io_thread(end(kernel))
         unconfirmed = kernel.life.state is not State.EXITED or self.placer.place_stays
         freed = unconfirmed and await self.placer.abandon(self._request)

@@ -91,6 +91,14 @@ _current: tuple[int, IOThread] | None = None
 _lock = threading.Lock()
 
 
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def io_thread() -> IOThread:
     """This process's thread. The first call starts it, also in a forked child."""
     global _current

@@ -22,6 +22,7 @@ from remote_provisioners.errors import (
     KernelLostError,
     KernelStartError,
     LaunchTimeoutError,
+    StartCancelledError,
     UnauthorizedError,
 )
 from remote_provisioners.provisioner import DistributedProvisioner
@@ -214,6 +215,61 @@ def test_a_cancelled_start_leaves_nothing(host: str, install_spec: InstallSpec) 
             await starting
 
     asyncio.run(body())
+
+
+async def launching(manager: AsyncKernelManager) -> None:
+    """Wait until the manager's start waits for the host."""
+    while manager.provisioner is None or not manager.provisioner.own_start.in_progress:
+        await asyncio.sleep(0)
+
+
+def test_a_shutdown_during_a_start(host: str, install_spec: InstallSpec) -> None:
+    name = install_spec(host, argv=["python", "-c", "import time; time.sleep(60)"])
+
+    async def body() -> None:
+        manager = AsyncKernelManager(kernel_name=name)
+        starting = asyncio.ensure_future(manager.start_kernel())
+        await launching(manager)
+        await manager.shutdown_kernel()
+        with pytest.raises(StartCancelledError):
+            await starting
+        assert not await manager.is_alive()
+
+    asyncio.run(body())
+
+
+def test_a_restart_during_a_start(host: str, install_spec: InstallSpec) -> None:
+    name = install_spec(host)
+
+    async def body() -> None:
+        manager = AsyncKernelManager(kernel_name=name)
+        starting = asyncio.ensure_future(manager.start_kernel())
+        await launching(manager)
+        await manager.restart_kernel(now=True)
+        with pytest.raises(StartCancelledError):
+            await starting
+        client = manager.client()
+        client.start_channels()
+        await client.wait_for_ready(timeout=30)
+        client.stop_channels()
+        await manager.shutdown_kernel(now=True)
+
+    asyncio.run(body())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_no_part_in_it(session: Session) -> None:
+    """A worker that multiprocessing forks: its use of the manager ends nothing of the parent's."""
+    session.run("kept = 'kept'")
+    child = os.fork()
+    if not child:
+        try:
+            session.manager.shutdown_kernel(now=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert session.value("kept") == "kept"
+    assert session.manager.is_alive()
 
 
 def test_another_process_takes_charge(session: Session) -> None:

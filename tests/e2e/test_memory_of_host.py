@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import pytest
 
 from ..conftest import InstallSpec, Start, eventually
@@ -36,6 +39,23 @@ def limited(host: Host, pids: list[int], megabytes: int) -> str:
         return host.run(["sh", "-euc", script, "sh", *map(str, pids)]).strip()
     except CommandError as error:
         pytest.skip(f"control groups of version 1 cannot be made here: {error}")
+
+
+def test_a_kernel_that_its_server_kills(
+    rig: Rig, home: object, install_spec: InstallSpec, start: Start
+) -> None:
+    """Memory is not to blame, even if the system has just killed something else for it."""
+    host = rig.hosts[0]
+    session = start(install_spec(host.target))
+    session.manager.reason = ""  # as jupyter_server has it
+    group = limited(host, [], 20)
+    eat = f"echo $$ >{group}/cgroup.procs; exec {sys.executable} -c 'bytearray(200 * 2**20)'"
+    host.run(["sh", "-c", eat], check=False)
+    host.run(["rmdir", group])
+    session.manager.signal_kernel(signal.SIGKILL)
+    assert eventually(lambda: not session.manager.is_alive())
+    assert session.manager.reason.startswith("exit code -9 (SIGKILL)")
+    assert "memory" not in session.manager.reason
 
 
 def test_a_kernel_that_its_memory_limit_ends(

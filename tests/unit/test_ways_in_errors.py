@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import resource
+
 import pytest
 
 from remote_provisioners.errors import (
@@ -12,10 +16,12 @@ from remote_provisioners.errors import (
     UnusablePythonError,
 )
 from remote_provisioners.hosts.transport.ciphers import aes_first
+from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.hosts.transport.login_errors import Phase, what_is_late
 from remote_provisioners.hosts.transport.openssh import explain, own_words, phase_of
 from remote_provisioners.hosts.transport.pipe_errors import why_not_opened
 from remote_provisioners.hosts.transport.pipe_start import NotOpened
+from remote_provisioners.hosts.transport.ssh_login import log_in
 from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, OPENSSH, WayIn
 
@@ -48,6 +54,33 @@ def test_the_class_of_an_error(
     made = why_not_opened(NotOpened("it has ended", "", stderr, returncode), way, "python3")
     assert type(made) is error
     assert text in str(made)
+
+
+def test_a_missing_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this machine: its user has none, as in many containers."""
+    monkeypatch.setenv("HOME", "/proc/nobody")
+
+    async def where() -> bytes:
+        return (await LocalTransport().run(["pwd"], b"")).stdout
+
+    assert asyncio.run(where()) == b"/\n"
+
+
+def test_no_descriptor_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program `ssh` cannot be asked for the configuration."""
+
+    async def connect() -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))
+        try:
+            await log_in(HostAddress("127.0.0.1"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    with pytest.raises(UnreachableError, match="Too many open files"):
+        asyncio.run(connect())
 
 
 def test_a_smart_card_that_wants_its_pin() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Dict, List
@@ -214,6 +215,8 @@ class Operations:
     async def op_signal(self, peer: Peer, request: messages.Signal) -> Delivered:
         kernel = self._table.kernels.get(request.kernel_id)
         process = kernel.process if kernel else None
+        if kernel is not None and request.signum == signal.SIGKILL:
+            kernel.told_to_end = True
         return Delivered(delivered=process is not None and process.signal(request.signum))
 
     async def op_forget(self, peer: Peer, request: messages.Forget) -> Nothing:

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import forks
+
 #: The whole path of a socket must fit into 107 bytes.
 _LONGEST_PARENT = 60
 
@@ -23,6 +25,7 @@ class SocketDirectory:
 
     def __init__(self) -> None:
         self.path, self._lock = _make(None)
+        forks.watch(self)
         for path in self.path.parent.glob("rp-????????"):
             with contextlib.suppress(OSError):  # another user's, in use, or already gone
                 _remove_abandoned(path)
@@ -40,6 +43,13 @@ class SocketDirectory:
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+        self._lock = -1
+
+    def after_fork(self) -> None:
+        """The directory stays the parent's, and is removed if that is killed."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def _make(former: Path | None) -> tuple[Path, int]:

@@ -6,16 +6,25 @@ Lives in the I/O thread, except `run`, which the caller awaits on its own loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from threading import Event
+from typing import Any, ParamSpec, TypeVar
 
 from ..errors import StartCancelledError
 from ..events import Phase, StartProgress, events
 from ..io_thread import Call, here, in_io_thread, io_thread
+from ..server.hooks.kernel import ready_again
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+#: How long a shutdown waits for a start that it gives up.
+_GIVE_UP_SECONDS = 10.0
 
 
 @dataclass
@@ -111,6 +120,66 @@ class Starts:
 def starts() -> Starts:
     """The starts of this process. Call this in the I/O thread."""
     return io_thread().own(Starts)
+
+
+class OwnStart:
+    """The start or restart that one provisioner has in progress, if any. A shutdown gives it up."""
+
+    def __init__(self) -> None:
+        self._over: Future[None] | None = None
+        self._cancel: Callable[[], object] = lambda: None
+
+    @property
+    def in_progress(self) -> bool:
+        return self._over is not None
+
+    async def run(self, starting: Coroutine[Any, Any, T]) -> T:
+        """Await `starting`. Raises StartCancelledError if it is given up."""
+        loop, over, given_up = asyncio.get_running_loop(), Future[None](), Event()
+        task: asyncio.Task[T] = asyncio.ensure_future(starting)
+
+        def cancel() -> None:
+            given_up.set()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(task.cancel)
+
+        self._over, self._cancel = over, cancel
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if given_up.is_set():
+                raise StartCancelledError("the kernel was shut down as it started") from None
+            raise
+        finally:
+            if self._over is over:
+                self._over = None
+            over.set_result(None)
+
+    async def give_up(self, manager: Any) -> None:
+        """Cancel it, and wait until nothing is left of it. Any loop and thread may call this.
+
+        `manager`: the kernel's.
+        """
+        over = self._over
+        if over is None:
+            return
+        self._cancel()
+        # Its loop may not run any more.
+        await asyncio.wait([asyncio.wrap_future(over)], timeout=_GIVE_UP_SECONDS)
+        ready_again(manager)
+
+
+def given_up_by_shutdown(
+    method: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Decorate a start of a provisioner, which has `own_start`."""
+
+    @functools.wraps(method)
+    async def started(*args: P.args, **kwargs: P.kwargs) -> T:
+        own: OwnStart = getattr(args[0], "own_start")  # noqa: B009 (of any provisioner)
+        return await own.run(method(*args, **kwargs))
+
+    return started
 
 
 async def run_start(

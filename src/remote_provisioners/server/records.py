@@ -31,6 +31,7 @@ from weakref import WeakKeyDictionary
 
 from jupyter_core.paths import jupyter_data_dir
 
+from .. import forks
 from .record import BadRecord, Record
 
 _NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
@@ -61,6 +62,7 @@ class Records:
         self._again: threading.Timer | None = None
         self._syncing: ThreadPoolExecutor | None = None
         self._writing = threading.Lock()
+        forks.watch(self)
 
     # -- ours -------------------------------------------------------------------------------
 
@@ -145,6 +147,13 @@ class Records:
             self._abandon()
             self._written.clear()
             self._unwritten.clear()
+
+    def after_fork(self) -> None:
+        """The records stay the parent's: a child must not hold their lock, nor end its kernels."""
+        self._writing, self._again, self._syncing = threading.Lock(), None, None
+        self._abandon()
+        self._written.clear()
+        self._unwritten.clear()
 
     def _abandon(self) -> None:
         """Leave our directory."""

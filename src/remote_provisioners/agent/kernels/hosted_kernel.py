@@ -61,6 +61,8 @@ class HostedKernel:
         self.process: Optional[KernelProcess] = None
         #: Nobody wants it any more: it is being ended; if it has not started yet, it will not.
         self.given_up = False
+        #: Its server has sent it SIGKILL.
+        self.told_to_end = False
         #: How much of its output is kept.
         self.output = OutputBounds()
         #: Seconds that it lives on without its owner.

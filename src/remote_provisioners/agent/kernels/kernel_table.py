@@ -209,7 +209,7 @@ class KernelTable:
     def _note_memory(self, kernel: HostedKernel) -> None:
         """Note when the system killed it because memory ran out."""
         killed = kernel.process is not None and kernel.process.returncode == -signal.SIGKILL
-        if killed and not kernel.ended_by and not kernel.given_up:
+        if killed and not (kernel.ended_by or kernel.given_up or kernel.told_to_end):
             kernel.ended_by = self._memory_kills.why()
             if kernel.ended_by:
                 kernel.save()

@@ -19,6 +19,11 @@ _LOOK_SECONDS = 0.01
 _ASKED_SECONDS = 0.05
 
 
+def first_directory(login: Mapping[str, str]) -> str:
+    """Where a login begins: in the home directory, or in ``/`` if that is missing."""
+    return login["HOME"] if os.path.isdir(login["HOME"]) else "/"
+
+
 class ProcessCarrier:
     """Starts its process at once. Reports to a PipeStart."""
 
@@ -41,7 +46,7 @@ class ProcessCarrier:
             stderr=subprocess.PIPE,
             bufsize=0,
             env=login,
-            cwd=login["HOME"] if login is not None else None,
+            cwd=first_directory(login) if login is not None else None,
             start_new_session=True,
         )
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr

@@ -156,9 +156,13 @@ async def _open(address: HostAddress, opened: list[Login], through: bool = False
     name = str(address)
     try:
         read = await read_configuration(address)
-        known = await asyncio.to_thread(KnownHosts, read)
     except UnreachableError as error:
         raise error.at(name) from None
+    except (OSError, ValueError) as error:
+        text = f"the SSH configuration cannot be read ({reason_of(error)})"
+        raise UnreachableError(text, host=name) from None
+    try:
+        known = await asyncio.to_thread(KnownHosts, read)
     except (OSError, ValueError) as error:
         raise HostKeyError(
             f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"

@@ -104,6 +104,17 @@ def forget_failure(manager: Any, kernel_id: str) -> None:
         kernel._ready = cleared
 
 
+def ready_again(kernel: Any) -> None:
+    """Let a shutdown that has given up the start of a kernel end in order.
+
+    A start and a shutdown at the same time share one future, `ready`. The start has set it to its
+    error, and the shutdown would fail as it sets it again.
+    """
+    ready = getattr(kernel, "_ready", None)
+    if ready is not None and ready.done():
+        kernel._ready = type(ready)()
+
+
 def is_dead(manager: Any, kernel_id: str) -> bool:
     return getattr(manager._kernels.get(kernel_id), "execution_state", "") == "dead"
 

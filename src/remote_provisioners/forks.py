@@ -1,0 +1,44 @@
+"""What a process that was forked from this one must not share with it.
+
+A program forks workers (multiprocessing does so on Linux), and a fork copies everything: locked
+descriptors, which would keep the lock of a parent that is killed, and kernels, whose connections
+only the parent can use.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any, Protocol
+
+
+class Forked(Protocol):
+    """An object that a forked child must not use as its parent does."""
+
+    def after_fork(self) -> None:
+        """Let go of what is the parent's. Called in the child."""
+
+
+_watched: weakref.WeakSet[Forked] = weakref.WeakSet()
+#: By object: the attributes that are None in a child.
+_forgotten: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+def watch(one: Forked) -> None:
+    """Call `after_fork` of this object in every process that is forked from this one."""
+    _watched.add(one)
+
+
+def forget_in_child(one: Any, attribute: str) -> None:
+    """Set this attribute to None in every process that is forked from this one."""
+    _forgotten[one] = attribute
+
+
+def _in_child() -> None:
+    for one in list(_watched):
+        one.after_fork()
+    for holder, attribute in list(_forgotten.items()):
+        setattr(holder, attribute, None)
+
+
+os.register_at_fork(after_in_child=_in_child)
