@@ -41,7 +41,7 @@ test: environment
 	$(PYTEST) -m "not long" || $(AGAIN) -m "not long"
 
 # Kubernetes is built once, in 15 minutes; without it, its tests skip.
-test-all: environment
+test-all: environment .venv/web
 	@sh tests/install-programs.sh all
 	@sh tests/kubernetes/build.sh || echo "no Kubernetes: its tests will skip"
 	$(PYTEST) --hypothesis-profile long
@@ -120,6 +120,13 @@ programs:
 	PATH="$$PATH:$(CURDIR)/$(BIN)" npm install --silent --no-audit --no-fund --prefix $@ \
 	  configurable-http-proxy@5 || echo "no configurable-http-proxy: the tests with JupyterHub will skip"
 	@mkdir -p $@
+
+# Programs with web pages, in an environment of their own.
+.venv/web: | .venv/test
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check ipykernel \
+	  bokeh dash 'dask[distributed]' panel streamlit tensorboard \
+	  || { rm -r $@; echo "no programs with web pages: their tests will skip"; }
 
 clean:
 	rm -rf ui/node_modules ui/lib ui/labextensions ui/tsconfig.tsbuildinfo

@@ -121,7 +121,12 @@ def test_every_operation_is_as_it_is_documented(rig: Rig, server: Server) -> Non
     (found,) = (e for e in api.ask("GET", path)["environments"] if e["path"] == str(venv))
     assert found["kernelspec"] == spec["name"]
     assert spec["name"] in api.ask("GET", f"/hosts/{one}")["kernelspecs"]
+    refreshed = api.ask("POST", f"{path}/refresh", expect=200)
+    changes = [(spec["change"], spec["name"]) for spec in refreshed["kernelspecs"]]
+    assert (changes, refreshed["errors"]) == ([("unchanged", spec["name"])], [])
     shutil.rmtree(venv.parent)
+    (gone,) = api.ask("POST", f"{path}/refresh", expect=200)["kernelspecs"]
+    assert (gone["change"], gone["display_name"][-6:]) == ("gone", "(gone)")
 
     api.ask("DELETE", f"/starts/{kernel_id}", expect=404)
     refused = api.ask("POST", "/kernels", {"name": "ends"}, 500)["error"]

@@ -194,6 +194,11 @@ export class Api {
     return this.ask('POST', `hosts/${encodeURIComponent(host)}/environments`, { environments });
   }
 
+  /** Update the kernelspecs that were made of the host's environments. */
+  refreshEnvironments(host: string): Promise<IAdded> {
+    return this.ask('POST', `hosts/${encodeURIComponent(host)}/environments/refresh`, {});
+  }
+
   start(request: IStartRequest): Promise<IKernel> {
     return this.ask('POST', 'kernels', request);
   }

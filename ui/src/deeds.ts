@@ -85,13 +85,16 @@ export class Deeds implements IActions {
   addEnvironments(host: IHost): void {
     void this.attempt(async () => {
       const found = await this.fleet.api.environments(host.name);
-      const chosen = await askWhich(found, this.trans);
+      const chosen = await askWhich(found, this.trans, async () => {
+        const done = await this.fleet.api.refreshEnvironments(host.name);
+        await this.showKernelspecs();
+        return done;
+      });
       if (!chosen.length) {
         return;
       }
       const added = await this.fleet.api.addEnvironments(host.name, chosen);
-      await this.app.serviceManager.kernelspecs.refreshSpecs();
-      await this.fleet.refresh();
+      await this.showKernelspecs();
       const written = added.kernelspecs.filter(spec => ['new', 'changed'].includes(spec.change));
       if (written.length) {
         const names = written.map(spec => spec.display_name).join(', ');
@@ -101,6 +104,12 @@ export class Deeds implements IActions {
         void showError(error, this.trans);
       }
     });
+  }
+
+  /** In the launcher and in the panel, as they are now. */
+  private async showKernelspecs(): Promise<void> {
+    await this.app.serviceManager.kernelspecs.refreshSpecs();
+    await this.fleet.refresh();
   }
 
   async ask(): Promise<void> {

@@ -1,8 +1,8 @@
 /** The environments of a host to choose from. Knows nothing of JupyterLab. */
 
-import type { IEnvironment, IEnvironments } from './api.js';
-import { element } from './dom.js';
-import type { ITranslate } from './words.js';
+import type { IAdded, IEnvironment, IEnvironments } from './api.js';
+import { button, element } from './dom.js';
+import { errorWords, type ITranslate } from './words.js';
 
 export class EnvironmentList {
   readonly node: HTMLElement;
@@ -12,7 +12,9 @@ export class EnvironmentList {
 
   constructor(
     found: IEnvironments,
-    private readonly trans: ITranslate
+    private readonly trans: ITranslate,
+    /** Updates the kernels that were added. */
+    private readonly refresh: () => Promise<IAdded>
   ) {
     const usable = found.environments.filter(environment => environment.usable);
     const others = found.environments.filter(environment => !environment.usable);
@@ -29,7 +31,8 @@ export class EnvironmentList {
       ...usable.map(environment => this.choice(environment)),
       others.length > 0 && this.rest(others),
       found.unfinished.length > 0 &&
-        element('p', {}, trans.__('There was no time to look in: %1', found.unfinished.join(', ')))
+        element('p', {}, trans.__('There was no time to look in: %1', found.unfinished.join(', '))),
+      this.update()
     );
   }
 
@@ -53,6 +56,42 @@ export class EnvironmentList {
       element('span', {}, environment.title),
       element('span', { class: 'rp-Choice-facts' }, [here, environment.path].join(' · '))
     );
+  }
+
+  /** A button that updates the kernels that were added, and what that has changed. */
+  private update(): HTMLElement {
+    const said = element('p', { role: 'status' });
+    const label = this.trans.__('Update the kernels that were added');
+    const update = button(this.trans.__('Update'), label, async () => {
+      update.disabled = true;
+      said.textContent = this.trans.__('Asking the host…');
+      try {
+        said.textContent = this.changes(await this.refresh());
+      } catch (reason) {
+        said.textContent = reason instanceof Error ? reason.message : String(reason);
+      }
+      update.disabled = false;
+    });
+    return element('div', { class: 'rp-Update' }, element('span', {}, label), update, said);
+  }
+
+  private changes(done: IAdded): string {
+    const trans = this.trans;
+    const words: Record<string, string> = {
+      new: trans.__('New'),
+      changed: trans.__('Changed'),
+      gone: trans.__('Gone'),
+      edited: trans.__('Left as it was edited')
+    };
+    const lines = Object.entries(words).flatMap(([change, word]) => {
+      const titles = done.kernelspecs.filter(spec => spec.change === change);
+      return titles.length ? `${word}: ${titles.map(spec => spec.display_name).join(', ')}` : [];
+    });
+    lines.push(...done.errors.map(error => errorWords(error)));
+    const none = done.kernelspecs.length
+      ? trans.__('Nothing has changed.')
+      : trans.__('No kernel of this host was added yet.');
+    return lines.join('\n') || none;
   }
 
   /** The environments that need one more package, with the command that installs it. */

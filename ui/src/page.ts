@@ -111,7 +111,9 @@ const actions: IActions = {
   addEnvironments: (host: IHost) =>
     void attempt(async () => {
       const found = await fleet.api.environments(host.name);
-      const list = new EnvironmentList(found, plain);
+      const list = new EnvironmentList(found, plain, () =>
+        fleet.api.refreshEnvironments(host.name)
+      );
       const action = list.some ? 'Add' : '';
       if ((await dialog(`Environments of ${host.name}`, list.node, action)) && list.chosen.length) {
         const added = await fleet.api.addEnvironments(host.name, list.chosen);

@@ -4,7 +4,7 @@ import { Dialog, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
-import type { IEnvironments } from './api';
+import type { IAdded, IEnvironments } from './api';
 import { EnvironmentList } from './environments';
 
 class Body extends Widget implements Dialog.IBodyWidget<string[]> {
@@ -19,8 +19,12 @@ class Body extends Widget implements Dialog.IBodyWidget<string[]> {
 }
 
 /** The keys of the chosen environments; none if the dialog was cancelled. */
-export async function askWhich(found: IEnvironments, trans: TranslationBundle): Promise<string[]> {
-  const list = new EnvironmentList(found, trans);
+export async function askWhich(
+  found: IEnvironments,
+  trans: TranslationBundle,
+  refresh: () => Promise<IAdded>
+): Promise<string[]> {
+  const list = new EnvironmentList(found, trans, refresh);
   const buttons = list.some
     ? [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Add') })]
     : [Dialog.cancelButton({ label: trans.__('Close') })];

@@ -20,3 +20,10 @@ class EnvironmentsHandler(RemoteHandler):
         if not keys or not all(isinstance(key, str) for key in keys):
             raise web.HTTPError(400, "the field environments must be a list of keys")
         await self.answer(await self.environments.add(name, keys), 201)
+
+
+class RefreshHandler(RemoteHandler):
+    @answers
+    async def post(self, name: str) -> None:
+        """Update the kernelspecs of the host's environments."""
+        await self.answer(await self.environments.refresh(name))

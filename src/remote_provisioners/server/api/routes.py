@@ -8,7 +8,7 @@ from typing import Any
 from jupyter_server.utils import url_path_join
 
 from .base import RemoteHandler, answers
-from .environments import EnvironmentsHandler
+from .environments import EnvironmentsHandler, RefreshHandler
 from .hosts import HostHandler, HostsHandler, ReconnectHandler
 from .kernels import (
     FoundKernelsHandler,
@@ -42,6 +42,7 @@ def routes(base_url: str) -> list[tuple[str, Any]]:
         f"hosts/{_HOST}": HostHandler,
         f"hosts/{_HOST}/reconnect": ReconnectHandler,
         f"hosts/{_HOST}/environments": EnvironmentsHandler,
+        f"hosts/{_HOST}/environments/refresh": RefreshHandler,
         "kernels": KernelsHandler,
         f"kernels/{_KERNEL}": KernelHandler,
         f"kernels/{_KERNEL}/logs": LogsHandler,

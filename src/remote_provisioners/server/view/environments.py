@@ -10,18 +10,20 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
 
-from ...environments.adding import Adding
+from ...environments.adding import Adding, Result
 from ...environments.host_entry import for_environments
 from ...environments.installed import kernelspecs_here
+from ...environments.refreshing import Refreshing
 from ...environments.survey import HostEnvironments, environments_on
 from ...io_thread import io_thread
+from ...placement.inventory import HostSpec
 from .configured import Configuration
 from .models import Model, error_model
 from .view import View
 
 
 class Environments:
-    """What `jupyter remote scan` and `jupyter remote add` do, for the user of this server."""
+    """What `jupyter remote scan`, `add` and `refresh` do, for the user of this server."""
 
     def __init__(
         self,
@@ -57,18 +59,36 @@ class Environments:
         found = await self._ask(name)
         usable = {each.key: each for each in found.usable}
         chosen = [usable[key] for key in keys]
-        adding = Adding(self._manager, self._config, self._call)
-        result = await adding.add([(found, chosen)], Path(self._manager.user_kernel_dir))
+        directory = Path(self._manager.user_kernel_dir)
+        return self._done(await self._adding().add([(found, chosen)], directory))
+
+    async def refresh(self, name: str) -> Model:
+        """Update the kernelspecs of a host's environments; asks it.
+
+        Raises KeyError, ConfigurationError.
+        """
+        spec = await self._spec(name)
+        # In a thread: it reads all kernelspecs.
+        refreshing = await asyncio.to_thread(Refreshing, self._manager, self._adding(), self._call)
+        directory = refreshing.directory([name], Path(self._manager.user_kernel_dir))
+        return self._done(await refreshing.refresh([spec], directory))
+
+    def _adding(self) -> Adding:
+        return Adding(self._manager, self._config, self._call)
+
+    def _done(self, result: Result) -> Model:
         self._configuration.forget()
         return {
             "kernelspecs": [change.as_json() for change in result.changes],
             "errors": [error_model(error) for error in result.errors],
         }
 
-    async def _ask(self, name: str) -> HostEnvironments:
+    async def _spec(self, name: str) -> HostSpec:
         place = await self._view.place_of(name)
-        spec = for_environments(place.listed or place.spec, place.spec, self._config)
-        found: HostEnvironments = await self._call(environments_on(spec))
+        return for_environments(place.listed or place.spec, place.spec, self._config)
+
+    async def _ask(self, name: str) -> HostEnvironments:
+        found: HostEnvironments = await self._call(environments_on(await self._spec(name)))
         if found.error is not None:
             raise found.error
         return found
