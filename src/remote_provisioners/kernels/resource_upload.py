@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import tarfile
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from ..errors import ConfigurationError
@@ -24,9 +25,10 @@ class ResourceArchive:
         """Raises ConfigurationError if the directory is unreadable or too large."""
         buffer = io.BytesIO()
         try:
-            with tarfile.open(fileobj=buffer, mode="w") as archive:
-                for path in sorted(directory.rglob("*")):
+            with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:
+                for path in _inside(directory, {directory.resolve()}):
                     member = archive.gettarinfo(str(path), str(path.relative_to(directory)))
+                    archive.inodes.clear()  # type: ignore[attr-defined] # else of two names one
                     member.mtime = member.uid = member.gid = 0
                     member.uname = member.gname = ""
                     if member.isfile():
@@ -52,6 +54,18 @@ class ResourceArchive:
             archive = base64.b64encode(self._content).decode("ascii")
             await channel.request(PutResources(digest=self.digest, archive=archive))
         return self.digest
+
+
+def _inside(directory: Path, above: Set[Path]) -> Iterator[Path]:
+    """The files and directories below a directory, also those that links lead to. `above`: the
+    directories that it is in, so that a link to one of them ends the way.
+    """
+    for path in sorted(directory.iterdir()):
+        if path.is_file():
+            yield path
+        elif path.is_dir() and (there := path.resolve()) not in above:
+            yield path
+            yield from _inside(path, above | {there})
 
 
 async def put_resources(directory: Path | None, channel: AgentChannel) -> str:

@@ -1,0 +1,37 @@
+"""A kernelspec's directory on its way to a host: what leaves here is what arrives there."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from remote_provisioners.agent import resource_store
+from remote_provisioners.kernels.resource_upload import ResourceArchive
+
+
+def test_links_arrive_as_what_they_lead_to(tmp_path: Path) -> None:
+    """Package managers make them: conda hard links, Nix and stow symbolic ones."""
+    elsewhere, spec, there = (tmp_path / name for name in ("elsewhere", "spec", "there"))
+    elsewhere.mkdir()
+    (elsewhere / "launch.py").write_text("launch")
+    spec.mkdir()
+    (spec / "kernel.json").write_text("{}")
+    os.link(spec / "kernel.json", spec / "a-second-name.json")
+    (spec / "launch.py").symlink_to(elsewhere / "launch.py")
+    (spec / "scripts").symlink_to(elsewhere)
+    (spec / "circle").symlink_to(spec)
+    (spec / "broken").symlink_to("nowhere")
+    os.mkfifo(spec / "pipe")
+
+    archive = ResourceArchive(spec)
+    content = base64.b64encode(archive._content).decode()
+    resource_store.unpack(str(there), archive.digest, content)
+    arrived = Path(resource_store.path(str(there), archive.digest))
+    assert {str(p.relative_to(arrived)): p.read_text() for p in arrived.rglob("*.*")} == {
+        "kernel.json": "{}",
+        "a-second-name.json": "{}",
+        "launch.py": "launch",
+        "scripts/launch.py": "launch",
+    }
+    assert ResourceArchive(spec).digest == archive.digest
