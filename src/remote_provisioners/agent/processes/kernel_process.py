@@ -6,6 +6,7 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,6 +20,8 @@ OUTPUT = "output"
 LOG_LIMIT = 1024 * 1024
 TAIL_BYTES = 4096
 TAIL_LINES = 20
+#: What ipykernel prints at its start, which explains no end and is meant for a terminal.
+_GREETING = re.compile(r"NOTE: When using the `ipython kernel` .*?--existing [^\n]*\n?", re.DOTALL)
 
 
 class Command(NamedTuple):
@@ -133,7 +136,7 @@ def tail_of(path: str) -> str:
             text = log.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
+    return "\n".join(_GREETING.sub("", text).strip().splitlines()[-TAIL_LINES:])
 
 
 def trim(path: str) -> None:
