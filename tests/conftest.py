@@ -151,6 +151,7 @@ def install_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallSpec
     """Install a kernelspec of our provisioner; returns its name."""
     data = tmp_path / "jupyter"
     monkeypatch.setenv("JUPYTER_PATH", str(data))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter-data"))
 
     def install(
         hosts: Any = None,

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.errors import KernelStartError
+
 from ..conftest import InstallSpec, Session, Start, words
 from ..rig import Host, Rig
 from .applications import eventually, kernels_on, listens_beyond_loopback
@@ -182,6 +184,77 @@ def test_ipymini_through_its_life(host: Host, ipymini: str, start: Start) -> Non
     session.client.execute("import os; os._exit(5)")
     eventually(lambda: not session.manager.is_alive())
     assert session.kernel.life.exit_code == 5
+
+
+# -- kernels of which nobody knows whether they bind unix sockets ----------------------------
+
+#: ipykernel, which notes each start. Joins "ip" and "port" as IJulia does, or hangs, or neither.
+UNKNOWN = """
+import json, sys, time
+import zmq
+from ipykernel.kernelapp import IPKernelApp
+
+connection, bind = json.load(open(sys.argv[-1])), zmq.Socket.bind
+transport, ip = connection["transport"], connection["ip"]
+with open("/tmp/starts-{name}", "a") as file:
+    file.write(transport + chr(10))
+if "{name}" == "hangs" and transport == "ipc":
+    time.sleep(300)
+if "{name}" == "colon":
+    zmq.Socket.bind = lambda socket, url: bind(socket, url.replace(ip + "-", ip + ":"))
+IPKernelApp.launch_instance(sys.argv[1:])
+"""
+
+
+def begun(host: Host, name: str) -> list[str]:
+    """How the kernel was asked to listen at each start."""
+    return host.run(["cat", f"/tmp/starts-{name}"]).split()
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "later"),
+    [
+        ("colon", ["ipc"], "ipc"),
+        pytest.param("hangs", ["ipc", "tcp"], "tcp", marks=pytest.mark.long),
+    ],
+)
+def test_the_first_start_shows_whether_a_kernel_binds_unix_sockets(
+    host: Host, install_spec: InstallSpec, start: Start, name: str, first: list[str], later: str
+) -> None:
+    argv = ["python", "-c", UNKNOWN.replace("{name}", name), "-f", "{connection_file}"]
+    spec = install_spec(host.target, argv=argv, launch_timeout=6.0)
+    host.run(["rm", "-f", f"/tmp/starts-{name}"])
+    session = start(spec)
+    assert begun(host, name) == first
+    assert session.value("6 * 7") == 42
+    own = 1  # ipykernel's, for what its children print
+    assert len(ports_on(host)) == own + 5 * (later == "tcp")
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=60)
+    assert session.value("6 * 7") == 42
+    session.manager.shutdown_kernel(now=True)
+    assert start(spec).value("1") == 1  # by another provisioner
+    assert begun(host, name) == [*first, later, later]
+
+
+@pytest.mark.long
+def test_a_wrapper_of_ipykernel_binds_no_port(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    if importlib.util.find_spec("bash_kernel") is None:
+        pytest.skip("bash_kernel is not installed (by pip: bash_kernel)")
+    argv = ["python", "-m", "bash_kernel", "-f", "{connection_file}"]
+    session = start(install_spec(host.target, argv=argv, spec={"language": "bash"}))
+    assert answers(session, "echo $((6 * 7))") == [("stdout", "42\n")]
+    assert len(ports_on(host)) == 1  # ipykernel's own
+
+
+def test_a_kernel_that_cannot_start_either_way_says_why(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    argv = ["python", "-c", "import sys; sys.exit('no licence')", "{connection_file}"]
+    with pytest.raises(KernelStartError, match="no licence"):
+        start(install_spec(host.target, argv=argv))
 
 
 # -- Deno's --------------------------------------------------------------------------------

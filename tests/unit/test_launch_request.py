@@ -34,9 +34,13 @@ def test_only_kernel_variables_leave_the_server() -> None:
     assert request_environment(env, "real") == {"KERNEL_A": "1", "KERNEL_ID": "real"}
 
 
-def test_ipykernel_speaks_ipc_others_tcp() -> None:
-    assert build().transport == "ipc"
-    assert build(argv=["R", "-e", "IRkernel::main()", "{connection_file}"]).transport == "ipc"
+def test_who_gets_unix_sockets() -> None:
+    r = ["R", "-e", "IRkernel::main()", "{connection_file}"]
+    assert [(of.transport, of.trial) for of in (build(), build(argv=r))] == [("ipc", 0.0)] * 2
+    unknown = build(argv=["deno", "jupyter", "--conn={connection_file}"])
+    assert (unknown.transport, unknown.trial) == ("ipc", 15.0)
+    assert (unknown.by("tcp").transport, unknown.by("tcp").trial) == ("tcp", 0.0)
+    assert build(argv=["no-connection-file"]).transport == "tcp"
     launcher = ["run.sh", "--response-address", "{response_address}"]
     assert build(argv=launcher).transport == "ipc"
     assert build(argv=launcher).reports_endpoints

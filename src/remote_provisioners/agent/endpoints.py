@@ -16,6 +16,10 @@ from ..protocol.conventions import CHANNELS
 #: A kernel that listens on these is ready. Some kernels bind stdin only when they need input.
 _READY_CHANNELS = ("shell", "iopub", "control", "hb")
 
+#: Between "ip" and "port" of a unix socket, jupyter_client and most kernels have "-". Some kernels
+#: join them as for TCP: IJulia binds transport://ip:port.
+_OTHER_SEPARATOR = ":"
+
 #: A unix socket's path, or a TCP port of the loopback interface.
 Endpoint = Union[str, int]
 
@@ -45,8 +49,25 @@ def endpoints_of(connection: Dict[str, Any]) -> Dict[str, Endpoint]:
     """Each channel's endpoint, from a connection file's content."""
     ports = {channel: int(connection[channel + "_port"]) for channel in CHANNELS}
     if connection["transport"] == "ipc":
-        return {channel: "{}-{}".format(connection["ip"], n) for channel, n in ports.items()}
+        separator = connection.get("separator", "-")
+        ip = connection["ip"]
+        return {channel: "{}{}{}".format(ip, separator, n) for channel, n in ports.items()}
     return dict(ports)
+
+
+def forms_of(connection: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """The connection in the forms in which a kernel may listen."""
+    if connection["transport"] != "ipc":
+        return [connection]
+    return [connection, {**connection, "separator": _OTHER_SEPARATOR}]
+
+
+def remove_sockets(connection: Dict[str, Any]) -> None:
+    """Remove the socket files of an earlier start. Raises OSError."""
+    for form in forms_of(connection):
+        for endpoint in endpoints_of(form).values():
+            if os.path.lexists(str(endpoint)):
+                os.unlink(str(endpoint))
 
 
 def ready_endpoints(connection: Dict[str, Any]) -> List[Endpoint]:

@@ -12,10 +12,10 @@ import ctypes
 import os
 import socket
 import struct
-from typing import Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 from ..protocol import zmtp
-from .endpoints import Endpoint
+from .endpoints import Endpoint, forms_of, ready_endpoints
 
 _IN_CREATE = 0x100
 _POLL_SECONDS = 0.01
@@ -42,15 +42,29 @@ _ADDRESSES = {
 }
 
 
+async def until_kernel_listens(connection: Dict[str, Any]) -> Dict[str, Any]:
+    """Return once a kernel listens: its connection in the form in which it does so.
+
+    Cancel it when the kernel has exited.
+    """
+    forms = forms_of(connection)
+    return forms[await _until_one_listens([ready_endpoints(form) for form in forms])]
+
+
 async def until_all_listen(endpoints: Sequence[Endpoint]) -> None:
-    """Return once each endpoint listens. Cancel it when the kernel has exited."""
-    paths = [endpoint for endpoint in endpoints if isinstance(endpoint, str)]
-    if paths:
-        await _until_all_exist(paths)
-    for endpoint in endpoints:
+    """Return once each endpoint listens."""
+    await _until_one_listens([endpoints])
+
+
+async def _until_one_listens(choices: Sequence[Sequence[Endpoint]]) -> int:
+    """Return once each endpoint of one of `choices` listens: its number."""
+    paths = [[endpoint for endpoint in each if isinstance(endpoint, str)] for each in choices]
+    number = await _until_all_exist(paths) if any(paths) else 0
+    for endpoint in choices[number]:
         # A socket file exists a moment before its owner listens; a port has no file to watch.
         is_path = isinstance(endpoint, str)
         await until_listens(endpoint, 0.001 if is_path else _POLL_SECONDS, _POLL_SECONDS)
+    return number
 
 
 async def until_listens(
@@ -207,11 +221,15 @@ async def _greeted(endpoint: Endpoint) -> bool:
 # -- files of sockets --------------------------------------------------------------------------
 
 
-async def _until_all_exist(paths: Sequence[str]) -> None:
-    directories = sorted({os.path.dirname(path) for path in paths})
+async def _until_all_exist(choices: Sequence[Sequence[str]]) -> int:
+    """Return once all files of one of `choices` exist: its number."""
+    directories = sorted({os.path.dirname(path) for paths in choices for path in paths})
     watch = _watch(directories)
     try:
-        while not all(os.path.exists(path) for path in paths):
+        while True:
+            for number, paths in enumerate(choices):
+                if all(os.path.exists(path) for path in paths):
+                    return number
             if watch is None:
                 await asyncio.sleep(_POLL_SECONDS)
             else:

@@ -16,7 +16,9 @@ from ..errors import KernelStartError, RemoteProvisionerError
 from ..events import HostChanged, KernelForgotten, KernelMoved, events
 from ..io_thread import Closable, io_thread
 from ..kernels.client_sockets import ClientSockets
+from ..kernels.known_transports import KnownTransports
 from ..kernels.launcher_reports import LauncherReports
+from ..kernels.lifecycle import State
 from ..kernels.remote_kernel import RemoteKernel
 from ..kernels.socket_directory import SocketDirectory
 from ..options.launch_request import LaunchRequest
@@ -119,6 +121,25 @@ class HostRegistry:
             OSError, zmq.ZMQError
         ):  # clients cannot connect yet; this is retried
             await self._open_sockets()
+        if not request.trial:
+            await self._launch(kernel, request)
+            return
+        known = self.beside(KnownTransports)
+        transport = await known.of(kernel.spec, request)
+        if transport:
+            await self._launch(kernel, request.by(transport))
+            return
+        try:
+            await self._launch(kernel, request)
+        except KernelStartError:
+            if kernel.life.state is not State.EXITED:
+                raise
+            log.info("kernel %s: binds no unix sockets; starts with ports", kernel.kernel_id)
+            request = request.by("tcp")
+            await self._launch(kernel, request)
+        await known.note(kernel.spec, request)
+
+    async def _launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
         try:
             await kernel.launch(request, self._reports)
         except ChannelLostError:

@@ -33,6 +33,7 @@ def start_message(
         hook=spec.hook,
         python=spec.python,
         connection={"transport": request.transport, **request.session},
+        trial=request.trial,
         port_range=request.port_range,
         lease=request.lease,
         left_idle=request.left_idle,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
 #: A call in argv that is R's kernel, which does so as well.
 _IPC_CALL = "IRkernel::main("
+#: How long a kernel may take to bind unix sockets, if nobody knows whether it does: a part of its
+#: launch timeout, and the maximum in seconds.
+_TRIAL_SHARE, _TRIAL_SECONDS = 0.5, 30.0
 _MINIMAL_PORT_RANGE = 1000
 #: jupyter_server passes a kernel the name of its notebook in it; ipykernel's __session__.
 SESSION_VARIABLE = "JPY_SESSION_NAME"
@@ -47,11 +50,18 @@ class LaunchRequest:
     requirements: Requirements
     resource_dir: Path | None
     reports_endpoints: bool
+    #: Seconds after which the host ends a kernel that has not bound its unix sockets; 0: none.
+    #: Nobody knows whether it does (see known_transports.py).
+    trial: float = 0.0
 
     @property
     def pinned_host(self) -> str:
         """The host that the request names, "" if it names none."""
         return self.request_env.get("KERNEL_REMOTE_HOST", "").strip()
+
+    def by(self, transport: str) -> LaunchRequest:
+        """This request for a kernel of which it is known how it listens."""
+        return replace(self, transport=transport, trial=0.0)
 
     @property
     def to_record(self) -> dict[str, Any]:
@@ -95,7 +105,9 @@ def build_request(
     travels = "{resource_dir}" in text or any(w.startswith(f"{resource_dir}/") for w in argv)
     reports = "{response_address}" in text
     knows_ipc = bool(_IPC_MODULES & set(argv)) or any(_IPC_CALL in word for word in argv)
-    ipc = knows_ipc or (reports and not upper)
+    unknown = not knows_ipc and not reports and any("{connection_file}" in word for word in argv)
+    ipc = knows_ipc or unknown or (reports and not upper)
+    timeout = _launch_timeout(request_env, launch_timeout)
     directories = [request_env.get("KERNEL_WORKING_DIR", ""), cwd or ""]
     return LaunchRequest(
         kernel_id=kernel_id,
@@ -106,7 +118,7 @@ def build_request(
         transport="ipc" if ipc else "tcp",
         session=session,
         port_range=(lower, upper),
-        timeout=_launch_timeout(request_env, launch_timeout),
+        timeout=timeout,
         warm=warm,
         output=output,
         lease=lease,
@@ -114,6 +126,7 @@ def build_request(
         left_idle=left_idle,
         resource_dir=Path(resource_dir) if resource_dir and travels else None,
         reports_endpoints=reports,
+        trial=min(_TRIAL_SHARE * timeout, _TRIAL_SECONDS) if unknown else 0.0,
     )
 
 

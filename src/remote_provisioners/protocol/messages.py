@@ -89,6 +89,8 @@ class Start(Request[KernelDescription]):
     python: str = ""
     #: transport, key, signature_scheme, and keys for CurveZMQ.
     connection: Mapping[str, Any]
+    #: Seconds after which a kernel is ended that does not listen on its unix sockets; 0: none.
+    trial: float = 0.0
     #: Lower and upper; 0 and 0 mean any.
     port_range: Sequence[int] = (0, 0)
     #: The digest of a resource directory that was sent, and its path on the server.

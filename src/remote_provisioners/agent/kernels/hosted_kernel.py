@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 from typing import Any, Awaitable, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from ...protocol.answers import (
@@ -24,15 +25,14 @@ from ..endpoints import (
     PortReservation,
     PortsTakenError,
     connection_file,
-    endpoints_of,
     ipc_prefix,
-    ready_endpoints,
+    remove_sockets,
     write_connection,
 )
 from ..errors import RefusedError, start_error
 from ..forking.templates import flags_of, has_own_interpreter, shared_part
 from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels, remove
-from ..listening import until_all_listen
+from ..listening import until_kernel_listens
 from ..log import say
 from ..machine import gpus as devices
 from ..processes.foreign_process import ForeignProcess, recorded_process
@@ -77,6 +77,7 @@ class HostedKernel:
         self._last_words: Optional[str] = None
         self._started_before = False
         self._reports_endpoints = False
+        self._trial_seconds = 0.0
         self._ports: Optional[PortReservation] = None
         self._gpus = devices.Held()
         self._watch: Optional[asyncio.Future[None]] = None
@@ -136,6 +137,7 @@ class HostedKernel:
             output = os.path.join(self.directory, OUTPUT)
             command = Command(argv, environ, self._cwd, output)
             self._reports_endpoints = request.reports_endpoints
+            self._trial_seconds = float(request.trial)
             if spare is not None:
                 self.process = spare.process  # from here on we have to end it
                 self.process.way = "warm"
@@ -304,9 +306,8 @@ class HostedKernel:
         ports = ipc_ports()
         if connection["transport"] == "ipc":
             connection["ip"] = ipc_prefix(self.directory)
-            for endpoint in endpoints_of({**connection, **ports}).values():
-                if not bound and os.path.lexists(str(endpoint)):
-                    os.unlink(str(endpoint))
+            if not bound:
+                remove_sockets({**connection, **ports})
         else:
             connection["ip"] = "127.0.0.1"
             if self._ports is None:
@@ -318,7 +319,14 @@ class HostedKernel:
         return connection
 
     async def _until_listening(self, on_listening: Callable[[HostedKernel], None]) -> None:
-        await until_all_listen(ready_endpoints(self.connection))
+        waiting = until_kernel_listens(self.connection)
+        try:
+            self.connection = await asyncio.wait_for(waiting, self._trial_seconds or None)
+        except asyncio.TimeoutError:
+            self.ended_by = "it bound no unix sockets for {:g} s".format(self._trial_seconds)
+            assert self.process is not None
+            self.process.signal(signal.SIGKILL)
+            return
         self.listening = True
         self.save()
         on_listening(self)

@@ -1,0 +1,82 @@
+"""Which kernels bind unix sockets: their first start on a host shows it, and it is remembered.
+
+Kernels say nowhere whether they can. So the first start of an unknown kernelspec asks for unix
+sockets. If the kernel ends instead of listening there, it starts again with ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_data_dir
+
+from ..options.launch_request import LaunchRequest
+from ..placement.inventory import HostSpec
+
+#: The kernelspecs that were not used for longest are forgotten first.
+_MOST = 500
+
+log = logging.getLogger(__name__)
+
+
+class KnownTransports:
+    """What this user's servers know, in a file. Lives in the I/O thread."""
+
+    def __init__(self) -> None:
+        self._path = Path(jupyter_data_dir(), "remote-provisioners", "transports.json")
+        self._known: dict[str, str] | None = None
+
+    async def of(self, spec: HostSpec, request: LaunchRequest) -> str:
+        """ "ipc" or "tcp"; "" if this kernel was not started on that host yet."""
+        if self._known is None:
+            self._known = await asyncio.get_running_loop().run_in_executor(None, self._read)
+        return self._known.get(_key(spec, request), "")
+
+    async def note(self, spec: HostSpec, request: LaunchRequest) -> None:
+        """The kernel listens as `request` asked it to."""
+        assert self._known is not None
+        key = _key(spec, request)
+        self._known.pop(key, None)
+        self._known[key] = request.transport
+        await asyncio.get_running_loop().run_in_executor(None, self._write, key, request.transport)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _read(self) -> dict[str, str]:
+        try:
+            found = json.loads(self._path.read_text("utf-8"))["transports"]
+            return {str(key): str(value) for key, value in found.items() if value in ("ipc", "tcp")}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}  # none yet, or damaged: the next starts show it again
+
+    def _write(self, key: str, transport: str) -> None:
+        """Add an entry. Other servers of this user may have added some."""
+        known = self._read()
+        known.pop(key, None)
+        known[key] = transport
+        known = dict(list(known.items())[-_MOST:])
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, made = tempfile.mkstemp(prefix=".new-", dir=self._path.parent)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump({"transports": known}, file, indent=1)
+                Path(made).replace(self._path)
+            finally:
+                Path(made).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("cannot write %s: %s", self._path, error)
+
+
+def _key(spec: HostSpec, request: LaunchRequest) -> str:
+    """Of a kernelspec on a host: another environment may have another kernel of that name."""
+    place = "" if spec.address.is_temporary else spec.name
+    what = [place, spec.hook, spec.python, *request.argv, sorted(request.env.items())]
+    return hashlib.sha256(json.dumps(what).encode("utf-8", "surrogateescape")).hexdigest()
