@@ -7,7 +7,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { IError, IHost, IKernel, IStart } from './api';
 import { askWhich } from './which';
 import type { Fleet } from './fleet';
-import type { IActions } from './panel';
+import type { IActions } from './rows';
 import { asError, showError, showLogs, sure } from './say';
 import { askWhere } from './where';
 import { kernelTitle } from './words';

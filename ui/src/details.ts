@@ -15,6 +15,7 @@ import {
   kernelTitle,
   kernelTone,
   kernelWords,
+  load,
   startTone,
   startWords
 } from './words';
@@ -128,7 +129,11 @@ export class Details {
     const head = element('h2', {}, dot(startTone(start)), startWords(start, trans));
     const error = start.error;
     if (!error) {
-      const since = element('p', {}, trans.__('For %1.', duration(start.seconds + this.fleet.age(start))));
+      const since = element(
+        'p',
+        {},
+        trans.__('Requested %1 ago.', duration(start.seconds + this.fleet.age(start)))
+      );
       const cancel = button(trans.__('Cancel'), trans.__('Cancel the start'), () =>
         this.deeds.cancel(start)
       );
@@ -154,6 +159,7 @@ export class Details {
     const trans = this.trans;
     const host = this.fleet.hosts.get(kernel.host);
     const title = kernelTitle(kernel);
+    const over = isOver(kernel);
     const head = element(
       'h2',
       {},
@@ -171,11 +177,12 @@ export class Details {
         this.close();
         this.deeds.move(kernel);
       }),
-      button(
-        trans.__('Copy attach command'),
-        trans.__('Copy a command that attaches to the kernel from a terminal'),
-        () => this.deeds.copyAttachLine(kernel)
-      )
+      !over &&
+        button(
+          trans.__('Copy attach command'),
+          trans.__('Copy a command that attaches to the kernel from a terminal'),
+          () => this.deeds.copyAttachLine(kernel)
+        )
     );
     if (host && host.state !== 'connected') {
       actions.append(
@@ -194,17 +201,27 @@ export class Details {
   private facts(kernel: IKernel, host: IHost | undefined): HTMLElement {
     const trans = this.trans;
     const asked = this.asked?.id === kernel.id ? this.asked : kernel;
+    const over = isOver(kernel);
     const facts: [string, string | number | null | undefined][] = [
       [trans.__('Host'), host && hostWords(host, trans)],
       [trans.__('Why'), host?.error && errorWords({ ...host.error, host: '' })],
-      [trans.__('Memory'), asked.memory === null ? null : bytes(asked.memory)],
-      [trans.__('Idle'), asked.idle === null ? null : duration(asked.idle)],
+      [trans.__('Memory'), over || asked.memory === null ? null : bytes(asked.memory)],
+      [trans.__('Idle'), over || asked.idle === null ? null : duration(asked.idle)],
       [trans.__('Process'), kernel.pid],
       [trans.__('Directory'), kernel.cwd],
-      [trans.__('GPUs'), kernel.gpus.join(', ')],
-      [trans.__('Without its server'), kernel.lease && trans.__('it lives for %1', duration(kernel.lease))],
       [
-        trans.__('Its host will end it in'),
+        trans.__('GPUs'),
+        kernel.gpus.length &&
+          trans._n('device %2', 'devices %2', kernel.gpus.length, kernel.gpus.join(', '))
+      ],
+      [
+        trans.__('Without its server'),
+        kernel.state === 'running' && kernel.lease
+          ? trans.__('it lives for %1', duration(kernel.lease))
+          : null
+      ],
+      [
+        trans.__('Its host ends it in'),
         kernel.state !== 'unreachable' || kernel.lease_left === null
           ? null
           : duration(Math.max(0, kernel.lease_left - this.fleet.age(kernel)))
@@ -216,7 +233,7 @@ export class Details {
           : duration(Math.max(0, kernel.time_left - this.fleet.age(kernel)))
       ],
       [
-        trans.__('It will count as lost in'),
+        trans.__('Counts as lost in'),
         kernel.grace_left === null
           ? null
           : duration(Math.max(0, kernel.grace_left - this.fleet.age(kernel)))
@@ -225,7 +242,7 @@ export class Details {
     ];
     const list = element('dl');
     for (const [name, value] of facts) {
-      if (value !== null && value !== undefined && value !== '') {
+      if (value !== null && value !== undefined && value !== '' && value !== 0) {
         list.append(element('dt', {}, name), element('dd', {}, String(value)));
       }
     }
@@ -252,10 +269,14 @@ export class Details {
   }
 }
 
+function isOver(kernel: IKernel): boolean {
+  return kernel.state === 'exited' || kernel.state === 'lost';
+}
+
 function bars(host: IHost, trans: TranslationBundle): HTMLElement {
   const made = element('div', { class: 'rp-Bars' });
   if (host.cores && host.load !== null) {
-    const text = trans.__('%1 of %2 cores', host.load.toFixed(1), host.cores);
+    const text = trans.__('%1 of %2 cores', load(host.load), host.cores);
     made.append(bar(trans.__('Load'), host.load / host.cores, text));
   }
   if (host.memory && host.memory_available !== null) {

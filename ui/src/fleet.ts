@@ -51,6 +51,8 @@ export class Fleet {
   problems: Record<string, string> = {};
   /** Whether it was read at least once. */
   known = false;
+  /** Why it could not be read the last time. */
+  unread = '';
 
   private readonly listeners = new Set<Listener>();
   private reading: Promise<void> | null = null;
@@ -72,6 +74,11 @@ export class Fleet {
     this.reading = reading;
     try {
       await reading;
+      this.unread = '';
+    } catch (reason) {
+      this.unread = reason instanceof Error ? reason.message : String(reason);
+      this.tell({ kind: 'all' });
+      throw reason;
     } finally {
       if (this.reading === reading) {
         this.reading = null;
@@ -146,11 +153,28 @@ export class Fleet {
     if (start.phase !== 'ready' && start.phase !== 'cancelled') {
       this.starts.set(start.kernel_id, start);
     }
+    if (start.phase === 'ready' && start.notebook) {
+      this.forgetFailed(start.notebook);
+    }
     const failed = [...this.starts.values()].filter(known => known.error);
     for (const old of failed.slice(0, Math.max(0, failed.length - MOST_FAILED))) {
       this.starts.delete(old.kernel_id);
     }
     this.tell({ kind: 'start', start });
+  }
+
+  /** Say no more of a start that has failed. */
+  forget(start: IStart): void {
+    this.starts.delete(start.kernel_id);
+    this.tell({ kind: 'all' });
+  }
+
+  private forgetFailed(notebook: string): void {
+    for (const [id, known] of this.starts) {
+      if (known.error && known.notebook === notebook) {
+        this.starts.delete(id);
+      }
+    }
   }
 
   /** Ask every host for the kernels of other servers, and those that no server has. */
@@ -163,7 +187,8 @@ export class Fleet {
   /** The kernels that are known on each host. */
   kernelsByHost(): Map<string, IKernel[]> {
     const found = new Map<string, IKernel[]>();
-    for (const kernel of [...this.kernels.values(), ...this.others]) {
+    const others = this.others.filter(kernel => !this.kernels.has(kernel.id));
+    for (const kernel of [...this.kernels.values(), ...others]) {
       const there = found.get(kernel.host);
       if (there) {
         there.push(kernel);

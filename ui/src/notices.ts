@@ -7,7 +7,7 @@ import type { IError, IStart } from './api';
 import type { Change, Fleet } from './fleet';
 import { news, type INews } from './news';
 import { showError } from './say';
-import { errorWords } from './words';
+import { errorWords, startTitle, startWords } from './words';
 
 /** A start that takes longer gets a notification. */
 const SLOW_MILLISECONDS = 3000;
@@ -59,13 +59,16 @@ export class Notices {
 
   private start(start: IStart): void {
     const key = `start ${start.kernel_id}`;
-    const title = start.notebook.split('/').pop() || start.kernel_id.slice(0, 8);
+    const title = startTitle(start);
     if (start.error) {
       this.over(key);
       const said = this.trans.__('%1 did not start. %2', title, errorWords(start.error));
       this.show(key, said, 'error', false, start.error);
     } else if (start.phase === 'ready' || start.phase === 'cancelled') {
       this.over(key);
+    } else if (this.shown.has(key)) {
+      const message = this.starting(title, start);
+      Notification.update({ id: this.shown.get(key)!, message });
     } else if (!this.timers.has(key) && this.level === 'all') {
       this.timers.set(
         key,
@@ -77,7 +80,7 @@ export class Notices {
   private slow(key: string, title: string, kernelId: string): void {
     const start = this.fleet.starts.get(kernelId);
     if (start && !start.error) {
-      const id = Notification.emit(this.trans.__('%1 is starting', title), 'in-progress', {
+      const id = Notification.emit(this.starting(title, start), 'in-progress', {
         autoClose: false,
         actions: [
           { label: this.trans.__('Cancel'), callback: () => this.cancel(start), displayType: 'warn' }
@@ -85,6 +88,10 @@ export class Notices {
       });
       this.shown.set(key, id);
     }
+  }
+
+  private starting(title: string, start: IStart): string {
+    return `${title}: ${startWords(start, this.trans)}`;
   }
 
   private over(key: string): void {

@@ -5,7 +5,8 @@ import { button, element } from './dom.js';
 import { EnvironmentList } from './environments.js';
 import { Fleet } from './fleet.js';
 import { news } from './news.js';
-import { Panel, type IActions } from './panel.js';
+import { Panel } from './panel.js';
+import type { IActions } from './rows.js';
 import { errorWords, kernelTitle, plain } from './words.js';
 
 const RETRY_MILLISECONDS = [500, 1000, 2000, 5000, 10000];
@@ -64,7 +65,7 @@ function showError(error: IError): void {
     error.advice && element('p', { class: 'rp-Advice' }, error.advice),
     error.printed && element('pre', {}, error.printed)
   );
-  void dialog(error.kind || 'Error', body);
+  void dialog('What went wrong', body);
 }
 
 async function attempt(action: () => Promise<unknown>): Promise<void> {
@@ -94,12 +95,12 @@ const actions: IActions = {
     }),
   move: (kernel: IKernel) =>
     void attempt(async () => {
-      const choice = element('select', { 'aria-label': 'Host' });
-      for (const host of fleet.hostsOf(kernel.name)) {
-        if (host.name !== kernel.host) {
-          choice.append(element('option', {}, host.name));
-        }
+      const others = fleet.hostsOf(kernel.name).filter(host => host.name !== kernel.host);
+      if (!others.length) {
+        throw new Error(`Its kernelspec has no host except ${kernel.host}.`);
       }
+      const choice = element('select', { 'aria-label': 'Host' });
+      choice.append(...others.map(host => element('option', {}, host.name)));
       const body = element('p', {}, 'Its variables are lost. ', choice);
       if (await dialog(`Restart ${kernelTitle(kernel)} on`, body, 'Restart there')) {
         await fleet.api.move(kernel.id, choice.value);

@@ -3,50 +3,17 @@
  * only the rows that can be seen are in the document.
  */
 
-import type { IError, IHost, IKernel, IStart } from './api.js';
-import { bar, button, dot, element } from './dom.js';
+import type { IHost, IKernel, IStart } from './api.js';
+import { button, element } from './dom.js';
 import type { Fleet } from './fleet.js';
-import {
-  bytes,
-  errorWords,
-  hostTone,
-  hostWords,
-  kernelTitle,
-  kernelTone,
-  kernelWords,
-  startTone,
-  startWords,
-  type ITranslate
-} from './words.js';
-
-/** What a page does for the panel. */
-export interface IActions {
-  openNotebook?(path: string): void;
-  /** Show the files of the host. */
-  openFiles?(host: IHost): void;
-  showLogs(kernel: { id: string; host: string }, title: string): void;
-  stop(kernel: IKernel): void;
-  move(kernel: IKernel): void;
-  cancel(start: IStart): void;
-  showError(error: IError): void;
-  reconnect(host: IHost): void;
-  /** Ask which environments of the host are to be kernels. */
-  addEnvironments(host: IHost): void;
-  /** Ask every host how it is. */
-  ask(): Promise<void>;
-}
-
-type Row =
-  | { kind: 'host'; key: string; model: IHost; here: IKernel[]; open: boolean }
-  | { kind: 'kernel'; key: string; model: IKernel }
-  | { kind: 'start'; key: string; model: IStart };
+import { height, NARROW, Rows, TALLEST, type IActions, type Row } from './rows.js';
+import { errorWords, type ITranslate } from './words.js';
 
 interface IDrawn {
   element: HTMLElement;
   stamp: unknown[];
 }
 
-const HEIGHTS = { host: 98, kernel: 32, start: 32 };
 /** Rows that are drawn above and below those that can be seen. */
 const SPARE_PIXELS = 200;
 const TICK_MILLISECONDS = 1000;
@@ -63,14 +30,16 @@ export class Panel {
   private readonly order: HTMLSelectElement;
   private rows: Row[] = [];
   private tops: number[] = [];
+  private readonly maker: Rows;
   private readonly drawn = new Map<string, IDrawn>();
   private readonly opened = new Set<string>();
   private readonly closed = new Set<string>();
   private pending = 0;
   private stale = true;
   private current = '';
-  /** Of the list, when it was drawn. */
-  private height = 0;
+  /** The height of the list when it was drawn. */
+  private seen = 0;
+  private narrow = false;
   private timer = 0;
   private readonly stopListening: () => void;
   private readonly sizes: ResizeObserver;
@@ -80,6 +49,7 @@ export class Panel {
     private readonly actions: IActions,
     private readonly trans: ITranslate
   ) {
+    this.maker = new Rows(fleet, actions, trans, (host, open) => this.toggle(host, open));
     this.search = element('input', {
       type: 'search',
       class: 'rp-Search',
@@ -126,7 +96,12 @@ export class Panel {
       const row = (event.target as HTMLElement).closest<HTMLElement>('.rp-Row');
       this.current = row?.dataset.key ?? this.current;
     });
-    this.sizes = new ResizeObserver(() => this.schedule());
+    this.sizes = new ResizeObserver(() => {
+      const narrow = this.list.clientWidth < NARROW;
+      this.stale = this.stale || narrow !== this.narrow;
+      this.narrow = narrow;
+      this.schedule();
+    });
     this.sizes.observe(this.list);
     this.stopListening = fleet.listen(() => this.changed());
     // "unreachable for 12 s" gets on by itself, as long as anybody looks.
@@ -211,7 +186,7 @@ export class Panel {
     let top = 0;
     this.tops = this.rows.map(row => {
       const here = top;
-      top += HEIGHTS[row.kind];
+      top += height(row, this.narrow);
       return here;
     });
     this.canvas.style.height = `${top}px`;
@@ -243,7 +218,7 @@ export class Panel {
   }
 
   private say(): void {
-    const { hosts, kernels, others, problems, known } = this.fleet;
+    const { hosts, kernels, others, problems, known, unread } = this.fleet;
     let up = 0;
     let trouble = 0;
     for (const host of hosts.values()) {
@@ -256,7 +231,10 @@ export class Panel {
       trouble ? this.trans.__('%1 in trouble', trouble) : '',
       this.trans._n('%1 kernel of yours', '%1 kernels of yours', kernels.size + others.length)
     ];
-    const said = known ? parts.filter(Boolean).join(' · ') : this.trans.__('Looking …');
+    const unknown = unread
+      ? this.trans.__('The server does not tell its hosts: %1', unread)
+      : this.trans.__('Looking …');
+    const said = known ? parts.filter(Boolean).join(' · ') : unknown;
     if (this.summary.textContent !== said) {
       this.summary.textContent = said;
     }
@@ -268,6 +246,9 @@ export class Panel {
         )
       );
     }
+    if (known && hosts.size && !this.rows.length) {
+      notes.push(this.trans.__('Nothing matches the search.'));
+    }
     if (this.notes.textContent !== notes.join('')) {
       this.notes.replaceChildren(...notes.map(note => element('p', {}, note)));
     }
@@ -276,10 +257,10 @@ export class Panel {
   // -- what is drawn -------------------------------------------------------------------------
 
   private draw(): void {
-    this.height = this.list.clientHeight;
+    this.seen = this.list.clientHeight;
     const from = this.list.scrollTop - SPARE_PIXELS;
     const to = this.list.scrollTop + this.list.clientHeight + SPARE_PIXELS;
-    const start = first(this.tops, from - HEIGHTS.host);
+    const start = first(this.tops, from - TALLEST);
     let index = start;
     const kept = new Set<string>();
     const focused = this.canvas.contains(document.activeElement);
@@ -290,7 +271,7 @@ export class Panel {
       const stamp = this.stamp(row, index);
       let drawn = this.drawn.get(row.key);
       if (!drawn || drawn.stamp.some((part, at) => part !== stamp[at])) {
-        const made = this.make(row, index);
+        const made = this.maker.make(row, index, this.rows.length, this.narrow);
         drawn?.element.replaceWith(made);
         if (!drawn) {
           this.canvas.append(made);
@@ -325,7 +306,7 @@ export class Panel {
 
   /** What a drawn row depends on. */
   private stamp(row: Row, index: number): unknown[] {
-    const place = `${index} of ${this.rows.length}`;
+    const place = `${index} of ${this.rows.length}${this.narrow ? ', narrow' : ''}`;
     if (row.kind === 'host') {
       return [row.model, row.open, row.here.length, place];
     }
@@ -345,202 +326,19 @@ export class Panel {
   }
 
   private tick(): void {
-    if (this.list.clientHeight !== this.height) {
+    if (this.list.clientHeight !== this.seen) {
       this.schedule(); // a change of theme, of which nobody has told
     }
     for (const row of this.rows) {
       const drawn = this.drawn.get(row.key);
       const words = drawn?.element.querySelector('.rp-State');
       if (words) {
-        const said = this.words(row);
+        const said = this.maker.words(row);
         if (words.textContent !== said) {
           words.textContent = said;
         }
       }
     }
-  }
-
-  private words(row: Row): string {
-    switch (row.kind) {
-      case 'host':
-        return hostWords(row.model, this.trans);
-      case 'kernel':
-        return kernelWords(row.model, this.fleet.age(row.model), this.trans);
-      case 'start':
-        return startWords(row.model, this.trans);
-    }
-  }
-
-  private make(row: Row, index: number): HTMLElement {
-    const made = element('div', {
-      class: `rp-Row rp-Row-${row.kind}`,
-      role: 'listitem',
-      'data-key': row.key,
-      'aria-setsize': this.rows.length,
-      'aria-posinset': index + 1
-    });
-    if (row.kind === 'host') {
-      this.fillHost(made, row.model, row.here.length, row.open);
-    } else if (row.kind === 'kernel') {
-      this.fillKernel(made, row.model);
-    } else {
-      this.fillStart(made, row.model);
-    }
-    return made;
-  }
-
-  private fillHost(made: HTMLElement, host: IHost, here: number, open: boolean): void {
-    const trans = this.trans;
-    const toggle = button(
-      open ? '▾' : '▸',
-      trans.__('Kernels on %1', host.name),
-      () => this.toggle(host.name, open),
-      { 'aria-expanded': open ? 'true' : 'false', class: 'rp-Toggle', 'data-action': 'toggle' }
-    );
-    toggle.disabled = !here;
-    const head = element(
-      'div',
-      { class: 'rp-Head' },
-      toggle,
-      dot(hostTone(host)),
-      element('span', { class: 'rp-Name', title: host.name }, host.name),
-      element('span', { class: 'rp-State' }, hostWords(host, trans))
-    );
-    const facts = this.facts(host);
-    if (this.actions.openFiles && (host.state === 'connected' || host.state === 'disconnected')) {
-      facts.append(
-        button(
-          trans.__('Files'),
-          trans.__('Files of %1', host.name),
-          () => this.actions.openFiles?.(host),
-          { 'data-action': 'files' }
-        )
-      );
-    }
-    const action = this.hostAction(host);
-    if (action) {
-      facts.append(action);
-    }
-    made.append(head, this.bars(host), facts);
-  }
-
-  private hostAction(host: IHost): HTMLElement | null {
-    if (host.state === 'connecting') {
-      return null;
-    }
-    if (host.state === 'connected') {
-      return button(
-        this.trans.__('Add environments…'),
-        this.trans.__('Add environments of %1…', host.name),
-        () => this.actions.addEnvironments(host),
-        { 'data-action': 'add' }
-      );
-    }
-    const again = host.state !== 'disconnected';
-    return button(
-      again ? this.trans.__('Reconnect') : this.trans.__('Connect'),
-      again
-        ? this.trans.__('Reconnect to %1 now', host.name)
-        : this.trans.__('Connect to %1 now', host.name),
-      () => this.actions.reconnect(host),
-      { 'data-action': 'connect' }
-    );
-  }
-
-  private bars(host: IHost): HTMLElement {
-    const bars = element('div', { class: 'rp-Bars' });
-    if (host.cores && host.load !== null) {
-      const text = this.trans.__('%1 of %2 cores', host.load.toFixed(1), host.cores);
-      bars.append(bar(this.trans.__('Load'), host.load / host.cores, text));
-    }
-    if (host.memory && host.memory_available !== null) {
-      const text = this.trans.__('%1 free', bytes(host.memory_available));
-      bars.append(bar(this.trans.__('Memory'), 1 - host.memory_available / host.memory, text));
-    }
-    if (host.gpus.length) {
-      const free = host.gpus.length - host.gpus_taken.length;
-      const text = this.trans.__('%1 of %2 free', free, host.gpus.length);
-      bars.append(bar(this.trans.__('GPUs'), 1 - free / host.gpus.length, text));
-    }
-    return bars;
-  }
-
-  private facts(host: IHost): HTMLElement {
-    if (host.error) {
-      const error = host.error;
-      const said = button(error.message, this.trans.__('Why %1 fails', host.name), () =>
-        this.actions.showError({ ...error, host: host.name })
-      );
-      said.className = 'rp-Trouble';
-      said.dataset.action = 'error';
-      return element('div', { class: 'rp-Facts' }, said);
-    }
-    const { mine, all } = host.kernels;
-    const kernels =
-      all === null || all === mine
-        ? this.trans._n('%1 kernel', '%1 kernels', mine)
-        : this.trans.__('%1 of %2 kernels yours', mine, all);
-    const room = host.capacity === null ? '' : this.trans.__('room for %1', host.capacity);
-    const trip =
-      host.round_trip === null ? '' : this.trans.__('%1 ms', Math.ceil(host.round_trip * 1000));
-    const said = [kernels, room, trip].filter(Boolean).join(' · ');
-    const words = element('span', { title: said }, said);
-    const labels = host.labels.map(label =>
-      element('span', { class: 'rp-Label', title: label }, label)
-    );
-    return element('div', { class: 'rp-Facts' }, words, ...labels);
-  }
-
-  private fillKernel(made: HTMLElement, kernel: IKernel): void {
-    const trans = this.trans;
-    const title = kernelTitle(kernel);
-    const path = kernel.notebook?.path;
-    const open = this.actions.openNotebook?.bind(this.actions);
-    const name =
-      path && open
-        ? button(title, trans.__('Open %1', title), () => open(path), { 'data-action': 'open' })
-        : element('span', { title }, title);
-    name.classList.add('rp-KernelName');
-    made.append(
-      dot(kernelTone(kernel)),
-      name,
-      element('span', { class: 'rp-State' }, this.words({ kind: 'kernel', key: '', model: kernel })),
-      element(
-        'span',
-        { class: 'rp-Actions' },
-        button('≡', trans.__('Logs of %1', title), () => this.actions.showLogs(kernel, title), {
-          'data-action': 'logs'
-        }),
-        kernel.owner === 'this server' &&
-          button('⇄', trans.__('Restart %1 elsewhere', title), () => this.actions.move(kernel), {
-            'data-action': 'move'
-          }),
-        button('✕', trans.__('Shut down %1', title), () => this.actions.stop(kernel), {
-          'data-action': 'stop'
-        })
-      )
-    );
-  }
-
-  private fillStart(made: HTMLElement, start: IStart): void {
-    const title = start.notebook.split('/').pop() || start.kernel_id.slice(0, 8);
-    const error = start.error;
-    made.append(
-      dot(startTone(start)),
-      element('span', { class: 'rp-KernelName', title: start.notebook }, title),
-      element('span', { class: 'rp-State' }, startWords(start, this.trans)),
-      element(
-        'span',
-        { class: 'rp-Actions' },
-        error
-          ? button(this.trans.__('Why?'), this.trans.__('Why %1 did not start', title), () =>
-              this.actions.showError(error)
-            )
-          : button('✕', this.trans.__('Cancel the start of %1', title), () =>
-              this.actions.cancel(start)
-            )
-      )
-    );
   }
 
   // -- keyboard ------------------------------------------------------------------------------
@@ -577,7 +375,7 @@ export class Panel {
 
   private go(index: number): void {
     const top = this.tops[index];
-    const bottom = top + HEIGHTS[this.rows[index].kind];
+    const bottom = top + height(this.rows[index], this.narrow);
     if (top < this.list.scrollTop) {
       this.list.scrollTop = top;
     } else if (bottom > this.list.scrollTop + this.list.clientHeight) {

@@ -24,20 +24,19 @@ export class FoundKernels implements IRunningSessions.IManager {
     private readonly deeds: Deeds,
     private readonly trans: TranslationBundle
   ) {
-    this.name = trans.__('Kernels on hosts, not of this server');
+    this.name = trans.__('Other remote kernels');
     this.shutdownLabel = trans.__('End');
-    this.shutdownAllLabel = trans.__('End kernels without a server');
+    this.shutdownAllLabel = trans.__('End All');
     this.shutdownAllConfirmationText = trans.__(
-      'End all remote kernels without a server? Their variables are lost.'
+      'End all remote kernels without a server? Their variables are lost. Kernels of other servers keep running.'
     );
   }
 
   running(): IRunningSessions.IRunningItem[] {
     return this.kernels.map(kernel => ({
       icon: () => consoleIcon,
-      label: () => `${kernel.id.slice(0, 8)} · ${kernel.host}`,
+      label: () => `${kernel.id.slice(0, 8)} · ${kernel.host} · ${this.facts(kernel)}`,
       labelTitle: () => this.title(kernel),
-      detail: () => this.facts(kernel),
       open: () => this.open(kernel),
       shutdown: () => void this.end([kernel], true)
     }));
@@ -81,7 +80,13 @@ export class FoundKernels implements IRunningSessions.IManager {
   /** Show its logs and the command that attaches to it. */
   private open(kernel: IFoundKernel): void {
     const line = `jupyter remote attach ${kernel.id} --host=${kernel.host}`;
-    Notification.info(line, {
+    const said = this.trans.__(
+      'To attach to kernel %1 on %2, run in a terminal: %3',
+      kernel.id.slice(0, 8),
+      kernel.host,
+      line
+    );
+    Notification.info(said, {
       autoClose: 20_000,
       actions: [
         { label: this.trans.__('Copy'), callback: () => Clipboard.copyToSystem(line) },

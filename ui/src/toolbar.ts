@@ -1,6 +1,7 @@
 /** A button in a notebook's toolbar: its kernel's host and state. A click opens the details. */
 
 import type { ISessionContext } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
@@ -70,9 +71,9 @@ export class HostItem extends Widget {
   /** A start for the notebook that is under way, or has failed and nothing came after it. */
   get start(): IStart | null {
     const id = this.context.session?.kernel?.id;
-    const path = this.context.path;
+    const notebook = `/${inRoot(this.context.path)}`;
     for (const start of [...this.fleet.starts.values()].reverse()) {
-      const ours = start.kernel_id === id || (path && start.notebook.endsWith(`/${path}`));
+      const ours = start.kernel_id === id || start.notebook.endsWith(notebook);
       if (ours && !(start.error && this.kernel?.state === 'running')) {
         return start;
       }
@@ -106,7 +107,9 @@ export class HostItem extends Widget {
     this.button.setAttribute('aria-label', this.trans.__('Remote kernel: %1', text));
     this.button.replaceChildren(
       dot(tone),
-      element('span', { class: 'rp-Toolbar-text' }, text)
+      host && element('span', { class: 'rp-Toolbar-host' }, host),
+      host && words && element('span', { 'aria-hidden': 'true' }, '·'),
+      words && element('span', { class: 'rp-Toolbar-words' }, words)
     );
   }
 
@@ -135,4 +138,10 @@ export class HostItem extends Widget {
     this.details.refresh(this.kernel, this.start);
     this.details.ask();
   }
+}
+
+/** The end of a notebook's path on the server's machine; `path`: below the server's root. */
+function inRoot(path: string): string {
+  const root = PageConfig.getOption('serverRoot').replace(/^~/, '');
+  return [...root.split('/'), ...path.split('/')].filter(Boolean).join('/');
 }

@@ -7,70 +7,110 @@ import { Widget } from '@lumino/widgets';
 import type { IHost } from './api';
 import { dot, element } from './dom';
 import type { Fleet } from './fleet';
-import { bytes, hostTone, hostWords } from './words';
+import { bytes, hostTone, hostWords, load } from './words';
 
 /** The host that was chosen, '' for any; null: cancelled. */
 export type Choice = string | null;
 
+/** With more hosts there is a field to search them. */
+const MANY = 8;
+
+interface IRow {
+  label: HTMLElement;
+  input: HTMLInputElement;
+  dot: HTMLElement;
+  facts: HTMLElement;
+}
+
 class Hosts extends Widget implements Dialog.IBodyWidget<string> {
   private readonly stop: () => void;
-  private chosen: string;
+  private readonly rows = new Map<string, IRow>();
+  private pending = 0;
 
   constructor(
     private readonly fleet: Fleet,
-    private readonly names: string[],
-    private readonly anywhere: boolean,
+    names: string[],
+    anywhere: boolean,
     private readonly trans: TranslationBundle
   ) {
     super();
-    this.chosen = anywhere ? '' : names[0];
     this.addClass('rp-Choice');
-    this.node.setAttribute('role', 'radiogroup');
-    this.node.setAttribute('aria-label', trans.__('The host for the kernel'));
+    const list = element('div', {
+      class: 'rp-Choice-list',
+      role: 'radiogroup',
+      'aria-label': trans.__('The host for the kernel')
+    });
+    if (names.length > MANY) {
+      this.node.append(this.search());
+    }
+    this.node.append(list);
+    for (const name of anywhere ? ['', ...names] : names) {
+      const row = this.row(name, this.rows.size === 0);
+      this.rows.set(name, row);
+      list.append(row.label);
+    }
     this.draw();
     this.stop = fleet.listen(change => {
-      if (change.kind === 'all' || change.kind === 'host') {
-        this.draw();
+      if ((change.kind === 'all' || change.kind === 'host') && !this.pending) {
+        this.pending = requestAnimationFrame(() => {
+          this.pending = 0;
+          this.draw();
+        });
       }
     });
   }
 
   getValue(): string {
-    return this.chosen;
+    return [...this.rows].find(([, { input }]) => input.checked)?.[0] ?? '';
   }
 
   dispose(): void {
     this.stop();
+    cancelAnimationFrame(this.pending);
     super.dispose();
   }
 
-  private draw(): void {
-    const focused = this.node.contains(document.activeElement);
-    const rows: HTMLElement[] = [];
-    if (this.anywhere) {
-      rows.push(this.row('', this.trans.__('Any host'), this.trans.__('load balancing chooses')));
-    }
-    for (const name of this.names) {
-      const host = this.fleet.hosts.get(name);
-      rows.push(this.row(name, name, host ? facts(host, this.trans) : '', host));
-    }
-    this.node.replaceChildren(...rows);
-    if (focused) {
-      this.node.querySelector<HTMLElement>('input:checked')?.focus();
-    }
+  private search(): HTMLElement {
+    const words = this.trans.__('Search hosts and labels');
+    const input = element('input', {
+      type: 'search',
+      class: 'rp-Search',
+      placeholder: words,
+      'aria-label': words
+    });
+    input.addEventListener('input', () => {
+      const wanted = input.value.trim().toLowerCase();
+      for (const [name, { label }] of this.rows) {
+        const labels = this.fleet.hosts.get(name)?.labels ?? [];
+        label.hidden = ![name, ...labels].join(' ').toLowerCase().includes(wanted);
+      }
+    });
+    return input;
   }
 
-  private row(value: string, name: string, said: string, host?: IHost): HTMLElement {
-    const input = element('input', {
-      type: 'radio',
-      name: 'rp-where',
-      value,
-      checked: value === this.chosen
-    });
-    input.addEventListener('change', () => (this.chosen = value));
-    const words = element('span', { class: 'rp-Choice-facts' }, said);
-    const label = element('span', {}, dot(host ? hostTone(host) : 'none'), ` ${name}`);
-    return element('label', {}, input, label, words);
+  private row(name: string, checked: boolean): IRow {
+    const input = element('input', { type: 'radio', name: 'rp-where', value: name, checked });
+    const mark = dot('none');
+    const text = name || this.trans.__('Any host');
+    const facts = element('span', { class: 'rp-Choice-facts' });
+    const label = element(
+      'label',
+      {},
+      input,
+      mark,
+      element('span', { class: 'rp-Choice-name', title: text }, text),
+      facts
+    );
+    return { label, input, dot: mark, facts };
+  }
+
+  private draw(): void {
+    for (const [name, row] of this.rows) {
+      const host = this.fleet.hosts.get(name);
+      const said = host ? facts(host, this.trans) : '';
+      row.dot.dataset.tone = host ? hostTone(host) : 'none';
+      row.facts.textContent = name ? said : this.trans.__('load balancing chooses');
+    }
   }
 }
 
@@ -80,7 +120,7 @@ function facts(host: IHost, trans: TranslationBundle): string {
     said.push(hostWords(host, trans));
   }
   if (host.cores && host.load !== null) {
-    said.push(trans.__('load %1 of %2', host.load.toFixed(1), host.cores));
+    said.push(trans.__('load %1 of %2', load(host.load), host.cores));
   }
   if (host.memory_available !== null) {
     said.push(trans.__('%1 free', bytes(host.memory_available)));
@@ -95,7 +135,7 @@ function facts(host: IHost, trans: TranslationBundle): string {
   return [...said, ...host.labels].join(' · ');
 }
 
-/** Ask for a host. `anywhere`: whether that is a choice; `except`: no choice. */
+/** Ask for a host. `anywhere`: whether load balancing is a choice. */
 export async function askWhere(
   fleet: Fleet,
   trans: TranslationBundle,

@@ -18,12 +18,21 @@ export const plain: ITranslate = {
 /** The colour of a dot: good, working, trouble, bad, none. */
 export type Tone = 'good' | 'working' | 'trouble' | 'bad' | 'none';
 
+/** With one decimal, unless that is 0. */
+function brief(value: number): string {
+  return value.toFixed(1).replace(/\.0$/, '');
+}
+
 export function bytes(count: number): string {
   const gib = count / 1024 ** 3;
   if (gib >= 1) {
-    return `${gib >= 100 ? gib.toFixed(0) : gib.toFixed(1)} GiB`;
+    return `${gib >= 10 ? gib.toFixed(0) : brief(gib)} GiB`;
   }
   return `${(count / 1024 ** 2).toFixed(0)} MiB`;
+}
+
+export function load(value: number): string {
+  return value.toFixed(value >= 10 ? 0 : 1);
 }
 
 export function duration(seconds: number): string {
@@ -34,9 +43,9 @@ export function duration(seconds: number): string {
     return `${Math.round(seconds / 60)} min`;
   }
   if (seconds < 36 * 3600) {
-    return `${(seconds / 3600).toFixed(1)} h`;
+    return `${brief(seconds / 3600)} h`;
   }
-  return `${(seconds / 86400).toFixed(1)} d`;
+  return `${brief(seconds / 86400)} d`;
 }
 
 export function hostTone(host: IHost): Tone {
@@ -144,4 +153,9 @@ export function errorWords(error: IError): string {
 /** The name that a person knows a kernel by. */
 export function kernelTitle(kernel: IKernel): string {
   return kernel.notebook?.path || kernel.name || kernel.id.slice(0, 8);
+}
+
+/** The name that a person knows a start by. */
+export function startTitle(start: IStart): string {
+  return start.notebook.split('/').pop() || start.kernel_id.slice(0, 8);
 }
