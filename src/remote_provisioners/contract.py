@@ -31,6 +31,7 @@ from .kernels.remote_path import RESOLVE_SECONDS, resolve
 from .kernels.short_errors import short_errors
 from .kernels.starts import OwnStart, given_up_by_shutdown, run_start
 from .options.config import CommonOptions
+from .options.kinds import readable
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .options.session import session_of
 from .placement.placer import Placer
@@ -69,7 +70,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         try:
             super().__init__(**kwargs)
         except TraitError as error:
-            raise ConfigurationError(str(error)) from None
+            raise ConfigurationError(readable(error)) from None
         self.check_options()
         self.placer = self._make_placer()
         forks.forget_in_child(self, "_kernel")

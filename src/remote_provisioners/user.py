@@ -12,3 +12,8 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def user_and_machine() -> str:
+    """Who runs this process, and where, for people who look at an engine's containers or pods."""
+    return f"{user_name()}@{os.uname().nodename}"

@@ -204,13 +204,11 @@ def test_one_that_hides_it_is_said(command: CommandLine, tmp_path: Path) -> None
         ("--launch-timeout=-1", "must be a positive number"),
         ("--port-range=1..2", "ports are 1024 to 65535"),
         ("--name=a/b", "Invalid kernel name"),
-        ("--sys-prefix", "give only one of --user, --sys-prefix and --prefix"),
-        ("--prefix=x", "give only one of --user, --sys-prefix and --prefix"),
         ("--spark-home=/x", "python_distributed does not use Spark"),
         ("--yarn-queue=x", "python_distributed does not use Spark"),
         ("--yarn-endpoint=http://a:1", "YARN does not place kernels of python_distributed"),
         ("--impersonation=maybe", "--impersonation: "),
-        ("nosuch", "unknown sample 'nosuch' (known: python_distributed"),
+        ("--warm=two", "--warm: warm is 'two', must be a whole number"),
     ],
 )
 def test_a_bad_value_is_one_line(command: CommandLine, option: str, said: str) -> None:
@@ -220,10 +218,35 @@ def test_a_bad_value_is_one_line(command: CommandLine, option: str, said: str) -
     assert not command.kernels.exists()
 
 
-@pytest.mark.parametrize("words", [("--hosts=a",), ("--frobnicate",), ("-x",), ("a", "b")])
-def test_what_cannot_be_understood_is_status_2(command: CommandLine, words: tuple[str]) -> None:
-    line = command.refused("install", *words, status=2)
-    assert words[-1].partition("=")[0] in line
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--hosts=a",), "unknown option --hosts; did you mean '--remote-hosts'?"),
+        (("--frobnicate",), "unknown option --frobnicate (see --help)"),
+        (("-x",), "unknown option -x (see --help)"),
+        (("a", "b"), "this command takes one SAMPLE, not 'a b'"),
+        (("host1",), "unknown sample 'host1' (known: python_distributed"),
+        (("--user", "--sys-prefix"), "give only one of --user, --sys-prefix and --prefix"),
+        (("--user", "--prefix=x"), "give only one of --user, --sys-prefix and --prefix"),
+    ],
+)
+def test_what_cannot_be_understood_is_status_2(
+    command: CommandLine, words: tuple[str, ...], said: str
+) -> None:
+    assert said in command.refused("install", *words, status=2)
+
+
+def test_the_help_of_a_sample_is_about_its_options(command: CommandLine) -> None:
+    shown = command.run("install", "python_docker", "--help").stdout
+    options = {line.partition("=")[0] for line in shown.splitlines() if line.startswith("--")}
+    assert {"--image", "--memory", "--lease"} <= options
+    assert not {"--remote-hosts", "--namespace"} & options
+    assert "The limit of the container's memory" in shown  # Kubernetes has an option of this name
+
+
+def test_what_an_engine_places_has_a_doctor(command: CommandLine) -> None:
+    done = command.run("install", "python_docker", "--user", "--image=x")
+    assert "jupyter remote doctor python_docker" in done.stdout
 
 
 def test_no_permission_says_where_to_install(command: CommandLine, tmp_path: Path) -> None:

@@ -125,6 +125,12 @@ def test_modules_are_short() -> None:
     assert long == {}
 
 
+def test_one_module_asks_who_runs_this_process() -> None:
+    """It knows of users without an entry in the user database, as in a container."""
+    asking = {name for name, path in MODULES.items() if "getpass" in path.read_text("utf-8")}
+    assert asking == {"user"}
+
+
 def test_the_root_is_small() -> None:
     assert len(list(ROOT.glob("*.py"))) <= MOST_IN_ROOT
 

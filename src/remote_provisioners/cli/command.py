@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import difflib
 import logging
 import re
 import sys
 import textwrap
-from collections.abc import Generator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable
 from typing import Any, NoReturn
 
 from jupyter_core.application import JupyterApp, base_aliases, base_flags
-from traitlets import Unicode
+from traitlets import TraitError, Unicode
+from traitlets.config import Config
 from traitlets.config.loader import ConfigFileNotFound, KVArgParseConfigLoader
 
 from .. import __version__
 from ..errors import RemoteProvisionerError
+from ..io_thread import close_io_thread
+from ..options.kinds import readable
 
 #: Exit codes: the command failed; the command line is wrong.
 FAILED, MISUSED = 1, 2
@@ -33,6 +38,27 @@ def meant(word: str, known: Iterable[str]) -> str:
     """What somebody may have meant who wrote a word that is not known."""
     found = difflib.get_close_matches(word, known, 1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def dashed(option: str) -> str:
+    """An option as it is written on a command line."""
+    return f"-{option}" if len(option) == 1 else f"--{option}"
+
+
+def _unknown_option(written: str, known: Iterable[str]) -> CommandError:
+    option = dashed(written.lstrip("-").split("=")[0])
+    close = meant(option, map(dashed, known))
+    return CommandError(f"unknown option {option}{close} (see --help)", MISUSED)
+
+
+@contextlib.asynccontextmanager
+async def using_hosts() -> AsyncIterator[None]:
+    """Leave the hosts at the end of the block: say goodbye to their agents."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.to_thread(close_io_thread)
 
 
 class CommandError(Exception):
@@ -54,13 +80,11 @@ class _StrictLoader(KVArgParseConfigLoader):
         # argparse reads every word with a leading dash as an option that needs a value.
         option = re.match(r"argument (-+([\w-]+)):", message)
         if option and option[2] not in self.aliases:
-            close = meant(option[2], [*self.aliases, *self.flags])
-            message = f"unknown option {option[1]}{close}"
+            raise _unknown_option(option[1], [*self.aliases, *self.flags])
         raise CommandError(f"{message} (see --help)", MISUSED)
 
     def _handle_unrecognized_alias(self, arg: str) -> None:
-        option = arg.split("=", maxsplit=1)[0]
-        self._misused(f"unknown option --{arg}{meant(option, [*self.aliases, *self.flags])}")
+        raise _unknown_option(arg, [*self.aliases, *self.flags])
 
 
 class Text(Unicode[str, Any]):
@@ -95,6 +119,13 @@ class Command(JupyterApp):
             super().initialize(argv)
         except (CommandError, RemoteProvisionerError) as error:
             self._end(error)
+
+    def update_config(self, config: Config) -> None:
+        """Take options. An invalid value is an error as any other."""
+        try:
+            super().update_config(config)
+        except TraitError as error:
+            raise CommandError(readable(error), MISUSED) from None
 
     def emit_examples(self) -> Generator[str, None, None]:
         """Indent all lines alike; traitlets' own method indents the first line less."""
@@ -138,15 +169,16 @@ class Command(JupyterApp):
         """The arguments that are not options, at most `most`. Raises CommandError."""
         words = [str(word) for word in self.extra_args]
         if wrong := [word for word in words if word.startswith("-")]:
-            option = wrong[0].lstrip("-").split("=")[0]
-            close = meant(option, [*self.aliases, *self.flags])
-            raise CommandError(f"unknown option {wrong[0]}{close} (see --help)", MISUSED)
+            raise _unknown_option(wrong[0], [*self.aliases, *self.flags])
         if most is not None and len(words) > most:
             raise CommandError(f"this command takes {what}, not {' '.join(words)!r}", MISUSED)
         return words
 
-    def _end(self, error: Exception) -> NoReturn:
-        text = getattr(error, "unbroken", error)
+    def complain(self, text: object) -> None:
+        """Print an error on stderr, after the command's name."""
         print(f"{self.name.replace('-', ' ')}: {text}", file=sys.stderr, flush=True)
+
+    def _end(self, error: Exception) -> NoReturn:
+        self.complain(getattr(error, "unbroken", error))
         self.exit(getattr(error, "status", FAILED) if isinstance(error, CommandError) else FAILED)
         raise AssertionError("unreachable")

@@ -6,15 +6,16 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import TraitError
 
 from ..errors import ConfigurationError
 from ..options.config import CommonOptions, RemoteProvisionerConfigMixin
 from ..options.installed_specs import installed_specs
+from ..options.kinds import readable
 from ..placement.host_address import HostAddress
 from ..placement.inventory import HostSpec
 from .command import Command
+from .kernelspecs import kernelspec_manager
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def configured_hosts(command: Command, names: Sequence[str]) -> list[ConfiguredH
 
 def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
     found = []
-    for spec in installed_specs(KernelSpecManager(parent=command)):
+    for spec in installed_specs(kernelspec_manager(command)):
         try:
             options = spec.configured(command.config)
         except ConfigurationError as error:
@@ -69,7 +70,7 @@ def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
 def engine_kernelspecs(command: Command) -> dict[str, CommonOptions]:
     """The options of the usable kernelspecs whose kernels an engine places, by name."""
     found = {}
-    for spec in installed_specs(KernelSpecManager(parent=command)):
+    for spec in installed_specs(kernelspec_manager(command)):
         with contextlib.suppress(ConfigurationError):
             options = spec.configured(command.config)
             if not isinstance(options, RemoteProvisionerConfigMixin):
@@ -97,5 +98,5 @@ def _general_options(command: Command) -> RemoteProvisionerConfigMixin:
         options = RemoteProvisionerConfigMixin(config=command.config)
         options.check_options()
     except TraitError as error:
-        raise ConfigurationError(str(error)) from None
+        raise ConfigurationError(readable(error)) from None
     return options

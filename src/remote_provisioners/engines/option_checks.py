@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ..errors import ConfigurationError
-from ..placement.way_in import check_words, fill
-from ..placement.way_in import user_name as checked_user_name
+from ..placement.way_in import check_user_name, check_words, fill
 from ..user import user_name
 
 _PYTHON = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*")
@@ -25,6 +24,6 @@ def with_username(option: str, words: Iterable[str], username: str) -> tuple[str
 
     The name cannot add a part to a word. Raises ConfigurationError.
     """
-    # The first word of a command may not be a template.
+    # The first word of a command may not be a placeholder.
     checked = check_words(option, [option, *words], _USERNAME)[1:]
-    return fill(checked, {"username": checked_user_name(username or user_name())})
+    return fill(checked, {"username": check_user_name(username or user_name())})

@@ -46,6 +46,7 @@ from .kinds import (
     Text,
     TextByHost,
     Way,
+    readable,
 )
 from .launch_request import parse_port_range
 
@@ -146,7 +147,7 @@ class CommonOptions(Configurable):
         try:
             self._check_options()
         except TraitError as error:
-            raise ConfigurationError(str(error)) from None
+            raise ConfigurationError(readable(error)) from None
 
     def _check_options(self) -> None:
         parse_port_range(self.port_range)

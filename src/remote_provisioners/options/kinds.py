@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 from traitlets import Bool, Dict, Float, Int, List, Set, TraitError, TraitType, Unicode, Union
 
 from ..errors import ConfigurationError
+
+#: What traitlets says of a value of another kind.
+_OF_ANOTHER_KIND = re.compile(
+    r"The '(?P<name>\w+)' trait of .* instance expected (?P<kind>.+), "
+    r"not (?:the \w+ )?(?P<value>.+)\."
+)
+_KINDS = {"an int": "a whole number", "a float": "a number", "a boolean": "true or false"}
+
+
+def readable(error: Exception) -> str:
+    """What is wrong with an option's value, without traitlets' words where we know better."""
+    found = _OF_ANOTHER_KIND.fullmatch(str(error))
+    if found is None:
+        return str(error)
+    kind = _KINDS.get(found["kind"], found["kind"])
+    return f"{found['name']} is {found['value']}, must be {kind}"
+
+
+def _from_json(text: str, kind: type[list[Any]] | type[dict[str, Any]], needed: str) -> Any:
+    """Raises TraitError."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, kind):
+        raise TraitError(f"must be {needed} in JSON")
+    return found
 
 
 class _FromEnvironment(TraitType[Any, Any]):
@@ -21,7 +49,7 @@ class _FromEnvironment(TraitType[Any, Any]):
         try:
             return self.from_string(text)
         except (TraitError, ValueError) as error:
-            raise ConfigurationError(f"{self.variable}={text!r}: {error}") from None
+            raise ConfigurationError(f"{self.variable}={text!r}: {readable(error)}") from None
 
     @property
     def variable(self) -> str:
@@ -108,37 +136,25 @@ class CommandWords(_FromEnvironment, List[Any]):
     """The words of a command (in the environment: a list in JSON)."""
 
     def from_string(self, s: str) -> Any:
-        words = json.loads(s)
-        if not isinstance(words, list):
-            raise ValueError("must be a list of words in JSON")
-        return words
+        return _from_json(s, list, "a list of words")
 
 
 class Lines(_FromEnvironment, List[Any]):
     """Lines of text (in the environment: a list in JSON)."""
 
     def from_string(self, s: str) -> Any:
-        lines = json.loads(s)
-        if not isinstance(lines, list):
-            raise ValueError("must be a list of lines in JSON")
-        return lines
+        return _from_json(s, list, "a list of lines")
 
 
 class Table(_FromEnvironment, Dict):
     """A table (in the environment: an object in JSON)."""
 
     def from_string(self, s: str) -> Any:
-        table = json.loads(s)
-        if not isinstance(table, dict):
-            raise ValueError("must be an object in JSON")
-        return table
+        return _from_json(s, dict, "an object")
 
 
 class Tables(_FromEnvironment, List[Any]):
     """A list of tables (in the environment: a list in JSON)."""
 
     def from_string(self, s: str) -> Any:
-        tables = json.loads(s)
-        if not isinstance(tables, list):
-            raise ValueError("must be a list of tables in JSON")
-        return tables
+        return _from_json(s, list, "a list of tables")

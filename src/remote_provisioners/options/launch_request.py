@@ -29,7 +29,7 @@ SESSION_VARIABLE = "JPY_SESSION_NAME"
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """A kernel to start. `argv` and `env` still contain templates, which the host fills in."""
+    """A kernel to start. `argv` and `env` still contain placeholders, which the host fills in."""
 
     kernel_id: str
     argv: tuple[str, ...]

@@ -1,1 +1,1 @@
-"""Where a kernel goes. Pure: no module here does I/O."""
+"""Where a kernel goes. `placer`, `host_placer` and `scheduler` act; all other modules decide."""

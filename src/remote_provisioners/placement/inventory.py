@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from .host_address import HostAddress, parse_address
-from .way_in import Connect, WayOptions, check_connect, check_run_as, user_name
+from .way_in import Connect, WayOptions, check_connect, check_run_as, check_user_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -133,7 +133,7 @@ def spec_for_user(spec: HostSpec, options: WayOptions, username: str) -> HostSpe
     try:
         user = address.user
         if "{username}" in user:
-            user = user.replace("{username}", user_name(username))
+            user = user.replace("{username}", check_user_name(username))
         values = {"host": address.host, "user": user, "username": username}
         if address.port:
             values["port"] = str(address.port)

@@ -21,8 +21,8 @@ DEFAULT_RUN_AS_COMMAND = ("sudo", "-n", "-u", "{user}", "-H", "--")
 
 #: Characters of a command that errors show.
 _SHOWN = 60
-_PLACE = re.compile(r"\{([^{}]*)\}")
-_COMMAND_PLACES = frozenset({"host", "user", "port", "username"})
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_COMMAND_PLACEHOLDERS = frozenset({"host", "user", "port", "username"})
 #: As the distributions' useradd allows it, plus capitals, which directory services allow.
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 
@@ -54,55 +54,62 @@ DEFAULT_WAY = WayIn()
 Connect = str | tuple[str, ...]
 
 
-def check_connect(place: str, value: Any) -> Connect:
+def check_connect(option: str, value: Any) -> Connect:
     """Check a way in: a word, a list of words, or a list in JSON.
 
-    Raises ConfigurationError that begins with `place`.
+    Raises ConfigurationError that begins with `option`.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
         except ValueError:
-            raise ConfigurationError(f"{place}: {value!r} is not a list of words in JSON") from None
+            raise ConfigurationError(
+                f"{option}: {value!r} is not a list of words in JSON"
+            ) from None
     if value in ("", ASYNCSSH, OPENSSH):
         return str(value)
-    return check_words(place, value, _COMMAND_PLACES)
+    return check_words(option, value, _COMMAND_PLACEHOLDERS, WAYS_TEXT)
 
 
-def check_words(place: str, value: Any, places: frozenset[str]) -> tuple[str, ...]:
-    """Check the words of a command. Raises ConfigurationError."""
+def check_words(
+    option: str, value: Any, placeholders: frozenset[str], needed: str = "a list of words"
+) -> tuple[str, ...]:
+    """Check the words of a command. Raises ConfigurationError.
+
+    `needed`: what the option may be, for the error about a value of another kind.
+    """
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ConfigurationError(f"{place} is {value!r}, must be {WAYS_TEXT}")
+        raise ConfigurationError(f"{option} is {value!r}, must be {needed}")
     for word in value:
         if not isinstance(word, str) or not word or "\0" in word or "\n" in word:
-            raise ConfigurationError(f"{place}: {word!r} is not a word of a command")
-        for name in _PLACE.findall(word):
-            if name not in places:
-                known = ", ".join(f"{{{place}}}" for place in sorted(places))
-                raise ConfigurationError(f"{place}: unknown {{{name}}} (known: {known})")
+            raise ConfigurationError(f"{option}: {word!r} is not a word of a command")
+        for name in _PLACEHOLDER.findall(word):
+            if name not in placeholders:
+                known = ", ".join(f"{{{known}}}" for known in sorted(placeholders))
+                raise ConfigurationError(f"{option}: unknown {{{name}}} (known: {known})")
     if value[0].startswith(("-", "{")):
-        raise ConfigurationError(f"{place}: {value[0]!r} is not a program")
+        raise ConfigurationError(f"{option}: {value[0]!r} is not a program")
     return tuple(value)
 
 
-def check_run_as(place: str, value: Any) -> str:
+def check_run_as(option: str, value: Any) -> str:
     """Check a user to run as: a name or ``{username}``. Raises ConfigurationError."""
     if value == "" or (isinstance(value, str) and value == "{username}"):
         return str(value)
     if not isinstance(value, str) or not _USER_NAME.fullmatch(value):
-        raise ConfigurationError(f"{place}: {value!r} is neither a user name nor {{username}}")
+        raise ConfigurationError(f"{option}: {value!r} is neither a user name nor {{username}}")
     return value
 
 
-def check_run_as_command(place: str, value: Any) -> tuple[str, ...]:
+def check_run_as_command(option: str, value: Any) -> tuple[str, ...]:
     """Check the command that runs others as a user. Raises ConfigurationError."""
-    words = check_words(place, value, frozenset({"user"}))
+    words = check_words(option, value, frozenset({"user"}))
     if not any("{user}" in word for word in words):
-        raise ConfigurationError(f"{place}: no word contains {{user}}")
+        raise ConfigurationError(f"{option}: no word contains {{user}}")
     return words
 
 
-def user_name(text: str) -> str:
+def check_user_name(text: str) -> str:
     """Check that a request's user name can be a word of a command. Raises ConfigurationError."""
     if not _USER_NAME.fullmatch(text):
         raise ConfigurationError(
@@ -112,7 +119,7 @@ def user_name(text: str) -> str:
 
 
 def fill(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
-    """Replace the templates in the words with values. Raises ConfigurationError.
+    """Replace the placeholders in the words with values. Raises ConfigurationError.
 
     A missing value is an error, because the word would mean something else without it.
     """
@@ -126,7 +133,7 @@ def fill(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
             raise ConfigurationError(f"{found!r} for {{{name}}} looks like an option")
         return found
 
-    return tuple(_PLACE.sub(value, word) for word in words)
+    return tuple(_PLACEHOLDER.sub(value, word) for word in words)
 
 
 @dataclass(frozen=True)
@@ -139,12 +146,12 @@ class WayOptions:
     strict_host_keys: bool = False
 
     def way_in(self, connect: Connect, run_as: str, values: Mapping[str, str]) -> WayIn:
-        """The way into one host. `values` fill the templates. Raises ConfigurationError."""
+        """The way into one host. `values` fill the placeholders. Raises ConfigurationError."""
         connect = connect or self.connect or ASYNCSSH
         run_as = run_as or self.run_as
         become: tuple[str, ...] = ()
         if run_as:
-            run_as = user_name(values["username"]) if run_as == "{username}" else run_as
+            run_as = check_user_name(values["username"]) if run_as == "{username}" else run_as
             become = fill(self.run_as_command, {"user": run_as})
         kind, command = (connect, ()) if isinstance(connect, str) else (COMMAND, connect)
         return WayIn(kind, fill(command, values), run_as, become, self.strict_host_keys)

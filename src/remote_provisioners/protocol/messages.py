@@ -75,7 +75,7 @@ class Start(Request[KernelDescription]):
     op = "start"
     answer = KernelDescription
     kernel_id: str
-    #: The words with ``{templates}``, and their values besides the host's own.
+    #: The words with ``{placeholders}``, and their values besides the host's own.
     argv: Sequence[str]
     substitutions: Mapping[str, str] = {}
     #: The kernelspec's environment, which the host expands.

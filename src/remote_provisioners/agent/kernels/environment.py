@@ -16,7 +16,7 @@ _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})"
 )
-_TEMPLATE = re.compile(r"\{([A-Za-z0-9_]+)\}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
 
@@ -64,12 +64,12 @@ def kernel_environment(
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
     """Fill in ``{name}``, in one pass; an unknown name stays as it is."""
-    return _TEMPLATE.sub(lambda match: values.get(match.group(1), match.group()), text)
+    return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group()), text)
 
 
-def has_template(text: str) -> bool:
+def has_placeholder(text: str) -> bool:
     """Whether `text` has a ``{name}`` in it."""
-    return _TEMPLATE.search(text) is not None
+    return _PLACEHOLDER.search(text) is not None
 
 
 def travelled(word: str, origin: str, directory: str) -> str:

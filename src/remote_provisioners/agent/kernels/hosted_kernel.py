@@ -106,13 +106,13 @@ class HostedKernel:
             )
             values = {**request.substitutions, "resource_dir": resource_directory}
             argv = await self._locate_command(request, resource_directory, values, environ)
-            templated = frozenset(
+            private = frozenset(
                 name
                 for name in request.env.keys() - request.request_env.keys()
-                if environment.has_template(environ[name])
+                if environment.has_placeholder(environ[name])
             )
             preload = tuple(request.preload)
-            recipe = self._recipe(request, argv, environ, templated, preload)
+            recipe = self._recipe(request, argv, environ, private, preload)
             home = os.path.expanduser("~")
             self._cwd = await apart.run(
                 ", ".join([*request.cwd, home]),
@@ -128,7 +128,7 @@ class HostedKernel:
             )
             values["connection_file"] = connection_file(self.directory)
             argv = [environment.substitute(word, values) for word in argv]
-            for name in templated:
+            for name in private:
                 environ[name] = environment.substitute(environ[name], values)
             gpus = request.gpus.fields()
             environ.update(devices.variables(gpus, self._gpus, dict(request.env)))
@@ -143,7 +143,7 @@ class HostedKernel:
                 self.process.way = "warm"
                 await spare.assign(command, request.connection["key"])
             else:
-                self.process = await warm.templates.start(command, templated, preload)
+                self.process = await warm.templates.start(command, private, preload)
             if recipe is not None:
                 warm.want(recipe, request.warm)
             if self.given_up:  # meanwhile; our caller ends it

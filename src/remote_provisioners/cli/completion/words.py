@@ -8,6 +8,7 @@ from typing import Any
 
 from traitlets.utils.importstring import import_item
 
+from ..command import dashed
 from ..spec.samples import samples
 
 
@@ -43,13 +44,9 @@ def places(command: Any, path: str = "") -> Iterator[Place]:
 def _options(command: Any) -> Iterator[Word]:
     yield Word("--help", "Print the help of this command.")
     for flag, (_, text) in command.flags.items():
-        yield Word(_dashed(flag), _sentence(text))
+        yield Word(dashed(flag), _sentence(text))
     for alias, target in command.aliases.items():
-        yield Word(f"{_dashed(alias)}=", _help(command, target))
-
-
-def _dashed(option: str) -> str:
-    return f"-{option}" if len(option) == 1 else f"--{option}"
+        yield Word(f"{dashed(alias)}=", _help(command, target))
 
 
 def _help(command: Any, target: Any) -> str:

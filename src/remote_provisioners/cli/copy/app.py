@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
@@ -14,9 +13,9 @@ from ...files.copying import Copying, Progress
 from ...files.pool import file_pool
 from ...files.sides import HostSide, LocalSide, Side
 from ...hosts.registry import host_registry
-from ...io_thread import close_io_thread, io_thread
+from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
-from ..command import FAILED, MISUSED, Command, CommandError
+from ..command import FAILED, MISUSED, Command, CommandError, using_hosts
 from ..configured import configured_hosts
 from ..waiting import StatusLine
 from .words import Word, size, word
@@ -64,13 +63,10 @@ class CopyApp(Command):
             raise CommandError("a SOURCE and a DESTINATION are needed", MISUSED)
         *sources, destination = map(word, words)
         if not any(one.host for one in (*sources, destination)):
-            raise CommandError("no word names a host: HOST:PATH", MISUSED)
+            raise CommandError("no word names a host; write a host's path as HOST:PATH", MISUSED)
         specs = {one.host: self._spec(one.host) for one in (*sources, destination) if one.host}
-        try:
+        async with using_hosts():
             return await io_thread().call(self._copy(sources, destination, specs))
-        finally:
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)
 
     def _spec(self, name: str) -> HostSpec:
         place = configured_hosts(self, [name])[0]
@@ -91,7 +87,7 @@ class CopyApp(Command):
             nonlocal failed
             failed = True
             bar.clear()
-            print(f"{self.name.replace('-', ' ')}: {text}", file=sys.stderr, flush=True)
+            self.complain(text)
 
         try:
             for source in sources:

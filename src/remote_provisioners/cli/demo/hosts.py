@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import asyncssh
 
+from ...user import user_name
 from .agents import end_agents
 
 _ADDRESS = "127.0.0.1"
@@ -148,7 +148,7 @@ class DemoHost:
                 session.exit(code)
 
     def _environment(self) -> dict[str, str]:
-        user = getpass.getuser()
+        user = user_name()
         return {
             **{name: os.environ[name] for name in _LOGIN_VARIABLES if name in os.environ},
             "HOME": str(self._home),

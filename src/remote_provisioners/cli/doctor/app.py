@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 from collections.abc import Coroutine, Sequence
@@ -11,9 +10,9 @@ from typing import Any
 
 from traitlets import Bool
 
-from ...io_thread import close_io_thread, io_thread
+from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
-from ..command import FAILED, Command, Text
+from ..command import FAILED, Command, Text, using_hosts
 from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
 from ..seconds import positive_seconds
 from ..waiting import Waiting
@@ -85,16 +84,12 @@ class DoctorApp(Command):
         """Examine all hosts in parallel. Print each as soon as those before it are printed."""
         running = [asyncio.ensure_future(examination) for examination in examinations]
         findings = []
-        try:
-            async with Waiting(names) as waiting:
-                for examined, name in zip(running, names, strict=True):
-                    findings.append(await examined)
-                    waiting.answered(name)
-                    if not self.json_output:
-                        print(findings[-1].text(), flush=True)
-        finally:
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
+        async with using_hosts(), Waiting(names) as waiting:
+            for examined, name in zip(running, names, strict=True):
+                findings.append(await examined)
+                waiting.answered(name)
+                if not self.json_output:
+                    print(findings[-1].text(), flush=True)
         return findings
 
     # -- the hosts to examine ---------------------------------------------------------------

@@ -13,8 +13,8 @@ from ...environments.adding import Adding, Result
 from ...environments.survey import HostEnvironments
 from ...io_thread import io_thread
 from ..command import FAILED, MISUSED, Command, CommandError, Text
+from ..kernelspecs import kernels_directory, kernelspec_manager, place_flags
 from ..waiting import Waiting
-from . import destination
 from .asking import environments_as_found, hosts_named, in_order, separated, with_hosts
 from .choosing import Candidate, candidates, chosen_by_answer, chosen_by_name, menu
 from .text import show
@@ -47,7 +47,7 @@ class AddApp(Command):
     aliases = Command.aliases | {"directory": "AddApp.directory", "prefix": "AddApp.prefix"}
     flags = (
         Command.flags
-        | destination.flags("AddApp")
+        | place_flags("AddApp")
         | {
             "all": ({"AddApp": {"all_": True}}, "Add all that can run kernels. Ask nothing."),
             "json": ({"AddApp": {"json_output": True}}, "Print JSON."),
@@ -67,11 +67,11 @@ class AddApp(Command):
     def run(self) -> int:
         words = self.words(None, "a HOST and NAMEs")
         if not words:
-            raise CommandError("HOST is missing", MISUSED)
+            raise CommandError("name a HOST (jupyter remote hosts lists them)", MISUSED)
         if self.all_ and words[1:]:
             raise CommandError("give NAMEs or --all, not both", MISUSED)
-        manager = KernelSpecManager(parent=self)
-        where = destination.kernels_directory(manager, self.user, self.sys_prefix, self.prefix)
+        manager = kernelspec_manager(self)
+        where = kernels_directory(manager, self.user, self.sys_prefix, self.prefix)
         result = with_hosts(self._add(words[0], words[1:], manager, where))
         show(result, self.json_output)
         self._warn(manager, where, result)
@@ -118,6 +118,7 @@ class AddApp(Command):
         try:
             answer = input()
         except EOFError:
+            print(file=sys.stderr)
             raise CommandError("nobody answers: name environments, or use --all", MISUSED) from None
         return chosen_by_answer(listed, answer)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ...environments.host_entry import for_environments
 from ...environments.survey import HostEnvironments, environments_on
-from ...io_thread import close_io_thread, io_thread
+from ...io_thread import io_thread
 from ...placement.inventory import HostSpec, merged
-from ..command import Command, CommandError
+from ..command import Command, CommandError, using_hosts
 from ..configured import configured_hosts
 from ..waiting import Waiting
 
@@ -23,11 +22,8 @@ def with_hosts(work: Coroutine[Any, Any, T]) -> T:
     """Do `work`, then leave the hosts."""
 
     async def done() -> T:
-        try:
+        async with using_hosts():
             return await work
-        finally:
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
 
     return asyncio.run(done())
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
 
 from ...environments.adding import Adding, Result
 from ...environments.refreshing import Refreshing
 from ...io_thread import io_thread
 from ..command import FAILED, Command, CommandError, Text, meant
+from ..kernelspecs import kernelspec_manager
 from ..waiting import Waiting
 from .asking import hosts_named, separated, with_hosts
 from .text import show
@@ -52,7 +52,7 @@ class RefreshApp(Command):
         return FAILED if result.errors else 0
 
     async def _refresh(self, names: Sequence[str]) -> Result:
-        manager, call = KernelSpecManager(parent=self), io_thread().call
+        manager, call = kernelspec_manager(self), io_thread().call
         refreshing = Refreshing(manager, Adding(manager, self.config, call), call)
         known = refreshing.hosts
         for name in names:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
 
 from ...environments.environment import Environment
@@ -14,6 +13,7 @@ from ...environments.installed import kernelspecs_here
 from ...environments.survey import HostEnvironments
 from ...placement.inventory import HostSpec
 from ..command import FAILED, Command, Text
+from ..kernelspecs import kernelspec_manager
 from ..table import columns
 from .asking import environments_as_found, hosts_named, in_order, separated, with_hosts
 
@@ -64,7 +64,7 @@ class ScanApp(Command):
 
     async def _scan(self, specs: Sequence[HostSpec]) -> list[HostEnvironments]:
         """Print the environments of each host as soon as it answers."""
-        here = kernelspecs_here(KernelSpecManager(parent=self))
+        here = kernelspecs_here(kernelspec_manager(self))
         hosts: list[HostEnvironments] = []
         async for host in environments_as_found(specs, separated(self.directory)):
             if not self.json_output:

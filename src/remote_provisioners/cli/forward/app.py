@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable
 
 from ...errors import ConfigurationError, RemoteProvisionerError
@@ -22,9 +21,9 @@ class ForwardApp(SearchCommand):
     name = "jupyter-remote-forward"
     description = """Make a port of a kernel's host reachable on this machine, until Ctrl-C.
 
-    Usage: jupyter remote forward KERNEL PORT[:LOCAL]
+    Usage: jupyter remote forward ID PORT[:LOCAL]
 
-    KERNEL is the beginning of a kernel's id. PORT is the port on the kernel's host. One of your
+    ID is the kernel's id. It may be shortened. PORT is the port on the kernel's host. One of your
     programs must listen on it, on the loopback interface. LOCAL is the port on this machine. The
     default is PORT. 0 means any free port. On Linux, only your own programs can use it.
     """
@@ -36,14 +35,14 @@ class ForwardApp(SearchCommand):
     async def work(self) -> int:
         words = self.words(2, "the id of one kernel and a port")
         if len(words) < 2:
-            text = "name a KERNEL and a PORT (jupyter remote kernels lists the kernels)"
+            text = "give a kernel's ID and a PORT (see jupyter remote kernels)"
             raise CommandError(text, MISUSED)
         port, local = ports(words[1])
         found, failures = await self.search()
         chosen = pick(found, words[0], failures)
         if not chosen.running:
             raise CommandError(f"kernel {chosen.kernel_id} is not running: {chosen.state}")
-        forward = await io_thread().call(_forward(chosen, port, self._said))
+        forward = await io_thread().call(_forward(chosen, port, self.complain))
         try:
             try:
                 number = await io_thread().call(forward.listen(local))
@@ -57,9 +56,6 @@ class ForwardApp(SearchCommand):
         finally:
             await io_thread().call(forward.close())
         return 0
-
-    def _said(self, error: RemoteProvisionerError) -> None:
-        print(f"{self.name.replace('-', ' ')}: {error}", file=sys.stderr, flush=True)
 
 
 async def _forward(

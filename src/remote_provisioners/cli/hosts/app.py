@@ -13,8 +13,8 @@ from typing import Any
 
 from traitlets import Bool
 
-from ...io_thread import close_io_thread, io_thread
-from ..command import FAILED, Command, Text
+from ...io_thread import io_thread
+from ..command import FAILED, Command, Text, using_hosts
 from ..configured import ConfiguredHost, configured_hosts
 from ..seconds import positive_seconds
 from ..table import Terminal
@@ -88,7 +88,7 @@ class HostsApp(Command):
         self, places: Sequence[ConfiguredHost], interval: float | None, seen: list[HostStatus]
     ) -> None:
         """Look once, or every `interval` seconds. `seen` gets the latest result."""
-        try:
+        async with using_hosts():
             if interval is not None:
                 await self._watch(places, interval, seen)
             elif self.json_output:
@@ -97,9 +97,6 @@ class HostsApp(Command):
                 print(json.dumps(_as_json(seen), indent=2), flush=True)
             else:
                 await self._print_as_they_answer(places, seen)
-        finally:
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
 
     async def _print_as_they_answer(
         self, places: Sequence[ConfiguredHost], seen: list[HostStatus]

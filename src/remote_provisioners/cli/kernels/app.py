@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from traitlets import Bool
@@ -68,5 +67,5 @@ class KernelsApp(SearchCommand):
         if none:
             print("no kernels")
         for failure in failures:
-            print(f"{self.name.replace('-', ' ')}: {failure}", file=sys.stderr)
+            self.complain(failure)
         return FAILED if failures else 0

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
-from ...io_thread import close_io_thread, io_thread
+from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
 from ...protocol.messages import GetStatus
 from ...server.records import all_records, records_parent
-from ..command import Command, Text
+from ..command import Command, Text, using_hosts
 from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
 from ..hosts.survey import as_they_answer, merged
 from ..waiting import Waiting
@@ -32,11 +31,8 @@ class SearchCommand(Command):
         return asyncio.run(self._run())
 
     async def _run(self) -> int:
-        try:
+        async with using_hosts():
             return await self.work()
-        finally:
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.to_thread(close_io_thread)  # say goodbye to the agents
 
     async def work(self) -> int:
         """Run the command. Returns the exit code. Raises CommandError, RemoteProvisionerError."""

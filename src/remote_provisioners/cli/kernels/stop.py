@@ -57,8 +57,10 @@ class StopApp(SearchCommand):
         if self.all_unowned:
             chosen = [kernel for kernel in found if not kernel.owned]
         ended = await asyncio.gather(*(self._stop(kernel) for kernel in chosen))
+        if self.all_unowned and not chosen:
+            print("no kernels without a running server")
         for failure in failures if self.all_unowned else ():
-            print(f"no answer from {failure}")
+            self.complain(f"no answer from {failure}")
         return FAILED if not all(ended) or (self.all_unowned and failures) else 0
 
     async def _stop(self, kernel: FoundKernel) -> bool:
@@ -66,7 +68,7 @@ class StopApp(SearchCommand):
         try:
             await io_thread().call(end_kernel(kernel.host, kernel.agent, kernel.kernel_id))
         except RemoteProvisionerError as error:
-            print(f"{name}: {error.message}")
+            self.complain(f"{name}: {error.message}")
             return False
         print(f"{name}: ended")
         note_end(records_parent(), kernel.kernel_id, "`jupyter remote stop` ended it")

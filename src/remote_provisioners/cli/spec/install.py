@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool, TraitError, Unicode
 from traitlets.config import Config
 
@@ -20,7 +19,9 @@ from ...engines.yarn.provisioner import YarnProvisioner
 from ...errors import ConfigurationError
 from ...options.config import CommonOptions, RemoteProvisionerConfigMixin, option_names
 from ...options.installed_specs import read_spec
-from ..command import Command, CommandError, Text
+from ...options.kinds import readable
+from ..command import MISUSED, Command, CommandError, Text, meant
+from ..kernelspecs import destination, kernelspec_manager, place, place_flags
 from .samples import (
     DEFAULT_SAMPLE,
     SparkSite,
@@ -106,17 +107,16 @@ class SpecInstallApp(Command):
             for name in names
         },
     }
-    flags = Command.flags | {
-        "user": ({"SpecInstallApp": {"user": True}}, "Install for this user only."),
-        "sys-prefix": (
-            {"SpecInstallApp": {"sys_prefix": True}},
-            f"Install into this Python environment ({sys.prefix}).",
-        ),
-        "replace": (
-            {"SpecInstallApp": {"replace": True}},
-            "Replace a kernelspec of the same name.",
-        ),
-    }
+    flags = (
+        Command.flags
+        | place_flags("SpecInstallApp")
+        | {
+            "replace": (
+                {"SpecInstallApp": {"replace": True}},
+                "Replace a kernelspec of the same name.",
+            ),
+        }
+    )
 
     kernel_name = Unicode(help="The kernelspec's name; default: the sample's.").tag(config=True)
     display_name = Text(help="The name shown to users; default: the sample's.").tag(config=True)
@@ -145,7 +145,14 @@ class SpecInstallApp(Command):
     def emit_alias_help(self) -> Generator[str, None, None]:
         """Only the options of the sample that the command line names."""
         everything = self.aliases
-        self.aliases = {name: to for name, to in everything.items() if self._applies(str(name))}
+        used, _ = _placed_by(self._helped)
+        # Engines have options of the same name, each with a help of its own.
+        self.aliases = {
+            name: f"{used.__name__}.{trait}" if trait in used.class_trait_names(config=True) else to
+            for name, to in everything.items()
+            for trait in [str(name).replace("-", "_")]
+            if self._applies(str(name))
+        }
         try:
             yield from super().emit_alias_help()
         finally:
@@ -157,45 +164,49 @@ class SpecInstallApp(Command):
             return "yarn" in sample.name
         if alias in ("spark-home", "spark-master"):
             return bool(spark_language(sample))
-        by_yarn = provisioner_of(sample) == "yarn-provisioner"
-        used = YarnProvisioner if by_yarn else RemoteProvisionerConfigMixin
-        return not any(name in names for names in _OPTIONS.values()) or bool(
-            used.class_traits().get(name)
-        )
+        used, _ = _placed_by(sample)
+        anybodys = any(name in names for names in _OPTIONS.values())
+        return not anybodys or name in used.class_trait_names(config=True)
 
     def run(self) -> int:
         words = self.words(1, "one SAMPLE")
         sample, known = words[0] if words else DEFAULT_SAMPLE, samples()
         if sample not in known:
-            raise CommandError(f"unknown sample {sample!r} (known: {', '.join(known)})")
-        if self.user + self.sys_prefix + bool(self.prefix) > 1:
-            raise CommandError("give only one of --user, --sys-prefix and --prefix")
+            raise CommandError(
+                f"unknown sample {sample!r}{meant(sample, known)} (known: {', '.join(known)}); "
+                "to name hosts: --remote-hosts=HOST,...",
+                MISUSED,
+            )
+        where = place(self.user, self.sys_prefix, self.prefix)
         options = self._given_options(known[sample])
         site = self._spark_site(known[sample], str(options.get("python", "")))
-        manager, name = KernelSpecManager(parent=self), (self.kernel_name or sample).lower()
-        destination = self._destination(manager, name)
-        self._check_replaced(name, destination, options)
-        self._install(known[sample], name, destination, options, site)
-        print(f"Installed {name} in {destination}")
+        manager, name = kernelspec_manager(self), (self.kernel_name or sample).lower()
+        directory = destination(manager, name, where)
+        self._check_replaced(name, directory, options)
+        self._install(known[sample], name, where, options, site)
+        print(f"Installed {name} in {directory}")
         if "remote_hosts" in options:
             print(f"Its kernels run on: {_hosts(options)}")
             print(f"To see whether they can: jupyter remote doctor {_hosts(options, ' ')}")
+        elif provisioner_of(known[sample]) in _ENGINES:
+            print(f"To see whether it works: jupyter remote doctor {name}")
+        sys.stdout.flush()
         first = manager.find_kernel_specs().get(name, "")
-        if first and Path(first).resolve() != destination.resolve():
+        if first and Path(first).resolve() != directory.resolve():
             print(f"Another kernelspec of this name in {first} hides it", file=sys.stderr)
         elif not first:
             print(
                 "Jupyter does not look there. To use the kernelspec, add "
-                f"{destination.parent.parent} to JUPYTER_PATH",
+                f"{directory.parent.parent} to JUPYTER_PATH",
                 file=sys.stderr,
             )
         return 0
 
-    def _check_replaced(self, name: str, destination: Path, options: Mapping[str, Any]) -> None:
+    def _check_replaced(self, name: str, directory: Path, options: Mapping[str, Any]) -> None:
         """Refuse to replace a kernelspec without --replace. Raises CommandError."""
-        if not destination.is_dir():
+        if not directory.is_dir():
             return
-        before = read_spec(name, destination)
+        before = read_spec(name, directory)
         if not self.replace:
             what = (
                 "that does not use this package"
@@ -203,7 +214,7 @@ class SpecInstallApp(Command):
                 else f"for {_hosts(before.options)}"
             )
             raise CommandError(
-                f"{destination} already has a kernelspec {name!r} {what}: choose another --name, "
+                f"{directory} already has a kernelspec {name!r} {what}: choose another --name, "
                 "or use --replace"
             )
         if before is not None:
@@ -213,7 +224,7 @@ class SpecInstallApp(Command):
         """The provisioner's options on this command line, checked. Raises ConfigurationError."""
         # Several classes have options of the same name, so traitlets may file them under any.
         given = {n: v for of in _OPTIONS for n, v in self.cli_config.get(of.__name__, {}).items()}
-        of, engine = _ENGINES.get(provisioner_of(sample), (RemoteProvisionerConfigMixin, ""))
+        of, engine = _placed_by(sample)
         options: dict[str, Any] = {}
         for name, text in given.items():
             flag = f"--{name.replace('_', '-')}"
@@ -231,7 +242,7 @@ class SpecInstallApp(Command):
             try:
                 value = getattr(of(config=Config({of.__name__: {name: text}})), name)
             except (TraitError, ValueError, ConfigurationError) as error:
-                raise ConfigurationError(f"{flag}: {error}") from None
+                raise ConfigurationError(f"{flag}: {readable(error)}") from None
             options[name] = sorted(value) if isinstance(value, set) else value
         of(**options).check_options()
         return options
@@ -249,37 +260,36 @@ class SpecInstallApp(Command):
                 raise CommandError(f"{flag}: {sample.name} does not use YARN")
         return replace(given, python=python)
 
-    def _where(self) -> dict[str, Any]:
-        prefix = sys.prefix if self.sys_prefix else str(Path(self.prefix).expanduser())
-        return {"user": self.user, "prefix": prefix if self.sys_prefix or self.prefix else None}
-
-    def _destination(self, manager: KernelSpecManager, name: str) -> Path:
-        return Path(manager._get_destination_dir(name, **self._where()))
-
     def _install(
         self,
         sample: Path,
         name: str,
-        destination: Path,
+        where: dict[str, Any],
         options: dict[str, Any],
         site: SparkSite,
     ) -> None:
+        directory = destination(kernelspec_manager(self), name, where)
         # This manager looks only here, so it prints no warnings; ours are clearer.
-        manager = KernelSpecManager(parent=self, kernel_dirs=[str(destination.parent)])
+        manager = kernelspec_manager(self, kernel_dirs=[str(directory.parent)])
         with tempfile.TemporaryDirectory() as temporary:
             source = Path(temporary, "kernelspec")
             write_sample(sample, source, self.display_name, options, site)
             try:
-                manager.install_kernel_spec(str(source), name, **self._where())
+                manager.install_kernel_spec(str(source), name, **where)
             except ValueError as error:
                 raise CommandError(str(error)) from None
             except OSError as error:
                 given = self.user or self.sys_prefix or self.prefix
                 advice = "" if given else ": install with --user, --sys-prefix or --prefix=DIR"
-                where = error.filename or destination
+                file = error.filename or directory
                 raise CommandError(
-                    f"cannot write {where} ({error.strerror or error}){advice}"
+                    f"cannot write {file} ({error.strerror or error}){advice}"
                 ) from None
+
+
+def _placed_by(sample: Path) -> tuple[type[CommonOptions], str]:
+    """The class with the options of a sample's provisioner, and its engine ("" for hosts)."""
+    return _ENGINES.get(provisioner_of(sample), (RemoteProvisionerConfigMixin, ""))
 
 
 def _hosts(options: Mapping[str, Any], separator: str = ", ") -> str:

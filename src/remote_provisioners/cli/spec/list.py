@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
 from traitlets import Bool
 
 from ...errors import ConfigurationError
 from ...options.config import RemoteProvisionerConfigMixin
 from ...options.installed_specs import InstalledSpec, installed_specs
 from ..command import Command
+from ..kernelspecs import kernelspec_manager
 from ..table import columns
 
 
@@ -35,7 +35,7 @@ class SpecListApp(Command):
 
     def run(self) -> int:
         self.words(0, "no arguments")
-        specs = [self._described(spec) for spec in installed_specs(KernelSpecManager(parent=self))]
+        specs = [self._described(spec) for spec in installed_specs(kernelspec_manager(self))]
         if self.json_output:
             print(json.dumps({"kernelspecs": specs}, indent=2))
         elif specs:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jupyter_client.kernelspec import KernelSpecManager
-
 from ...options.installed_specs import installed_specs, read_spec
 from ..command import MISUSED, Command, CommandError
+from ..kernelspecs import kernelspec_manager
 
 
 class SpecRemoveApp(Command):
@@ -26,7 +25,7 @@ class SpecRemoveApp(Command):
         words = self.words(1, "one NAME")
         if not words:
             raise CommandError("NAME is missing", MISUSED)
-        manager, name = KernelSpecManager(parent=self), words[0]
+        manager, name = kernelspec_manager(self), words[0]
         found = manager.find_kernel_specs()
         if name not in found:
             ours = ", ".join(spec.name for spec in installed_specs(manager)) or "none"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from ...hosts.transport.docker_program import DockerError, DockerProgram
 from ...options.launch_request import LaunchRequest
 from ...placement.host_address import ContainerAddress, HostAddress
 from ...placement.way_in import COMMAND, WayIn
+from ...user import user_and_machine
 from ..base import Engine, Launch, Node, Progress
 from ..main_process import main_process
 
@@ -120,7 +119,7 @@ class DockerEngine(Engine):
         request, options = launch.request, self._options
         labels = {
             "kernel": request.kernel_id,
-            "server": f"{getpass.getuser()}@{os.uname().nodename}",
+            "server": user_and_machine(),
             "user": request.request_env.get("KERNEL_USERNAME", ""),
         }
         words = ["run", "--detach", "--rm", "--pull=never", f"--name={launch.tag}"]

@@ -18,7 +18,7 @@ from ..placer import EnginePlacer
 from .engine import ContainerOptions, DockerEngine
 
 _PULLS = ("missing", "always", "never")
-#: A word that cannot be an option: it begins with a letter, a digit, a path or a template.
+#: A word that cannot be an option: it begins with a letter, a digit, a path or a placeholder.
 _WORD = re.compile(r"[A-Za-z0-9_./{][^\0\n]*")
 
 

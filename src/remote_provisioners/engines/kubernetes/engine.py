@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import getpass
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from ...errors import AuthenticationError, HostError, KernelStartError
 from ...hosts.transport.pipe_start import NotOpened
 from ...placement.host_address import HostAddress, PodAddress
+from ...user import user_and_machine
 from ..base import POLL_SECONDS, Engine, Launch, Node, Progress
 from ..main_process import main_process
 from .cluster import Access, Cluster, RefusedError, cluster_of
@@ -99,7 +98,7 @@ class KubernetesEngine(Engine):
         }
         command = main_process(self._python, launch.request)
         pod = manifest(self._options, launch.tag, command, labels)
-        server = f"{getpass.getuser()}@{os.uname().nodename}"
+        server = user_and_machine()
         pod["metadata"].setdefault("annotations", {})[f"{MANAGER}/server"] = server
         container = str(kernel_container(pod)["name"])
         self._following = True

@@ -9,7 +9,6 @@ the files.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import hashlib
 import os
 import pwd
@@ -22,6 +21,7 @@ from typing import Any
 
 from ...errors import UnreachableError
 from ...placement.host_address import HostAddress
+from ...user import user_name
 from .ssh_configuration import SSH_PORT, SSHConfiguration
 
 #: The limit for ``ssh -G``: ``Match exec`` and canonical names (DNS) may take long.
@@ -205,16 +205,8 @@ def _machine_tokens() -> dict[str, str]:
         "i": str(os.getuid()),
         "L": full.partition(".")[0],
         "l": full,
-        "u": local_user(),
+        "u": user_name(),
     }
-
-
-def local_user() -> str:
-    """The name of the user that we run as; its number, if a container's database lacks it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _expanded(text: str, tokens: Mapping[str, str]) -> str:
