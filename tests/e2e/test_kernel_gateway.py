@@ -98,7 +98,11 @@ def test_requests_that_cannot_be_met(gateway: Server) -> None:
             "host no-such-host.invalid: the name does not resolve",
         ),
         ({"KERNEL_REMOTE_HOST": "a;b"}, 400, "cannot read the host 'a;b'"),
-        ({"KERNEL_LAUNCH_TIMEOUT": "soon"}, 400, "launch timeout 'soon' is not a number"),
+        (
+            {"KERNEL_LAUNCH_TIMEOUT": "soon"},
+            400,
+            "KERNEL_LAUNCH_TIMEOUT is 'soon', must be a positive",
+        ),
         ({"KERNEL_X": "a\0b"}, 400, "environment variable KERNEL_X contains a NUL character"),
     ]
     for env, status, message in refused:

@@ -196,7 +196,7 @@ def test_a_quota(cluster: Cluster, install: Install, start: Start) -> None:
 def test_an_account_without_the_role(cluster: Cluster, install: Install, start: Start) -> None:
     error = failure(start, install(namespace="kube-system"))
     assert isinstance(error, AuthenticationError)
-    assert "Role of kubernetes.md" in str(error)
+    assert "Role in docs/kubernetes.md" in str(error)
 
 
 def test_a_token_that_is_not_valid(

@@ -74,9 +74,9 @@ def test_the_key_is_not_in_the_repr() -> None:
         ({"request_env": {"KERNEL_A=": "x"}}, "an invalid name"),
         ({"spec_env": {"A": 1}}, "is not text"),
         ({"cwd": "a\0b"}, "working directory contains a NUL"),
-        ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "soon"}}, "launch timeout 'soon'"),
-        ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "-1"}}, "launch timeout '-1'"),
-        ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "nan"}}, "launch timeout 'nan'"),
+        ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "soon"}}, "KERNEL_LAUNCH_TIMEOUT is 'soon'"),
+        ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "-1"}}, "KERNEL_LAUNCH_TIMEOUT is '-1'"),
+        ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "nan"}}, "KERNEL_LAUNCH_TIMEOUT is 'nan'"),
     ],
 )
 def test_refuses_what_no_process_can_be_given(changes: dict[str, Any], says: str) -> None:

@@ -87,12 +87,12 @@ def too_late(
             "If it always takes so long, raise launch_timeout.",
             host=host,
         )
-    what = (
-        "the host did not start the kernel"
-        if life.state is State.STARTING
-        else "the kernel did not open its ports"
-    )
-    printed = f"; it printed:\n{tail}" if tail else "; it printed nothing"
+    limit = f"within {seconds:g} s (launch_timeout)"
+    if life.state is State.STARTING:
+        return LaunchTimeoutError(
+            f"the host did not start the kernel {limit}: the start was cancelled", host=host
+        )
+    printed = f"it printed:\n{tail}" if tail else "it printed nothing"
     return LaunchTimeoutError(
-        f"{what} within {seconds:g} s (launch_timeout) and was ended{printed}", host=host
+        f"the kernel did not open its ports {limit} and was ended; {printed}", host=host
     )

@@ -237,7 +237,7 @@ class RemoteProvisionerConfigMixin(CommonOptions):
     load_balancing_algorithm = Text(
         "round-robin",
         help="""How to choose the host of a kernel: round-robin (each host in turn),
-        least-connection (the host with the fewest kernels of this server), least-load (by what the
+        least-connection (the host with the fewest kernels), least-load (by what the
         hosts report: everybody's kernels, load, memory), fill (the first host with room), or a
         policy that another package has installed. KERNEL_REMOTE_HOST in a start request bypasses
         it.""",

@@ -172,7 +172,9 @@ def _launch_timeout(request_env: Mapping[str, str], default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"launch timeout {text or default!r} is not a number of seconds")
+        raise ConfigurationError(
+            f"KERNEL_LAUNCH_TIMEOUT is {text!r}, must be a positive number of seconds"
+        )
     return seconds
 
 

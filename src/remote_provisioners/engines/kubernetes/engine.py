@@ -202,7 +202,7 @@ class KubernetesEngine(Engine):
             if missing:
                 raise AuthenticationError(
                     f"in the namespace {namespace}, the account may not {', '.join(missing)}.\n"
-                    "Give it the Role of kubernetes.md."
+                    "Give it the Role in docs/kubernetes.md."
                 )
             return f"the account has all rights that it needs in the namespace {namespace}"
 
