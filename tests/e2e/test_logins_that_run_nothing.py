@@ -70,6 +70,14 @@ def test_a_forced_command(
     assert "ended before Python ran" in rest[0]
 
 
+def test_a_forced_command_that_splits_ours_at_spaces(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    """It reads no quotes: no shell does."""
+    host.sshd_option(ForceCommand="exec $SSH_ORIGINAL_COMMAND")
+    assert start(install_spec(host.target)).value("6 * 7") == 42
+
+
 def test_a_host_in_maintenance(host: Host, install_spec: InstallSpec, start: Start) -> None:
     """As /run/nologin is shown by PAM."""
     host.write("/run/why", "Maintenance until noon.\n")

@@ -8,14 +8,21 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from remote_provisioners.errors import AuthenticationError, HostError, HostKeyError
+from remote_provisioners.errors import (
+    AuthenticationError,
+    HostError,
+    HostKeyError,
+    UnreachableError,
+)
 from remote_provisioners.hosts.transport import connect
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
+from remote_provisioners.placement.way_in import ASYNCSSH, OPENSSH, WayIn
 
 from ..conftest import assert_readable, be_client, eventually
 from ..rig import Host, Rig
@@ -53,6 +60,21 @@ WORKS = {
     "multiplexed": "HostName {address}\n ControlMaster auto\n ControlPath {ssh}/cm-%C",
     "environment": "HostName {address}\n SetEnv A=b\n SendEnv LANG",
     "strict-no": "HostName {address}\n StrictHostKeyChecking no",
+    "kex-fewer": "HostName {address}\n KexAlgorithms -diffie-hellman-*",
+    "kex-first": "HostName {address}\n KexAlgorithms ^sntrup761x25519-sha512@openssh.com",
+    "agent-variable": "HostName {address}\n IdentityFile {ssh}/nothing\n "
+    "IdentityAgent ${{OUR_AGENTS}}/agent",
+    "fork-after": "HostName {address}\n ForkAfterAuthentication yes",
+    "jump-address": "HostName {address}\n ProxyJump {other_user}@{other}:{other_port}",
+    "jump-chain": "HostName {address}\n ProxyJump {other_user}@{other}:{other_port},second\n"
+    "Host second\n HostName {address}\n Port {port}\n User {user}",
+}
+#: What a configuration sets for terminals, which OpenSSH's program must not do for us.
+FOR_TERMINALS = {
+    "stdin-null": "StdinNull yes",
+    "fork-after": "ForkAfterAuthentication yes",
+    "session-none": "SessionType none",
+    "session-subsystem": "SessionType subsystem",
 }
 #: And each of these must not, whatever OpenSSH makes of it.
 REFUSED = {
@@ -61,7 +83,7 @@ REFUSED = {
     "alias-of-nobody": "HostName {address}\n HostKeyAlias nobody",
     "revoked": "HostName {address}\n UserKnownHostsFile {ssh}/revoked",
 }
-AGENT = {"public-identity", "identity-of-many"}
+AGENT = {"public-identity", "identity-of-many", "agent-variable"}
 
 
 class Client:
@@ -69,6 +91,7 @@ class Client:
 
     def __init__(self, rig: Rig, home: Path) -> None:
         self.host: Host = rig.hosts[0]
+        self.other: Host = rig.hosts[1]
         self.ssh = home / ".ssh"
         self.config = self.ssh / "config"
         self._kept = self.config.read_text()
@@ -86,19 +109,27 @@ class Client:
         return f"{host.address},[{host.address}]:{host.port}"
 
     def configure(self, options: str) -> None:
-        text = options.format(address=self.host.address, ssh=self.ssh)
         user, port = self.host.user, self.host.port
+        text = options.format(
+            address=self.host.address,
+            port=port,
+            user=user,
+            ssh=self.ssh,
+            other=self.other.address,
+            other_port=self.other.port,
+            other_user=self.other.user,
+        )
         self.config.write_text(f"Host box\n User {user}\n Port {port}\n {text}\n{self._kept}")
 
     def openssh(self) -> subprocess.CompletedProcess[str]:
         argv = ["ssh", "-F", str(self.config), "-o", "BatchMode=yes", "box", "true"]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
 
-    def ours(self) -> None:
+    def ours(self, kind: str = ASYNCSSH) -> None:
         """Connect, run something. Raises HostError."""
 
         async def run() -> None:
-            transport = await connect(parse_address("box"))
+            transport = await connect(replace(parse_address("box"), way=WayIn(kind)))
             try:
                 assert (await transport.run(["true"], b"")).returncode == 0
             finally:
@@ -146,7 +177,58 @@ def test_works_as_with_openssh(
         if name in AGENT:
             path = stack.enter_context(agent_with_many_keys(client, tmp_path))
             monkeypatch.setenv("SSH_AUTH_SOCK", path)
+            monkeypatch.setenv("OUR_AGENTS", str(tmp_path))
         client.ours()
+
+
+@pytest.mark.parametrize("name", FOR_TERMINALS)
+def test_settings_for_terminals(client: Client, name: str) -> None:
+    client.configure(f"HostName {{address}}\n {FOR_TERMINALS[name]}")
+    client.ours(OPENSSH)
+
+
+@pytest.mark.parametrize("kind", [ASYNCSSH, OPENSSH])
+@pytest.mark.parametrize("jump", ["box", "other\nHost other\n ProxyJump box"])
+def test_jump_hosts_in_a_circle(client: Client, kind: str, jump: str) -> None:
+    """OpenSSH's program would start itself a hundred times a second."""
+    client.configure(f"HostName {{address}}\n ProxyJump {jump}")
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="leads back to box") as raised:
+        client.ours(kind)
+    assert_readable(raised.value)
+    assert time.monotonic() - began < 3
+
+
+def test_algorithms_that_asyncssh_lacks(client: Client) -> None:
+    client.configure("HostName {address}\n KexAlgorithms sntrup761x25519-sha512@openssh.com")
+    with pytest.raises(UnreachableError, match=r'(?s)none of the algorithms.*connect = "openssh"'):
+        client.ours()
+
+
+@pytest.mark.parametrize("kind", [ASYNCSSH, OPENSSH])
+def test_a_host_behind_a_jump_host_refuses(client: Client, kind: str) -> None:
+    """In the same words as without one."""
+    jump = "HostName {address}\n ProxyJump {other_user}@{other}:{other_port}\n"
+    client.configure(jump)
+    client.host.refuse_keys()
+    try:
+        with pytest.raises(AuthenticationError, match="none of our keys is accepted"):
+            client.ours(kind)
+    finally:
+        client.host.accept_keys()
+    client.configure(f"{jump} UserKnownHostsFile {{ssh}}/nowhere\nHost {client.other.address}")
+    known = f" UserKnownHostsFile {client.ssh}/known_hosts\n"
+    client.config.write_text(f"Host {client.other.address}\n{known}{client.config.read_text()}")
+    with pytest.raises(HostKeyError, match="the host key is unknown"):
+        client.ours(kind)
+    client.configure(
+        "HostName {other}\n ProxyJump box2\nHost box2\n HostName {address}\n Port {port}"
+    )
+    client.config.write_text(
+        client.config.read_text().replace(f"Port {client.host.port}", "Port 1", 1)
+    )
+    with pytest.raises(UnreachableError, match="the jump host before it cannot connect to it"):
+        client.ours(kind)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -188,10 +270,11 @@ def test_match_exec_holds_up_nobody(client: Client) -> None:
     assert max(late) < 1.0
 
 
-def test_what_a_proxy_command_says_is_in_the_error(client: Client) -> None:
+@pytest.mark.parametrize("kind", [ASYNCSSH, OPENSSH])
+def test_what_a_proxy_command_says_is_in_the_error(client: Client, kind: str) -> None:
     client.configure("HostName {address}\n ProxyCommand echo 'no ticket: run kinit' >&2; exit 1")
     with pytest.raises(HostError, match="ProxyCommand said:\nno ticket: run kinit"):
-        client.ours()
+        client.ours(kind)
 
 
 def test_a_second_factor_is_named(

@@ -93,6 +93,39 @@ def test_a_smart_card_that_wants_its_pin() -> None:
     )
 
 
+#: As OpenSSH's program prints it: its own lines, and those of the program for the jump host.
+BEHIND = """OpenSSH_9.2p1
+debug1: Setting implicit ProxyCommand from ProxyJump: ssh -v -W '[%h]:%p' jump
+debug1: Executing proxy command: exec ssh -v -W '[10.0.0.2]:22' jump
+OpenSSH_9.2p1
+debug1: SSH2_MSG_NEWKEYS received
+Authenticated to jump ([10.0.0.1]:22) using "publickey".
+"""
+
+
+def test_a_login_at_a_jump_host_is_not_one_at_the_host() -> None:
+    assert phase_of(BEHIND) is Phase.BEGUN
+    said = f"{BEHIND}debug1: Remote protocol version 2.0, remote\n"
+    assert phase_of(said) is Phase.ANSWERED
+    said += "debug1: SSH2_MSG_NEWKEYS received\n"
+    assert phase_of(said) is Phase.KEYS_EXCHANGED
+    said += 'Authenticated to box (via proxy) using "publickey".\n'
+    assert phase_of(said) is Phase.LOGGED_IN
+
+
+def test_a_jump_host_that_does_not_forward() -> None:
+    error = explain(
+        f"{BEHIND}channel 0: open failed: administratively prohibited: open failed\r\n"
+        "stdio forwarding failed\r\nkex_exchange_identification: Connection closed\r\n",
+        HostAddress("box"),
+    )
+    assert type(error) is UnreachableError
+    assert str(error).splitlines() == [
+        "the jump host before it refuses to forward (administratively prohibited: open failed).",
+        "Its sshd needs `AllowTcpForwarding yes`",
+    ]
+
+
 def test_words_that_ssh_has_cut_in_two() -> None:
     verbose = (
         "OpenSSH_9.2p1\r\ndebug1: Sending command\r\nsudodebug1: client_input_channel_req\r\n"

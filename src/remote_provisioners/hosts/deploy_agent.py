@@ -23,7 +23,7 @@ from ..placement.way_in import DEFAULT_WAY
 from .transport import Transport
 from .transport.base import SPEAK_SECONDS
 from .transport.pipe_errors import why_not_opened
-from .transport.pipe_start import NotOpened
+from .transport.pipe_start import QUOTELESS_SYS, NotOpened
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -49,12 +49,13 @@ sys.modules["ssl"] = None
 from {_THERE}.agent.main import main
 main(sys.argv[1], int(sys.argv[2]))
 """
-# Any Python must be able to parse this, even one that is too old. It prints a number that is not in
-# its text, as only an interpreter does; then the rest comes on stdin.
+# It prints a number that is not in its text, as only an interpreter does; then the rest comes on
+# stdin. It has no space, and means the same with and without a shell (transport/pipe_start.py).
 _COMMAND = (
-    "import sys;v=sys.version_info;v<(3,8) and sys.exit('Python %d.%d is older than 3.8'%v[:2]);"
-    "print({first}*{second});sys.stdout.flush();exec(sys.stdin.buffer.read({size}))"
+    "f\"'{{({sys}.version_info<(3,8))and({sys}.exit({older}))}}{{print({first}*{second},flush=True)}}"
+    "{{exec({sys}.stdin.buffer.read({size}))}}'\""
 )
+_OLDER = f"bytes({tuple(b'Python is older than 3.8')}).decode()".replace(" ", "")
 
 
 def _sources(directory: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
@@ -172,7 +173,9 @@ async def find_or_start_agent(
         python = "." + python[1:]  # commands run in the home directory without a shell
     first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))
     spoken = str(first * second).encode()
-    code = _COMMAND.format(first=first, second=second, size=len(bootstrap))
+    code = _COMMAND.format(
+        first=first, second=second, size=len(bootstrap), sys=QUOTELESS_SYS, older=_OLDER
+    )
     command = [python, "-I", "-S", "-c", code]
     done = await transport.run(command, bootstrap + header + archive, after=spoken)
     for line in done.stdout.decode("utf-8", "replace").splitlines():

@@ -63,7 +63,8 @@ class Transport(ABC):
         """Run a program in the home directory on the host until it ends.
 
         `argv` contains no value from a user. Where a login shell starts the program, `stdin` is
-        sent only after the output contains `after`, so no other program gets it.
+        sent only after the output contains `after`, so no other program gets it. With `after`,
+        the program is Python, and the last word is for it with or without a shell's quotes.
         """
 
     async def begin(self, argv: Sequence[str], carried: Carried) -> None:

@@ -60,6 +60,21 @@ def port_refused(port: int | str) -> str:
     return f"port {port} refuses connections: is sshd running there?"
 
 
+def not_forwarded(said: str, forbidden: bool) -> str:
+    """The last jump host does not connect to the host. `said`: its reason."""
+    if forbidden:
+        return (
+            f"the jump host before it refuses to forward ({said}).\n"
+            "Its sshd needs `AllowTcpForwarding yes`"
+        )
+    return f"the jump host before it cannot connect to it: {said}"
+
+
+def proxy_said(said: str) -> str:
+    """A ProxyCommand has ended. `said`: its output."""
+    return f"cannot connect: its ProxyCommand said:\n{said}"
+
+
 def no_key_accepted(name: str, at: str, said: str) -> str:
     """`at`: the host that refuses, with a space before it, if it is not the one of `name`."""
     return f"none of our keys is accepted{at} ({said}):\nmake `ssh {name}` work without a password"

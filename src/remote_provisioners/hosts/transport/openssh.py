@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...errors import (
@@ -30,7 +31,9 @@ from .login_errors import (
     key_revoked,
     key_unknown,
     no_key_accepted,
+    not_forwarded,
     port_refused,
+    proxy_said,
     what_is_late,
 )
 from .pipe import PipeTransport
@@ -38,7 +41,13 @@ from .pipe_errors import last_line, last_lines, why_not_opened
 from .pipe_start import Introduction, NotOpened, PipeStart
 from .process import ProcessCarrier
 from .ssh_command import shell_command
-from .ssh_reading import ask_openssh, configuration_files, host_words
+from .ssh_jumps import refuse_circle
+from .ssh_reading import (
+    ask_openssh,
+    configuration_files,
+    host_words,
+    options_without_terminal,
+)
 
 PROGRAM = "ssh"
 
@@ -54,10 +63,9 @@ _OPTIONS = {
     "RemoteCommand": "none",
     "PermitLocalCommand": "no",
 }
-_LOGGED_IN = re.compile(r"^(Authenticated to |debug1: mux_client_request_session)", re.M)
+_LOGGED_IN = re.compile(r"^(?:Authenticated to .*|debug1: mux_client_request_session.*)", re.M)
 #: What the program prints when it reaches a phase; the last one first.
 _PHASES = {
-    Phase.LOGGED_IN: _LOGGED_IN,
     Phase.KEYS_EXCHANGED: re.compile(r"^debug1: SSH2_MSG_NEWKEYS received", re.M),
     Phase.ANSWERED: re.compile(r"^debug1: Remote protocol version", re.M),
     Phase.CONNECTED: re.compile(
@@ -65,6 +73,9 @@ _PHASES = {
     ),
 }
 _PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
+#: One for each program behind a proxy: ours, and those of ProxyJump, which print `-v` output too.
+_PROXY = re.compile(r"^debug1: Executing proxy command", re.M)
+_BY_PROXY = re.compile(r"^Authenticated to .* \(via proxy\)", re.M)
 #: "debug1: identity file /home/ann/key type 3"
 _KEY_FILE = re.compile(r"^debug1: identity file (.+) type -?\d+", re.M)
 #: A PKCS11Provider that would show its keys only after a PIN.
@@ -80,6 +91,7 @@ _VERBOSE = re.compile(
 _OF_SSH = re.compile(
     r".*Permission denied \(|Connection (closed|reset)|Received disconnect|Disconnected from"
     r"|no such identity|Load key |sign_and_send_pubkey|Warning: |client_loop: "
+    r"|kex_exchange_identification: |banner exchange: |Killed by signal|stdio forwarding failed"
 )
 _HOST_KEY = re.compile(
     r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY"
@@ -88,6 +100,8 @@ _HOST_KEY = re.compile(
 _DENIED = re.compile(r"^(?:(\S+): )?Permission denied \(([^)]*)\)", re.M)
 _NO_NAME = re.compile(r"Could not resolve hostname (\S+): (.*)")
 _REFUSED = re.compile(r"connect to host (\S+) port (\d+): Connection refused")
+#: The last jump host says this.
+_NOT_FORWARDED = re.compile(r"^channel \d+: open failed: (.*)$", re.M)
 _CONFIGURATION = re.compile(
     r"^.*(?:Bad owner or permissions on|[Bb]ad configuration option|terminating, \d+ bad"
     r"|Can't open user config|keyword .* extra arguments|unsupported option).*$",
@@ -95,29 +109,35 @@ _CONFIGURATION = re.compile(
 )
 
 
-def ssh_command(address: HostAddress, ciphers: str = "") -> list[str]:
-    """The command line up to the host; the command to run there follows. `ciphers`: "" leaves
-    them to the user's configuration."""
+def ssh_command(address: HostAddress, more: Sequence[str] = (), ciphers: str = "") -> list[str]:
+    """The command line up to the host; the command to run there follows.
+
+    `more`: other options. `ciphers`: "" leaves them to the user's configuration.
+    """
     options = dict(_OPTIONS)
     if ciphers:
         options["Ciphers"] = ciphers
     if address.way.strict_host_keys:
         options["StrictHostKeyChecking"] = "yes"
-    words = [PROGRAM, *configuration_files(), "-T", "-v"]
+    words = [PROGRAM, *configuration_files(), *more, "-T", "-v"]
     for name, value in options.items():
         words += ["-o", f"{name}={value}"]
     return [*words, *host_words(address)]
 
 
-async def _preferred_ciphers(address: HostAddress) -> str:
-    """The value of `Ciphers`, "" to leave it to the user's configuration."""
-    if not has_aes():
-        return ""
-    try:
-        asking = ask_openssh(PROGRAM, address)
-        return aes_first(*await asyncio.wait_for(asking, _ASK_SECONDS))
+async def _ssh_command(address: HostAddress) -> list[str]:
+    """As `ssh_command`, with options that depend on the program and the configuration."""
+    more: list[str] = []
+    ciphers = ""
+    try:  # if this fails, the program itself will say what is wrong
+        more = await options_without_terminal(PROGRAM)
+        asked = await asyncio.wait_for(ask_openssh(PROGRAM, address), _ASK_SECONDS)
     except (asyncio.TimeoutError, OSError, UnreachableError):
-        return ""  # the program itself will say what is wrong
+        return ssh_command(address, more)
+    await refuse_circle(PROGRAM, address, asked[0])
+    if has_aes():
+        ciphers = aes_first(*asked)
+    return ssh_command(address, more, ciphers)
 
 
 async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport:
@@ -127,7 +147,7 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     introduction = Introduction(login_python(python, way))
     # A login shell reads these words, so they are quoted. The last word needs no quotes.
     words = shell_command([*way.become, *introduction.argv[:-1]])
-    argv = [*ssh_command(address, await _preferred_ciphers(address)), words, introduction.argv[-1]]
+    argv = [*await _ssh_command(address), words, introduction.argv[-1]]
     start = PipeStart(introduction, own_words)
     try:
         carrier = ProcessCarrier(argv, start)
@@ -155,9 +175,14 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
 def _banner(verbose: str) -> str:
     """The text that the host shows at a login (sshd's Banner, or PAM's), on lines before ours."""
     _, _, later = verbose.partition("SSH2_MSG_SERVICE_ACCEPT received")
-    words = [line for line in own_words(later).splitlines() if not _OF_SSH.match(line.strip())]
-    said = last_lines("\n".join(words))
+    said = _words_of_others(later)
     return f"it says: {said}\n" if said else ""
+
+
+def _words_of_others(verbose: str) -> str:
+    """The last lines that the program did not print itself."""
+    words = [line for line in own_words(verbose).splitlines() if not _OF_SSH.match(line.strip())]
+    return last_lines("\n".join(words))
 
 
 async def _within_limits(start: PipeStart) -> None:
@@ -173,14 +198,27 @@ async def _within_limits(start: PipeStart) -> None:
 
 
 def phase_of(verbose: str) -> Phase:
-    """How far the login has come, by the program's `-v` output. Pure."""
-    reached = (phase for phase, words in _PHASES.items() if words.search(verbose))
+    """How far the login has come, by the program's `-v` output. Pure.
+
+    With ProxyJump, logins to jump hosts come first.
+    """
+    if _is_logged_in(verbose):
+        return Phase.LOGGED_IN
+    *_, last = _LOGGED_IN.split(verbose)
+    reached = (phase for phase, words in _PHASES.items() if words.search(last))
     return next(reached, Phase.BEGUN)
+
+
+def _is_logged_in(verbose: str) -> bool:
+    proxies = len(_PROXY.findall(verbose))
+    if proxies:
+        return len(_BY_PROXY.findall(verbose)) >= proxies
+    return bool(_LOGGED_IN.search(verbose))
 
 
 def _why(failed: NotOpened, verbose: str, address: HostAddress, python: str) -> HostError:
     """The error, by the program's output."""
-    if failed.returncode not in (255, None) or _LOGGED_IN.search(verbose):
+    if failed.returncode not in (255, None) or _is_logged_in(verbose):
         return why_not_opened(failed, address.way, python)
     if failed.returncode is None:
         return UnreachableError(failed.why)
@@ -202,9 +240,15 @@ def explain(verbose: str, address: HostAddress) -> HostError:
     if found := _CONFIGURATION.search(verbose):
         return UnreachableError(f"the SSH configuration: {found.group().strip()}")
     if found := _NO_NAME.search(verbose):
-        return UnknownHostError(f"the name {found.group(1)} does not resolve ({found.group(2)})")
+        why = found.group(2).strip()
+        return UnknownHostError(f"the name {found.group(1)} does not resolve ({why})")
     if found := _REFUSED.search(verbose):
         return UnreachableError(port_refused(found.group(2)))
+    if found := _NOT_FORWARDED.search(verbose):
+        said = found.group(1).strip()
+        return UnreachableError(not_forwarded(said, "administratively prohibited" in said))
+    if _PROXY.search(verbose) and (said := _words_of_others(verbose)):
+        return UnreachableError(proxy_said(said))
     return UnreachableError(f"{_banner(verbose)}cannot connect: {last_line(own_words(verbose))}")
 
 

@@ -24,7 +24,7 @@ _STDERR_BYTES = 64 * 1024
 
 # Python gets a formatted string whether or not a shell removes the outer quotes: f"'{...}'" or
 # f'{...}'. So the text inside has no quotes, and no character that a shell expands in quotes.
-_SYS = "__import__(bytes((115,121,115)).decode())"
+QUOTELESS_SYS = "__import__(bytes((115,121,115)).decode())"
 _COMMAND = (
     "f\"'{{print({first}*{second},{sys}.version_info[:],{sys}.implementation.cache_tag,flush=True)}}"
     "{{exec({sys}.stdin.buffer.read({size}))}}'\""
@@ -38,7 +38,7 @@ class Introduction:
     def __init__(self, python: str) -> None:
         first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))
         self._token = b"%d (" % (first * second)
-        text = _COMMAND.format(first=first, second=second, sys=_SYS, size=LOADER_BYTES)
+        text = _COMMAND.format(first=first, second=second, sys=QUOTELESS_SYS, size=LOADER_BYTES)
         #: The words to run on the host.
         self.argv = [python, "-I", "-S", "-c", text]
         #: The host's interpreter, once it has introduced itself.

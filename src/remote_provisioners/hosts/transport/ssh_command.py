@@ -31,6 +31,14 @@ def shell_command(argv: Sequence[str]) -> str:
     )
 
 
+def python_command(argv: Sequence[str]) -> str:
+    """As `shell_command`, for Python: its last word means the same to every shell as it is.
+
+    Nor need a shell read it: some hosts' ForceCommand splits the command at its spaces.
+    """
+    return f"{shell_command(argv[:-1])} {argv[-1]}"
+
+
 class _Session(asyncssh.SSHClientSession[bytes]):
     def __init__(self, stdin: bytes, after: bytes) -> None:
         self._stdin, self._after = stdin, after
@@ -86,8 +94,9 @@ async def run_command(
     Raises OSError, asyncssh.Error.
     """
     session = _Session(stdin, after)
+    command = python_command(argv) if after else shell_command(argv)
     channel, _ = await connection.create_session(
-        lambda: session, shell_command(argv), encoding=None, request_pty=False
+        lambda: session, command, encoding=None, request_pty=False
     )
     try:
         try:

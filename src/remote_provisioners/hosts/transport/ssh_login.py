@@ -23,7 +23,7 @@ from ...errors import (
     UnknownHostError,
     UnreachableError,
 )
-from ...placement.host_address import HostAddress, parse_address
+from ...placement.host_address import HostAddress
 from . import login_errors
 from .ciphers import AES, has_aes
 from .login_errors import (
@@ -33,12 +33,16 @@ from .login_errors import (
     key_revoked,
     key_unknown,
     no_key_accepted,
+    not_forwarded,
     port_refused,
+    proxy_said,
     what_is_late,
 )
 from .pipe_errors import last_lines
 from .proxy_command import ProxyCommand
+from .ssh_algorithms import usable
 from .ssh_configuration import SSHConfiguration
+from .ssh_jumps import circle, jump_address
 from .ssh_keys import KnownHosts, key_pairs
 from .ssh_reading import read_configuration
 
@@ -148,14 +152,18 @@ async def log_in(address: HostAddress) -> list[Login]:
     return opened
 
 
-async def _open(address: HostAddress, opened: list[Login], through: bool = False) -> None:
+async def _open(
+    address: HostAddress, opened: list[Login], through: bool = False, after: tuple[str, ...] = ()
+) -> None:
     """Log in to `address` and append that to `opened`; `through`: go through its last login.
 
     We connect to jump hosts here: asyncssh would check their keys in its own way.
+    `after`: the hosts whose configuration has led here.
     """
     name = str(address)
     try:
         read = await read_configuration(address)
+        options = _options(read)
     except UnreachableError as error:
         raise error.at(name) from None
     except (OSError, ValueError) as error:
@@ -163,6 +171,7 @@ async def _open(address: HostAddress, opened: list[Login], through: bool = False
         raise UnreachableError(text, host=name) from None
     try:
         known = await asyncio.to_thread(KnownHosts, read)
+        options["known_hosts"] = known.match
     except (OSError, ValueError) as error:
         raise HostKeyError(
             f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"
@@ -170,13 +179,16 @@ async def _open(address: HostAddress, opened: list[Login], through: bool = False
             host=name,
         ) from None
     if not through:
+        after = (*after, address.host)
         for number, hop in enumerate(read.jumps):
             try:
-                await _open(_jump(hop), opened, through=number > 0)
+                jump = jump_address(hop)
+                if number == 0 and jump.host in after:
+                    raise circle(jump.host)
+                await _open(jump, opened, number > 0, after)
             except HostError as error:
                 raise type(error)(f"jump host {hop}: {error.message}", host=name) from None
             through = True
-    options = {**_options(read), "known_hosts": known.match}
     if through and opened:
         options["tunnel"], _ = opened[-1]
     client = _Client()
@@ -193,13 +205,12 @@ async def _open(address: HostAddress, opened: list[Login], through: bool = False
                 await _log_in_once(client, read.host, options | {"client_keys": keys or None})
             )
         except BaseException as error:
-            proxy_said = client.end_proxy()
+            said_by_proxy = client.end_proxy()
             await asyncio.shield(client.proxy_ended())
             # ValueError: asyncssh raises it for a key that it cannot read.
             if isinstance(error, (_Late, _Refused, OSError, asyncssh.Error, ValueError)):
-                raise _with_banner(_translated(error, read, known, proxy_said), client.banner).at(
-                    name
-                ) from None
+                told = _translated(error, read, known, said_by_proxy)
+                raise _with_banner(told, client.banner).at(name) from None
             raise
 
 
@@ -210,11 +221,11 @@ def _with_banner(error: HostError, banner: str) -> HostError:
 
 
 def _translated(
-    error: Exception, read: SSHConfiguration, known: KnownHosts, proxy_said: str
+    error: Exception, read: SSHConfiguration, known: KnownHosts, said_by_proxy: str
 ) -> HostError:
     """Translate the error of a connection into one of ours."""
-    if proxy_said and not isinstance(error, (_Late, _Refused, asyncssh.HostKeyNotVerifiable)):
-        return UnreachableError(f"cannot connect: its ProxyCommand said:\n{proxy_said}")
+    if said_by_proxy and not isinstance(error, (_Late, _Refused, asyncssh.HostKeyNotVerifiable)):
+        return UnreachableError(proxy_said(said_by_proxy))
     if isinstance(error, _Late):
         return UnreachableError(str(error))
     if isinstance(error, _Refused):
@@ -225,12 +236,10 @@ def _translated(
         return UnknownHostError(f"the name does not resolve ({error.strerror})")
     if isinstance(error, ConnectionRefusedError):
         return UnreachableError(port_refused(read.port))
+    if isinstance(error, asyncssh.ChannelOpenError):
+        forbidden = error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+        return UnreachableError(not_forwarded(reason_of(error), forbidden))
     return UnreachableError(f"cannot connect: {reason_of(error)}")
-
-
-def _jump(hop: str) -> HostAddress:
-    """A hop of ProxyJump: [user@]host[:port] or an ssh:// address."""
-    return parse_address(hop.removeprefix("ssh://"))
 
 
 @contextlib.asynccontextmanager
@@ -319,7 +328,7 @@ def _options(read: SSHConfiguration) -> dict[str, Any]:
         "send_env": None,  # nothing of the server's environment
         **({"encryption_algs": "^" + ",".join(AES)} if has_aes() else {}),
         **read.options,
-        **read.algorithms,
+        **usable(read.algorithms),
     }
 
 

@@ -11,7 +11,7 @@ import asyncssh
 from .base import Carried
 from .pipe import PipeTransport
 from .pipe_start import Introduction, PipeStart
-from .ssh_command import shell_command
+from .ssh_command import python_command
 
 OPEN_SECONDS = 15.0
 
@@ -65,9 +65,8 @@ async def begin(
 
     Raises asyncssh.Error, OSError.
     """
-    command = f"{shell_command(argv[:-1])} {argv[-1]}"
     channel, _ = await connection.create_session(
-        lambda: _ChannelCarrier(carried), command, encoding=None, request_pty=False
+        lambda: _ChannelCarrier(carried), python_command(argv), encoding=None, request_pty=False
     )
     return channel
 

@@ -36,6 +36,9 @@ _ALGORITHMS = {
     "hostkeyalgorithms": "server_host_key_algs",
 }
 
+#: Settings for terminals, which our connection cannot have. Older programs do not know them.
+_NOT_OURS = {"ForkAfterAuthentication": "no", "SessionType": "default", "StdinNull": "no"}
+
 #: The values of each keyword.
 Values = dict[str, list[str]]
 #: The values of each `ssh` program without any file: asked once, not for each connection.
@@ -58,11 +61,24 @@ async def ask_openssh(program: str, address: HostAddress) -> tuple[Values, Value
 
     Raises UnreachableError when it fails, OSError when it cannot run.
     """
-    words = [*configuration_files(), "-G", *host_words(address)]
-    said = await _ask([program, *words])
+    default = await _default(program)
+    options = [*configuration_files(), *_not_ours(default), "-G"]
+    return await _ask([program, *options, *host_words(address)]), default
+
+
+async def options_without_terminal(program: str) -> list[str]:
+    """Options that take back what a configuration sets for terminals. Raises as `ask_openssh`."""
+    return _not_ours(await _default(program))
+
+
+async def _default(program: str) -> Values:
     if program not in _defaults:
         _defaults[program] = await _ask([program, "-F", "none", "-G", "--", "localhost"])
-    return said, _defaults[program]
+    return _defaults[program]
+
+
+def _not_ours(default: Values) -> list[str]:
+    return [f"-o{name}={value}" for name, value in _NOT_OURS.items() if name.lower() in default]
 
 
 def host_words(address: HostAddress) -> list[str]:
@@ -191,8 +207,8 @@ def _agent(value: str, tokens: Mapping[str, str]) -> str:
         return ""
     if value == "SSH_AUTH_SOCK":
         return os.environ.get("SSH_AUTH_SOCK", "")
-    if value.startswith("$"):
-        return os.environ.get(value.strip("${}"), "")
+    if value.startswith("$") and not value.startswith("${"):
+        return os.environ.get(value[1:], "")
     return _path(value, tokens)
 
 

@@ -1,0 +1,46 @@
+"""The jump hosts of an SSH configuration (ProxyJump)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ...errors import ConfigurationError, UnreachableError
+from ...placement.host_address import HostAddress, parse_address
+from .ssh_reading import ask_openssh
+
+#: ``ssh -G`` writes an IPv4 address in brackets, like an IPv6 one.
+_IPV4 = re.compile(r"\[([\d.]+)\]")
+
+
+def jump_address(hop: str) -> HostAddress:
+    """Parse a hop: [user@]host[:port], or an ssh:// address. Raises UnreachableError."""
+    try:
+        return parse_address(_IPV4.sub(r"\1", hop.removeprefix("ssh://")))
+    except ConfigurationError as error:
+        raise UnreachableError(f"the SSH configuration: ProxyJump: {error}") from None
+
+
+def circle(hop: str) -> UnreachableError:
+    """The error for a way through jump hosts that comes back to `hop`."""
+    return UnreachableError(
+        f"the SSH configuration: the way through ProxyJump leads back to {hop}.\n"
+        f"Give {hop} `ProxyJump none`, above the line that sets it for more hosts."
+    )
+
+
+async def refuse_circle(
+    program: str, address: HostAddress, said: Mapping[str, Sequence[str]]
+) -> None:
+    """Raise UnreachableError if the jump hosts of `address` lead in a circle.
+
+    The `ssh` program does not notice that, and starts itself again and again.
+    `said`: the output of ``ssh -G`` for the address.
+    """
+    seen = {address.host}
+    while (jumps := said.get("proxyjump", ["none"])[0]) != "none":
+        first = jump_address(jumps.split(",")[0])  # the others are reached through it
+        if first.host in seen:
+            raise circle(first.host).at(str(address))
+        seen.add(first.host)
+        said, _ = await ask_openssh(program, first)
