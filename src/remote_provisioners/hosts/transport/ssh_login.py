@@ -12,6 +12,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncssh
@@ -152,6 +153,30 @@ async def log_in(address: HostAddress) -> list[Login]:
     return opened
 
 
+async def _read(address: HostAddress) -> tuple[SSHConfiguration, KnownHosts]:
+    """The configuration of a host, with algorithms that asyncssh has, and the known keys.
+
+    Raises HostError.
+    """
+    name = str(address)
+    try:
+        read = await read_configuration(address)
+        read = replace(read, algorithms=usable(read.algorithms))
+    except UnreachableError as error:
+        raise error.at(name) from None
+    except (OSError, ValueError) as error:
+        text = f"the SSH configuration cannot be read ({reason_of(error)})"
+        raise UnreachableError(text, host=name) from None
+    try:
+        return read, await asyncio.to_thread(KnownHosts, read)
+    except (OSError, ValueError) as error:
+        raise HostKeyError(
+            f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"
+            "asyncssh reads a list of public keys only",
+            host=name,
+        ) from None
+
+
 async def _open(
     address: HostAddress, opened: list[Login], through: bool = False, after: tuple[str, ...] = ()
 ) -> None:
@@ -161,23 +186,8 @@ async def _open(
     `after`: the hosts whose configuration has led here.
     """
     name = str(address)
-    try:
-        read = await read_configuration(address)
-        options = _options(read)
-    except UnreachableError as error:
-        raise error.at(name) from None
-    except (OSError, ValueError) as error:
-        text = f"the SSH configuration cannot be read ({reason_of(error)})"
-        raise UnreachableError(text, host=name) from None
-    try:
-        known = await asyncio.to_thread(KnownHosts, read)
-        options["known_hosts"] = known.match
-    except (OSError, ValueError) as error:
-        raise HostKeyError(
-            f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"
-            "asyncssh reads a list of public keys only",
-            host=name,
-        ) from None
+    read, known = await _read(address)
+    options = {**_options(read), "known_hosts": known.match}
     if not through:
         after = (*after, address.host)
         for number, hop in enumerate(read.jumps):
@@ -328,7 +338,7 @@ def _options(read: SSHConfiguration) -> dict[str, Any]:
         "send_env": None,  # nothing of the server's environment
         **({"encryption_algs": "^" + ",".join(AES)} if has_aes() else {}),
         **read.options,
-        **usable(read.algorithms),
+        **read.algorithms,
     }
 
 
