@@ -15,14 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from remote_provisioners.agent.processes.process_identity import start_time
+from remote_provisioners.agent.resource_store import KEPT
 from remote_provisioners.hosts import deploy_agent as bootstrap
 from remote_provisioners.hosts.transport.local import LocalTransport
+from remote_provisioners.kernels.resource_upload import ResourceArchive
 from remote_provisioners.protocol.wire import Decoder, Message, encode
 
 SLEEPS = ["sleep", "300"]
@@ -853,3 +857,37 @@ def test_the_agent_may_open_more_files_than_its_kernels() -> None:
         run(body())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_files_of_kernelspecs_are_bounded(tmp_path: Path) -> None:
+    """Also after the agent was killed: the kernel's record names its files."""
+    spec = tmp_path / "spec"
+    spec.mkdir()
+
+    async def ask(server: Server, request: Any) -> Any:
+        return type(request).answer.read(await server.request(request.op, **request.fields()))
+
+    async def put(server: Server, text: str) -> str:
+        (spec / "kernel.json").write_text(text)
+        channel: Any = SimpleNamespace(request=partial(ask, server))
+        return await ResourceArchive(spec).put(channel)
+
+    async def body() -> None:
+        async with servers("a") as (server,):
+            used = await put(server, "used")
+            resources = Path(server.hello["directory"], "resources")
+            await server.start("k1", SLEEPS, resources=used)
+            os.kill(server.hello["pid"], signal.SIGKILL)
+            await server.closed
+        async with servers("a") as (server,):
+            await server.request("adopt", kernel_id="k1", owner="a")
+            for number in range(KEPT + 3):
+                await put(server, str(number))
+                for path in resources.iterdir():
+                    os.utime(path, (number, number))
+            await put(server, "the last")
+            left = [path.name for path in resources.iterdir()]
+            assert len(left) == KEPT + 2
+            assert used in left
+
+    run(body())

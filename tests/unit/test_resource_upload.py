@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from pathlib import Path
 
 from remote_provisioners.agent import resource_store
@@ -35,3 +36,18 @@ def test_links_arrive_as_what_they_lead_to(tmp_path: Path) -> None:
         "scripts/launch.py": "launch",
     }
     assert ResourceArchive(spec).digest == archive.digest
+
+
+def test_what_nobody_needs_is_removed(tmp_path: Path) -> None:
+    now = time.time()
+    names = [f"{number:064x}" for number in range(resource_store.KEPT + 4)]
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (now - 100_000 + number,) * 2)
+    (tmp_path / "unpack-left").mkdir()
+    os.utime(tmp_path / "unpack-left", (now - 1000,) * 2)
+    (tmp_path / "unpack-now").mkdir()
+    assert resource_store.present(str(tmp_path), names[2])  # its start comes next
+    resource_store.tidy(str(tmp_path), {names[1]})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {names[1], names[2], "unpack-now", *names[4:]}

@@ -138,7 +138,7 @@ class Operations:
         if earlier is not None and earlier.owner != peer.owner:
             raise RefusedError(BAD_REQUEST, "kernel {} is another server's".format(kernel_id))
         kernel = HostedKernel(kernel_id, peer.owner, self._table.directory)
-        kernel.output = request.output
+        kernel.output, kernel.resources = request.output, request.resources
         kernel.lease = float(request.lease)
         kernel.left_idle = float(request.left_idle)
         if earlier is not None:  # its server restarts it, and has given up the earlier process
@@ -273,6 +273,8 @@ class Operations:
             await apart.run(
                 directory, lambda: resources.unpack(directory, digest, archive), seconds=60.0
             )
+            used = {kernel.resources for kernel in self._table}
+            await apart.run(directory, lambda: resources.tidy(directory, used))
         except (OSError, ValueError) as error:
             raise RefusedError(CANNOT_START, "kernelspec files: {}".format(error)) from None
         return Nothing()

@@ -1,6 +1,7 @@
 """Kernelspec resource directories that travelled here: content-addressed, unpacked once.
 
-Standard library only: this module travels to hosts.
+Those that no kernel uses are removed, the ones used longest ago first. Standard library only: this
+module travels to hosts.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ import os
 import re
 import shutil
 import tempfile
+import time
+from typing import Container
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+#: How many directories are kept besides those of kernels.
+KEPT = 8
+#: A directory of this age may be one that a start is about to use.
+_NEW_SECONDS = 600.0
 
 
 def path(directory: str, digest: str) -> str:
@@ -21,8 +28,25 @@ def path(directory: str, digest: str) -> str:
 
 
 def present(directory: str, digest: str) -> bool:
-    """Whether it is here and complete: unpack() renames it last."""
-    return bool(digest) and os.path.isdir(path(directory, digest))
+    """Whether it is here and complete: unpack() renames it last. It counts as used now."""
+    found = path(directory, digest)
+    if not found or not os.path.isdir(found):
+        return False
+    os.utime(found)
+    return True
+
+
+def tidy(directory: str, used: Container[str]) -> None:
+    """Remove what nobody needs; `used`: the digests of kernels. Raises OSError."""
+    now, known = time.time(), []
+    for entry in os.scandir(directory):
+        last = entry.stat(follow_symlinks=False).st_mtime
+        if abs(now - last) > _NEW_SECONDS and entry.name not in used:
+            known.append((bool(_DIGEST.fullmatch(entry.name)), last, entry.path))
+    known.sort(reverse=True)  # what an agent was unpacking when it was killed comes last
+    kept = sum(whole for whole, _, _ in known[:KEPT])
+    for _, _, unneeded in known[kept:]:
+        shutil.rmtree(unneeded, ignore_errors=True)
 
 
 def unpack(directory: str, digest: str, archive: str) -> None:

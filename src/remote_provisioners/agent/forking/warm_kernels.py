@@ -16,6 +16,7 @@ import time
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from ...protocol.conventions import ipc_ports
+from ...protocol.messages import Start
 from .. import apart
 from ..endpoints import (
     connection_file,
@@ -27,7 +28,7 @@ from ..listening import until_all_listen
 from ..log import say
 from ..processes.kernel_process import Command, KernelProcess
 from .template_connection import receive, send
-from .templates import Templates
+from .templates import Templates, flags_of, has_own_interpreter, shared_part
 
 #: A warm kernel is made when no kernel has been started for this long, so as to slow no start.
 REFILL_SECONDS = 2.0
@@ -47,6 +48,28 @@ class Recipe(NamedTuple):
     environ: FrozenSet[Tuple[str, str]]
     preload: Tuple[str, ...]
     signature_scheme: str
+
+
+def recipe_of(
+    request: Start,
+    argv: List[str],
+    environ: Dict[str, str],
+    private: FrozenSet[str],
+    preload: Tuple[str, ...],
+) -> Optional[Recipe]:
+    """The recipe of a warm kernel that can become the kernel of `request`; None if none can.
+
+    `private`: the variables of its environment whose values name this kernel.
+    """
+    connection = request.connection
+    plain = connection["transport"] == "ipc" and "curve_publickey" not in connection
+    named = any("{kernel_id}" in word for word in request.argv)
+    elsewise = request.reports_endpoints or flags_of(argv) is None
+    if not plain or named or elsewise or has_own_interpreter(private):
+        return None
+    shared = frozenset(shared_part(environ, private).items())
+    scheme = connection.get("signature_scheme", "hmac-sha256")
+    return Recipe(tuple(argv), shared, preload, scheme)
 
 
 class WarmKernel:

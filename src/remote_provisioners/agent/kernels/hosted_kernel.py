@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import os
 import signal
-from typing import Any, Awaitable, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
 
 from ...protocol.answers import (
     CANCELLED,
@@ -30,8 +30,7 @@ from ..endpoints import (
     write_connection,
 )
 from ..errors import RefusedError, start_error
-from ..forking.templates import flags_of, has_own_interpreter, shared_part
-from ..forking.warm_kernels import PREFIX, Recipe, WarmKernels, remove
+from ..forking.warm_kernels import PREFIX, WarmKernels, recipe_of, remove
 from ..listening import until_kernel_listens
 from ..log import say
 from ..machine import gpus as devices
@@ -71,6 +70,8 @@ class HostedKernel:
         self.left_idle = 0.0
         #: Why it was ended (lease, idle, out of memory); "" if it was not.
         self.ended_by = ""
+        #: The digest of its kernelspec's files here; "" if it has none.
+        self.resources = ""
         #: Whether its record on the disk is up to date.
         self.saved = True
         self._cwd = ""
@@ -112,7 +113,9 @@ class HostedKernel:
                 if environment.has_placeholder(environ[name])
             )
             preload = tuple(request.preload)
-            recipe = self._recipe(request, argv, environ, private, preload)
+            recipe = None
+            if not self._started_before:
+                recipe = recipe_of(request, argv, environ, private, preload)
             home = os.path.expanduser("~")
             self._cwd = await apart.run(
                 ", ".join([*request.cwd, home]),
@@ -181,25 +184,6 @@ class HostedKernel:
         if not self._reports_endpoints:
             self._watch = asyncio.ensure_future(self._until_listening(on_listening))
 
-    def _recipe(
-        self,
-        request: Start,
-        argv: List[str],
-        environ: Dict[str, str],
-        private: FrozenSet[str],
-        preload: Tuple[str, ...],
-    ) -> Optional[Recipe]:
-        """The recipe of a warm kernel that can become this one; None if no warm kernel can."""
-        connection = request.connection
-        plain = connection["transport"] == "ipc" and "curve_publickey" not in connection
-        named = any("{kernel_id}" in word for word in request.argv)
-        elsewise = request.reports_endpoints or flags_of(argv) is None
-        if self._started_before or not plain or named or elsewise or has_own_interpreter(private):
-            return None
-        shared = frozenset(shared_part(environ, private).items())
-        scheme = connection.get("signature_scheme", "hmac-sha256")
-        return Recipe(tuple(argv), shared, preload, scheme)
-
     # -- through the end of its agent --------------------------------------------------------
 
     def _record(self) -> record.Record:
@@ -222,6 +206,7 @@ class HostedKernel:
             "left_idle": self.left_idle,
             "ended_by": self.ended_by,
             "output": self.output.fields(),
+            "resources": self.resources,
         }
 
     def save(self) -> None:
@@ -267,6 +252,7 @@ class HostedKernel:
         kernel.connection = found["connection"]
         kernel.lease, kernel.ended_by = found["lease"], found["ended_by"]
         kernel.left_idle = float(found.get("left_idle", 0.0))
+        kernel.resources = str(found.get("resources", ""))
         kernel.output = record.output_bounds(found)
         kernel._cwd = found["cwd"]
         kernel._reports_endpoints = found["reports_endpoints"]
