@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..conftest import eventually
@@ -35,10 +35,12 @@ SlurmdPidFile=/run/slurmd.pid
 SlurmctldLogFile=/run/slurmctld.log
 SlurmdLogFile=/run/slurmd.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+{memory_limit}
+GresTypes=gpu
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
-JobAcctGatherType=jobacct_gather/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=2
 AccountingStorageType=accounting_storage/none
 DebugFlags=NO_CONF_HASH
 SlurmdParameters=config_overrides
@@ -53,15 +55,27 @@ MinJobAge=300
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 MpiDefault=none
-NodeName={b.name} NodeAddr={b.address} CPUs={cpus} RealMemory={memory}
+NodeName={b.name} NodeAddr={b.address} CPUs={cpus} RealMemory={memory} Gres=gpu:fake:2
 NodeName={c.name} NodeAddr={c.address} CPUs={cpus} RealMemory={memory}
-PartitionName=DEFAULT DefMemPerCPU=100 PriorityTier=5 PreemptMode=OFF State=UP
+PartitionName=DEFAULT DefMemPerCPU=300 PriorityTier=5 PreemptMode=OFF State=UP
 PartitionName=main Nodes={b.name},{c.name} Default=YES MaxTime=INFINITE
 PartitionName=short Nodes={b.name} MaxTime=1
 PartitionName=low Nodes={b.name} PriorityTier=1 PreemptMode=CANCEL
 PartitionName=high Nodes={b.name} PriorityTier=9
+PartitionName=second Nodes={c.name}
 PartitionName=drained Nodes={c.name} MaxTime=60 State=DRAIN
 """
+#: Real Slurm takes any device for a GPU: it gives jobs their numbers, which is what we test.
+_GRES = "NodeName={b.name} Name=gpu Type=fake File=/dev/null,/dev/zero\n"
+_CGROUP = """\
+CgroupPlugin=cgroup/v1
+CgroupAutomount=no
+ConstrainRAMSpace=yes
+"""
+#: The first node limits the memory of jobs, if this machine lets us make such groups. The second
+#: one measures it, and ends a job that uses too much.
+_LIMITED, _MEASURED = "TaskPlugin=task/cgroup", "JobAcctGatherParams=OverMemoryKill"
+_GROUPS = Path("/sys/fs/cgroup/memory")
 _START_SECONDS = 30
 #: However this process ends, what it starts on this machine ends with it.
 _WITH_US = ("setpriv", "--pdeathsig=KILL")
@@ -87,16 +101,29 @@ class Slurm:
         self._munged: subprocess.Popen[bytes] | None = None
 
     @property
+    def limits_memory(self) -> bool:
+        """Whether Slurm can limit the memory of jobs here."""
+        return os.access(_GROUPS / "cgroup.procs", os.W_OK)
+
+    @property
     def environ(self) -> dict[str, str]:
         """What makes this machine a submit host."""
         return {"SLURM_CONF": str(self._directory / "slurm.conf")}
 
     def open(self) -> None:
         a, b, c = self.hosts
-        values = {"a": a, "b": b, "c": c, "cpus": CPUS, "memory": MEMORY}
+        values = {"a": a, "b": b, "c": c, "cpus": CPUS, "memory": MEMORY, "auth": ""}
+        limits = {b: _LIMITED if self.limits_memory else "", c: _MEASURED}
         for host in self.hosts:
+            host.write("/run/slurm/gres.conf", _GRES.format(**values), user="root")
+            host.write("/run/slurm/cgroup.conf", _CGROUP, user="root")
+            if host is b and self.limits_memory:  # its own part: every cluster has a job 1
+                group = _GROUPS / f"{self._directory.name}-{host.name}"
+                group.mkdir()
+                host.run(["mount", "--bind", str(group), str(_GROUPS)], user="root")
             host.write("/run/munge/munge.key", self._key, 0o600, user="root")
-            host.write("/run/slurm/slurm.conf", _CONF.format(auth="", **values), user="root")
+            conf = _CONF.format(**values, memory_limit=limits.get(host, ""))
+            host.write("/run/slurm/slurm.conf", conf, user="root")
             host.run(["mount", "--bind", "/run/slurm", "/etc/slurm"], user="root")
             host.run(["chmod", "755", "/run/munge", "/run/slurm"], user="root")
             host.run([*_munge("/run/munge")], user="root")
@@ -104,7 +131,8 @@ class Slurm:
         key.touch(0o600)
         key.write_bytes(self._key)
         socket = self._directory / "munge.socket"
-        conf = _CONF.format(auth=f"AuthInfo=socket={socket}", **values)
+        values["auth"] = f"AuthInfo=socket={socket}"
+        conf = _CONF.format(**values, memory_limit="")
         (self._directory / "slurm.conf").write_text(conf)
         self._directory.chmod(0o755)
         self._munged = subprocess.Popen(
@@ -132,6 +160,10 @@ class Slurm:
     def start_node(self, host: Host) -> None:
         host.run(["slurmd"], user="root")
 
+    def kill_node(self, host: Host) -> None:
+        """Kill a node's slurmd. Its jobs run on."""
+        _kill(host, "slurmd")
+
     def close(self) -> None:
         for host in self.hosts:
             _kill(host, *DAEMONS)
@@ -139,6 +171,11 @@ class Slurm:
             self._munged.terminate()
             self._munged.wait()
         shutil.rmtree(self._directory, ignore_errors=True)
+        for group in _GROUPS.glob(f"{self._directory.name}-*"):
+            inner = sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True)
+            for path in (*inner, group):
+                with suppress(OSError):
+                    path.rmdir()
 
     # -- looking at it -----------------------------------------------------------------------
 

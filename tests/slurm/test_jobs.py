@@ -31,7 +31,7 @@ from remote_provisioners.kernels.starts import starts
 
 from ..conftest import SLEEP, InstallSpec, Start, eventually
 from ..e2e.applications import Applications
-from .cluster import Slurm
+from .cluster import Slurm, left_on
 
 pytestmark = [pytest.mark.slurm]
 
@@ -231,6 +231,72 @@ def test_a_node_fails(slurm: Slurm, install_slurm: InstallSpec, start: Start) ->
         node.link_up()
     assert f"Slurm ended job {job}: its node {node.name} failed" in session.provisioner.reason
     eventually(lambda: slurm.idle() == 2, 60)
+
+
+@pytest.mark.long
+def test_too_much_memory(slurm: Slurm, install_slurm: InstallSpec, start: Start) -> None:
+    """The system kills the kernel at the job's limit. The job and its agent stay."""
+    if not slurm.limits_memory:
+        pytest.skip("needs control groups of memory (version 1) that it may make")
+    session = start(install_slurm(slurm_memory="300M", slurm_partition="short"))
+    job = session.value(JOB)
+    session.client.execute("x = bytearray(1 << 30)")
+    eventually(lambda: not session.manager.is_alive(), 60)
+    assert "a memory limit of this kernel was reached" in session.provisioner.reason
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=30)
+    assert session.value(JOB) == job
+
+
+@pytest.mark.long
+def test_slurm_ends_a_job_for_its_memory(
+    slurm: Slurm, install_slurm: InstallSpec, start: Start
+) -> None:
+    """Where Slurm measures jobs, in place of limiting them. It kills the agent, too, so the next
+    job on the node removes what this one has left.
+    """
+    name = install_slurm(slurm_memory="300M", slurm_partition="second")
+    session, node = start(name), slurm.nodes[1]
+    job = session.value(JOB)
+    session.client.execute("x = bytearray(1 << 29)")
+    eventually(lambda: not session.manager.is_alive(), 60)
+    text = f"job {job} was killed on {node.name}: perhaps it used more memory than it asked for"
+    assert text in session.provisioner.reason
+    assert left_on([node])
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=30)
+    assert session.value(JOB) != job
+
+
+@pytest.mark.long
+def test_a_slurmd_is_killed(slurm: Slurm, install_slurm: InstallSpec, start: Start) -> None:
+    """An administrator takes its node down. The job has failed for Slurm, but nobody ends its
+    processes, so the kernel goes on until slurmd is back.
+    """
+    session = start(install_slurm(slurm_partition="short"))
+    job, node = session.value(JOB), slurm.nodes[0]
+    slurm.kill_node(node)
+    try:
+        slurm.ask("scontrol", "update", f"nodename={node.name}", "state=down", "reason=test")
+        eventually(lambda: "JobState=NODE_FAIL" in slurm.ask("scontrol", "show", "job", job))
+        assert session.value("6 * 7") == 42
+    finally:
+        slurm.start_node(node)
+    eventually(lambda: not session.manager.is_alive(), 60)
+    assert f"Slurm ended job {job}: its node {node.name} failed" in session.provisioner.reason
+    eventually(lambda: slurm.idle() == 2, 60)
+
+
+@pytest.mark.long
+def test_gpus(slurm: Slurm, install_slurm: InstallSpec, start: Start) -> None:
+    """Slurm shares out the devices, and the kernel sees the numbers of its own."""
+    visible = "__import__('os').environ.get('CUDA_VISIBLE_DEVICES')"
+    name = install_slurm(slurm_gpus="fake:1", slurm_limits={"gpus": "fake:2"})
+    sessions = [start(name), start(name)]
+    assert sorted(session.value(visible) for session in sessions) == ["0", "1"]
+    sessions[0].manager.restart_kernel()
+    sessions[0].client.kernel_info(reply=True, timeout=30)
+    assert sorted(session.value(visible) for session in sessions) == ["0", "1"]
 
 
 @pytest.mark.long

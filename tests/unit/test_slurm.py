@@ -88,7 +88,11 @@ def test_what_a_start_waits_for(state: str, reason: str, start: str, text: str) 
         (Job("7", "NODE_FAIL", node="n1"), "Slurm ended job 7: its node n1 failed"),
         (Job("7", "CANCELLED"), "Slurm ended job 7: it was cancelled (scancel, or by"),
         (Job("7", "FAILED", exit_code=127), "job 7 failed: its node does not have the interp"),
-        (Job("7", "FAILED", signal=9, node="n1"), "job 7 failed with signal 9 on n1\n"),
+        (Job("7", "FAILED", signal=6, node="n1"), "job 7 failed with signal 6 on n1\n"),
+        (
+            Job("7", "FAILED", signal=9, node="n1"),
+            "job 7 was killed on n1: perhaps it used more memory than it asked for\n",
+        ),
         (Job("7", "GONE"), "Slurm does not know job 7 any more"),
         (
             Job("7", "PENDING", "PartitionTimeLimit", "gpu"),

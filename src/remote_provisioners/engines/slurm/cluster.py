@@ -33,6 +33,8 @@ _LOOK_SECONDS = 2.0
 _CANCEL_SECONDS, _CANCEL_POLL_SECONDS = 10.0, 0.1
 #: How long to wait until Slurm says how a job has ended, and how often to ask.
 _END_SECONDS, _END_POLL_SECONDS = 8.0, 0.1
+#: squeue's words for a job that Slurm has forgotten.
+_UNKNOWN = "Invalid job id"
 # These directories of the submit host may not exist on a node.
 _WITHOUT = ("env", "-u", "TMPDIR", "-u", "XDG_RUNTIME_DIR")
 
@@ -116,18 +118,25 @@ class Cluster:
         """End a job in any state, and wait for its end. Raises HostError."""
         until = time.monotonic() + _CANCEL_SECONDS
         while True:
-            await self.run(["scancel", job])
-            found = await self._queue([job])
-            state = found.get(job, Job(job, GONE))
-            if state.final:
-                return
-            if time.monotonic() > until:
-                raise UnreachableError(f"{state.name} is still {state.state.lower()}")
+            try:
+                await self.run(["scancel", job])
+                state = (await self._queue([job])).get(job, Job(job, GONE))
+            except UnreachableError:  # a busy controller may answer the next time
+                if time.monotonic() > until:
+                    raise
+            else:
+                if state.final:
+                    return
+                if time.monotonic() > until:
+                    raise UnreachableError(f"{state.name} is still {state.state.lower()}")
             await asyncio.sleep(_CANCEL_POLL_SECONDS)
 
     async def _queue(self, jobs: Sequence[str]) -> dict[str, Job]:
         words = ["squeue", "--noheader", "--states=all", f"--jobs={','.join(jobs)}"]
         done = await self.run([*words, f"--format={QUEUE_FORMAT}"])
+        said = done.stderr.decode("utf-8", "replace")
+        if done.returncode and _UNKNOWN not in said:
+            raise UnreachableError(f"squeue failed: {refusal(said)}", host=self._place)
         return read_queue(done.stdout.decode("utf-8", "replace"))
 
     async def run(self, argv: Sequence[str], stdin: bytes = b"") -> Completed:

@@ -65,6 +65,7 @@ _EXITS = {
 #: While Slurm ends a job, the reason shows the job's final state.
 _COMPLETING = {"TimeLimit": "TIMEOUT", "OutOfMemory": "OUT_OF_MEMORY", "NodeFail": "NODE_FAIL"}
 _FINAL = frozenset([*_ENDS, "COMPLETED", "FAILED"]) - {"SUSPENDED"}
+_SIGKILL = 9
 _UNCONTACTED = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Connection refused|Zero Bytes were"
     r"|Unable to establish (?:configuration|controller)|Could not establish a configuration"
@@ -157,6 +158,11 @@ class Job:
             return f"Slurm ended {self.name}: {why}{advice}"
         if state == "FAILED" and self.exit_code in _EXITS:
             return f"{self.name} failed: {_EXITS[self.exit_code]}"
+        if state == "FAILED" and self.signal == _SIGKILL:
+            return (
+                f"{self.name} was killed on {self.node or 'its node'}: "
+                f"perhaps it used more memory than it asked for\n{_ADVICE['OUT_OF_MEMORY']}"
+            )
         if state == "FAILED":
             how = f"signal {self.signal}" if self.signal else f"exit code {self.exit_code}"
             return (
@@ -242,4 +248,4 @@ def refusal(stderr: str) -> str:
     """Why sbatch did not submit a job, in Slurm's own words."""
     lines = [_PREFIX.sub("", line.strip()) for line in stderr.splitlines() if line.strip()]
     lines = [line.removeprefix("Batch job submission failed: ") for line in lines]
-    return "; ".join(dict.fromkeys(lines[-3:])) or "sbatch printed nothing"
+    return "; ".join(dict.fromkeys(lines[-3:])) or "it printed nothing"

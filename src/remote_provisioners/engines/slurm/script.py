@@ -21,7 +21,7 @@ _LAUNCHER = """\
 import sys
 if sys.version_info < (3, 8):
     sys.exit(78)
-import base64, os, shutil, signal
+import base64, fcntl, glob, os, shutil, signal
 if not os.path.isdir(os.environ.get("HOME", "")):  # the submit host's, which nodes do not have
     import pwd
     os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
@@ -29,6 +29,20 @@ directory = {directory!r}
 agent = os.path.join(directory, "agent")
 os.umask(0o077)
 os.mkdir(directory)
+# Whoever holds the lock is alive. The file has its text only after that.
+node = os.uname().nodename
+lock = open(os.path.join(directory, "lock"), "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+lock.write(node)
+lock.flush()
+for other in glob.glob("/tmp/remote-provisioners-" + "?" * {digits}):
+    try:  # a job that Slurm killed could not remove its directory
+        with open(os.path.join(other, "lock")) as file:
+            if file.read() == node and os.stat(other).st_uid == os.getuid():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(other, ignore_errors=True)
+    except OSError:
+        pass
 os.mkdir(agent)
 archive = os.path.join(agent, "agent.pyz")
 with open(archive, "wb") as file:
@@ -108,7 +122,10 @@ def batch_script(directory: str, python: str, lines: Sequence[str], expected: st
     """
     commands = [line for line in lines if line.strip() and not line.startswith("#")]
     archive = base64.b64encode(agent_archive()).decode()
-    launcher = _LAUNCHER.format(directory=directory, archive=archive, expected=expected)
+    digits = len(directory.rpartition("-")[2])
+    launcher = _LAUNCHER.format(
+        directory=directory, digits=digits, archive=archive, expected=expected
+    )
     interpreter = f'"$HOME"/{shlex.quote(python[2:])}' if python.startswith("~/") else python
     if interpreter == python:
         interpreter = shlex.quote(python or "python3")
