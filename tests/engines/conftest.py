@@ -23,6 +23,7 @@ ROWS = (
     "completion",
     "interrupt",
     "restart in place",
+    "files and ports",
     "two kernels side by side",
     "kill -9 of the kernel",
     "kill -9 of the agent",
@@ -48,6 +49,8 @@ does not apply. Spark's kernelspecs, on YARN and on its standalone engine, have
 The rows:
 
 - *restart in place*: the kernel stays in its job, container or pod.
+- *files and ports*: the drive shows the files where the kernel runs. The server passes on its web
+  pages.
 - *kill -9 of the agent*: another agent takes over the kernel. The kernel keeps its variables.
 - *kill -9 of the server*: the next server restores the kernel. The kernel keeps its variables.
 - *engine down at start*: the error names the part of the engine that does not answer.

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
@@ -22,7 +24,7 @@ from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.starts import starts
 
 from ..conftest import SLEEP, Session, Start, eventually
-from ..e2e.applications import Applications
+from ..e2e.applications import AUTHORIZATION, Applications
 from .conftest import Row
 from .rig import EngineRig
 
@@ -74,6 +76,54 @@ def test_life(engine: EngineRig, row: Row, install: Install, start: Start) -> No
         assert not session.manager.is_alive()
     with row("nothing left in the engine"):
         assert eventually(lambda: engine.jobs() == [], 20)
+
+
+#: Prints the port of a page.
+SERVE = """
+import http.server, os, threading
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.path.encode())
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(server.server_port)
+"""
+
+
+def test_files_and_ports(engine: EngineRig, row: Row, install: Install, tmp_path: Path) -> None:
+    with row("files and ports"), Applications(tmp_path) as applications:
+        server = applications.server("server")
+        api = "/remote-provisioners/api/v1"
+        kernel = server.start_kernel(install())
+        (model,) = server.ask("GET", f"{api}/kernels")[1]["kernels"]
+        there = f"{api}/hosts/{quote(model['host'], safe='')}"
+        (host,) = server.ask("GET", f"{api}/hosts")[1]["hosts"]
+        assert (host["name"], host["way_in"]) == (model["host"], "engine")
+
+        body = {"type": "file", "format": "text", "content": "from the drive"}
+        assert server.ask("PUT", f"{there}/contents/drive.txt", body)[0] == 201
+        path = "os.path.expanduser('~/drive.txt')"
+        assert server.run(kernel, f"import os; print(open({path}).read())") == "from the drive\n"
+        server.run(kernel, f"open({path}, 'w').write('from the kernel')")
+        status, file = server.ask("GET", f"{there}/contents/drive.txt")
+        assert (status, file["content"]) == (200, "from the kernel")
+        server.run(kernel, f"os.unlink({path})")
+
+        port = int(server.run(kernel, SERVE))
+        page = f"/remote-provisioners/kernels/{kernel}/proxy/{port}/a?b"
+        request = Request(f"http://{server.address}{page}", headers=AUTHORIZATION)
+        with urlopen(request, timeout=60) as answer:
+            assert answer.read() == b"/a?b"
+        (found,) = server.ask("GET", f"{api}/ports")[1]["kernels"]
+        assert [port["number"] for port in found["ports"]] == [port]
+
+        status, refused = server.ask("GET", f"{there}/environments")
+        assert (status, "exists for one kernel" in refused["message"]) == (400, True)
+        server.ask("DELETE", f"/api/kernels/{kernel}")
+        eventually(lambda: engine.jobs() == [], 20)
+        assert server.ask("GET", f"{there}/contents/drive.txt")[0] in (404, 503)
 
 
 def test_two_kernels(engine: EngineRig, row: Row, install: Install, start: Start) -> None:

@@ -144,6 +144,9 @@ export class Rows {
       return null;
     }
     if (host.state === 'connected') {
+      if (host.way_in === 'engine') {
+        return null;
+      }
       return button(
         this.trans.__('Add environments…'),
         this.trans.__('Add environments of %1…', host.name),

@@ -37,6 +37,11 @@ class HostAddress:
         return False
 
     @property
+    def is_of_engine(self) -> bool:
+        """Whether an engine has chosen it for one kernel."""
+        return self.is_temporary or self.brings_agent
+
+    @property
     def agent_seconds(self) -> float:
         """Seconds that an agent may take to start there, or to start again, if we do not do it."""
         return 0.0

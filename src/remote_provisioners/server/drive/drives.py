@@ -10,6 +10,7 @@ from tornado.web import HTTPError
 
 from ...files.host_files import HostFiles
 from ...files.pool import file_pool
+from ...hosts.host import Host
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
@@ -28,19 +29,22 @@ class Drives:
         self._contents: dict[str, tuple[HostSpec, HostContents]] = {}
 
     async def of(self, name: str) -> HostContents:
-        """The contents of a host of the configuration. Raises HTTPError."""
+        """The contents of a host of the configuration, or of a kernel. Raises HTTPError."""
         if not self.roots:
             raise HTTPError(403, "files are off on this server (option RemoteAccess.file_roots)")
         hosts = (await self._configuration.read()).hosts
-        if name not in hosts:
-            raise HTTPError(404, f"there is no host {name}")
-        spec = hosts[name].spec
+        if name in hosts:
+            spec = hosts[name].spec
+        else:
+            node = await io_thread().call(_node(name))
+            if node is None:
+                raise HTTPError(404, f"there is no host {name}")
+            spec = node
         known = self._contents.get(name)
         if known is None or known[0] != spec:
 
             async def find() -> HostFiles:
-                host = (await host_registry()).host(spec)
-                return (await file_pool()).of(host, self.roots)
+                return (await file_pool()).of(await _host(spec), self.roots)
 
             contents = HostContents(Drive(name, find, self.roots), parent=self._parent)
             known = self._contents[name] = (spec, contents)
@@ -60,6 +64,21 @@ class Drives:
                 directory = posixpath.join(home, root, inside).rstrip("/")
                 return {"KERNEL_REMOTE_HOST": name, "KERNEL_WORKING_DIR": directory}
         return {}
+
+
+async def _node(name: str) -> HostSpec | None:
+    """The node of this name that an engine has chosen for a kernel."""
+    kernels = (await host_registry()).kernels
+    return next((kernel.spec for kernel in kernels if kernel.spec.name == name), None)
+
+
+async def _host(spec: HostSpec) -> Host:
+    registry = await host_registry()
+    if spec.address.is_of_engine:  # its kernel's agent may be of another version
+        for kernel in registry.kernels:
+            if kernel.spec == spec:
+                return kernel.host
+    return registry.host(spec)
 
 
 async def _home(spec: HostSpec) -> str:

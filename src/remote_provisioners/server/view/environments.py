@@ -15,6 +15,7 @@ from ...environments.host_entry import for_environments
 from ...environments.installed import kernelspecs_here
 from ...environments.refreshing import Refreshing
 from ...environments.survey import HostEnvironments, environments_on
+from ...errors import ConfigurationError
 from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
 from .configured import Configuration
@@ -85,6 +86,11 @@ class Environments:
 
     async def _spec(self, name: str) -> HostSpec:
         place = await self._view.place_of(name)
+        if place.spec.address.is_of_engine:
+            raise ConfigurationError(
+                f"{name} exists for one kernel: no other kernel can start there\n"
+                "Make a kernelspec for the engine: jupyter remote spec install --help"
+            )
         return for_environments(place.listed or place.spec, place.spec, self._config)
 
     async def _ask(self, name: str) -> HostEnvironments:

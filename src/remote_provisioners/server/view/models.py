@@ -12,6 +12,7 @@ from ...events import StartProgress
 from ...hosts.host import Host
 from ...kernels.lifecycle import State
 from ...kernels.remote_kernel import RemoteKernel
+from ...placement.host_address import HostAddress
 from ...placement.inventory import HostSpec
 from ...protocol.answers import KernelStatus
 
@@ -71,10 +72,16 @@ def host_model(
         "capacity": spec.capacity,
         "weight": spec.weight,
         "labels": sorted(spec.labels),
-        "way_in": "local" if spec.address.is_local else "ssh",
+        "way_in": _way_in(spec.address),
         "kernelspecs": list(kernelspecs),
         "round_trip": host.round_trip if host is not None else None,
     }
+
+
+def _way_in(address: HostAddress) -> str:
+    if address.is_of_engine:
+        return "engine"
+    return "local" if address.is_local else "ssh"
 
 
 def kernel_model(kernel: RemoteKernel) -> Model:

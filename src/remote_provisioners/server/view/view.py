@@ -91,10 +91,12 @@ class View:
             self._model(place, hosts.get(place.spec.address)) for place in configured.values()
         ]
         addresses = {place.spec.address for place in configured.values()}
+        # With a node of an engine whose agent has another version than ours.
+        others = {kernel.host.address: kernel.host for kernel in known.kernels}
         models += [
             self._model(ConfiguredHost(HostSpec(host.name, address), ()), host)
-            for address, host in hosts.items()
-            if address not in addresses and host.kernels
+            for address, host in others.items()
+            if address not in addresses
         ]
         return {"hosts": models, "problems": dict(problems)}
 
