@@ -499,6 +499,12 @@ def test_the_requests_launch_timeout(host: str, install_spec: InstallSpec, start
         start(name, env={"KERNEL_LAUNCH_TIMEOUT": "1"})
 
 
+def test_a_launcher_is_given_a_script(host: str, install_spec: InstallSpec, start: Start) -> None:
+    """`jupyter run script.py` gives the kernel this name as well."""
+    session = start(install_spec(host, **launcher_spec()), extra_arguments=["script.py"])
+    assert session.value("6 * 7") == 42
+
+
 def test_a_launcher_with_a_wrong_secret(host: str, install_spec: InstallSpec, start: Start) -> None:
     form = launcher_spec()
     script = form["files"]["launch_ipykernel.py"].replace(

@@ -56,7 +56,7 @@ def _of_kernelspecs(command: Command) -> list[ConfiguredHost]:
         try:
             options = spec.configured(command.config)
         except ConfigurationError as error:
-            found.append(_unusable("(hosts unknown)", error, (spec.name,)))
+            found.append(_unusable(f"(hosts of {spec.name})", error, (spec.name,)))
             continue
         if not isinstance(options, RemoteProvisionerConfigMixin):
             continue  # an engine chooses its nodes

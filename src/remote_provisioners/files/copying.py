@@ -50,7 +50,9 @@ class Copying:
         entry = await self._source.stat(path)
         existing = await self._destination.found(to)
         if inside and (existing is None or existing.kind != DIRECTORY):
-            raise FileError(f"{self._destination.prefix}{to}: no directory", code=WRONG_KIND)
+            raise FileError(
+                f"{self._destination.prefix}{to}: there is no such directory", code=WRONG_KIND
+            )
         if existing is not None and existing.kind == DIRECTORY:
             to = posixpath.join(to, posixpath.basename(path.rstrip("/")))
         if entry.kind == FILE:

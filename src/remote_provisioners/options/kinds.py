@@ -21,6 +21,8 @@ _KINDS = {"an int": "a whole number", "a float": "a number", "a boolean": "true 
 
 def readable(error: Exception) -> str:
     """What is wrong with an option's value, without traitlets' words where we know better."""
+    if isinstance(error, ValueError):  # Python's own, about a text that is not a number
+        return "must be a number"
     found = _OF_ANOTHER_KIND.fullmatch(str(error))
     if found is None:
         return str(error)

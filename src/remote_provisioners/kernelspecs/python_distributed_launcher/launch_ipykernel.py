@@ -61,6 +61,8 @@ def main(**traits):
         default="lazy" if DRIVER_VARIABLE in os.environ else None,
         help="when to make `spark` and `sc`; default, inside spark-submit: lazy",
     )
+    # `jupyter run` gives the names of its scripts to the kernel too, which has no use for them.
+    parser.add_argument("scripts", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.spark and DRIVER_VARIABLE not in os.environ:
         parser.error("--spark-context-initialization-mode is for drivers of spark-submit")
