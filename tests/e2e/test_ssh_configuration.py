@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,9 +22,11 @@ from remote_provisioners.errors import (
     UnreachableError,
 )
 from remote_provisioners.hosts.transport import connect
+from remote_provisioners.hosts.transport.pipe import PipeTransport
+from remote_provisioners.hosts.transport.ssh import SSHTransport
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
-from remote_provisioners.placement.way_in import ASYNCSSH, OPENSSH, WayIn
+from remote_provisioners.placement.way_in import ASYNCSSH, AUTOMATIC, OPENSSH, WayIn
 
 from ..conftest import assert_readable, be_client, eventually
 from ..rig import Host, Rig
@@ -76,6 +80,18 @@ FOR_TERMINALS = {
     "session-none": "SessionType none",
     "session-subsystem": "SessionType subsystem",
 }
+#: Each of these connects by the ssh program, unless an option says asyncssh.
+BY_THE_PROGRAM = {
+    "ControlPath": "HostName {address}\n ControlMaster auto\n ControlPath {ssh}/cm-%C",
+    "ControlPath of a jump host": "HostName {address}\n ProxyJump jump\nHost jump\n"
+    " HostName {address}\n Port {port}\n User {user}\n ControlPath {ssh}/cm-%C",
+    "KnownHostsCommand": "HostName {address}\n UserKnownHostsFile none\n HostKeyAlias a\n "
+    "KnownHostsCommand /bin/cat {ssh}/known/a",
+    "ProxyUseFdpass": "HostName {address}\n ProxyUseFdpass yes\n "
+    "ProxyCommand {python} {ssh}/pass-a-socket %h %p",
+    "HostbasedAuthentication": "HostName {address}\n HostbasedAuthentication yes",
+    "VerifyHostKeyDNS": "HostName {address}\n VerifyHostKeyDNS yes",
+}
 #: And each of these must not, whatever OpenSSH makes of it.
 REFUSED = {
     "no-known-hosts": "HostName {address}\n UserKnownHostsFile none",
@@ -83,6 +99,10 @@ REFUSED = {
     "alias-of-nobody": "HostName {address}\n HostKeyAlias nobody",
     "revoked": "HostName {address}\n UserKnownHostsFile {ssh}/revoked",
 }
+PASS_A_SOCKET = """import socket, sys
+connected = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+socket.send_fds(socket.socket(fileno=1), [b"."], [connected.fileno()])
+"""
 AGENT = {"public-identity", "identity-of-many", "agent-variable"}
 
 
@@ -102,6 +122,7 @@ class Client:
         (self.ssh / "other").write_text("Host *\n Compression no\n")
         (self.ssh / "broken").write_text(f"@what? is this\nhost\n{self._names()} {key}\n")
         (self.ssh / "revoked").write_text(f"@revoked * {key}\n{self._names()} {key}\n")
+        (self.ssh / "pass-a-socket").write_text(PASS_A_SOCKET)
         (self.ssh / "proxy").write_text('exec nc "$1" "$2"\n')
 
     def _names(self) -> str:
@@ -118,6 +139,7 @@ class Client:
             other=self.other.address,
             other_port=self.other.port,
             other_user=self.other.user,
+            python=sys.executable,
         )
         self.config.write_text(f"Host box\n User {user}\n Port {port}\n {text}\n{self._kept}")
 
@@ -125,17 +147,18 @@ class Client:
         argv = ["ssh", "-F", str(self.config), "-o", "BatchMode=yes", "box", "true"]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
 
-    def ours(self, kind: str = ASYNCSSH) -> None:
-        """Connect, run something. Raises HostError."""
+    def ours(self, kind: str = ASYNCSSH) -> type:
+        """Connect, run something. Returns the transport's class. Raises HostError."""
 
-        async def run() -> None:
+        async def run() -> type:
             transport = await connect(replace(parse_address("box"), way=WayIn(kind)))
             try:
                 assert (await transport.run(["true"], b"")).returncode == 0
             finally:
                 await transport.close()
+            return type(transport)
 
-        io_thread().call_blocking(run(), 40)
+        return io_thread().call_blocking(run(), 40)
 
     def restore(self) -> None:
         self.config.write_text(self._kept)
@@ -229,6 +252,24 @@ def test_a_host_behind_a_jump_host_refuses(client: Client, kind: str) -> None:
     )
     with pytest.raises(UnreachableError, match="the jump host before it cannot connect to it"):
         client.ours(kind)
+
+
+@pytest.mark.parametrize("name", BY_THE_PROGRAM)
+def test_what_only_openssh_can_do(
+    client: Client, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.configure(BY_THE_PROGRAM[name])
+    with caplog.at_level(logging.INFO, logger="remote_provisioners"):
+        assert client.ours(AUTOMATIC) is PipeTransport
+    keyword = name.partition(" ")[0]
+    assert f"host box: {keyword} in its SSH configuration: by the ssh program" in caplog.text
+
+
+def test_asyncssh_where_it_can(client: Client) -> None:
+    client.configure("HostName {address}")
+    assert client.ours(AUTOMATIC) is SSHTransport
+    client.configure(BY_THE_PROGRAM["ControlPath"])
+    assert client.ours(ASYNCSSH) is SSHTransport
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -219,7 +219,6 @@ session required pam_permit.so
 def second_factor(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A host that asks for a code besides the key, and a client whose logins are shared."""
     be_client(own_rig, monkeypatch)
-    monkeypatch.setenv("RP_CONNECT", "openssh")
     host = own_rig.hosts[0]
     # Where sshd's own modules look; this host's alone.
     host.write("/run/check-code", CHECK_CODE, 0o755)

@@ -207,9 +207,10 @@ class RemoteProvisionerConfigMixin(CommonOptions):
 
     connect = Way(
         default_value="",
-        help="""How to reach the hosts: asyncssh (a library in this process; the default), openssh
-        (the ssh program, which understands all of ~/.ssh/config), or a command that runs other
-        commands on the host, as a list of words, such as ["docker", "exec", "-i", "{host}"].
+        help="""How to reach the hosts: asyncssh (a library in this process), openssh (the ssh
+        program), or a command that runs other commands on the host, as a list of words, such as
+        ["docker", "exec", "-i", "{host}"]. Empty: asyncssh, or openssh for a host whose
+        ~/.ssh/config needs the ssh program (ControlPath, PKCS11Provider and the like).
         {host}, {user}, {port} and {username} (KERNEL_USERNAME) are replaced. A host in remote_hosts
         may override this option.""",
     ).tag(config=True)

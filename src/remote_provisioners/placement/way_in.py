@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
-ASYNCSSH, OPENSSH, COMMAND = "asyncssh", "openssh", "command"
+#: AUTOMATIC: asyncssh, or openssh for a host whose SSH configuration asks for what only ssh can do.
+AUTOMATIC, ASYNCSSH, OPENSSH, COMMAND = "automatic", "asyncssh", "openssh", "command"
 WAYS_TEXT = "asyncssh, openssh, or a command as a list of words"
 #: Starts another user's agent over a service account's connection.
 DEFAULT_RUN_AS_COMMAND = ("sudo", "-n", "-u", "{user}", "-H", "--")
@@ -29,9 +30,9 @@ _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 
 @dataclass(frozen=True)
 class WayIn:
-    """How to reach a host. `kind`: ASYNCSSH, OPENSSH or COMMAND."""
+    """How to reach a host. `kind`: AUTOMATIC, ASYNCSSH, OPENSSH or COMMAND."""
 
-    kind: str = ASYNCSSH
+    kind: str = AUTOMATIC
     #: The words of a command, complete.
     command: tuple[str, ...] = ()
     #: The user that owns the agent, if it is not the user who logs in.
@@ -43,7 +44,7 @@ class WayIn:
 
     def __str__(self) -> str:
         """The text for errors."""
-        way = self.kind
+        way = "SSH" if self.kind == AUTOMATIC else self.kind
         if self.kind == COMMAND:
             text = " ".join(self.command)
             way = f"`{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}`"
@@ -147,7 +148,7 @@ class WayOptions:
 
     def way_in(self, connect: Connect, run_as: str, values: Mapping[str, str]) -> WayIn:
         """The way into one host. `values` fill the placeholders. Raises ConfigurationError."""
-        connect = connect or self.connect or ASYNCSSH
+        connect = connect or self.connect or AUTOMATIC
         run_as = run_as or self.run_as
         become: tuple[str, ...] = ()
         if run_as:

@@ -28,7 +28,7 @@ from ...hosts.transport import Transport
 from ...hosts.transport.openssh_master import has_master
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
-from ...placement.way_in import COMMAND, DEFAULT_WAY, OPENSSH
+from ...placement.way_in import AUTOMATIC, COMMAND, DEFAULT_WAY, OPENSSH
 from ...protocol.answers import Examined
 from ...protocol.messages import Examine
 from .bare_kernel import time_bare_kernel
@@ -124,6 +124,15 @@ class Examination:
         address = self.spec.address
         return address.way.kind == COMMAND or (address.is_here and not address.is_local)
 
+    @property
+    def _by_openssh(self) -> bool:
+        return self.spec.address.way.kind == OPENSSH or self._chose_openssh
+
+    @property
+    def _chose_openssh(self) -> bool:
+        chosen = self._route is not None and bool(self._route.only_openssh)
+        return chosen and self.spec.address.way.kind == AUTOMATIC
+
     async def _find(self, check: str, step: Callable[[], Awaitable[str | None]]) -> Finding | None:
         """The result of `step`; None if it does not apply."""
         try:
@@ -201,8 +210,7 @@ class Examination:
         if self._route.proxy:
             return None
         await self._log_in()
-        address = self.spec.address
-        if address.way.kind == OPENSSH and await has_master(address):
+        if self._by_openssh and await has_master(self.spec.address):
             return "logged in already: a master connection is there"
         if self._met is not None and not is_refusal(self._met):
             return f"{self._route.port} answers: {await self._route.greeting()}"
@@ -232,11 +240,12 @@ class Examination:
         if self._met is not None:
             raise self._met
         assert self._route is not None
-        return f"as {self._route.user}"
+        by = f", by the ssh program ({self._route.only_openssh})" if self._chose_openssh else ""
+        return f"as {self._route.user}{by}"
 
     async def _agent(self) -> str:
         agent = (await (await host_registry()).host(self.spec).link()).agent
-        carried = self._by_command or self.spec.address.way.kind == OPENSSH
+        carried = self._by_command or self._by_openssh
         forwarded = "" if self.spec.address.is_local or carried else ", forwarding works"
         return f"Python {agent.python} on {agent.hostname}{forwarded}"
 

@@ -13,12 +13,14 @@ from ...placement.host_address import HostAddress
 
 @dataclass(frozen=True)
 class Route:
-    """Where to connect. `proxy` names the proxy, "" for a direct connection."""
+    """Where to connect. `proxy` names the proxy, "" for a direct connection. `only_openssh`: the
+    keyword that only the ssh program can follow, "" for none."""
 
     host: str
     port: int
     user: str
     proxy: str
+    only_openssh: str = ""
 
     async def resolve(self) -> list[str]:
         """The IP addresses of the host. Raises UnknownHostError."""
@@ -56,4 +58,4 @@ async def read_route(address: HostAddress) -> Route:
     proxy = f"ProxyCommand {read.proxy_command}" if read.proxy_command else ""
     if read.jumps:
         proxy = f"ProxyJump {','.join(read.jumps)}"
-    return Route(read.host, read.port, read.user, proxy)
+    return Route(read.host, read.port, read.user, proxy, read.only_openssh)

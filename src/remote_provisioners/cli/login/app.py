@@ -31,8 +31,8 @@ class LoginApp(Command):
     Usage: jupyter remote login HOST
 
     The host's questions appear in this terminal: a second factor, the PIN of a smart card, a
-    password. After that, kernels start there without a prompt, over this connection. The way in
-    must be OpenSSH (option `connect`), and ~/.ssh/config must set a ControlPath for the host.
+    password. After that, kernels start there without a prompt, over this connection.
+    ~/.ssh/config must set a ControlPath for the host.
 
     Exit codes: 0 logged in, 1 not logged in, 2 the command line is wrong.
     """

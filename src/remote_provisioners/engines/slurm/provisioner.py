@@ -42,8 +42,8 @@ class SlurmProvisioner(RemoteProvisioner):
 
     connect = Way(
         default_value="",
-        help="""How to reach slurm_login: asyncssh (the default), openssh (the ssh program, also
-        with a second factor), or a command as a list of words.""",
+        help="""How to reach slurm_login: asyncssh, openssh (the ssh program), or a command as a
+        list of words. Empty: asyncssh, or openssh where ~/.ssh/config needs the ssh program.""",
     ).tag(config=True)
 
     strict_host_keys = Flag(

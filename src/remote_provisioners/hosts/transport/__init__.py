@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 from ...placement.host_address import (
     ContainerAddress,
     HostAddress,
@@ -13,6 +16,8 @@ from ...placement.host_address import (
 from ...placement.way_in import COMMAND, OPENSSH
 from .base import Completed, Endpoint, Transport
 from .local import LocalTransport
+
+log = logging.getLogger(__name__)
 
 
 async def connect(address: HostAddress, python: str = "") -> Transport:
@@ -53,8 +58,16 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
         return await connect_by_openssh(address, python)
     # Import it in the I/O thread, because it takes 0.2 s and jupyter_client imports us on its loop.
     from .ssh import connect_ssh  # noqa: PLC0415
+    from .ssh_login import OnlyOpenSSH  # noqa: PLC0415
 
-    return await connect_ssh(address, python)
+    try:
+        return await connect_ssh(address, python)
+    except OnlyOpenSSH as only:
+        log.info("host %s: %s in its SSH configuration: by the ssh program", address.label, only)
+    from .openssh import connect_by_openssh  # noqa: PLC0415
+
+    by_openssh = replace(address, way=replace(address.way, kind=OPENSSH))
+    return await connect_by_openssh(by_openssh, python)
 
 
 __all__ = ["Completed", "Endpoint", "Transport", "connect"]

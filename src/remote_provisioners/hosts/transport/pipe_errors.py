@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import replace
 
 from ...errors import HostError, RunAsError, UnreachableError, UnusablePythonError
-from ...placement.way_in import ASYNCSSH, COMMAND, WayIn
+from ...placement.way_in import ASYNCSSH, AUTOMATIC, COMMAND, WayIn
 from .pipe_start import NotOpened
 
 #: How many characters of a single line are shown.
@@ -53,7 +53,7 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
         found = _SUDO.search(said)
         if found is not None and not missing:
             return RunAsError(_RUN_AS.format(user=way.run_as, said=found.group().strip()))
-    by = "" if way.kind == ASYNCSSH else f" by {way}"
+    by = "" if way.kind in (AUTOMATIC, ASYNCSSH) else f" by {way}"
     if _TOO_OLD.search(said):
         return UnusablePythonError(
             f"{python!r}{by} is too old: the agent needs Python 3.8 or later.\n"

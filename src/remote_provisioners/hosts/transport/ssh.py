@@ -248,7 +248,8 @@ class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
 
 async def connect_ssh(address: HostAddress, python: str = "python3") -> SSHTransport:
-    """Connect and log in, through jump hosts where configured. Raises a HostError."""
+    """Connect and log in, through jump hosts where configured. Raises a HostError, or OnlyOpenSSH
+    where the way in is automatic and the configuration of a host on it needs the ssh program."""
     transport = SSHTransport(await log_in(address), address, python)
     try:
         await transport.prepare()

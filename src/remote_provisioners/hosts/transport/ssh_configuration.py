@@ -34,6 +34,8 @@ class SSHConfiguration:
     algorithms: Mapping[str, Sequence[str]]
     #: Other options of asyncssh.
     options: Mapping[str, Any]
+    #: The keyword that asks for what only OpenSSH's own program can do, "" for none.
+    only_openssh: str = ""
 
     @property
     def key_name(self) -> str:

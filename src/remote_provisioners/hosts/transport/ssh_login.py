@@ -25,6 +25,7 @@ from ...errors import (
     UnreachableError,
 )
 from ...placement.host_address import HostAddress
+from ...placement.way_in import AUTOMATIC, WayIn
 from . import login_errors
 from .ciphers import AES, has_aes
 from .login_errors import (
@@ -138,10 +139,14 @@ class _Client(asyncssh.SSHClient):
             await self._ended_proxy.ended()
 
 
+class OnlyOpenSSH(Exception):
+    """A keyword of the SSH configuration that only OpenSSH's own program can follow."""
+
+
 async def log_in(address: HostAddress) -> list[Login]:
     """Connect and log in: first to the jump hosts, each through the one before, then to the host.
 
-    Returns the logins in that order. Raises a HostError.
+    Returns the logins in that order. Raises a HostError, or OnlyOpenSSH if the way in is automatic.
     """
     opened: list[Login] = []
     try:
@@ -188,6 +193,8 @@ async def _open(
     name = str(address)
     read, known = await _read(address)
     options = {**_options(read), "known_hosts": known.match}
+    if read.only_openssh and address.way.kind == AUTOMATIC:
+        raise OnlyOpenSSH(read.only_openssh)
     if not through:
         after = (*after, address.host)
         for number, hop in enumerate(read.jumps):
@@ -195,6 +202,7 @@ async def _open(
                 jump = jump_address(hop)
                 if number == 0 and jump.host in after:
                     raise circle(jump.host)
+                jump = replace(jump, way=WayIn(address.way.kind))
                 await _open(jump, opened, number > 0, after)
             except HostError as error:
                 raise type(error)(f"jump host {hop}: {error.message}", host=name) from None
@@ -311,8 +319,8 @@ def _why_refused(error: _Refused, name: str) -> str:
         return no_key_accepted(name, "", said)
     return (
         f"the host wants {' or '.join(client.wanted)} besides a key or instead of one ({said}):\n"
-        'nobody is here to answer. Set connect = "openssh" and log in once, or have the host '
-        "accept a key alone"
+        f"nobody is here to answer. Set ControlPath for it in ~/.ssh/config and run\n"
+        f"`jupyter remote login {name}`, or have the host accept a key alone"
     )
 
 

@@ -35,6 +35,18 @@ _ALGORITHMS = {
     "macs": "mac_algs",
     "hostkeyalgorithms": "server_host_key_algs",
 }
+#: Keywords of ssh_config(5) that asyncssh cannot follow: with any value, or switched on.
+_ONLY_OPENSSH = {
+    "controlpath": "ControlPath",
+    "pkcs11provider": "PKCS11Provider",
+    "knownhostscommand": "KnownHostsCommand",
+    "bindinterface": "BindInterface",
+}
+_ONLY_OPENSSH_IF_ON = {
+    "proxyusefdpass": "ProxyUseFdpass",
+    "hostbasedauthentication": "HostbasedAuthentication",
+    "verifyhostkeydns": "VerifyHostKeyDNS",
+}
 
 #: Settings for terminals, which our connection cannot have. Older programs do not know them.
 _NOT_OURS = {"ForkAfterAuthentication": "no", "SessionType": "default", "StdinNull": "no"}
@@ -198,6 +210,11 @@ def interpret(
             if said.get(ours) != default.get(ours) and one(ours)
         },
         options=options,
+        only_openssh=(
+            *(word for keyword, word in _ONLY_OPENSSH.items() if one(keyword)),
+            *(word for keyword, word in _ONLY_OPENSSH_IF_ON.items() if flag(keyword)),
+            "",
+        )[0],
     )
 
 
