@@ -140,7 +140,7 @@ class _Client(asyncssh.SSHClient):
 
 
 class OnlyOpenSSH(Exception):
-    """A keyword of the SSH configuration that only OpenSSH's own program can follow."""
+    """The part of the SSH configuration that only OpenSSH's own program can follow."""
 
 
 async def log_in(address: HostAddress) -> list[Login]:
@@ -161,20 +161,30 @@ async def log_in(address: HostAddress) -> list[Login]:
 async def _read(address: HostAddress) -> tuple[SSHConfiguration, KnownHosts]:
     """The configuration of a host, with algorithms that asyncssh has, and the known keys.
 
-    Raises HostError.
+    Raises HostError, or OnlyOpenSSH if the way in is automatic.
     """
     name = str(address)
     try:
         read = await read_configuration(address)
-        read = replace(read, algorithms=usable(read.algorithms))
     except UnreachableError as error:
         raise error.at(name) from None
     except (OSError, ValueError) as error:
         text = f"the SSH configuration cannot be read ({reason_of(error)})"
         raise UnreachableError(text, host=name) from None
+    automatic = address.way.kind == AUTOMATIC
+    if automatic and read.only_openssh:
+        raise OnlyOpenSSH(read.only_openssh)
+    try:
+        read = replace(read, algorithms=usable(read.algorithms))
+    except UnreachableError as error:
+        if automatic:
+            raise OnlyOpenSSH("an algorithm that asyncssh lacks") from None
+        raise error.at(name) from None
     try:
         return read, await asyncio.to_thread(KnownHosts, read)
     except (OSError, ValueError) as error:
+        if automatic:  # the program can read it, or says what is wrong
+            raise OnlyOpenSSH("RevokedHostKeys") from None
         raise HostKeyError(
             f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"
             "asyncssh reads a list of public keys only",
@@ -193,8 +203,6 @@ async def _open(
     name = str(address)
     read, known = await _read(address)
     options = {**_options(read), "known_hosts": known.match}
-    if read.only_openssh and address.way.kind == AUTOMATIC:
-        raise OnlyOpenSSH(read.only_openssh)
     if not through:
         after = (*after, address.host)
         for number, hop in enumerate(read.jumps):
