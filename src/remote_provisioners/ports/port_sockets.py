@@ -65,15 +65,16 @@ class Joining:
     async def _join(self, end: LocalEnd) -> None:
         """Join a client to the port, until one of them or the host's connection is gone."""
         host = self._host()
-        over: asyncio.Future[Any] | None = None
+        begun: list[asyncio.Future[Any]] = []
         try:
             link = await host.link()
-            over = asyncio.ensure_future(link.transport.wait_closed())
+            over: asyncio.Future[Any] = asyncio.ensure_future(link.transport.wait_closed())
+            begun.append(over)
             joined = join(end, host, self._kernel_id, self._port)
             joining: asyncio.Future[Any] = asyncio.ensure_future(joined)
+            begun.append(joining)
             await asyncio.wait([over, joining], return_when=asyncio.FIRST_COMPLETED)
             if not joining.done():
-                joining.cancel()
                 raise UnreachableError("the connection was lost", host=host.name)
             joining.result()
             await asyncio.wait([over, end.gone], return_when=asyncio.FIRST_COMPLETED)
@@ -84,8 +85,8 @@ class Joining:
             end.abort()
             raise
         finally:
-            if over is not None:
-                over.cancel()
+            for task in begun:
+                task.cancel()
 
     def close(self) -> None:
         for task in self._clients:
