@@ -76,6 +76,12 @@ def test_least_load_goes_by_cores_and_avoids_busy_hosts() -> None:
     assert LeastLoad().choose(short, 0) == "b"
 
 
+def test_least_load_does_not_wait_for_hosts_that_have_not_reported() -> None:
+    table = [HostRow("down"), HostRow("up", kernels=3, load=load())]
+    assert {LeastLoad().choose(table, 0) for _ in range(20)} == {"up"}
+    assert LeastLoad().choose([HostRow("down"), HostRow("up", load=load(load=9.0))], 0) == "down"
+
+
 def test_fill_packs_up_to_the_capacity() -> None:
     table = [HostRow("a", capacity=2), HostRow("b", capacity=1), HostRow("c")]
     assert placed(Fill(), table, 5) == ["a", "a", "b", "c", "c"]

@@ -140,7 +140,8 @@ class LeastConnection(LoadBalancer):
 
 
 class LeastLoad(LoadBalancer):
-    """The host with the fewest kernels per core (of all users), busy hosts last.
+    """The host with the fewest kernels per core (of all users), busy hosts last; before these,
+    hosts that have not reported in time: they may be down.
 
     Chooses at random among equally good hosts: servers that choose at the same moment do not know
     of each other, and would all take the same host.
@@ -150,20 +151,21 @@ class LeastLoad(LoadBalancer):
 
     def choose(self, table: Sequence[HostRow], starts: int) -> str:
         burdens = {row.host: _burden(row) for row in table}
-        busy, kernels, load = min(burdens.values())
+        group, kernels, load = min(burdens.values())
         best = [
             host
             for host, burden in burdens.items()
-            if burden[:2] == (busy, kernels) and burden[2] <= load + _SAME_LOAD
+            if burden[:2] == (group, kernels) and burden[2] <= load + _SAME_LOAD
         ]
         return random.choice(best)  # noqa: S311
 
 
-def _burden(row: HostRow) -> tuple[bool, float, float]:
+def _burden(row: HostRow) -> tuple[int, float, float]:
+    """Hosts that have room come first, then those that did not report (they may be down)."""
     if row.load is None:
-        return (False, row.kernels / row.weight, 0.0)
+        return (1, row.kernels / row.weight, 0.0)
     cores = row.load.cores * row.weight
-    return (row.load.busy, row.occupied / cores, row.load.load / cores)
+    return (2 if row.load.busy else 0, row.occupied / cores, row.load.load / cores)
 
 
 class Fill(LoadBalancer):
