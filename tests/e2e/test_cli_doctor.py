@@ -355,6 +355,13 @@ def test_the_hosts_of_the_kernelspecs(doctor: Doctor) -> None:
     ]
 
 
+def test_a_kernelspec_stands_for_its_hosts(doctor: Doctor) -> None:
+    doctor.install("two", remote_hosts=["a.invalid", "b.invalid"])
+    doctor.install("a.invalid", remote_hosts=["c.invalid"])
+    assert names(doctor.examine("two")) == ["a.invalid", "b.invalid"]
+    assert names(doctor.examine("a.invalid")) == ["a.invalid"]  # that is a host, too
+
+
 def test_a_named_host_is_examined_as_its_kernelspec_says(doctor: Doctor, tmp_path: Path) -> None:
     bare = bare_python(tmp_path / "v")
     doctor.install("one", remote_hosts=["demo-a", "demo-b"], python=str(bare))

@@ -33,8 +33,9 @@ class DoctorApp(Command):
     works and the interpreter has ipykernel, and measures how fast a kernel is. It leaves nothing on
     a host.
 
-    The name of a kernelspec of an engine, such as Slurm, may stand for a HOST. Then it examines the
-    engine, and starts a kernel there.
+    The name of a kernelspec may stand for a HOST. Then it examines the kernelspec's hosts. If an
+    engine such as Slurm places the kernelspec's kernels, it examines the engine, and starts a
+    kernel there.
 
     Exit codes: 0 all is well, 1 a check failed, 2 the command line is wrong.
     """
@@ -97,11 +98,24 @@ class DoctorApp(Command):
     def _patients(self, names: Sequence[str]) -> list[ConfiguredHost]:
         """The named hosts, or all, once for each different configuration."""
         merged: dict[tuple[HostSpec, str], ConfiguredHost] = {}
-        for patient in map(self._with_options, configured_hosts(self, names)):
+        for patient in map(self._with_options, self._named(names)):
             key = patient.host, patient.error
             specs = (merged[key].kernelspecs if key in merged else ()) + patient.kernelspecs
             merged[key] = ConfiguredHost(patient.host, specs, patient.error)
         return list(merged.values())
+
+    def _named(self, names: Sequence[str]) -> list[ConfiguredHost]:
+        """The hosts of these names, or of the kernelspecs of these names; all without a name."""
+        all_ = configured_hosts(self, [])
+        if not names:
+            return all_
+        hosts = {place.host.name for place in all_}
+        found: list[ConfiguredHost] = []
+        for name in names:
+            of_kernelspec = [place for place in all_ if name in place.kernelspecs]
+            is_host = name in hosts or not of_kernelspec
+            found += configured_hosts(self, [name]) if is_host else of_kernelspec
+        return found
 
     def _with_options(self, patient: ConfiguredHost) -> ConfiguredHost:
         host = dataclasses.replace(
