@@ -77,6 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         engines = item.nodeid.startswith(ENGINES)
         if item.config.pluginmanager.has_plugin("timeout"):
             seconds = ENGINES_TIMEOUT_SECONDS if engines else TIMEOUT_SECONDS
+            if settings.get_current_profile_name() == "long":
+                seconds *= 3  # twenty times as many examples for a property
             item.add_marker(pytest.mark.timeout(seconds, method="signal"))
         if engines and item.config.pluginmanager.has_plugin("xdist"):
             group = "kerberos" if "secure_rig" in getattr(item, "fixturenames", ()) else "yarn"

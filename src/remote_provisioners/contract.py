@@ -24,6 +24,7 @@ from .errors import ConfigurationError, HostError
 from .hosts.registry import end, has_pending_kill, let_go
 from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
+from .kernels.description import describe
 from .kernels.failure import ShownReason
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
@@ -306,10 +307,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         info = await super().get_provisioner_info()
         kernel = self._kernel
         if kernel is not None:
-            info["connection_info"] = {**self.connection_info, "key": kernel.connection["key"]}
-            info |= {"host": kernel.spec.name, "pid": kernel.pid, "owner": kernel.owner}
-            info |= {"agent": kernel.host.directory, "boot": kernel.boot}
-            info |= {"host_connection": kernel.connection, **self.placer.describe()}
+            info |= {**describe(kernel, self.connection_info), **self.placer.describe()}
             if self._request is not None:
                 info["launch"] = self._request.to_record
         return info
