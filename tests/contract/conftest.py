@@ -20,6 +20,8 @@ WAYS = [
     "asyncssh",
     *(pytest.param(way, marks=pytest.mark.long) for way in ("openssh", "command")),
 ]
+#: Files and ports have sockets of their own, which sshd may refuse to forward.
+MORE_SOCKETS = ("test_files", "test_ports")
 #: Tests that show a whole life also over OpenSSH in `make test`.
 ON_OPENSSH = ("test_a_kernel_through_its_life",)
 
@@ -63,4 +65,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         on_transports = metafunc.module.__name__.endswith("test_transport")
         transports = [*TRANSPORTS, *INNER]
         ways = [*WAYS[:2], "openssh", WAYS[3]] if metafunc.function.__name__ in ON_OPENSSH else WAYS
+        if metafunc.module.__name__.endswith(MORE_SOCKETS):
+            ways = [*ways, pytest.param("asyncssh-no-forwarding", marks=pytest.mark.long)]
         metafunc.parametrize("host", transports if on_transports else ways, indirect=True)

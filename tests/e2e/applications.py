@@ -185,6 +185,12 @@ class Server(Application):
             with error:
                 return error.code, json.loads(error.read() or b"null")
 
+    @property
+    def most_memory(self) -> int:
+        """The most bytes of memory that the server has had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
+
     def start_kernel(self, name: str = "remote", **model: Any) -> str:
         """Start a kernel; returns its id."""
         status, answer = self.ask("POST", "/api/kernels", {"name": name, **model})

@@ -167,6 +167,12 @@ def test_large_files_go_in_pieces(drive: HostDrive) -> None:
     assert drive.download("nosuch")[0] == 404
     body = {"type": "file", "format": "base64", "chunk": 2, "content": ""}
     drive.ask("PUT", "other", body, 400)  # there was no first one
+    before = drive.server.most_memory
+    body["content"] = base64.b64encode(bytes(2**20)).decode()
+    for number in (*range(1, 40), -1):
+        drive.ask("PUT", "larger", {**body, "chunk": number}, 201)
+    assert drive.ask("GET", "larger?content=0")["size"] == 40 * 2**20
+    assert drive.server.most_memory < before + 25 * 2**20
 
 
 def test_names_links_and_permissions(drive: HostDrive) -> None:

@@ -256,17 +256,11 @@ def test_a_large_answer_takes_no_memory(rig: Rig, server: Server) -> None:
         return size
 
     assert taken("large/8/8") == 8 * 2**20
-    before = most_memory(server.process.pid)
+    before = server.most_memory
     began = time.monotonic()
     assert taken("large/500/500") == 500 * 2**20
     print(f"{500 / (time.monotonic() - began):.0f} MiB/s")
-    assert most_memory(server.process.pid) < before + 32 * 2**10
-
-
-def most_memory(pid: int) -> int:
-    """The most memory that a process has had, in KiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
+    assert server.most_memory < before + 32 * 2**20
 
 
 def test_who_is_not_logged_in_reaches_no_port(rig: Rig, server: Server) -> None:

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,9 @@ from remote_provisioners.errors import (
     UnreachableError,
     UnusablePythonError,
 )
+from remote_provisioners.files.errors import FileError
+from remote_provisioners.files.host_files import HostFiles
+from remote_provisioners.files.pool import file_pool
 from remote_provisioners.hosts.transport import command, connect, login_errors, openssh
 from remote_provisioners.io_thread import close_io_thread, io_thread
 from remote_provisioners.placement.host_address import HostAddress
@@ -35,6 +39,7 @@ from remote_provisioners.placement.way_in import COMMAND, WayIn
 from remote_provisioners.provisioner import DistributedProvisioner
 
 from ..conftest import InstallSpec, Session, Start, assert_readable, be_client, eventually
+from ..contract.test_ports import exchange, listen
 from ..rig import Host, Rig
 from ..unit.test_agent_on_old_python import FOUND, supported
 from .applications import Applications
@@ -383,6 +388,43 @@ def test_each_user_has_kernels_of_her_own(
     for name in ("bob", "carol"):
         assert f"host alice@{site.target} as {name}: connected" in caplog.text
         assert f"runs on alice@{site.target} as {name}, pid" in caplog.text
+
+
+@pytest.mark.parametrize("connect", ["asyncssh", pytest.param("openssh", marks=pytest.mark.long)])
+def test_each_user_has_files_and_ports_of_her_own(
+    connect: str, site: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    name = install_spec(f"alice@{site.target}", connect=connect)
+    bob = start(name, env={"KERNEL_USERNAME": "bob"})
+    carol = start(name, env={"KERNEL_USERNAME": "carol"})
+
+    async def use(session: Session, work: Callable[[HostFiles], Awaitable[Any]]) -> Any:
+        kernel = session.provisioner._kernel
+        return await work((await file_pool()).of(kernel.host, ["~", "/run/home-bob"]))
+
+    async def write(files: HostFiles) -> str:
+        async with files.write("~", "secret", mode=0o600) as writing:
+            await writing.chunk(b"of bob")
+            await writing.keep()
+        return (await files.stat("~", "secret")).name
+
+    async def read(files: HostFiles) -> str:
+        with pytest.raises(FileError) as refused:
+            await files.stat("/run/home-bob", "secret")
+        return refused.value.code
+
+    assert io_thread().call_blocking(use(bob, write), 60) == "secret"
+    stat = "__import__('os').stat('/run/home-bob/secret')"
+    assert bob.value(f"[{stat}.st_uid, {stat}.st_mode & 0o777]") == [20100, 0o600]
+    assert io_thread().call_blocking(use(carol, read), 60) == "denied"
+    of_bob, of_carol = listen(bob), listen(carol)
+    assert exchange(bob, of_bob, b"ab") == exchange(carol, of_carol, b"ab") == b"ba"
+    for session, port in ((bob, of_carol), (carol, of_bob)):
+        assert b"no program of this user listens there" in exchange(session, port, b"ab")
+    directory = bob.provisioner._kernel.host.directory
+    for sock in ("files.sock", "ports.sock"):
+        reach = f"import socket; socket.socket(socket.AF_UNIX).connect('{directory}/{sock}')"
+        assert "PermissionError" in carol.run(reach)
 
 
 @pytest.mark.parametrize("connect", ["asyncssh", "openssh"])

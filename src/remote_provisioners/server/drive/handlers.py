@@ -51,6 +51,11 @@ class OfHost(JupyterHandler):
             drives: Drives = self.settings[DRIVES]
             self._contents = await drives.of(self._host)
 
+    def on_finish(self) -> None:
+        """Drop the body: handlers are in cycles, and hundreds may wait for the collector."""
+        super().on_finish()
+        self.request.body = b""
+
     @property
     def contents_manager(self) -> Any:
         return self._contents
