@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import time
 from pathlib import Path
 
 from remote_provisioners.agent import resource_store
@@ -39,15 +38,13 @@ def test_links_arrive_as_what_they_lead_to(tmp_path: Path) -> None:
 
 
 def test_what_nobody_needs_is_removed(tmp_path: Path) -> None:
-    now = time.time()
     names = [f"{number:064x}" for number in range(resource_store.KEPT + 4)]
     for number, name in enumerate(names):
         (tmp_path / name).mkdir()
-        os.utime(tmp_path / name, (now - 100_000 + number,) * 2)
-    (tmp_path / "unpack-left").mkdir()
-    os.utime(tmp_path / "unpack-left", (now - 1000,) * 2)
-    (tmp_path / "unpack-now").mkdir()
+        os.utime(tmp_path / name, (number, number))
+    (tmp_path / "unpack-0-of-a-killed-agent").mkdir()
+    (tmp_path / f"unpack-{os.getpid()}-now").mkdir()
     assert resource_store.present(str(tmp_path), names[2])  # its start comes next
     resource_store.tidy(str(tmp_path), {names[1]})
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {names[1], names[2], "unpack-now", *names[4:]}
+    assert left == {names[1], names[2], f"unpack-{os.getpid()}-now", *names[5:]}

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from functools import partial
-from typing import Dict, Set
+from typing import Any, Dict, Optional, Set
 
 from ..protocol.answers import AgentDescription
 from ..protocol.conventions import AGENT_LOG, AGENT_SOCKET
@@ -28,7 +28,7 @@ from .forking.templates import Templates
 from .forking.warm_kernels import WarmKernels
 from .kernels.hosted_kernel import HostedKernel
 from .kernels.kernel_table import TICK_SECONDS, KernelTable
-from .lease import report
+from .log import report
 from .machine.load import Load, cores
 from .operations import Operations
 from .peers import Peers
@@ -194,11 +194,16 @@ class Agent:
 
     async def _expect_first(self) -> None:
         """Who starts us for one kernel writes down what that will be, such as a job's script."""
-        try:
-            with open(os.path.join(self.directory, EXPECTED)) as file:
+        path = os.path.join(self.directory, EXPECTED)
+
+        def read() -> Any:
+            with open(path) as file:
                 import json  # noqa: PLC0415
 
-                expected = json.load(file)
+                return json.load(file)
+
+        try:
+            expected = await apart.run(path, read)
         except FileNotFoundError:
             return
         await self._operations.expect(expected["argv"], expected["env"], expected["python"])
@@ -244,10 +249,14 @@ class Agent:
     def _end_idle(self) -> None:
         if self._table.not_taken_over or self._peers or self._table:
             return
-        idle = time.monotonic() - self._table.idle_since
-        # Somebody may have removed our socket. Then no server can find us any more.
-        found = os.path.exists(os.path.join(self.directory, AGENT_SOCKET))
-        if idle > IDLE_SECONDS or not found:
+        if time.monotonic() - self._table.idle_since > IDLE_SECONDS:
+            self._over.set()
+        path = os.path.join(self.directory, AGENT_SOCKET)
+        apart.turns.begin(self.directory, lambda: os.path.exists(path), self._end_if_unseen)
+
+    def _end_if_unseen(self, there: bool, error: Optional[BaseException]) -> None:
+        """Somebody may have removed our socket. Then no server can find us any more."""
+        if not there and error is None and not self._peers and not self._table:
             self._over.set()
 
     def _reap_strangers(self) -> None:

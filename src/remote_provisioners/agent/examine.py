@@ -5,11 +5,12 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any, Dict, Mapping
 
+from . import apart
 from .kernels.environment import CommandError, resolve_command
+from .programs import finished
 
 _SECONDS = 20
 _QUESTION = """
@@ -28,29 +29,18 @@ async def examine(python: str, package: str, environ: Mapping[str, str]) -> Dict
     version; or an ``error``.
     """
     try:
-        (program,) = resolve_command(["python"], python, environ)
-    except CommandError as error:
+        where = ", ".join(filter(None, [python or "python3", "PATH"]))
+        (program,) = await apart.run(where, lambda: resolve_command(["python"], python, environ))
+    except (CommandError, OSError) as error:
         return {"error": str(error)}
     try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            "-c",
-            _QUESTION,
-            package,
-            env=dict(environ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        done = await finished([program, "-c", _QUESTION, package], _SECONDS, environ)
     except OSError as error:
         return {"error": "{} cannot be run: {}".format(program, error.strerror)}
-    try:
-        stdout, stderr = await asyncio.wait_for(process.communicate(), _SECONDS)
-        answer: Dict[str, Any] = json.loads(stdout)
-    except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
+    if done is None:
         return {"error": "{} did not answer within {} s".format(program, _SECONDS)}
+    try:
+        answer: Dict[str, Any] = json.loads(done.stdout)
     except ValueError:
-        return {"error": "{}: {}".format(program, stderr.decode("utf-8", "replace")[-500:])}
+        return {"error": "{}: {}".format(program, done.stderr.decode("utf-8", "replace")[-500:])}
     return {"program": program, **answer}

@@ -5,10 +5,7 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
-import syslog
 from typing import Dict, Iterable, Optional, Set
-
-from .log import say
 
 
 class Leases:
@@ -29,11 +26,3 @@ class Leases:
         """
         since = self._away.get(owner)
         return None if since is None else since + lease - now
-
-
-def report(text: str) -> None:
-    """Write a line for the operator: to the agent's log and to the system's."""
-    say(text)
-    syslog.openlog("remote-provisioners", syslog.LOG_PID, syslog.LOG_USER)
-    syslog.syslog(syslog.LOG_NOTICE, text)
-    syslog.closelog()

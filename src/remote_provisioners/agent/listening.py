@@ -15,6 +15,7 @@ import struct
 from typing import Any, Dict, Iterator, Optional, Sequence
 
 from ..protocol import zmtp
+from . import apart
 from .endpoints import Endpoint, forms_of, ready_endpoints
 
 _IN_CREATE = 0x100
@@ -74,7 +75,7 @@ async def until_listens(
     loop = asyncio.get_running_loop()
     seen_since: Optional[float] = None
     while not (found := is_listening(endpoint)):
-        if isinstance(endpoint, str) and os.path.exists(endpoint):
+        if isinstance(endpoint, str) and await _complete([[endpoint]]) is not None:
             seen_since = seen_since or loop.time()
         unseen = seen_since is not None and loop.time() - seen_since > _UNSEEN_SECONDS
         if (found is None or unseen) and await _greets(endpoint):
@@ -85,8 +86,6 @@ async def until_listens(
 
 def is_listening(endpoint: Endpoint) -> Optional[bool]:
     """Whether somebody listens there; None where the system does not say."""
-    if isinstance(endpoint, str) and not os.path.exists(endpoint):
-        return False
     for ask in (_by_netlink, _by_proc):
         try:
             return ask(endpoint)
@@ -224,20 +223,40 @@ async def _greeted(endpoint: Endpoint) -> bool:
 async def _until_all_exist(choices: Sequence[Sequence[str]]) -> int:
     """Return once all files of one of `choices` exist: its number."""
     directories = sorted({os.path.dirname(path) for paths in choices for path in paths})
-    watch = _watch(directories)
+    what = ", ".join(directories)
+    watch = await apart.run(what, lambda: _watch(directories), late=_close)
     try:
         while True:
-            for number, paths in enumerate(choices):
-                if all(os.path.exists(path) for path in paths):
-                    return number
+            number = await _complete(choices)
+            if number is not None:
+                return number
             if watch is None:
                 await asyncio.sleep(_POLL_SECONDS)
             else:
                 await _readable(watch)
                 os.read(watch, 65536)
     finally:
-        if watch is not None:
-            os.close(watch)
+        _close(watch)
+
+
+async def _complete(choices: Sequence[Sequence[str]]) -> Optional[int]:
+    """The number of the first of `choices` whose files all exist."""
+
+    def look() -> Optional[int]:
+        for number, paths in enumerate(choices):
+            if all(os.path.exists(path) for path in paths):
+                return number
+        return None
+
+    try:
+        return await apart.run(choices[0][0], look)
+    except OSError:  # the file system hangs
+        return None
+
+
+def _close(watch: Optional[int]) -> None:
+    if watch is not None:
+        os.close(watch)
 
 
 def _watch(directories: Sequence[str]) -> Optional[int]:

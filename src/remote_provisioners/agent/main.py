@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 from ..protocol.conventions import AGENT_SOCKET
+from . import log
 from .agent import Agent
 from .private_socket import bind_private
 
@@ -27,7 +28,11 @@ def main(directory: str, ready: int) -> None:
         listener = _listen(path)
     except OSError as error:  # in one line: the server shows it when the start fails
         sys.exit("cannot listen on {}: {}".format(path, error.strerror or error))
-    asyncio.run(_serve(directory, listener, ready))
+    log.write_in_thread()
+    try:
+        asyncio.run(_serve(directory, listener, ready))
+    finally:
+        log.finish()
     try:
         _leave_nothing(directory, path)
     except OSError:

@@ -12,14 +12,11 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from typing import Container
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: How many directories are kept besides those of kernels.
 KEPT = 8
-#: A directory of this age may be one that a start is about to use.
-_NEW_SECONDS = 600.0
 
 
 def path(directory: str, digest: str) -> str:
@@ -32,21 +29,27 @@ def present(directory: str, digest: str) -> bool:
     found = path(directory, digest)
     if not found or not os.path.isdir(found):
         return False
-    os.utime(found)
+    # By no clock, which may jump: it is newer than all others now.
+    newest = max(entry.stat().st_mtime for entry in os.scandir(directory))
+    os.utime(found, (newest + 1, newest + 1))
     return True
 
 
 def tidy(directory: str, used: Container[str]) -> None:
     """Remove what nobody needs; `used`: the digests of kernels. Raises OSError."""
-    now, known = time.time(), []
+    unused = []
     for entry in os.scandir(directory):
-        last = entry.stat(follow_symlinks=False).st_mtime
-        if abs(now - last) > _NEW_SECONDS and entry.name not in used:
-            known.append((bool(_DIGEST.fullmatch(entry.name)), last, entry.path))
-    known.sort(reverse=True)  # what an agent was unpacking when it was killed comes last
-    kept = sum(whole for whole, _, _ in known[:KEPT])
-    for _, _, unneeded in known[kept:]:
-        shutil.rmtree(unneeded, ignore_errors=True)
+        if _DIGEST.fullmatch(entry.name):
+            if entry.name not in used:
+                unused.append((entry.stat().st_mtime, entry.path))
+        elif not entry.name.startswith(_unpacking()):  # a killed agent left it
+            shutil.rmtree(entry.path, ignore_errors=True)
+    for _, path in sorted(unused, reverse=True)[KEPT:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _unpacking() -> str:
+    return "unpack-{}-".format(os.getpid())
 
 
 def unpack(directory: str, digest: str, archive: str) -> None:
@@ -57,7 +60,7 @@ def unpack(directory: str, digest: str, archive: str) -> None:
     import tarfile  # noqa: PLC0415 (an agent starts without)
 
     os.makedirs(directory, 0o700, exist_ok=True)
-    unpacked = tempfile.mkdtemp(prefix="unpack-", dir=directory)
+    unpacked = tempfile.mkdtemp(prefix=_unpacking(), dir=directory)
     try:
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive))) as tar:
             members = [m for m in tar.getmembers() if m.isfile() or m.isdir()]
@@ -71,6 +74,7 @@ def unpack(directory: str, digest: str, archive: str) -> None:
                 tar.extractall(unpacked, members)
         if not present(directory, digest):
             os.rename(unpacked, target)
+        present(directory, digest)
     except tarfile.TarError as error:
         raise ValueError(str(error)) from None
     finally:

@@ -20,6 +20,7 @@ from . import apart, find_or_start
 from .kernels import kernel_record as record
 from .log import say
 from .processes.process_identity import boot_id, leaders_in, stat_of
+from .programs import finished
 
 _SECONDS = 20.0
 _COMMAND = "import sys;exec(sys.stdin.buffer.read({}))"
@@ -127,18 +128,10 @@ async def _revive(directory: str) -> str:
     """Start that agent by its own program. Returns the program's answer. Raises OSError."""
     loader = find_or_start.__loader__
     program = loader.get_source(find_or_start.__name__).encode()  # type: ignore[union-attr]
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-I", "-S", "-c", _COMMAND.format(len(program))],
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        said, _ = await asyncio.wait_for(
-            process.communicate(program + find_or_start.request("-", 0, directory)), _SECONDS
-        )
-    except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
+    argv = [sys.executable, "-I", "-S", "-c", _COMMAND.format(len(program))]
+    request = find_or_start.request("-", 0, directory)
+    done = await finished(argv, _SECONDS, stdin=program + request)
+    if done is None:
         return "not within {:g} s".format(_SECONDS)
+    said = done.stdout or done.stderr
     return said.decode("utf-8", "replace").strip()[-300:]

@@ -17,6 +17,7 @@ from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from ...protocol.wire import Message
 from .. import apart
+from ..log import say
 from ..processes.kernel_process import Command, open_output
 from . import template, template_files, template_memory, template_messages
 from .template_connection import receive, send
@@ -142,7 +143,7 @@ class Template:
 
     def _fail(self, why: str) -> None:
         self._failed, self._failed_at = why, self._loop.time()
-        print("kernels of {} are spawned: {}".format(self._program, why), flush=True)
+        say("kernels of {} are spawned: {}".format(self._program, why))
         self.close()
 
     async def fork(self, command: Command, flags: Sequence[str], waits: bool) -> Optional[int]:
@@ -183,7 +184,7 @@ class Template:
             finally:
                 os.close(log)
         if "stale" in answer:
-            print("template: {} has changed".format(answer["stale"]), flush=True)
+            say("template: {} has changed".format(answer["stale"]))
             self.stale = True
             self.close()
             return None

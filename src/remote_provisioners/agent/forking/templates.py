@@ -16,6 +16,7 @@ import time
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .. import apart
+from ..log import say
 from ..machine import gpus as devices
 from ..processes.kernel_process import Command, KernelProcess
 from .template_process import Template
@@ -146,7 +147,7 @@ class Templates:
     def _note_spawned(self, program: str, why: str) -> None:
         if (program, why) not in self._spawned:
             self._spawned.add((program, why))
-            print("kernels of {} are spawned: {}".format(program, why), flush=True)
+            say("kernels of {} are spawned: {}".format(program, why))
 
     def _is_expected(self, key: Key) -> bool:
         """Whether a kernel of this environment has been started before."""
@@ -160,7 +161,7 @@ class Templates:
             try:
                 self._template(key, argv, environ)
             except OSError as error:
-                print("no template: {}".format(error), flush=True)
+                say("no template: {}".format(error))
 
         loop = asyncio.get_running_loop()
         self._coming[key] = loop.call_later(LOAD_AFTER_SECONDS, load)
@@ -189,7 +190,7 @@ class Templates:
         if self._able is None:
             self._able = _adopt_orphans()
             if not self._able:
-                print("kernels are spawned, not forked: this system has no subreaper", flush=True)
+                say("kernels are spawned, not forked: this system has no subreaper")
         return self._able
 
     def close(self) -> None:

@@ -9,13 +9,14 @@ import asyncio
 import os
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 from typing import Dict, Mapping
 
 from ...protocol.answers import HOOK_FAILED
+from .. import apart
 from ..errors import RefusedError
+from ..programs import finished
 from .environment import session_free
 
 _SECONDS = 60
@@ -70,36 +71,34 @@ async def environment_after(hook: str, base: Mapping[str, str], directory: str) 
 
     The hook may print anything: the environment is passed in a file in `directory`.
     """
-    descriptor, path = tempfile.mkstemp(prefix="hook-", dir=directory)
-    os.close(descriptor)
+    path = await apart.turns.run(directory, lambda: _empty_file(directory))
     dump = " ".join(shlex.quote(word) for word in (sys.executable, "-I", "-S", "-c", _DUMP, path))
     script = '{}\n__status=$?; [ "$__status" -eq 0 ] || exit "$__status"\nexec {}\n'
     try:
-        process = await asyncio.create_subprocess_exec(
-            shutil.which("bash") or "/bin/sh",
-            "-c",
-            script.format(hook, dump),
-            env=dict(base),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            _, stderr = await asyncio.wait_for(process.communicate(), _SECONDS)
-        except asyncio.TimeoutError:
-            raise HookError("did not end within {} s".format(_SECONDS)) from None
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        said = stderr.decode("utf-8", "replace").strip()[-_ERROR_BYTES:]
-        if process.returncode:
-            raise HookError("exit code {}: {}".format(process.returncode, said or "no output"))
-        with open(path, "rb") as dumped:
-            pairs = [item.partition(b"=") for item in dumped.read().split(b"\0")]
+        shell = await apart.run("PATH", lambda: shutil.which("bash") or "/bin/sh")
+        argv = [shell, "-c", script.format(hook, dump)]
+        done = await finished(argv, _SECONDS, base, keep_stdout=False)
+        if done is None:
+            raise HookError("did not end within {} s".format(_SECONDS))
+        said = done.stderr.decode("utf-8", "replace").strip()[-_ERROR_BYTES:]
+        if done.returncode:
+            raise HookError("exit code {}: {}".format(done.returncode, said or "no output"))
+        dumped = await apart.turns.run(directory, lambda: _content(path))
+        pairs = [item.partition(b"=") for item in dumped.split(b"\0")]
         if pairs == [(b"", b"", b"")]:
             early = "it ended before its end, as by `exit` or `exec`"
             raise HookError("{}: {}".format(early, said) if said else early)
     finally:
-        os.unlink(path)
+        apart.turns.begin(directory, lambda: os.unlink(path))
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def _empty_file(directory: str) -> str:
+    descriptor, path = tempfile.mkstemp(prefix="hook-", dir=directory)
+    os.close(descriptor)
+    return path
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

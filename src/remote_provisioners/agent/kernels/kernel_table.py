@@ -16,8 +16,8 @@ from ...protocol.messages import Exited, Listening, Taken
 from .. import apart
 from ..background import Background
 from ..errors import RefusedError
-from ..lease import Leases, report
-from ..log import say
+from ..lease import Leases
+from ..log import report, say
 from ..machine.memory import MemoryKills
 from ..machine.usage import Idleness, Usage, usage_of
 from .hosted_kernel import HostedKernel

@@ -1,0 +1,72 @@
+"""Programs that the agent runs to their end. Their files may hang, so a thread starts them.
+
+Standard library only: this module travels to hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import Mapping, NamedTuple, Optional, Sequence
+
+from . import apart
+
+
+class Finished(NamedTuple):
+    """How a program ended, and what it printed."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+async def finished(
+    argv: Sequence[str],
+    seconds: float,
+    env: Optional[Mapping[str, str]] = None,
+    stdin: bytes = b"",
+    keep_stdout: bool = True,
+) -> Optional[Finished]:
+    """Run a program in a session of its own; None if it does not end in time, then it is killed.
+
+    Its stdout is kept in memory, or dropped. Raises OSError when it cannot be started.
+    """
+    # The limit of the thread is for a program whose file hangs.
+    return await apart.run(
+        argv[0],
+        lambda: _run(argv, seconds, env, stdin, keep_stdout),
+        seconds=seconds + apart.SECONDS,
+    )
+
+
+def _run(
+    argv: Sequence[str],
+    seconds: float,
+    env: Optional[Mapping[str, str]],
+    stdin: bytes,
+    keep_stdout: bool,
+) -> Optional[Finished]:
+    process = subprocess.Popen(
+        list(argv),
+        env=None if env is None else dict(env),
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if keep_stdout else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(stdin or None, seconds)
+        return Finished(process.returncode, stdout or b"", stderr)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.returncode is None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:  # what it started may keep the other end open
+                pipe.close()
