@@ -23,7 +23,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 
-from remote_provisioners.io_thread import close_io_thread
+from remote_provisioners.errors import HostError
+from remote_provisioners.io_thread import close_io_thread, io_thread
 from remote_provisioners.placement import host_table
 
 from .rig import Host, Rig, open_rig
@@ -187,6 +188,11 @@ def install_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallSpec
     return install
 
 
+def kernel_of(provisioner: Any) -> Any:
+    """Its `RemoteKernel`: no application needs that, and tests look at its life and its pid."""
+    return provisioner._kernel
+
+
 class Session:
     """A kernel and a client of it, by the blocking manager."""
 
@@ -228,8 +234,14 @@ class Session:
 
     @property
     def kernel(self) -> Any:
-        """Its `RemoteKernel`: no application needs that, and tests look at its life and its pid."""
-        return self.provisioner._kernel
+        return kernel_of(self.provisioner)
+
+    @property
+    def agent(self) -> int:
+        """The pid of its host's agent; 0 while the host cannot be reached."""
+        with contextlib.suppress(HostError, TimeoutError):
+            return int(io_thread().call_blocking(self.kernel.host.link(), 10).agent.pid)
+        return 0
 
     @property
     def host(self) -> str:

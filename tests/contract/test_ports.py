@@ -9,7 +9,7 @@ from remote_provisioners.io_thread import io_thread
 from remote_provisioners.ports.port_sockets import port_sockets
 from remote_provisioners.protocol.messages import GetPorts, PortsFound
 
-from ..conftest import InstallSpec, Session, Start, eventually
+from ..conftest import InstallSpec, Session, Start
 
 SECONDS = 30.0
 #: Answers each connection, once that has ended, with what it sent, backwards.
@@ -29,6 +29,18 @@ def answer(connection):
 threading.Thread(target=serve, daemon=True).start()
 print(listener.getsockname()[1], flush=True)
 """
+#: Sends something to each client before that has said anything.
+SPEAKS_FIRST = """
+import socket, threading
+listener, kept = socket.create_server(("127.0.0.1", 0)), []
+def serve():
+    while True:
+        connection, _ = listener.accept()
+        connection.sendall(b"first")
+        {then}
+threading.Thread(target=serve, daemon=True).start()
+print(listener.getsockname()[1])
+"""
 
 
 def listen(session: Session, port: int = 0) -> int:
@@ -37,7 +49,7 @@ def listen(session: Session, port: int = 0) -> int:
 
 def connect(session: Session, port: int) -> socket.socket:
     """What a client gets that connects to the socket on this machine."""
-    kernel = session.provisioner._kernel
+    kernel = session.kernel
 
     async def path() -> str:
         return await (await port_sockets()).path(kernel, port)
@@ -59,7 +71,7 @@ def exchange(session: Session, port: int, data: bytes) -> bytes:
 
 
 def ports_of(session: Session) -> PortsFound:
-    kernel = session.provisioner._kernel
+    kernel = session.kernel
     asked = kernel.host.request(GetPorts(kernel_ids=[kernel.kernel_id]))
     found: PortsFound = io_thread().call_blocking(asked, SECONDS)
     return found
@@ -110,42 +122,23 @@ def test_the_registry_closes_what_a_port_has_opened(
     host: str, install_spec: InstallSpec, start: Start
 ) -> None:
     session = start(install_spec([host]))
-    port = listen(session)
-    client = connect(session, port)
-    client.sendall(b"x")
-
-    async def joined() -> bool:
-        opened = (await port_sockets())._open.values()
-        return any(end.other for _, _, joining in opened for end in joining._ends)
-
-    eventually(lambda: io_thread().call_blocking(joined(), SECONDS))
+    client = connect(session, int(session.run(SPEAKS_FIRST.format(then="kept.append(connection)"))))
+    assert client.recv(5) == b"first"
 
     async def lose() -> None:
         for known in (await host_registry()).hosts.values():
-            known._link.transport.abort()  # type: ignore[union-attr]
+            (await known.link()).transport.abort()
 
     if host != "localhost":
         io_thread().call_blocking(lose(), SECONDS)
         assert client.recv(9) == b""
     client.close()
-    assert exchange(session, port, b"back again")[::-1] == b"back again"
+    assert exchange(session, listen(session), b"back again")[::-1] == b"back again"
 
 
 def test_a_program_that_speaks_first_and_leaves(
     host: str, install_spec: InstallSpec, start: Start
 ) -> None:
     session = start(install_spec([host]))
-    port = int(
-        session.run(
-            "import socket, threading\n"
-            "listener = socket.create_server(('127.0.0.1', 0))\n"
-            "def serve():\n"
-            "    while True:\n"
-            "        connection, _ = listener.accept()\n"
-            "        connection.sendall(b'first')\n"
-            "        connection.close()\n"
-            "threading.Thread(target=serve, daemon=True).start()\n"
-            "print(listener.getsockname()[1])"
-        )
-    )
+    port = int(session.run(SPEAKS_FIRST.format(then="connection.close()")))
     assert exchange(session, port, b"") == b"first"

@@ -34,6 +34,7 @@ from ..conftest import (
     Start,
     assert_readable,
     eventually,
+    kernel_of,
     words,
 )
 
@@ -75,9 +76,9 @@ def test_a_kernel_through_its_life(
     assert session.value("1 + 1") == 2
     assert session.manager.is_alive()
     assert provisioner.has_process
-    assert session.value("__import__('os').getpid()") == provisioner._kernel.pid
+    assert session.value("__import__('os').getpid()") == session.kernel.pid
     endpoints = (session.manager.ip, session.manager.ports, session.manager.session.key)
-    first_host, first_pid = session.host, provisioner._kernel.pid
+    first_host, first_pid = session.host, session.kernel.pid
 
     session.manager.restart_kernel()
     session.client.kernel_info(reply=True, timeout=30)
@@ -146,7 +147,7 @@ def test_signals_reach_the_whole_group(session: Session) -> None:
     child = session.value(
         "(__import__('subprocess').Popen(['sleep', '300']).pid, __import__('os').getpgid(0))"
     )
-    assert child[1] == session.provisioner._kernel.pid
+    assert child[1] == session.kernel.pid
     asyncio.run(session.provisioner.kill())
     # The check that nothing is left, on hosts as well, is the assertion.
 
@@ -196,7 +197,7 @@ def test_starts_at_the_same_time(host: str, install_spec: InstallSpec) -> None:
     async def body() -> None:
         managers = [AsyncKernelManager(kernel_name=name) for _ in range(5)]
         await asyncio.gather(*(manager.start_kernel() for manager in managers))
-        pids = {manager.provisioner._kernel.pid for manager in managers}
+        pids = {kernel_of(manager.provisioner).pid for manager in managers}
         assert len(pids) == 5
         await asyncio.gather(*(manager.shutdown_kernel(now=True) for manager in managers))
 

@@ -204,7 +204,7 @@ def test_add_makes_kernels_that_have_their_activation(
     }
     for way in ("spawned", "forked"):
         session = start(name)
-        assert session.provisioner._kernel.way == way
+        assert session.kernel.way == way
         assert session.value("__import__('sys').prefix") == str(torch)
         found = session.value("dict(__import__('os').environ)")
         assert {key: found.get(key) for key in expected} == expected

@@ -47,13 +47,13 @@ def test_a_container_that_stops(
     name = install_spec("box", connect=docker.exec(box))
     session = start(name)
     docker.run("kill", box)
-    eventually(lambda: session.provisioner._kernel.life.state.name == "UNREACHABLE")
+    eventually(lambda: session.kernel.life.state.name == "UNREACHABLE")
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="is not running"):
         start(name)
     assert time.monotonic() - began < 3
     docker.run("start", box)
-    eventually(lambda: session.provisioner._kernel.life.poll() is not None, 15)
+    eventually(lambda: session.kernel.life.poll() is not None, 15)
 
 
 def test_a_container_without_python(docker: Docker) -> None:

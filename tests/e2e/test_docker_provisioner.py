@@ -177,7 +177,7 @@ class TestContainers:
     def test_a_kernel_that_needs_too_much_memory(self, install: Install, start: Start) -> None:
         session = start(install(memory="300m"))
         session.client.execute("x = bytearray(1 << 30)")
-        kernel = session.provisioner._kernel
+        kernel = session.kernel
         eventually(lambda: kernel.life.over, 20)
         assert "memory" in session.provisioner.reason
 
@@ -188,7 +188,7 @@ class TestContainers:
         session = start(install())
         name = container(session)
         docker.run("kill", name)
-        eventually(lambda: session.provisioner._kernel.life.over)
+        eventually(lambda: session.kernel.life.over)
         assert "the container has ended: it was killed" in session.provisioner.reason
         session.manager.restart_kernel(now=True)
         session.client.wait_for_ready(timeout=30)
@@ -198,7 +198,7 @@ class TestContainers:
     def test_an_agent_that_is_killed(self, docker: Docker, install: Install, start: Start) -> None:
         session = start(install())
         session.run("x = 7")
-        kernel = session.provisioner._kernel
+        kernel = session.kernel
         agent = session.value("__import__('os').getppid()")
         docker.run("exec", container(session), "sh", "-c", f"kill -9 {agent}")
         eventually(lambda: not kernel.life.serving)

@@ -242,7 +242,7 @@ def test_thirty_at_once(hosts: list[Host], install_spec: InstallSpec) -> None:
 
     async def body() -> None:
         managers = await burst(name, 30)
-        landed = Counter(manager.provisioner._kernel.spec.name for manager in managers)
+        landed = Counter(manager.provisioner.place for manager in managers)
         assert sorted(landed.values()) == [10, 10, 10]
         assert [host.tcp_connections() for host in hosts] == [1, 1, 1]
         await end(managers)
@@ -286,7 +286,7 @@ for line in sys.stdin:
     manager = KernelManager(kernel_name=sys.argv[1])
     manager.start_kernel()
     managers.append(manager)
-    print(manager.provisioner._kernel.spec.name.removeprefix("alice@"), flush=True)
+    print(manager.provisioner.place.removeprefix("alice@"), flush=True)
 for manager in managers:
     manager.shutdown_kernel(now=True)
 """

@@ -25,7 +25,7 @@ from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.lifecycle import State
 from remote_provisioners.protocol.messages import GetStatus
 
-from ..conftest import InstallSpec, be_client
+from ..conftest import InstallSpec, be_client, kernel_of
 from ..rig import Host, Rig, open_rig
 
 SLOW_SHUTDOWN = "import atexit, time; atexit.register(time.sleep, 0.7)"
@@ -79,7 +79,7 @@ class Subject:
 
     @property
     def kernel(self) -> Any:
-        return self.manager.provisioner._kernel
+        return kernel_of(self.manager.provisioner)
 
     async def value(self, expression: str, seconds: float = 40) -> int:
         """Of a kernel that may be busy, by a request that may be lost with its connection."""

@@ -27,7 +27,7 @@ from remote_provisioners.hosts.transport import pipe, ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.provisioner import DistributedProvisioner
 
-from ..conftest import InstallSpec, Start, be_client, eventually
+from ..conftest import InstallSpec, Start, be_client, eventually, kernel_of
 from ..rig import Host, Rig
 
 COUNTS = """
@@ -287,8 +287,7 @@ class Adopted:
         if replay:
 
             async def flag() -> None:
-                assert self.provisioner._kernel is not None
-                self.provisioner._kernel.client_sockets.replay()
+                kernel_of(self.provisioner).client_sockets.replay()
 
             io_thread().call_blocking(flag(), 5)
         client = BlockingKernelClient()

@@ -79,7 +79,7 @@ def test_a_client_that_ends_its_subscription_silences_nobody(
 def test_an_announcement_for_the_cell_that_runs(install_spec: InstallSpec, start: Start) -> None:
     """A cell that computes for hours shows at once that its job ends; else the next cell does."""
     session = start(install_spec("localhost"))
-    kernel = session.provisioner._kernel
+    kernel = session.kernel
 
     def tell(text: str) -> None:
         io_thread().call_blocking(announce(kernel, text, now=True), 20)

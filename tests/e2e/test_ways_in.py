@@ -38,7 +38,15 @@ from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, WayIn
 from remote_provisioners.provisioner import DistributedProvisioner
 
-from ..conftest import InstallSpec, Session, Start, assert_readable, be_client, eventually
+from ..conftest import (
+    InstallSpec,
+    Session,
+    Start,
+    assert_readable,
+    be_client,
+    eventually,
+    kernel_of,
+)
 from ..contract.test_ports import exchange, listen
 from ..rig import Host, Rig
 from ..unit.test_agent_on_old_python import FOUND, supported
@@ -296,7 +304,7 @@ def test_a_second_factor(
     session.run("kept = 1")
     failed = host.log().count("Failed")
     log_out(own_rig, host)
-    eventually(lambda: session.provisioner._kernel.life.state.name == "UNREACHABLE")
+    eventually(lambda: session.kernel.life.state.name == "UNREACHABLE")
     time.sleep(2.5)  # attempts are made, and no login is tried: accounts are locked for less
     assert host.log().count("Failed") == failed
     assert host.log().count("Postponed") <= 3
@@ -309,7 +317,7 @@ def test_a_second_factor(
     )
     assert "jupyter remote login" in listed.stdout, listed
     assert log_in(host, "271828")[0] == 0
-    eventually(lambda: session.provisioner._kernel.life.state.name == "RUNNING", 15)
+    eventually(lambda: session.kernel.life.state.name == "RUNNING", 15)
     assert session.value("kept") == 1
 
 
@@ -374,10 +382,10 @@ def test_each_user_has_kernels_of_her_own(
     look = "[p for d in ('/tmp/remote-provisioners-20100',) for p in glob.glob(d + '/*/*')]"
     assert carol.value(look) == []
     assert "PermissionError" in carol.run("os.listdir('/tmp/remote-provisioners-20100')")
-    directory = bob.provisioner._kernel.host.directory
+    directory = bob.kernel.host.directory
     reach = f"s = socket.socket(socket.AF_UNIX); s.connect('{directory}/agent.sock')"
     assert "PermissionError" in carol.run(reach)
-    pid = bob.provisioner._kernel.pid
+    pid = bob.kernel.pid
     assert "PermissionError" in carol.run(f"os.kill({pid}, signal.SIGKILL)")
     assert "PermissionError" in carol.run(f"open('/proc/{pid}/environ').read()")
     assert bob.value("6 * 7") == 42
@@ -454,8 +462,7 @@ def test_another_process_finds_it_as_its_user(
     )
     asyncio.run(other.load_provisioner_info(info))
     assert asyncio.run(other.poll()) is None
-    assert other._kernel is not None
-    assert other._kernel.spec.address.way.run_as == "bob"
+    assert kernel_of(other).spec.address.way.run_as == "bob"
     asyncio.run(other.cleanup())
 
 
@@ -628,11 +635,11 @@ def test_a_command_that_stops(
     session.run("kept = 1")
     stop.touch()
     os.kill(int((tmp_path / "pid").read_text()), 9)
-    eventually(lambda: session.provisioner._kernel.life.state.name == "UNREACHABLE")
-    circuit = eventually(lambda: session.provisioner._kernel.host.circuit)
+    eventually(lambda: session.kernel.life.state.name == "UNREACHABLE")
+    circuit = eventually(lambda: session.kernel.host.circuit)
     assert "the box is stopped" in str(circuit.error)
     stop.unlink()
-    eventually(lambda: session.provisioner._kernel.life.state.name == "RUNNING", 15)
+    eventually(lambda: session.kernel.life.state.name == "RUNNING", 15)
     assert session.value("kept") == 1
 
 

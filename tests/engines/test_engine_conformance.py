@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
@@ -42,10 +41,6 @@ def interrupted(session: Session) -> str:
         reply = session.client.get_shell_msg(timeout=30)
         if reply["parent_header"].get("msg_id") == request:
             return str(reply["content"].get("ename"))
-
-
-def kernel_of(session: Session) -> Any:
-    return session.provisioner._kernel
 
 
 def test_life(engine: EngineRig, row: Row, install: Install, start: Start) -> None:
@@ -145,7 +140,7 @@ def test_the_kernel_is_killed(engine: EngineRig, row: Row, install: Install, sta
         before = engine.jobs()
         engine.run(session, ["kill", "-KILL", str(session.value(PID))])
         eventually(lambda: not session.manager.is_alive(), 20)
-        assert kernel_of(session).life.exit_code == -signal.SIGKILL
+        assert session.kernel.life.exit_code == -signal.SIGKILL
         session.manager.restart_kernel()
         session.client.kernel_info(reply=True, timeout=60)
         assert session.value("1 + 1") == 2
@@ -156,9 +151,9 @@ def test_the_agent_is_killed(engine: EngineRig, row: Row, install: Install, star
     with row("kill -9 of the agent"):
         session = start(install())
         session.run("kept = 17")
-        agent = kernel_of(session).host._link.agent.pid
+        agent = session.agent
         engine.run(session, ["kill", "-KILL", str(agent)])
-        eventually(lambda: _agent(session) not in (0, agent), 30)
+        eventually(lambda: session.agent not in (0, agent), 30)
         # A client whose own connection was lost misses what is printed before it is back.
         eventually(lambda: _printed(session, "kept") == "17\n", 60)
         assert interrupted(session) == "KeyboardInterrupt"
@@ -169,11 +164,6 @@ def _printed(session: Session, expression: str) -> str:
     with contextlib.suppress(TimeoutError):
         return session.run(f"print({expression})", timeout=5)
     return ""
-
-
-def _agent(session: Session) -> int:
-    link = kernel_of(session).host._link
-    return int(link.agent.pid) if link is not None else 0
 
 
 def test_the_server_is_killed(
@@ -211,7 +201,7 @@ def test_the_engine_is_lost(engine: EngineRig, row: Row, install: Install, start
         with engine.down():
             time.sleep(1)
             assert session.manager.is_alive()
-        eventually(lambda: kernel_of(session).life.serving, 60)
+        eventually(lambda: session.kernel.life.serving, 60)
         assert session.value("kept") == 17
         session.manager.shutdown_kernel()
         eventually(lambda: engine.jobs() == [], 30)

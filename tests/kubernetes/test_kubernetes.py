@@ -79,7 +79,7 @@ def test_a_pod_that_is_deleted(cluster: Cluster, install: Install, start: Start)
     session = start(install())
     name = session.host
     cluster.kube("-n", "lab", "delete", "pod", name, "--grace-period=0", "--force")
-    eventually(lambda: session.provisioner._kernel.life.over, 30)
+    eventually(lambda: session.kernel.life.over, 30)
     assert "the pod has ended: it was deleted" in session.provisioner.reason
     session.manager.restart_kernel(now=True)
     session.client.wait_for_ready(timeout=60)
@@ -97,7 +97,7 @@ def test_an_eviction(cluster: Cluster, install: Install, start: Start) -> None:
     }
     path = f"/api/v1/namespaces/lab/pods/{name}/eviction"
     cluster.kube("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
-    eventually(lambda: session.provisioner._kernel.life.over, 30)
+    eventually(lambda: session.kernel.life.over, 30)
     assert "it was evicted" in session.provisioner.reason
 
 
@@ -107,7 +107,7 @@ def test_a_node_that_is_lost(cluster: Cluster, install: Install, start: Start) -
     That sets a taint on a lost node, but not on the only one of a cluster, so the test does.
     """
     session = start(install())
-    kernel = session.provisioner._kernel
+    kernel = session.kernel
     cluster.stop("kubelet")
     try:
         eventually(lambda: kernel.life.unreachable, 30)
@@ -125,7 +125,7 @@ def test_a_kernel_that_needs_too_much_memory(
 ) -> None:
     session = start(install(memory="200Mi"))
     session.client.execute("x = bytearray(1 << 30)")
-    eventually(lambda: session.provisioner._kernel.life.over, 30)
+    eventually(lambda: session.kernel.life.over, 30)
     assert "memory" in session.provisioner.reason
 
 

@@ -143,9 +143,9 @@ def test_trouble(
     with row("kill -9 of the driver"):
         place = second.provisioner.place
         host = next(host for host in spark_rig.hosts if place in (host.target, host.address))
-        host.run(["kill", "-KILL", str(second.provisioner._kernel.pid)])
+        host.run(["kill", "-KILL", str(second.kernel.pid)])
         eventually(lambda: not second.manager.is_alive(), 20)
-        assert second.provisioner._kernel.life.exit_code == -signal.SIGKILL
+        assert second.kernel.life.exit_code == -signal.SIGKILL
         if engine_name == "yarn_cluster":  # its container is the manager's to give back
             second.manager.shutdown_kernel(now=True)
         eventually(lambda: [*engine.applications()] == [kernel_id(session)], 60)
