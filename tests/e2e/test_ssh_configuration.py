@@ -267,6 +267,45 @@ def test_what_only_openssh_can_do(
     assert f"host box: {keyword} in its SSH configuration: by the ssh program" in caplog.text
 
 
+def test_by_default_host_keys_are_checked_whoever_connects(client: Client) -> None:
+    client.configure(
+        "HostName {address}\n ControlPath {ssh}/cm-%C\n"
+        " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null"
+    )
+    assert client.openssh().returncode == 0
+    with pytest.raises(HostKeyError):
+        client.ours(AUTOMATIC)
+    client.ours(OPENSSH)  # that is the user's own choice
+
+
+def test_terminals_do_not_share_our_connection(client: Client) -> None:
+    """They would end with it."""
+    client.configure("HostName {address}\n ControlMaster auto\n ControlPath {ssh}/shared")
+
+    async def run() -> bool:
+        transport = await connect(replace(parse_address("box"), way=WayIn(OPENSSH)))
+        try:
+            return (client.ssh / "shared").exists()
+        finally:
+            await transport.close()
+
+    assert not io_thread().call_blocking(run(), 40)
+
+
+def test_an_sshd_whose_algorithms_asyncssh_lacks(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = be_client(own_rig, monkeypatch)
+    own_rig.hosts[0].sshd_option(KexAlgorithms="sntrup761x25519-sha512@openssh.com")
+    client = Client(own_rig, home)
+    client.configure("HostName {address}")
+    assert client.ours(AUTOMATIC) is PipeTransport
+    with pytest.raises(UnreachableError, match='Set `connect = "openssh"`') as raised:
+        client.ours(ASYNCSSH)
+    assert_readable(raised.value)
+    client.restore()
+
+
 def test_asyncssh_where_it_can(client: Client) -> None:
     client.configure("HostName {address}")
     assert client.ours(AUTOMATIC) is SSHTransport

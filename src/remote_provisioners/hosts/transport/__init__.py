@@ -63,10 +63,12 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
     try:
         return await connect_ssh(address, python)
     except OnlyOpenSSH as only:
-        log.info("host %s: %s in its SSH configuration: by the ssh program", address.label, only)
+        log.info("host %s: %s: by the ssh program", address.label, only)
     from .openssh import connect_by_openssh  # noqa: PLC0415
 
-    by_openssh = replace(address, way=replace(address.way, kind=OPENSSH))
+    # Whoever connects: nobody has chosen a way in that would leave host keys unchecked.
+    way = replace(address.way, kind=OPENSSH, strict_host_keys=True)
+    by_openssh = replace(address, way=way)
     return await connect_by_openssh(by_openssh, python)
 
 

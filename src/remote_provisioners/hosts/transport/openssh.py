@@ -60,6 +60,8 @@ _OPTIONS = {
     "ServerAliveCountMax": "3",
     # A configuration for terminals may set these; they would end or block this connection.
     "ClearAllForwardings": "yes",
+    # The user's terminals must not share this connection: they would end with it.
+    "ControlMaster": "no",
     "RemoteCommand": "none",
     "PermitLocalCommand": "no",
 }

@@ -140,7 +140,7 @@ class _Client(asyncssh.SSHClient):
 
 
 class OnlyOpenSSH(Exception):
-    """The part of the SSH configuration that only OpenSSH's own program can follow."""
+    """Only OpenSSH's own program can connect. The text says why, for the log."""
 
 
 async def log_in(address: HostAddress) -> list[Login]:
@@ -173,18 +173,18 @@ async def _read(address: HostAddress) -> tuple[SSHConfiguration, KnownHosts]:
         raise UnreachableError(text, host=name) from None
     automatic = address.way.kind == AUTOMATIC
     if automatic and read.only_openssh:
-        raise OnlyOpenSSH(read.only_openssh)
+        raise OnlyOpenSSH(f"{read.only_openssh} in its SSH configuration")
     try:
         read = replace(read, algorithms=usable(read.algorithms))
     except UnreachableError as error:
         if automatic:
-            raise OnlyOpenSSH("an algorithm that asyncssh lacks") from None
+            raise OnlyOpenSSH("an algorithm that asyncssh lacks in its SSH configuration") from None
         raise error.at(name) from None
     try:
         return read, await asyncio.to_thread(KnownHosts, read)
     except (OSError, ValueError) as error:
         if automatic:  # the program can read it, or says what is wrong
-            raise OnlyOpenSSH("RevokedHostKeys") from None
+            raise OnlyOpenSSH("RevokedHostKeys in its SSH configuration") from None
         raise HostKeyError(
             f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"
             "asyncssh reads a list of public keys only",
@@ -233,6 +233,8 @@ async def _open(
         except BaseException as error:
             said_by_proxy = client.end_proxy()
             await asyncio.shield(client.proxy_ended())
+            if isinstance(error, asyncssh.KeyExchangeFailed) and address.way.kind == AUTOMATIC:
+                raise OnlyOpenSSH("sshd wants an algorithm that asyncssh lacks") from None
             # ValueError: asyncssh raises it for a key that it cannot read.
             if isinstance(error, (_Late, _Refused, OSError, asyncssh.Error, ValueError)):
                 told = _translated(error, read, known, said_by_proxy)
@@ -256,6 +258,8 @@ def _translated(
         return UnreachableError(str(error))
     if isinstance(error, _Refused):
         return AuthenticationError(_why_refused(error, read.name))
+    if isinstance(error, asyncssh.KeyExchangeFailed):
+        return UnreachableError(f'{reason_of(error)}.\nSet `connect = "openssh"`.')
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyError(_host_key_advice(read, known, reason_of(error)))
     if isinstance(error, socket.gaierror):
