@@ -1,8 +1,4 @@
-"""What the agent does on its only loop: nothing there may wait for a file system or a program.
-
-How late a loop is depends on all that this machine does. So this looks for the calls that can wait:
-each of them, on whatever path, has to be made in a thread.
-"""
+"""What the agent does on its only loop: nothing there may wait for a file system or a program."""
 
 from __future__ import annotations
 
@@ -21,44 +17,28 @@ from .test_agent import Server, connect, listens, run
 
 #: Runs an agent, and notes the calls of its main thread that can wait for a file system.
 WATCHED = """
-import builtins, fcntl, os, subprocess, sys, threading
+import os, sys, threading
 
 from remote_provisioners.agent import agent, main
 from remote_provisioners.agent.kernels import kernel_table
 from remote_provisioners.agent.machine.load import Load
+from tests.waiting_calls import watch
 
 directory, ready, path, _ = sys.argv[1:]
 notes = open(path, "a", buffering=1)
 serving = False
 agent.TICK_SECONDS = kernel_table.TICK_SECONDS = 0.2
-#: What the system keeps in memory.
-MEMORY = ("/proc/", "/sys/", "/dev/")
 
-def note(call, what):
-    what = os.fsdecode(what) if isinstance(what, bytes) else what
-    if isinstance(what, int) or str(what).startswith(MEMORY) or str(what) in ("/proc", "/sys"):
-        return
-    if serving and threading.current_thread() is threading.main_thread():
-        frame, places = sys._getframe(2), []
-        while frame is not None and len(places) < 3:
-            file = frame.f_code.co_filename
-            if "linecache" in file:  # a failure is logged
-                return
-            if "/remote_provisioners/" in file:
-                places.append("{}:{}".format(file.rpartition("/")[2], frame.f_lineno))
-            frame = frame.f_back
-        notes.write("{} {} in {}\\n".format(call, what, " < ".join(places)))
+def on_loop():
+    return serving and threading.current_thread() is threading.main_thread()
 
-def watch(place, *names):
-    for name in names:
-        def called(*args, real=getattr(place, name), name=name, **kwargs):
-            note(name, args[0] if args else kwargs)
-            return real(*args, **kwargs)
-        setattr(place, name, called)
+def note(text):
+    notes.write(text + chr(10))
 
 class Log:
     def write(self, text):
-        note("log", text)
+        if on_loop():
+            note("log " + text)
     def flush(self):
         pass
 
@@ -72,16 +52,12 @@ def ends(load, close=Load.close):
     serving = False
     close(load)
 
-watch(os, "open", "stat", "lstat", "listdir", "scandir", "mkdir", "rmdir", "rename", "replace",
-      "unlink", "remove", "symlink", "readlink", "chmod", "utime", "truncate", "statvfs", "access",
-      "chdir", "fsync")
-watch(builtins, "open")
-watch(fcntl, "flock")
-watch(subprocess, "Popen")
+watch(on_loop, note)
 os.write, Load.close, sys.stdout = until_ready, ends, Log()
 main.main(directory, int(ready))
 """
 
+ROOT = Path(__file__).parents[2]
 HOOKED = "export HOOKED=1"
 IPYKERNEL = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 DEVICES = {"gpus": {"count": 1, "devices": ["0", "1"]}}
@@ -103,11 +79,10 @@ async def use(server: Server, spec: Path) -> None:
     await ask("put_resources", digest=digest, archive=archive())
     await server.start("listens", listens(0), hook=HOOKED, resources=digest, **DEVICES)
     await server.until(lambda: server.kernels("listening") == ["listens"])
-    for name in ("spawned", "forked", "warm"):
-        await server.start(name, IPYKERNEL, warm=1)
+    for name, warm in (("spawned", 0), ("forked", 1)):
+        started = await server.start(name, IPYKERNEL, warm=warm)
+        assert started["way"] == name
         await server.until(lambda name=name: name in server.kernels("listening"))
-        if name == "spawned":
-            await asyncio.sleep(1.1)  # then its template is loaded
     await server.start("listens", listens(0), connection={"transport": "tcp"}, **DEVICES)
     await server.start("dies", ["sh", "-c", "echo dying; exit 3"])
     await server.until(lambda: server.kernels("exited") == ["dies"])
@@ -133,7 +108,8 @@ def test_nothing_on_the_loop_waits_for_a_file_system(
     directory.mkdir(0o700, parents=True)
     read, write = os.pipe()
     words = [str(directory), str(write), str(notes), str(directory / "agent.pyz")]
-    agent = subprocess.Popen([sys.executable, "-c", WATCHED, *words], pass_fds=[write])
+    argv = [sys.executable, "-c", WATCHED, *words]
+    agent = subprocess.Popen(argv, cwd=ROOT, pass_fds=[write])
     os.close(write)
     try:
         assert os.read(read, 1) == b"+"

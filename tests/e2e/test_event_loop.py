@@ -11,6 +11,7 @@ import inspect
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
@@ -23,8 +24,9 @@ from remote_provisioners.contract import RemoteProvisioner
 from remote_provisioners.placement.policies import load_balancers
 from remote_provisioners.provisioner import DistributedProvisioner
 
-from ..conftest import InstallSpec
+from ..conftest import InstallSpec, Start
 from ..rig import Rig
+from ..waiting_calls import watch
 
 KERNELS = 6
 MEGABYTES = 20
@@ -148,3 +150,19 @@ def test_ssh_is_not_imported_on_the_loop() -> None:
     code = "import sys, remote_provisioners.provisioner; print('asyncssh' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_io_thread_waits_for_no_file(
+    rig: Rig, home: Any, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apart from the sockets' own directory on this machine, and from starting `ssh -G`."""
+    found: list[str] = []
+    io_thread: set[str] = {"remote-provisioners"}
+    watch(lambda: threading.current_thread().name in io_thread, found.append, monkeypatch.setattr)
+    session = start(install_spec(rig.hosts[0].target))
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=30)
+    session.manager.shutdown_kernel(now=True)
+    allowed = ("client_sockets.py", "socket_directory.py", "launcher_reports.py", "'-G'")
+    assert [each for each in found if not any(text in each for text in allowed)] == []
+    assert any("client_sockets.py" in each for each in found)  # it is watched

@@ -59,7 +59,7 @@ _defaults: dict[str, Values] = {}
 
 async def read_configuration(address: HostAddress) -> SSHConfiguration:
     """The SSH configuration of an address. Raises UnreachableError when it cannot be read."""
-    program = shutil.which("ssh")
+    program = await asyncio.to_thread(shutil.which, "ssh")  # in a thread: files may hang
     if program is None:
         from .ssh_without_openssh import read_by_asyncssh  # noqa: PLC0415
 
@@ -74,7 +74,8 @@ async def ask_openssh(program: str, address: HostAddress) -> tuple[Values, Value
     Raises UnreachableError when it fails, OSError when it cannot run.
     """
     default = await _default(program)
-    options = [*configuration_files(), *_not_ours(default), "-G"]
+    files = await asyncio.to_thread(configuration_files)
+    options = [*files, *_not_ours(default), "-G"]
     return await _ask([program, *options, *host_words(address)]), default
 
 
