@@ -407,7 +407,7 @@ def test_each_user_has_files_and_ports_of_her_own(
     carol = start(name, env={"KERNEL_USERNAME": "carol"})
 
     async def use(session: Session, work: Callable[[HostFiles], Awaitable[Any]]) -> Any:
-        kernel = session.provisioner._kernel
+        kernel = session.kernel
         return await work((await file_pool()).of(kernel.host, ["~", "/run/home-bob"]))
 
     async def write(files: HostFiles) -> str:
@@ -429,7 +429,7 @@ def test_each_user_has_files_and_ports_of_her_own(
     assert exchange(bob, of_bob, b"ab") == exchange(carol, of_carol, b"ab") == b"ba"
     for session, port in ((bob, of_carol), (carol, of_bob)):
         assert b"no program of this user listens there" in exchange(session, port, b"ab")
-    directory = bob.provisioner._kernel.host.directory
+    directory = bob.kernel.host.directory
     for sock in ("files.sock", "ports.sock"):
         reach = f"import socket; socket.socket(socket.AF_UNIX).connect('{directory}/{sock}')"
         assert "PermissionError" in carol.run(reach)

@@ -24,6 +24,7 @@ from remote_provisioners.agent.output.spool import Spool
 from remote_provisioners.agent.output.subscriber import Subscriber
 from remote_provisioners.protocol import stream as stream_module
 from remote_provisioners.protocol import zmtp
+from remote_provisioners.protocol.frames import ACK, OFFSET
 from remote_provisioners.protocol.stream import Stream
 
 
@@ -187,8 +188,7 @@ class Client:
 
     def acknowledge(self) -> None:
         self.receive()
-        self.stream.outgoing.acknowledge(self.stream.outgoing.sent_end)
-        self.stream._heard()
+        self.stream.receive(ACK, OFFSET.pack(self.stream.outgoing.sent_end))
 
 
 class Socket:
@@ -220,7 +220,8 @@ class Kernel:
 
     def start(self) -> None:
         self.source = self.recorder.source = Source(self.recorder)
-        self.source._transport = self.socket = Socket()
+        self.socket: Any = Socket()
+        self.source.connection_made(self.socket)
         self.source.data_received(zmtp.GREETING + zmtp.ready(b"PUB"))
 
     def publish(self, count: int = 1, size: int = 0) -> None:
