@@ -299,8 +299,9 @@ def test_killed_while_a_kernel_starts(clean_environment: Path, tmp_path: Path) -
 
     async def body() -> None:
         async with servers("a") as (one,):
-            task = one.begin("k1", ["touch", str(ran)], hook="sleep 0.5")
-            await asyncio.sleep(0.1)
+            hook = f"touch {tmp_path}/hooked; sleep 0.5"
+            task = one.begin("k1", ["touch", str(ran)], hook=hook)
+            await one.until((tmp_path / "hooked").exists)
             await kill(one)
             with contextlib.suppress(asyncio.CancelledError):
                 await task

@@ -315,14 +315,17 @@ def test_output_of_the_time_without_a_server(
     kernel = open_notebook(server, "one.ipynb")["kernel"]["id"]
     channels = server.connect(kernel)
     channels.execute(
-        "import os, time\nprint('on', flush=True); time.sleep(2); print('while away', flush=True)\n"
-        "while not os.path.exists('/tmp/go'): time.sleep(0.1)\n"
-        "os.unlink('/tmp/go'); print('and now')"
+        "import os, time\ndef wait(name):\n"
+        "    while not os.path.exists(name): time.sleep(0.1)\n"
+        "    os.unlink(name)\n"
+        "print('on', flush=True); wait('/tmp/away'); print('while away', flush=True)\n"
+        "wait('/tmp/go'); print('and now')"
     )
     while channels.receive()["content"].get("text") != "on\n":
         pass
     kill(server)
-    time.sleep(2)
+    rig.hosts[0].run(["touch", "/tmp/away"])
+    eventually(lambda: "away" not in rig.hosts[0].files("/tmp"))
     server = applications.server("server")
     channels = server.connect(kernel)  # it computes, and does not answer
     while channels.receive()["content"].get("text") != "while away\n":
