@@ -542,6 +542,13 @@ def short_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BAD_COMMANDS = {
+    "not executable": (["/etc/passwd", "exec"], UnreachableError, "must begin with an executable"),
+    "a lost interpreter": (["{lost}", "x"], UnreachableError, "the interpreter in its first line"),
+    "no stdin": (
+        ["sh", "-c", 'exec "$@" </dev/null', "x"],
+        UnreachableError,
+        "The command must pass stdin on, as `docker exec -i` and",
+    ),
     "not there": (["no-such-program", "exec"], UnreachableError, "there is no program 'no-such-"),
     "ends at once": (
         ["sh", "-c", "echo container box is not running >&2; exit 1", "x"],
@@ -566,16 +573,21 @@ BAD_COMMANDS = {
 
 @pytest.mark.usefixtures("short_command")
 @pytest.mark.parametrize("case", BAD_COMMANDS)
-def test_a_bad_command(case: str, install_spec: InstallSpec, start: Start) -> None:
+def test_a_bad_command(case: str, install_spec: InstallSpec, start: Start, tmp_path: Path) -> None:
     words, error, text = BAD_COMMANDS[case]
+    lost = tmp_path / "lost"
+    lost.write_text("#!/no/such/interpreter\n")
+    lost.chmod(0o755)
+    words = [str(lost) if word == "{lost}" else word for word in words]
     name = install_spec("box", connect=words, python="python3")
     said = refused(start, name, error, 3.0)
     first, advice = said.split("\n", 1)
     assert first.startswith("host box: ")
     assert text in " ".join(said.split())
     # The way in, and what to do.
-    assert f"`{words[0]} " in said
-    assert re.search("Try it in a terminal|the option `(connect|python)`", advice)
+    assert f"`{words[0]} "[:50] in said
+    wanted = "Try it in a terminal|[Tt]he option `(connect|python)`|must pass stdin on"
+    assert re.search(wanted, advice)
 
 
 @pytest.mark.usefixtures("short_command")

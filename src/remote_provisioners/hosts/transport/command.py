@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 from collections.abc import Sequence
 
 from ...errors import AgentError, UnreachableError
@@ -34,15 +35,26 @@ async def connect_by_command(address: HostAddress, python: str) -> PipeTransport
     introduction = Introduction(pipe_python(python))
     argv = [*way.command, *way.become, *introduction.argv]
     try:
-        return await open_process(argv, introduction, COMMAND_SECONDS)
+        return await open_process(argv, introduction, COMMAND_SECONDS, f" by {way}")
     except FileNotFoundError:
+        if shutil.which(argv[0]) is not None:
+            raise UnreachableError(
+                f"cannot run {argv[0]!r} ({way}):\n"
+                "the interpreter in its first line is not there.\n"
+                "Correct that line, or name another way in by the option `connect`.",
+                host=name,
+            ) from None
         raise UnreachableError(
             f"there is no program {argv[0]!r} on this machine ({way}).\n"
             "Install it, or name another way in by the option `connect`.",
             host=name,
         ) from None
     except OSError as error:
-        raise UnreachableError(f"cannot run {argv[0]!r}: {error.strerror}", host=name) from None
+        raise UnreachableError(
+            f"cannot run {argv[0]!r} ({way}): {error.strerror}.\n"
+            "The option `connect` must begin with an executable program.",
+            host=name,
+        ) from None
     except NotOpened as failed:
         raise why_not_opened(failed, way, python).at(name) from None
 
@@ -60,13 +72,13 @@ def login_python(python: str, way: WayIn) -> str:
 
 
 async def open_process(
-    argv: Sequence[str], introduction: Introduction, seconds: float
+    argv: Sequence[str], introduction: Introduction, seconds: float, by: str
 ) -> PipeTransport:
     """Start a process of this machine that becomes a pipe. Raises OSError, NotOpened, AgentError.
 
-    Leaves no process when it fails or is cancelled.
+    `by` names it in errors. Leaves no process when it fails or is cancelled.
     """
-    start = PipeStart(introduction)
+    start = PipeStart(introduction, by=by)
     carrier = ProcessCarrier(argv, start)
     try:
         await asyncio.wait([start.opened], timeout=seconds)

@@ -59,6 +59,8 @@ class PipeTransport(Transport):
         self._joining: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._writable, self._flushing = True, False
+        #: Whether the other end has said anything.
+        self.heard = False
         self._heard = time.monotonic()
         self._keepalive = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._ask)
 
@@ -130,7 +132,7 @@ class PipeTransport(Transport):
     # -- the carrier's calls ----------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self._heard = time.monotonic()
+        self.heard, self._heard = True, time.monotonic()
         try:
             for kind, number, body in self.streams.receive(data):
                 if kind == ACCEPTED:

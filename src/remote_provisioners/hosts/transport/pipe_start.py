@@ -30,6 +30,10 @@ _COMMAND = (
     "{{exec({sys}.stdin.buffer.read({size}))}}'\""
 )
 _OLDEST = (3, 8)
+_NO_STDIN = (
+    "Python started{by}, but did not get its program on stdin ({last}).\n"
+    "The command must pass stdin on, as `docker exec -i` and `kubectl exec -i` do"
+)
 
 
 class Introduction:
@@ -87,10 +91,13 @@ class PipeStart:
     """
 
     def __init__(
-        self, introduction: Introduction, own_words: Callable[[str], str] = lambda text: text
+        self,
+        introduction: Introduction,
+        own_words: Callable[[str], str] = lambda text: text,
+        by: str = "",
     ) -> None:
-        """`own_words` removes debugging output from stderr."""
-        self._introduction, self._own_words = introduction, own_words
+        """`own_words` removes debugging output from stderr. `by` names the way in, for errors."""
+        self._introduction, self._own_words, self._by = introduction, own_words, by
         self._carrier: Carrier | None = None
         self._pipe: PipeTransport | None = None
         self._stderr = b""
@@ -149,6 +156,8 @@ class PipeStart:
             last = self._own_words(self.stderr).splitlines()[-1:] or [
                 f"the process has ended ({returncode})"
             ]
+            if not self._pipe.heard:
+                last = [_NO_STDIN.format(by=self._by, last=last[0])]
             self._pipe.carrier_lost(last[0])
         else:
             self.fail("it has ended", returncode)
