@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
 from remote_provisioners.io_thread import close_io_thread
 
-from ..conftest import InstallSpec, eventually
+from ..conftest import eventually
 from ..table import Table
 from .rig import LONG, RIGS, EngineRig, rig_class
 
@@ -41,10 +41,10 @@ _HEAD = """\
 
 <!-- Written by the tests: python -m pytest tests/engines --conformance-table. -->
 
-One suite of tests runs on [Docker](docker.md), [Kubernetes](kubernetes.md) and [Slurm](slurm.md),
-with real kernels on real engines. A cell other than *yes* says what does not work, or why the row
-does not apply. Spark's kernelspecs, on YARN and on its standalone engine, have
-[another table](spark-conformance.md).
+One suite of tests runs on [Docker](docker.md), [Kubernetes](kubernetes.md), [Slurm](slurm.md) and
+[YARN](spark.md) (`spark_python_yarn_cluster`), with real kernels on real engines. A cell other than
+*yes* says what is different, or why the row does not apply. What all kernelspecs for Spark do, also
+in R and Scala, is in [another table](spark-conformance.md).
 
 The rows:
 
@@ -110,22 +110,26 @@ def row(engine: EngineRig) -> Row:
         if title in engine.notes:
             _table.note(engine.provisioner, title, engine.notes[title])
             pytest.skip(f"{title}: {engine.notes[title]}")
-        return _table.row([engine.provisioner], title)
+        return seen(title)
+
+    @contextmanager
+    def seen(title: str) -> Iterator[None]:
+        with _table.row([engine.provisioner], title):
+            yield
+        if title in engine.remarks:
+            _table.note(engine.provisioner, title, engine.remarks[title])
 
     return row
 
 
 @pytest.fixture
-def install(engine: EngineRig, install_spec: InstallSpec) -> Callable[..., str]:
+def install(
+    engine: EngineRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
     """Install a kernelspec for the engine, with more options; returns its name."""
-
-    def install(**options: Any) -> str:
-        config = {**engine.options(), **options}
-        stanza = {"provisioner_name": engine.provisioner, "config": config}
-        spec = {"metadata": {"kernel_provisioner": stanza}}
-        return install_spec(name="engine", argv=list(engine.argv), spec=spec)
-
-    return install
+    data = tmp_path / "jupyter"
+    monkeypatch.setenv("JUPYTER_PATH", str(data))
+    return lambda **options: engine.install(data, options)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

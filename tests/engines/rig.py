@@ -13,10 +13,12 @@ A row that does not apply is a text in `notes`: the table shows the text, and no
 from __future__ import annotations
 
 import importlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -28,9 +30,10 @@ RIGS = {
     "docker": ("tests.rig.docker_engine:DockerRig", "docker"),
     "kubernetes": ("tests.kubernetes.engine_rig:KubernetesRig", "kubernetes"),
     "slurm": ("tests.slurm.engine_rig:SlurmRig", "slurm"),
+    "yarn": ("tests.spark.engine_rig:YarnRig", "yarn"),
 }
 #: Engines that take too long to start for `make test`.
-LONG = {"kubernetes"}
+LONG = {"kubernetes", "yarn"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class EngineRig(ABC):
     provisioner: ClassVar[str]
     #: By row: why it does not apply.
     notes: ClassVar[Mapping[str, str]] = {}
+    #: By row: what the table says in place of "yes".
+    remarks: ClassVar[Mapping[str, str]] = {}
     #: The kernel's command where the engine runs it.
     argv: ClassVar[Sequence[str]] = IPYKERNEL
     #: Patterns of what the user is told: the engine is down, and what a start waits for.
@@ -76,6 +81,16 @@ class EngineRig(ABC):
     @abstractmethod
     def options(self) -> dict[str, Any]:
         """The options of the kernelspec."""
+
+    def install(self, data: Path, options: Mapping[str, Any]) -> str:
+        """Install a kernelspec with these options below `data`, a directory of JUPYTER_PATH."""
+        stanza = {"provisioner_name": self.provisioner, "config": {**self.options(), **options}}
+        spec = {"argv": list(self.argv), "display_name": "engine", "language": "python"}
+        directory = data / "kernels" / "engine"
+        directory.mkdir(parents=True, exist_ok=True)
+        content = {**spec, "metadata": {"kernel_provisioner": stanza}}
+        (directory / "kernel.json").write_text(json.dumps(content))
+        return "engine"
 
     def be_client(self, monkeypatch: pytest.MonkeyPatch) -> None:  # most need none
         """Be a user of the engine, as far as the environment tells."""

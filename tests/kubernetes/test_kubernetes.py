@@ -199,6 +199,42 @@ def test_an_account_without_the_role(cluster: Cluster, install: Install, start: 
     assert "Role in docs/kubernetes.md" in str(error)
 
 
+def test_a_claim(cluster: Cluster, install: Install, start: Start) -> None:
+    """A persistent volume outlives the pods, and can be read-only in some."""
+    directory = cluster.directory / "claimed"
+    directory.mkdir()
+    size = {"storage": "1Gi"}
+    volume = {
+        "capacity": size,
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "",
+        "hostPath": {"path": str(directory)},
+    }
+    claim = {"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": "alices"}
+    claim |= {"resources": {"requests": size}}
+    named = {"name": "home-alice", "namespace": "lab"}
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "alices"},
+            "spec": volume,
+        },
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": named, "spec": claim},
+    )
+    try:
+        env = {"KERNEL_USERNAME": "alice"}
+        session = start(install(volumes=["home-{username}:/home/alice"]), env=env)
+        session.run("open('/home/alice/kept', 'w').write('17')")
+        session.manager.shutdown_kernel()
+        session = start(install(volumes=["home-{username}:/home/alice:ro"]), env=env)
+        assert session.value("open('/home/alice/kept').read()") == "17"
+        assert "Read-only" in session.run("open('/home/alice/kept', 'w')")
+        session.manager.shutdown_kernel()
+    finally:
+        cluster.kube("-n", "lab", "delete", "--wait=false", "pvc/home-alice", "pv/alices")
+
+
 def test_a_token_that_is_not_valid(
     cluster: Cluster, install: Install, start: Start, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import KernelManager
 
 from remote_provisioners.errors import (
     HostError,
@@ -31,6 +28,7 @@ from remote_provisioners.kernels.starts import starts
 
 from ..conftest import SLEEP, InstallSpec, Start, eventually
 from ..e2e.applications import Applications
+from ..in_background import InBackground
 from .cluster import Slurm, left_on
 
 pytestmark = [pytest.mark.slurm]
@@ -69,27 +67,6 @@ def waiting(text: str) -> str:
         return found[0] if found else ""
 
     return str(eventually(lambda: io_thread().call_blocking(look(), 10), 30))
-
-
-class InBackground:
-    """A start in a thread of its own, which a test looks at meanwhile."""
-
-    def __init__(self, name: str, **kwargs: Any) -> None:
-        self.manager = KernelManager(kernel_name=name, kernel_spec_manager=KernelSpecManager())
-        self.error: BaseException | None = None
-        self._kwargs = kwargs
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self.manager._async_start_kernel(**self._kwargs))
-        except BaseException as error:
-            self.error = error
-
-    def over(self) -> BaseException | None:
-        self._thread.join()
-        return self.error
 
 
 def test_a_pending_job_is_cancelled(slurm: Slurm, install_slurm: InstallSpec) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,19 @@ def write(
     site: SparkSite,
     env: dict[str, str] | None = None,
     options: str = "",
+    config: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> str:
-    """Below `data`, a directory of JUPYTER_PATH, for kernels on `host`; returns its name."""
+    """Below `data`, a directory of JUPYTER_PATH, for kernels on `host`; returns its name.
+
+    `options`: of spark-submit; `config`: of the provisioner.
+    """
     directory = data / "kernels" / sample.lower()
-    config: dict[str, Any] = {"launch_timeout": 90.0}
+    own: dict[str, Any] = {"launch_timeout": 90.0}
     if provisioner_of(samples()[sample]) == "distributed-provisioner":  # YARN chooses the node
-        config |= {"remote_hosts": [host.target], "python": sys.executable}
-    write_sample(samples()[sample], directory, "", config, site)
+        own |= {"remote_hosts": [host.target], "python": sys.executable}
+    shutil.rmtree(directory, ignore_errors=True)  # of an earlier call
+    write_sample(samples()[sample], directory, "", {**own, **(config or {})}, site)
     file = directory / "kernel.json"
     content = json.loads(file.read_text())
     content["env"]["SPARK_OPTS"] += f" {SMALL} {options}"

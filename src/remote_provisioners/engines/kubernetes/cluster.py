@@ -18,10 +18,10 @@ from typing import Any
 from ...errors import AuthenticationError, ConfigurationError, HostError, UnreachableError
 from ...hosts.registry import host_registry
 from ...hosts.transport.pipe import PipeTransport
+from .refused import RefusedError
+from .watch import PodWatch
 
 _SECONDS = 15.0
-#: How long one request follows a pod.
-_WATCH_SECONDS = 240
 _MISSING = (
     "Kubernetes needs a package. Install it where the server runs:\n"
     "pip install 'remote-provisioners[kubernetes]'"
@@ -36,15 +36,6 @@ class Access:
     context: str = ""
 
 
-class RefusedError(Exception):
-    """The API refuses a request: its status and its message."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
 class Cluster:
     """One cluster. Methods raise HostError if it is unusable, RefusedError if it refuses."""
 
@@ -57,6 +48,8 @@ class Cluster:
         self._configuration: Any = None
         #: The namespace of the kubeconfig's context, or of our own pod.
         self.namespace = "default"
+        #: By namespace.
+        self._watches: dict[str, PodWatch] = {}
         #: Pipes into pods that nobody has asked for yet, by namespace and pod.
         self._early: dict[tuple[str, str], PipeTransport] = {}
 
@@ -72,12 +65,12 @@ class Cluster:
 
     async def create(self, namespace: str, pod: dict[str, Any]) -> None:
         """Create a pod."""
-        await self._ask("create_namespaced_pod", namespace, pod)
+        await self.ask("create_namespaced_pod", namespace, pod)
 
     async def read(self, namespace: str, name: str) -> dict[str, Any] | None:
         """A pod as the API gives it; None if there is none."""
         try:
-            return await self._ask("read_namespaced_pod", name, namespace)
+            return await self.ask("read_namespaced_pod", name, namespace)
         except RefusedError as error:
             if error.status == 404:
                 return None
@@ -86,7 +79,7 @@ class Cluster:
     async def delete(self, namespace: str, name: str) -> None:
         """Delete a pod at once. Does nothing if there is none."""
         try:
-            await self._ask("delete_namespaced_pod", name, namespace, grace_period_seconds=0)
+            await self.ask("delete_namespaced_pod", name, namespace, grace_period_seconds=0)
         except RefusedError as error:
             if error.status != 404:
                 raise HostError(
@@ -95,7 +88,7 @@ class Cluster:
 
     async def listed(self, namespace: str, selector: str) -> list[dict[str, Any]]:
         """The pods with these labels."""
-        found = await self._ask("list_namespaced_pod", namespace, label_selector=selector)
+        found = await self.ask("list_namespaced_pod", namespace, label_selector=selector)
         items: list[dict[str, Any]] = found.get("items") or []
         return items
 
@@ -103,45 +96,17 @@ class Cluster:
         """The events of a pod; empty if our account may not read them."""
         try:
             selector = f"involvedObject.name={name}"
-            found = await self._ask("list_namespaced_event", namespace, field_selector=selector)
+            found = await self.ask("list_namespaced_event", namespace, field_selector=selector)
         except (RefusedError, HostError):
             return []
         items: list[dict[str, Any]] = found.get("items") or []
         return items
 
-    async def follow(self, namespace: str, name: str) -> AsyncIterator[dict[str, Any]]:
-        """Yield a pod now and after each change, until it is gone."""
-        while True:
-            pod = await self.read(namespace, name)
-            if pod is None:
-                return
-            yield pod
-            version = pod["metadata"]["resourceVersion"]
-            with contextlib.suppress(RefusedError, HostError):
-                async for changed in self._watch(namespace, name, version):
-                    yield changed
-            await asyncio.sleep(1)
-
-    async def _watch(self, namespace: str, name: str, version: str) -> AsyncIterator[Any]:
-        response = await self._request(
-            "list_namespaced_pod",
-            namespace,
-            field_selector=f"metadata.name={name}",
-            resource_version=version,
-            watch=True,
-            timeout_seconds=_WATCH_SECONDS,
-            _request_timeout=_WATCH_SECONDS + 30,
-        )
-        try:
-            while line := await response.content.readline():
-                event = json.loads(line)
-                if event.get("type") not in ("ADDED", "MODIFIED"):
-                    return
-                yield event["object"]
-        except (OSError, ValueError, asyncio.TimeoutError):
-            return
-        finally:
-            response.close()
+    def follow(self, namespace: str, name: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield a pod of this process now and after each change, until it is gone."""
+        if namespace not in self._watches:
+            self._watches[namespace] = PodWatch(self, namespace)
+        return self._watches[namespace].follow(name)
 
     @property
     def address(self) -> str:
@@ -150,7 +115,7 @@ class Cluster:
 
     async def version(self) -> str:
         """The version of the API server."""
-        answer = await self._ask("get_code", of="VersionApi")
+        answer = await self.ask("get_code", of="VersionApi")
         return str(answer.get("gitVersion", ""))
 
     async def forbidden(self, namespace: str, needed: Iterable[tuple[str, str]]) -> list[str]:
@@ -166,7 +131,7 @@ class Cluster:
                 "spec": {"resourceAttributes": asked},
             }
             method = "create_self_subject_access_review"
-            answer = await self._ask(method, review, of="AuthorizationV1Api")
+            answer = await self.ask(method, review, of="AuthorizationV1Api")
             if not (answer.get("status") or {}).get("allowed"):
                 missing.append(f"{verb} {name}")
         return missing
@@ -203,18 +168,17 @@ class Cluster:
 
     # -- requests ---------------------------------------------------------------------------
 
-    async def _ask(self, method: str, *words: Any, **options: Any) -> dict[str, Any]:
+    async def ask(self, method: str, *words: Any, **options: Any) -> dict[str, Any]:
         """The JSON of an answer."""
-        response = await self._request(method, *words, _request_timeout=_SECONDS, **options)
+        response = await self.request(method, *words, _request_timeout=_SECONDS, **options)
         try:
             found: dict[str, Any] = json.loads(await response.read())
             return found
         except (OSError, ValueError, asyncio.TimeoutError) as error:
             raise UnreachableError(f"Kubernetes' API stopped within its answer: {error}") from None
 
-    async def _request(
-        self, method: str, *words: Any, of: str = "CoreV1Api", **options: Any
-    ) -> Any:
+    async def request(self, method: str, *words: Any, of: str = "CoreV1Api", **options: Any) -> Any:
+        """The answer, whose content has not been read."""
         client = await self._open()
         api = getattr(self._package.client, of)(client)
         try:
@@ -254,7 +218,7 @@ class Cluster:
         if status == 403 and "exceeded quota" not in message and "forbidden:" in message:
             return AuthenticationError(
                 f"Kubernetes forbids it: {message}\n"
-                "Give the server's account the Role of kubernetes.md."
+                "Give the server's account the Role in docs/kubernetes.md."
             )
         return RefusedError(status, " ".join(message.split())[:500])
 
@@ -297,6 +261,8 @@ class Cluster:
 
     async def close(self) -> None:
         """Close the connections."""
+        for watch in self._watches.values():
+            watch.close()
         for pipe in self._early.values():
             pipe.abort()
         for client in (self._client, self._sockets):

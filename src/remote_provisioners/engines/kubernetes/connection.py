@@ -15,8 +15,9 @@ from ...hosts.transport.pipe_errors import why_not_opened
 from ...hosts.transport.pipe_start import Introduction, NotOpened, PipeStart
 from ...placement.host_address import PodAddress
 from ...placement.way_in import COMMAND, WayIn
-from .cluster import Access, Cluster, RefusedError, cluster_of
+from .cluster import Access, Cluster, cluster_of
 from .ends import why_ended
+from .refused import RefusedError
 
 _OPEN_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0

@@ -16,10 +16,12 @@ from ...placement.host_address import HostAddress, PodAddress
 from ...user import user_and_machine
 from ..base import POLL_SECONDS, Engine, Launch, Node, Progress
 from ..main_process import main_process
-from .cluster import Access, Cluster, RefusedError, cluster_of
+from .cluster import Access, Cluster, cluster_of
 from .connection import open_early
 from .ends import why_ended
 from .pod import MANAGER, SELECTOR, PodOptions, kernel_container, manifest, read_state
+from .refused import RefusedError
+from .watch import LABEL, PROCESS
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ class KubernetesEngine(Engine):
         labels = {
             "kernel": launch.request.kernel_id,
             "user": launch.request.request_env.get("KERNEL_USERNAME", ""),
+            LABEL: PROCESS,
         }
         command = main_process(self._python, launch.request)
         pod = manifest(self._options, launch.tag, command, labels)
