@@ -95,6 +95,19 @@ def sessions_killed(host: Host, seconds: float, times: int = 1, first: float = 0
         host.start_sshd()
 
 
+#: In two halves. The file goes when the half is printed.
+HALVES = """
+import os, time
+print("begin", flush=True)
+for first in (0, 75):
+    while not os.path.exists("/tmp/go"): time.sleep(0.02)
+    for number in range(first, first + 75):
+        print(number, flush=True)
+        time.sleep(0.01)
+    os.unlink("/tmp/go")
+"""
+
+
 def numbers(count: int) -> str:
     return "".join(f"{number}\n" for number in range(count))
 
@@ -313,14 +326,21 @@ def test_output_without_a_server_reaches_the_one_who_asks(
     rig: Rig, home: Path, install_spec: InstallSpec, adopt: Callable[..., Adopted]
 ) -> None:
     """Not the first who connects: that is the adopting server itself."""
-    name = install_spec(rig.hosts[0].target)
-    code = "print('begin', flush=True)\nimport time; time.sleep(1)\n"
-    code += COUNTS.format(count=150, pause=0.02)
-    kernel = adopt(name, code, lambda: time.sleep(1.5))
+    host = rig.hosts[0]
+    name = install_spec(host.target)
+
+    def go_on() -> None:
+        """The cell waits for a file before each half of its numbers."""
+        host.run(["touch", "/tmp/go"])
+        eventually(lambda: "go" not in host.files("/tmp"))
+
+    kernel = adopt(name, HALVES, go_on)
     watcher = kernel.client(replay=False)
-    time.sleep(0.5)
+    eventually(lambda: kernel_of(kernel.provisioner).client_sockets.has_client("iopub"))
     notebook = kernel.client(replay=True)
-    assert text_until(notebook, "149\n").removeprefix("begin\n") == numbers(150)
+    assert text_until(notebook, "74\n").removeprefix("begin\n") == numbers(75)
+    go_on()
+    assert numbers(75) + text_until(notebook, "149\n") == numbers(150)
     seen = text_until(watcher, "149\n")
     assert numbers(150).endswith(seen)
     assert not seen.startswith("0\n")
