@@ -149,16 +149,9 @@ def interpret(
     name: str, said: Mapping[str, Sequence[str]], default: Mapping[str, Sequence[str]]
 ) -> SSHConfiguration:
     """Interpret `said`, the output of ``ssh -G``; `default` is its output without any file."""
-
-    def one(keyword: str, otherwise: str = "") -> str:
-        value = said.get(keyword, [otherwise])[0]
-        return otherwise if value.lower() == "none" else value
-
-    def flag(keyword: str) -> bool:
-        return one(keyword).lower() in ("yes", "true")
-
-    host, user = one("hostname", name), one("user")
-    alias, jump, port = one("hostkeyalias"), one("proxyjump"), int(one("port", str(SSH_PORT)))
+    host, user = _one(said, "hostname", name), _one(said, "user")
+    alias, jump = _one(said, "hostkeyalias"), _one(said, "proxyjump")
+    port = int(_one(said, "port", str(SSH_PORT)))
     tokens = {
         **_machine_tokens(),
         "h": host,
@@ -174,23 +167,8 @@ def interpret(
     def paths(values: Sequence[str]) -> tuple[str, ...]:
         return tuple(_path(v, tokens) for v in values if v and v.lower() != "none")
 
-    known = [w for k in ("userknownhostsfile", "globalknownhostsfile") for w in _words(one(k))]
-    options: dict[str, Any] = {
-        "compression_algs": ["zlib@openssh.com", "none"] if flag("compression") else ["none"],
-        "gss_auth": flag("gssapiauthentication"),
-        "gss_kex": flag("gssapikeyexchange"),
-        "gss_delegate_creds": flag("gssapidelegatecredentials"),
-        "public_key_auth": one("pubkeyauthentication", "yes").lower() not in ("no", "false"),
-    }
-    if one("preferredauthentications"):
-        options["preferred_auth"] = one("preferredauthentications")
-    if one("bindaddress"):
-        options["local_addr"] = (one("bindaddress"), 0)
-    family = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}.get(one("addressfamily"))
-    if family is not None:
-        options["family"] = family
-    if "setenv" in said:
-        options["env"] = dict(v.split("=", 1) for v in said["setenv"] if "=" in v)
+    files = ("userknownhostsfile", "globalknownhostsfile")
+    known = [word for keyword in files for word in _words(_one(said, keyword))]
     return SSHConfiguration(
         name=name,
         host=host,
@@ -198,25 +176,57 @@ def interpret(
         user=user,
         host_key_alias=alias,
         known_hosts=paths(known),
-        revoked_host_keys=(*paths([one("revokedhostkeys")]), "")[0],
+        revoked_host_keys=(*paths([_one(said, "revokedhostkeys")]), "")[0],
         identity_files=paths(said.get("identityfile", [])),
         certificate_files=paths(said.get("certificatefile", [])),
-        identities_only=flag("identitiesonly"),
+        identities_only=_flag(said, "identitiesonly"),
         agent=_agent(said.get("identityagent", ["SSH_AUTH_SOCK"])[0], tokens),
         jumps=tuple(jump.split(",")) if jump else (),
-        proxy_command="" if jump else _expanded(one("proxycommand"), tokens),
+        proxy_command="" if jump else _expanded(_one(said, "proxycommand"), tokens),
         algorithms={
-            theirs: one(ours).split(",")
+            theirs: _one(said, ours).split(",")
             for ours, theirs in _ALGORITHMS.items()
-            if said.get(ours) != default.get(ours) and one(ours)
+            if said.get(ours) != default.get(ours) and _one(said, ours)
         },
-        options=options,
+        options=_options(said),
         only_openssh=(
-            *(word for keyword, word in _ONLY_OPENSSH.items() if one(keyword)),
-            *(word for keyword, word in _ONLY_OPENSSH_IF_ON.items() if flag(keyword)),
+            *(word for keyword, word in _ONLY_OPENSSH.items() if _one(said, keyword)),
+            *(word for keyword, word in _ONLY_OPENSSH_IF_ON.items() if _flag(said, keyword)),
             "",
         )[0],
     )
+
+
+def _options(said: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The arguments of asyncssh that have the values of OpenSSH's options."""
+    options: dict[str, Any] = {
+        "compression_algs": ["zlib@openssh.com", "none"]
+        if _flag(said, "compression")
+        else ["none"],
+        "gss_auth": _flag(said, "gssapiauthentication"),
+        "gss_kex": _flag(said, "gssapikeyexchange"),
+        "gss_delegate_creds": _flag(said, "gssapidelegatecredentials"),
+        "public_key_auth": _one(said, "pubkeyauthentication", "yes").lower() not in ("no", "false"),
+    }
+    if _one(said, "preferredauthentications"):
+        options["preferred_auth"] = _one(said, "preferredauthentications")
+    if _one(said, "bindaddress"):
+        options["local_addr"] = (_one(said, "bindaddress"), 0)
+    family = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}.get(_one(said, "addressfamily"))
+    if family is not None:
+        options["family"] = family
+    if "setenv" in said:
+        options["env"] = dict(v.split("=", 1) for v in said["setenv"] if "=" in v)
+    return options
+
+
+def _one(said: Mapping[str, Sequence[str]], keyword: str, otherwise: str = "") -> str:
+    value = said.get(keyword, [otherwise])[0]
+    return otherwise if value.lower() == "none" else value
+
+
+def _flag(said: Mapping[str, Sequence[str]], keyword: str) -> bool:
+    return _one(said, keyword).lower() in ("yes", "true")
 
 
 def _agent(value: str, tokens: Mapping[str, str]) -> str:
