@@ -238,6 +238,24 @@ def test_the_first_start_shows_whether_a_kernel_binds_unix_sockets(
 
 
 @pytest.mark.long
+def test_another_version_of_a_kernel_is_tried_again(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    code = UNKNOWN.replace("{name}", "turns").replace("time.sleep(300)", "sys.exit('only TCP')")
+    code = code.replace('"turns" == "hangs"', '__import__("os").path.exists("/tmp/turned")')
+    spec = install_spec(host.target, argv=["python", "-c", code, "-f", "{connection_file}"])
+    host.run(["rm", "-f", "/tmp/starts-turns"])
+    start(spec)
+    host.run(["touch", "/tmp/turned"])
+    with pytest.raises(KernelStartError, match="only TCP"):
+        start(spec)
+    for _ in range(2):
+        assert start(spec).value("1") == 1
+    host.run(["rm", "/tmp/turned"])
+    assert begun(host, "turns") == ["ipc", "ipc", "ipc", "tcp", "tcp"]
+
+
+@pytest.mark.long
 def test_a_wrapper_of_ipykernel_binds_no_port(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:

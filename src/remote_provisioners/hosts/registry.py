@@ -125,19 +125,23 @@ class HostRegistry:
             await self._launch(kernel, request)
             return
         known = self.beside(KnownTransports)
-        transport = await known.of(kernel.spec, request)
+        # A restart listens as before.
+        transport = kernel.connection.get("transport") or await known.of(kernel.spec, request)
         if transport:
-            await self._launch(kernel, request.by(transport))
-            return
+            request = request.by(transport)
         try:
             await self._launch(kernel, request)
         except KernelStartError:
             if kernel.life.state is not State.EXITED:
                 raise
+            if transport:  # another version of it may be installed there by now
+                await known.forget(kernel.spec, request)
+                raise
             log.info("kernel %s: binds no unix sockets; starts with ports", kernel.kernel_id)
             request = request.by("tcp")
             await self._launch(kernel, request)
-        await known.note(kernel.spec, request)
+        if not transport:
+            await known.note(kernel.spec, request)
 
     async def _launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
         try:

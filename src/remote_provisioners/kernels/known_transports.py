@@ -40,11 +40,16 @@ class KnownTransports:
 
     async def note(self, spec: HostSpec, request: LaunchRequest) -> None:
         """The kernel listens as `request` asked it to."""
-        assert self._known is not None
-        key = _key(spec, request)
-        self._known.pop(key, None)
-        self._known[key] = request.transport
-        await asyncio.get_running_loop().run_in_executor(None, self._write, key, request.transport)
+        await self._change(_key(spec, request), request.transport)
+
+    async def forget(self, spec: HostSpec, request: LaunchRequest) -> None:
+        """The kernel did not start as it is known to."""
+        await self._change(_key(spec, request), "")
+
+    async def _change(self, key: str, transport: str) -> None:
+        if self._known is not None:
+            _set(self._known, key, transport)
+        await asyncio.get_running_loop().run_in_executor(None, self._write, key, transport)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -57,10 +62,9 @@ class KnownTransports:
             return {}  # none yet, or damaged: the next starts show it again
 
     def _write(self, key: str, transport: str) -> None:
-        """Add an entry. Other servers of this user may have added some."""
+        """Change an entry. Other servers of this user may have changed others."""
         known = self._read()
-        known.pop(key, None)
-        known[key] = transport
+        _set(known, key, transport)
         known = dict(list(known.items())[-_MOST:])
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +77,12 @@ class KnownTransports:
                 Path(made).unlink(missing_ok=True)
         except OSError as error:
             log.warning("cannot write %s: %s", self._path, error)
+
+
+def _set(known: dict[str, str], key: str, transport: str) -> None:
+    known.pop(key, None)
+    if transport:
+        known[key] = transport
 
 
 def _key(spec: HostSpec, request: LaunchRequest) -> str:
