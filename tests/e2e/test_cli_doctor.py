@@ -124,6 +124,7 @@ def test_a_host_that_works(doctor: Doctor) -> None:
     assert seen["name"] == "127.0.0.1, from ~/.ssh/config"
     assert seen["port"].endswith(" answers")
     assert f"Python {version}" in seen["agent"]
+    assert seen["agent"].endswith(", forwarding works")
     assert re.search(f"Python {version} with ipykernel [0-9.]+$", seen["interpreter"])
     match = re.fullmatch(r"first reply after (\d+) ms, round trip ([0-9.]+) ms", seen["kernel"])
     assert match is not None

@@ -705,6 +705,7 @@ def test_the_doctor_of_another_user(site: Host, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RP_RUN_AS", "bob")
     seen = examine(f"alice@{site.target}")
     assert names(seen) == ["address", "name", "port", "host key", "login", "run as", *AFTER]
+    assert "one channel carries everything" in str(seen[6]["seen"])  # sudo forwards nothing
     monkeypatch.setenv("RP_RUN_AS", "dave")
     last = examine(f"alice@{site.target}")[-1]
     assert (last["check"], last["ok"]) == ("run as", False)

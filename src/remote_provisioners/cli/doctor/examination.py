@@ -25,6 +25,7 @@ from ...hosts import transport
 from ...hosts.reconnect import is_refusal
 from ...hosts.registry import host_registry
 from ...hosts.transport import Transport
+from ...hosts.transport.local import LocalTransport
 from ...hosts.transport.openssh_master import has_master
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
@@ -244,10 +245,13 @@ class Examination:
         return f"as {self._route.user}{by}"
 
     async def _agent(self) -> str:
-        agent = (await (await host_registry()).host(self.spec).link()).agent
-        carried = self._by_command or self._by_openssh
-        forwarded = "" if self.spec.address.is_local or carried else ", forwarding works"
-        return f"Python {agent.python} on {agent.hostname}{forwarded}"
+        link = await (await host_registry()).host(self.spec).link()
+        seen = f"Python {link.agent.python} on {link.agent.hostname}"
+        if link.transport.forwards:
+            return f"{seen}, forwarding works"
+        if isinstance(link.transport, LocalTransport):
+            return seen
+        return f"{seen}, one channel carries everything"
 
     async def _hook(self) -> str:
         await self._examined()

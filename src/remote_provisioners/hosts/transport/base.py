@@ -67,6 +67,11 @@ class Transport(ABC):
         the program is Python, and the last word is for it with or without a shell's quotes.
         """
 
+    @property
+    def forwards(self) -> bool:
+        """Whether each stream is a forward by sshd."""
+        return False
+
     async def begin(self, argv: Sequence[str], carried: Carried) -> None:
         """Start a program in the home directory on the host, which carries a pipe.
 

@@ -49,6 +49,10 @@ class SSHTransport(Transport):
         self._listeners: dict[str, asyncssh.SSHListener] = {}
         self._exposing = asyncio.Lock()
 
+    @property
+    def forwards(self) -> bool:
+        return self._pipe is None
+
     async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         if self._pipe is not None:
             return await self._pipe.run(argv, stdin, after)

@@ -52,6 +52,7 @@ _ACKNOWLEDGE_SECONDS = 0.002
 #: We give up a host that is silent for this many keep-alive intervals.
 KEEPALIVE_SECONDS = 5.0
 KEEPALIVE_COUNT = 3
+_OTHER_WAY = 'Perhaps asyncssh and sshd have no algorithm in common: set `connect = "openssh"`.'
 #: Characters that a user name must not contain when a ProxyCommand may use it (%r).
 _SHELL_ACTS_ON = set("$\\`;&|<>()")
 
@@ -233,13 +234,26 @@ async def _open(
         except BaseException as error:
             said_by_proxy = client.end_proxy()
             await asyncio.shield(client.proxy_ended())
-            if isinstance(error, asyncssh.KeyExchangeFailed) and address.way.kind == AUTOMATIC:
-                raise OnlyOpenSSH("sshd wants an algorithm that asyncssh lacks") from None
+            if _do_not_agree(client, error):
+                if address.way.kind == AUTOMATIC:
+                    raise OnlyOpenSSH("asyncssh and its sshd do not agree on algorithms") from None
+                raise UnreachableError(f"{reason_of(error)}.\n{_OTHER_WAY}", host=name) from None
             # ValueError: asyncssh raises it for a key that it cannot read.
             if isinstance(error, (_Late, _Refused, OSError, asyncssh.Error, ValueError)):
                 told = _translated(error, read, known, said_by_proxy)
                 raise _with_banner(told, client.banner).at(name) from None
             raise
+
+
+def _do_not_agree(client: _Client, error: BaseException) -> bool:
+    """Whether the two sides have probably no algorithm in common.
+
+    sshd hangs up then, and we may read that before we see it ourselves. The program says what is
+    wrong in any case.
+    """
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) or client.phase != Phase.ANSWERED:
+        return False
+    return isinstance(error, (asyncssh.Error, ConnectionError))
 
 
 def _with_banner(error: HostError, banner: str) -> HostError:
@@ -258,8 +272,6 @@ def _translated(
         return UnreachableError(str(error))
     if isinstance(error, _Refused):
         return AuthenticationError(_why_refused(error, read.name))
-    if isinstance(error, asyncssh.KeyExchangeFailed):
-        return UnreachableError(f'{reason_of(error)}.\nSet `connect = "openssh"`.')
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyError(_host_key_advice(read, known, reason_of(error)))
     if isinstance(error, socket.gaierror):
