@@ -263,14 +263,8 @@ def note_end(parent: Path, kernel_id: str, why: str) -> None:
     """Note in a kernel's record that it was ended. A running server notices this by itself."""
     for path, record in all_records(parent):
         if record.kernel_id == kernel_id:
-            with (
-                _one_at_a_time(parent),
-                contextlib.suppress(OSError),
-                open(path.parent / "lock", "rb+") as lock,
-            ):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if path.exists():
-                    _replace(path, replace(record, ended=why, doing=""))
+            with _one_at_a_time(parent), contextlib.suppress(OSError):
+                _note_end(path, replace(record, ended=why, doing=""))
 
 
 def _note_end(path: Path, record: Record) -> None:
