@@ -93,6 +93,7 @@ def test_the_dashboard_shows_kernels_without_a_server_of_theirs(
         kernel = page.locator(".rp-Row-kernel")
         expect(kernel).to_contain_text("without a server", timeout=30 * SECONDS)
         expect(kernel).to_contain_text(left[:8])
+        expect(page.locator(f'[data-key="host {one}"]')).to_contain_text("1 kernel ·")
         pictures.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(pictures / "dashboard.png"))
         kernel.hover()

@@ -121,7 +121,7 @@ export class Rows {
       hostName(host.name),
       element('span', { class: 'rp-State' }, hostWords(host, trans))
     );
-    const facts = this.facts(host);
+    const facts = this.facts(host, here);
     if (this.actions.openFiles && (host.state === 'connected' || host.state === 'disconnected')) {
       facts.append(
         button(
@@ -183,7 +183,8 @@ export class Rows {
     return bars;
   }
 
-  private facts(host: IHost): HTMLElement {
+  /** `here`: how many kernels of the user are known to be there, of this server or not. */
+  private facts(host: IHost, here: number): HTMLElement {
     if (host.error) {
       const error = host.error;
       const said = button(error.message, this.trans.__('Why %1 fails', host.name), () =>
@@ -193,9 +194,10 @@ export class Rows {
       said.dataset.action = 'error';
       return element('div', { class: 'rp-Facts' }, said);
     }
-    const { mine, all } = host.kernels;
+    const all = host.kernels.all;
+    const mine = Math.max(host.kernels.mine, here);
     const kernels =
-      all === null || all === mine
+      all === null || all <= mine
         ? this.trans._n('%1 kernel', '%1 kernels', mine)
         : this.trans.__('%1 of %2 kernels yours', mine, all);
     const room = host.capacity === null ? '' : this.trans.__('room for %1', host.capacity);
