@@ -335,3 +335,11 @@ def test_no_subcommand_lists_them(command: CommandLine) -> None:
     assert done.returncode == 2
     assert "install" in done.stdout
     assert "unknown subcommand 'bogus'" in command.refused("bogus", status=2)
+
+
+@pytest.mark.parametrize(("sample", "engine"), [("", "--spark-home"), ("python_slurm", "--image")])
+def test_help_is_about_one_sample(command: CommandLine, sample: str, engine: str) -> None:
+    done = command.run("install", *filter(None, [sample]), "--help")
+    assert done.returncode == 0
+    assert engine not in done.stdout  # neither as an option nor in an example
+    assert f"jupyter remote spec install {sample or '--user'}" in done.stdout

@@ -13,6 +13,7 @@ import pytest
 
 from remote_provisioners.kernels.lifecycle import State
 from remote_provisioners.server.api.base import as_json
+from remote_provisioners.server.session_table import SessionTable
 from remote_provisioners.server.view import view as view_module
 from remote_provisioners.server.view.view import View
 
@@ -45,17 +46,17 @@ class Manager(dict[str, Any]):
 
 
 class Sessions:
-    """The session manager of a server; `path` is that of its first notebook."""
+    """The session manager of a server."""
 
-    path = "0.ipynb"
     lists = 0
+    kernel_manager = frozenset(f"kernel-{number}" for number in range(KERNELS))
 
     async def list_sessions(self) -> list[dict[str, Any]]:
         self.lists += 1
         return [
             {
                 "id": str(number),
-                "path": f"{number}.ipynb" if number else self.path,
+                "path": f"{number}.ipynb",
                 "name": "",
                 "type": "notebook",
                 "kernel": {"id": f"kernel-{number}"},
@@ -80,7 +81,7 @@ def view(monkeypatch: pytest.MonkeyPatch, sessions: Sessions) -> View:
     shown = SimpleNamespace(kernel_name="remote", execution_state="idle", last_activity=None)
     manager = Manager({found.kernel_id: shown for found in kernels})
     configuration: Any = None
-    return View(manager, sessions, configuration, lambda _: None, lambda _: None)
+    return View(manager, SessionTable(sessions), configuration, lambda _: None, lambda _: None)
 
 
 class Steps:
@@ -116,17 +117,6 @@ def test_no_step_of_a_long_answer_holds_the_event_loop(view: View, sessions: Ses
     assert len(seconds) > KERNELS / 100
     # Of the processor alone; one step may fall into a collection of garbage.
     assert sorted(seconds)[-2] < MOST_SECONDS
-
-
-def test_a_changed_session_is_seen_at_once(view: View, sessions: Sessions) -> None:
-    async def ask() -> tuple[Any, Any]:
-        before = (await view.notebooks())["kernel-0"]
-        sessions.path = "renamed.ipynb"
-        view.sessions_changed()
-        return before, (await view.notebooks())["kernel-0"]
-
-    before, after = asyncio.run(ask())
-    assert (before["path"], after["path"]) == ("0.ipynb", "renamed.ipynb")
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ export class Details {
     const facts: [string, string | number | null | undefined][] = [
       [trans.__('Host'), host && hostWords(host, trans)],
       [trans.__('Why'), host?.error && errorWords({ ...host.error, host: '' })],
-      [trans.__('Memory'), over || asked.memory === null ? null : bytes(asked.memory)],
+      [trans.__('Kernel memory'), over || asked.memory === null ? null : bytes(asked.memory)],
       [trans.__('Idle'), over || asked.idle === null ? null : duration(asked.idle)],
       [trans.__('Process'), kernel.pid],
       [trans.__('Directory'), kernel.cwd],

@@ -75,12 +75,11 @@ class Announcer:
         seen = self._hosts.get(address)
         return seen.since if seen is not None else None
 
-    async def sessions_changed(self) -> None:
+    async def session_changed(self, _: str) -> None:
         """Emit an event for each kernel whose notebook is another one or has a new name.
 
         Later: the request that has changed a session does not wait for that.
         """
-        self._models.sessions_changed()
         self._spawn(self._say_notebooks())
 
     async def _say_notebooks(self) -> None:

@@ -15,6 +15,7 @@ from .hooks.session_manager import take_environments
 from .records import Records, keep, records_parent
 from .restore import Restorer
 from .seen import show
+from .session_table import SessionTable
 from .sessions import Sessions
 
 #: How long a server that starts waits for kernels to be restored. The others come later.
@@ -25,10 +26,12 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
     """Restore kernels before the first request. ServerApp.initialize calls this."""
     if serverapp.gateway_config.gateway_enabled:
         return  # another server has its kernels and keeps their records
-    sessions = Sessions(serverapp.session_manager, serverapp.log)
+    table = SessionTable(serverapp.session_manager)
+    table.watch()
+    sessions = Sessions(table, serverapp.log)
     restore_kernels(serverapp.kernel_manager, sessions, serverapp.root_dir, serverapp.io_loop)
     take_environments(serverapp)
-    show(serverapp)
+    show(serverapp, table)
     import_early(serverapp)
 
 

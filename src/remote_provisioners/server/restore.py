@@ -41,7 +41,8 @@ from .hooks.kernel import (
 from .hooks.kernel_manager import watch_kernels
 from .record import BadRecord, ProvisionerInfo, Record
 from .records import Records
-from .sessions import OfKernels, Sessions
+from .session_table import OfKernels
+from .sessions import Sessions
 
 #: How long a stopping kernel may take to end, as long as its server would have waited.
 _STOP_SECONDS = 5.0
@@ -212,8 +213,9 @@ class Restorer:
     async def _sessions_changed(self, of_kernels: OfKernels) -> None:
         self._of_kernels = of_kernels
         for record in self._records:
-            sessions = of_kernels.get(record.kernel_id, ())
-            self._write(dataclasses.replace(record, sessions=tuple(sessions)))
+            its = tuple(of_kernels.get(record.kernel_id, ()))
+            if its != record.sessions:
+                self._write(dataclasses.replace(record, sessions=its))
         for kernel_id, sessions in of_kernels.items() if self._notices else ():
             for session in sessions:
                 await self._give_notice(session["path"], kernel_id)
@@ -263,9 +265,7 @@ class Restorer:
                     self._finish(record)
                 else:
                     await self._restore(record)
-            except (
-                Exception
-            ) as error:  # any configured manager may raise anything; restore the others
+            except Exception as error:  # a configured manager may raise anything
                 cannot_be_added(self._manager, record.kernel_id)
                 self._log.error(
                     "kernel %s on %s: cannot be restored, %s: %s",

@@ -18,6 +18,7 @@ from .limits import LimitWatch
 from .metrics import Metrics
 from .page.handlers import routes as page_routes
 from .ports.routes import routes as port_routes
+from .session_table import SessionTable
 from .view.actions import Actions
 from .view.configured import Configuration
 from .view.environments import Environments
@@ -29,11 +30,7 @@ EVENTS = "https://schema.jupyter.org/remote_provisioners"
 _SCHEMAS = Path(__file__).with_name("events")
 
 
-async def _same_session(path: str) -> bool:
-    return False  # never replace a session here
-
-
-def show(serverapp: Any) -> None:
+def show(serverapp: Any, table: SessionTable) -> None:
     """Let the server show its hosts and kernels. The extension calls this once."""
     loop = serverapp.io_loop.asyncio_loop
     logger = serverapp.event_logger
@@ -49,7 +46,7 @@ def show(serverapp: Any) -> None:
     configuration = Configuration(serverapp.kernel_spec_manager, serverapp.config)
     manager, sessions = serverapp.kernel_manager, serverapp.session_manager
     limits = LimitWatch(manager, loop)
-    view = View(manager, sessions, configuration, announcer.since, limits.time_left)
+    view = View(manager, table, configuration, announcer.since, limits.time_left)
     actions = Actions(manager, serverapp.contents_manager, serverapp.root_dir, view)
     environments = Environments(
         view, configuration, serverapp.kernel_spec_manager, serverapp.config
@@ -75,5 +72,5 @@ def show(serverapp: Any) -> None:
     announcer.follow(view)
     limits.follow(view.remote_kernels, announcer.limit_near)
     place_kernels(sessions, drives.environment_of)
-    watch_sessions(sessions, announcer.sessions_changed, _same_session)
+    watch_sessions(sessions, announcer.session_changed)
     metrics.follow()

@@ -6,28 +6,25 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_core.utils import ensure_async
 from tornado.web import HTTPError
 
-from .hooks.session_manager import session_named, watch_sessions
+from .hooks.session_manager import replace_sessions, session_named, watch_sessions
+from .session_table import OfKernels, SessionTable
 
-#: The stored fields of a session: all except its kernel.
-_FIELDS = ("id", "path", "name", "type")
 #: Some managers wait in `create_session` for the kernel's answer, and the kernel may be computing.
 _RESTORE_SECONDS = 2.0
-
-OfKernels = Mapping[str, Sequence[Mapping[str, str]]]
 
 
 class Sessions:
     """Works with any configured session manager through the methods that the REST API calls."""
 
-    def __init__(self, session_manager: Any, log: logging.Logger) -> None:
-        self._manager = session_manager
+    def __init__(self, table: SessionTable, log: logging.Logger) -> None:
+        self._table = table
+        self._manager = table.manager
         self._log = log
         self._reading = asyncio.Lock()
         self._restoring: set[asyncio.Future[Any]] = set()
@@ -43,9 +40,9 @@ class Sessions:
         returns whether the session needs a new kernel.
         """
 
-        async def read() -> None:
+        async def read(_: str) -> None:
             async with self._reading:  # keeps the order of reading and reporting
-                await changed(await self._of_kernels())
+                await changed(await self._table.of_kernels())
 
         async def reopened(path: str) -> bool:
             with contextlib.suppress(HTTPError):
@@ -53,15 +50,8 @@ class Sessions:
                 return await replaced(path, str((session.get("kernel") or {}).get("id")))
             return False
 
-        watch_sessions(self._manager, read, reopened)
-
-    async def _of_kernels(self) -> OfKernels:
-        found: dict[str, list[Mapping[str, str]]] = defaultdict(list)
-        for session in await ensure_async(self._manager.list_sessions()):
-            kernel = (session.get("kernel") or {}).get("id")
-            if kernel:
-                found[kernel].append({name: session.get(name) for name in _FIELDS})
-        return found
+        watch_sessions(self._manager, read)
+        replace_sessions(self._manager, reopened)
 
     def environment(self, session: Mapping[str, str]) -> Mapping[str, str]:
         """What the server adds to the environment of the session's kernel: the notebook's path,

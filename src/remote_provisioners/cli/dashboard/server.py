@@ -10,6 +10,7 @@ from jupyter_server.utils import url_path_join
 
 from ...server.api.routes import ROOT
 from ...server.seen import show
+from ...server.session_table import SessionTable
 
 
 class DashboardServer(ServerApp):
@@ -28,7 +29,7 @@ class DashboardServer(ServerApp):
         super().init_server_extensions()
 
     def load_server_extensions(self) -> None:
-        show(self)
+        show(self, SessionTable(self.session_manager))
 
     def _log_level_default(self) -> int:
         return logging.WARNING

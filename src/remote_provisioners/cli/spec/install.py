@@ -158,6 +158,21 @@ class SpecInstallApp(Command):
         finally:
             self.aliases = everything
 
+    def emit_examples(self) -> Generator[str, None, None]:
+        """Only the examples of that sample."""
+        everything, named = str(self.examples), self._helped.name
+        words = {block: set(block.split()) for block in everything.split("\n\n")}
+        of_sample = [
+            block
+            for block, said in words.items()
+            if (said.intersection(samples()) or {DEFAULT_SAMPLE}) == {named}
+        ]
+        self.examples = "\n\n".join(of_sample)
+        try:
+            yield from super().emit_examples()
+        finally:
+            self.examples = everything
+
     def _applies(self, alias: str) -> bool:
         name, sample = alias.replace("-", "_"), self._helped
         if alias in ("hadoop-conf-dir", "yarn-queue"):

@@ -12,6 +12,8 @@ from jupyter_core.utils import ensure_async
 
 from .pending_starts import for_session, requested
 
+Changed = Callable[[str], Awaitable[None]]
+
 _session_id: contextvars.ContextVar[str] = contextvars.ContextVar("session_id", default="")
 
 
@@ -46,20 +48,22 @@ def take_environments(serverapp: Any) -> None:
     serverapp.web_app.add_handlers(".*$", [(path, KernelsHandler)])
 
 
-def watch_sessions(
-    manager: Any,
-    changed: Callable[[], Awaitable[None]],
-    replaced: Callable[[str], Awaitable[bool]],
-) -> None:
-    """Call `changed` after each change of a session. When a client requests a path that has a
-    session, `replaced` decides whether to make a new one.
+def watch_sessions(manager: Any, changed: Changed, restored: bool = False) -> None:
+    """Call `changed` with the id of each session that has changed; "" if the id is unknown.
 
-    jupyter_server has no events for sessions.
+    `restored`: also when a session is restored. jupyter_server has no events for sessions.
     """
     for name in ("create_session", "update_session", "delete_session"):
         method = getattr(manager, name, None)
         if method is not None:
-            setattr(manager, name, _watched(method, changed, _may_be_pending(manager)))
+            pending = _may_be_pending(manager)
+            setattr(manager, name, _watched(method, changed, pending, restored))
+
+
+def replace_sessions(manager: Any, replaced: Callable[[str], Awaitable[bool]]) -> None:
+    """When a client requests a path that has a session, `replaced` decides whether to make a new
+    one. Restored sessions get their former ids.
+    """
     exists, new_id = manager.session_exists, manager.new_session_id
 
     async def session_exists(path: str, *args: Any, **kwargs: Any) -> bool:
@@ -96,18 +100,27 @@ def _may_be_pending(manager: Any) -> bool:
     return getattr(type(manager), "create_session", None) is SessionManager.create_session
 
 
-def _watched(method: Any, changed: Callable[[], Awaitable[None]], may_be_pending: bool) -> Any:
+def _watched(method: Any, changed: Changed, may_be_pending: bool, restored: bool) -> Any:
     @functools.wraps(method)
     async def watched(*args: Any, **kwargs: Any) -> Any:
         token = for_session.set(may_be_pending)
+        result = None
         try:
-            return await ensure_async(method(*args, **kwargs))
+            result = await ensure_async(method(*args, **kwargs))
+            return result
         finally:
             for_session.reset(token)
-            if not _session_id.get():  # a restored session is no change
-                await changed()
+            if restored or not _session_id.get():
+                await changed(_id_of(result, args, kwargs))
 
     return watched
+
+
+def _id_of(result: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The id of the session that a method of the manager has changed; "" if it is unknown."""
+    if isinstance(result, Mapping) and result.get("id"):  # create_session
+        return str(result["id"])
+    return str(kwargs.get("session_id") or next(iter(args), None) or "")
 
 
 @contextlib.contextmanager

@@ -6,11 +6,8 @@ It reads the state of this process. Only methods that say so ask hosts.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
-
-from jupyter_core.utils import ensure_async
 
 from ...errors import ConfigurationError, HostError, RemoteProvisionerError, UnreachableError
 from ...hosts.found_kernels import kernels_on
@@ -22,6 +19,7 @@ from ...kernels.starts import starts
 from ...placement.host_address import HostAddress, parse_address
 from ...placement.inventory import HostSpec
 from ...protocol.messages import GetStatus
+from ..session_table import Session, SessionTable
 from .configured import Configuration, ConfiguredHost
 from .models import (
     Model,
@@ -39,13 +37,9 @@ _AT_ONCE = 32
 _ANSWER_SECONDS = 6.0
 #: How many models are made in one step on the event loop.
 _AT_A_TIME = 50
-#: How long a list of sessions is used.
-_FRESH_SECONDS = 0.25
 
 #: Fields of a kernel that a host reports only when it is asked.
 _ASKED = ("memory", "idle", "lease_left")
-
-Sessions = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 class View:
@@ -58,19 +52,16 @@ class View:
     def __init__(
         self,
         manager: Any,
-        session_manager: Any,
+        sessions: SessionTable,
         configuration: Configuration,
         since: Callable[[HostAddress], float | None],
         time_left: Callable[[str], float | None],
     ) -> None:
         self._manager = manager
-        self._session_manager = session_manager
+        self._sessions = sessions
         self._configuration = configuration
         self._since = since
         self._time_left = time_left
-        #: When the sessions were listed last, and the list.
-        self._listed: tuple[float, Sessions] | None = None
-        self._changes = 0
 
     # -- hosts ------------------------------------------------------------------------------
 
@@ -155,11 +146,11 @@ class View:
 
     async def kernels(self) -> Model:
         """The kernels of this server that run on hosts, and the starts in progress."""
-        sessions = await self._sessions()
+        sessions = await self._sessions.of_kernels()
         models = []
         for number, kernel in enumerate((await self._registry()).kernels):
             if kernel.kernel_id in self._manager:
-                models.append(self.model_of(kernel, sessions))
+                models.append(self.model_of(kernel, sessions.get(kernel.kernel_id, ())))
             if number % _AT_A_TIME == _AT_A_TIME - 1:
                 await asyncio.sleep(0)  # thousands of kernels do not hold the event loop
         return {"kernels": models, "starts": await self.starts()}
@@ -167,7 +158,7 @@ class View:
     async def kernel(self, kernel_id: str, ask: bool = False) -> Model:
         """One kernel of this server; `ask`: with memory and idle time. Raises KeyError."""
         kernel = await self.of_this_server(kernel_id)
-        model = self.model_of(kernel, await self._sessions())
+        model = await self.of_kernel(kernel)
         if ask:
             try:
                 found = await io_thread().call(_within(kernel.host.request(GetStatus())))
@@ -184,20 +175,20 @@ class View:
 
     async def notebooks(self) -> Mapping[str, Model | None]:
         """The notebook of each kernel of this server; None if it has none."""
-        sessions = await self._sessions()
+        sessions = await self._sessions.of_kernels()
         kernels = (await self._registry()).kernels
         ours = [kernel.kernel_id for kernel in kernels if kernel.kernel_id in self._manager]
         return {kernel_id: _notebook(sessions.get(kernel_id, ())) for kernel_id in ours}
 
     async def of_kernel(self, kernel: RemoteKernel) -> Model:
-        return self.model_of(kernel, await self._sessions())
+        return self.model_of(kernel, await self._sessions.of_kernel(kernel.kernel_id))
 
-    def model_of(self, kernel: RemoteKernel, sessions: Sessions) -> Model:
-        """The model of a kernel, completed from the server's manager and sessions."""
+    def model_of(self, kernel: RemoteKernel, sessions: Sequence[Session]) -> Model:
+        """The model of a kernel, completed from the server's manager and the kernel's sessions."""
         model = kernel_model(kernel)
         name = kernel.connection.get("kernel_name", "")  # until the manager has the kernel
         model |= {"name": name, "execution_state": "", "last_activity": None}
-        model["notebook"] = _notebook(sessions.get(kernel.kernel_id, ()))
+        model["notebook"] = _notebook(sessions)
         model["time_left"] = self._time_left(kernel.kernel_id)
         if kernel.kernel_id in self._manager:
             manager = self._manager.get_kernel(kernel.kernel_id)
@@ -206,24 +197,6 @@ class View:
             model["execution_state"] = getattr(manager, "execution_state", "")
             model["last_activity"] = activity.isoformat() if activity is not None else None
         return model
-
-    def sessions_changed(self) -> None:
-        self._listed, self._changes = None, self._changes + 1
-
-    async def _sessions(self) -> Sessions:
-        """The sessions by kernel. One list serves the events of a moment, which may be many."""
-        if self._listed is not None and time.monotonic() - self._listed[0] < _FRESH_SECONDS:
-            return self._listed[1]
-        changes, sessions = self._changes, await self._list_sessions()
-        if changes == self._changes:
-            self._listed = time.monotonic(), sessions
-        return sessions
-
-    async def _list_sessions(self) -> Sessions:
-        found: dict[str, list[Mapping[str, Any]]] = {}
-        for session in await ensure_async(self._session_manager.list_sessions()):
-            found.setdefault((session.get("kernel") or {}).get("id", ""), []).append(session)
-        return found
 
     async def of_this_server(self, kernel_id: str) -> RemoteKernel:
         """Raises KeyError."""
@@ -271,10 +244,10 @@ class View:
         return await io_thread().call(host_registry())
 
 
-def _notebook(sessions: Sequence[Mapping[str, Any]]) -> Model | None:
+def _notebook(sessions: Sequence[Session]) -> Model | None:
     if not sessions:
         return None
-    return {name: sessions[-1].get(name) for name in ("id", "path", "name", "type")}
+    return dict(sessions[-1])
 
 
 async def _reach(spec: HostSpec) -> None:
