@@ -25,7 +25,6 @@ from .hosts.registry import end, has_pending_kill, let_go
 from .io_thread import from_any_loop, in_io_thread
 from .kernels.announcement import announce
 from .kernels.description import describe
-from .kernels.failure import ShownReason
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
 from .kernels.remote_path import RESOLVE_SECONDS, resolve
@@ -36,6 +35,8 @@ from .options.kinds import readable
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .options.session import session_of
 from .placement.placer import Placer
+from .server.hooks.kernel import ready_again
+from .server.hooks.shown_reason import ShownReason
 from .server.record import lasting
 from .server.records import keeper_of
 from .user import user_name
@@ -65,7 +66,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         self._left: Mapping[str, Any] | None = None
         #: A text for the next cell; and the kernel's file, as Jupyter's servers pass it.
         self._announcement = self._notebook = ""
-        self.own_start = OwnStart()
+        self.own_start = OwnStart(lambda: ready_again(self.parent))
         #: After `cleanup`: whether it may still run on a host that could not be reached.
         self.left_behind = False
         try:
@@ -254,7 +255,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         """Send SIGKILL to the process group. The manager calls this and then waits. If the host
         cannot be reached, the kernel counts as lost and is ended when the host is back.
         """
-        await self.own_start.give_up(self.parent)
+        await self.own_start.give_up()
         if self._kernel is not None:
             await in_io_thread(self._kernel.kill())
             if self._kernel.life.state is State.LOST:
@@ -282,7 +283,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         A start in progress is cancelled. With `restart`, everything else stays for the next
         `launch_kernel`.
         """
-        await self.own_start.give_up(self.parent)
+        await self.own_start.give_up()
         if not restart:
             await self._end()
         elif self._kernel is not None:

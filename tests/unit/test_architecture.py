@@ -131,6 +131,19 @@ def test_one_module_asks_who_runs_this_process() -> None:
     assert asking == {"user"}
 
 
+@pytest.mark.parametrize(
+    "part", ["options", "placement", "hosts", "kernels", "files", "ports", "environments"]
+)
+def test_what_every_application_uses_knows_no_jupyter_server(part: str) -> None:
+    knowing = {
+        name: others
+        for name, all_of_them in IMPORTS.items()
+        if name.partition(".")[0] == part
+        and (others := {o for o in all_of_them if o.partition(".")[0] in ("server", "cli")})
+    }
+    assert knowing == {}
+
+
 def test_the_root_is_small() -> None:
     assert len(list(ROOT.glob("*.py"))) <= MOST_IN_ROOT
 

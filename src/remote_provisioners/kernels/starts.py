@@ -18,7 +18,6 @@ from typing import Any, ParamSpec, TypeVar
 from ..errors import StartCancelledError
 from ..events import Phase, StartProgress, events
 from ..io_thread import Call, here, in_io_thread, io_thread
-from ..server.hooks.kernel import ready_again
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -125,7 +124,9 @@ def starts() -> Starts:
 class OwnStart:
     """The start or restart that one provisioner has in progress, if any. A shutdown gives it up."""
 
-    def __init__(self) -> None:
+    def __init__(self, given_up: Callable[[], None] = lambda: None) -> None:
+        """`given_up` is called when nothing is left of a start that was given up."""
+        self._given_up = given_up
         self._over: Future[None] | None = None
         self._cancel: Callable[[], object] = lambda: None
 
@@ -155,18 +156,15 @@ class OwnStart:
                 self._over = None
             over.set_result(None)
 
-    async def give_up(self, manager: Any) -> None:
-        """Cancel it, and wait until nothing is left of it. Any loop and thread may call this.
-
-        `manager`: the kernel's.
-        """
+    async def give_up(self) -> None:
+        """Cancel it, and wait until nothing is left of it. Any loop and thread may call this."""
         over = self._over
         if over is None:
             return
         self._cancel()
         # Its loop may not run any more.
         await asyncio.wait([asyncio.wrap_future(over)], timeout=_GIVE_UP_SECONDS)
-        ready_again(manager)
+        self._given_up()
 
 
 def given_up_by_shutdown(
