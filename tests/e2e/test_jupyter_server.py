@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -110,6 +111,43 @@ def test_interrupt_and_restart(
         assert int(first[1]) not in kernels_on(rig.hosts[0])
         first = again
     assert server.run(other, WHERE).split()[0] == second_host
+
+
+def test_several_restarts_at_once_are_one(
+    rig: Rig, targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    """Two pages of one notebook, or an impatient person."""
+    install_spec(targets[0])
+    server = applications.server("server")
+    kernel = server.start_kernel()
+    first = server.run(kernel, WHERE)
+    with ThreadPoolExecutor() as pool:
+        path = f"/api/kernels/{kernel}/restart"
+        statuses = [status for status, _ in pool.map(lambda _: server.ask("POST", path), range(3))]
+    assert statuses == [200, 200, 200]
+    assert server.run(kernel, WHERE) != first
+    assert len(kernels_on(rig.hosts[0])) == 1
+
+
+def test_interrupted_and_restarted_while_it_starts(
+    targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    late = "import sys, time; time.sleep(1.5); from ipykernel import kernelapp as k; "
+    late += "k.launch_new_instance(argv=sys.argv[1:])"
+    install_spec(targets[0], argv=["python", "-c", late, "-f", "{connection_file}"])
+    server = applications.server("server")
+    session = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"name": "remote"}}
+    status, model = server.ask("POST", "/api/sessions", session)
+    kernel = model["kernel"]["id"]
+    assert (status, model["kernel"]["execution_state"]) == (201, "starting")
+    status, answer = server.ask("POST", f"/api/kernels/{kernel}/interrupt")
+    assert (status, answer["message"]) == (
+        409,
+        f"kernel {kernel} still starts: nothing can be interrupted",
+    )
+    status, _ = server.ask("POST", f"/api/kernels/{kernel}/restart")
+    assert status == 200
+    assert server.run(kernel, "print(6 * 7)") == "42\n"
 
 
 def test_a_kernel_that_dies_is_started_again(

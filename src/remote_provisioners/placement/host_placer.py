@@ -103,6 +103,10 @@ class HostPlacer(Placer):
             search = self._search(request, {kernel.spec.name: error})
             await self._launch_on_one(attempt, search, record)
 
+    @property
+    def moves(self) -> bool:  # type: ignore[override]
+        return bool(self._destination)
+
     async def prepare_move(self, name: str) -> None:
         spec = self._options.host_spec(name)
 

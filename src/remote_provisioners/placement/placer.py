@@ -44,6 +44,9 @@ class Placer(ABC):
         `info` comes from `get_provisioner_info` of another process.
         """
 
+    #: Whether the next restart moves the kernel to another host.
+    moves = False
+
     #: Whether a place outlives its kernel, and `abandon` has to free it after each kernel.
     place_stays = False
 

@@ -6,10 +6,11 @@ import contextlib
 from typing import Any, Protocol
 
 from jupyter_core.utils import ensure_async
+from tornado.web import HTTPError
 
 from .kernel import forget_failure
 from .pending_starts import PendingStarts, forget_failed_starts
-from .restarts import Restarts
+from .restarts import Restarts, moves
 
 
 class ManagerListener(Protocol):
@@ -40,6 +41,7 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
     """
     remove_kernel, shutdown_all = manager.remove_kernel, manager.shutdown_all
     shutdown_kernel, restart_kernel = manager.shutdown_kernel, manager.restart_kernel
+    interrupt_kernel = manager.interrupt_kernel
 
     def remove(kernel_id: str) -> Any:
         listener.removed(kernel_id, manager._kernels.get(kernel_id))
@@ -57,9 +59,20 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
             return await ensure_async(shutdown_kernel(kernel_id, *args, **kwargs))
 
     async def restart(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
+        if await starts.wait(kernel_id) and not moves(manager._kernels.get(kernel_id)):
+            return None  # it is as new as one that restarts
         forget_failure(manager, kernel_id)
-        with listener.doing(kernel_id, "restart"):
-            return await restarts.run(kernel_id, restart_kernel(kernel_id, *args, **kwargs))
+
+        async def begin() -> Any:
+            with listener.doing(kernel_id, "restart"):
+                return await ensure_async(restart_kernel(kernel_id, *args, **kwargs))
+
+        return await restarts.run(kernel_id, begin)
+
+    async def interrupt(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
+        if kernel_id in starts.pending:  # jupyter_client's error is a 500 without a text
+            raise HTTPError(409, f"kernel {kernel_id} still starts: nothing can be interrupted")
+        return await ensure_async(interrupt_kernel(kernel_id, *args, **kwargs))
 
     async def stop_all(*args: Any, **kwargs: Any) -> None:
         await starts.give_up(list(starts.pending))
@@ -75,6 +88,7 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
 
     manager.remove_kernel, manager.shutdown_all = remove, stop_all
     manager.shutdown_kernel, manager.restart_kernel = stop, restart
+    manager.interrupt_kernel = interrupt
 
 
 def end_in_order(gateway: Any, listener: ManagerListener) -> None:

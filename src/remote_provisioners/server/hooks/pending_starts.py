@@ -82,6 +82,14 @@ class PendingStarts:
     def _over(self, kernel_id: str) -> None:
         del self._made[kernel_id], self.pending[kernel_id]
 
+    async def wait(self, kernel_id: str) -> bool:
+        """Wait for the start in progress. Returns whether there was one. Raises its error."""
+        starting = self.pending.get(kernel_id)
+        if starting is None:
+            return False
+        await joined(starting, f"kernel {kernel_id} was shut down as it started")
+        return True
+
     async def give_up(self, kernel_ids: Sequence[str]) -> bool:
         """Cancel those of these starts that are in progress. Returns whether there were any."""
         given_up = {k: self.pending[k] for k in kernel_ids if k in self.pending}
@@ -93,6 +101,16 @@ class PendingStarts:
             self._manager.remove_kernel(kernel_id)
             self._manager._pending_kernels.pop(kernel_id, None)
         return bool(given_up)
+
+
+async def joined(task: asyncio.Future[Any], cancelled: str) -> Any:
+    """Await what somebody else has begun. Raises RuntimeError with this text if it is cancelled."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise RuntimeError(cancelled) from None
+        raise
 
 
 async def _started(manager: Any, starting: Awaitable[Any]) -> Any:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from jupyter_core.utils import ensure_async
+
+from .pending_starts import joined
+
+
+def moves(kernel: Any) -> bool:
+    """Whether the kernel's next restart moves it to another host."""
+    placer = getattr(getattr(kernel, "provisioner", None), "placer", None)
+    return bool(getattr(placer, "moves", False))
+
+
+def _shut_down(kernel_id: str) -> str:
+    return f"kernel {kernel_id} was shut down as it restarted"
 
 
 class Restarts:
@@ -22,21 +34,30 @@ class Restarts:
         self._tasks: dict[str, set[asyncio.Task[Any]]] = {}
         self._given_up: set[asyncio.Task[Any]] = set()
 
-    async def run(self, kernel_id: str, restarting: Awaitable[Any]) -> Any:
-        """Await a restart. Raises RuntimeError when the kernel is shut down meanwhile."""
-        task = asyncio.ensure_future(ensure_async(restarting))
+    async def run(self, kernel_id: str, restart: Callable[[], Awaitable[Any]]) -> Any:
+        """Restart a kernel. Who asks for that while it restarts gets the same restart: two at once
+        would end each other's process. Raises RuntimeError when the kernel is shut down meanwhile.
+        """
+        for others in list(self._tasks.get(kernel_id, ())):
+            result = await joined(others, _shut_down(kernel_id))
+            if not self._moves(kernel_id):
+                return result
+        task = asyncio.ensure_future(ensure_async(restart()))
         self._tasks.setdefault(kernel_id, set()).add(task)
         try:
             return await task
         except asyncio.CancelledError:
             if task in self._given_up:
-                raise RuntimeError(f"kernel {kernel_id} was shut down as it restarted") from None
+                raise RuntimeError(_shut_down(kernel_id)) from None
             raise
         finally:
             self._given_up.discard(task)
             self._tasks[kernel_id].discard(task)
             if not self._tasks[kernel_id]:
                 del self._tasks[kernel_id]
+
+    def _moves(self, kernel_id: str) -> bool:
+        return moves(self._manager._kernels.get(kernel_id))
 
     async def give_up(self, kernel_ids: Iterable[str]) -> None:
         """Cancel the restarts of these kernels, so that the kernels can be shut down."""
