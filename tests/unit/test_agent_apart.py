@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from remote_provisioners.agent import apart
+from remote_provisioners.agent import apart, programs
+
+from ..conftest import eventually
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:
@@ -89,3 +92,25 @@ def test_without_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
             assert threading.get_ident() not in await asyncio.gather(*both)
 
     run(body())
+
+
+def test_a_program_that_nobody_waits_for_is_killed(tmp_path: Path) -> None:
+    """With what it has started: the agent ends while an environment hook runs."""
+    pids = tmp_path / "pids"
+
+    async def body() -> None:
+        argv = ["sh", "-c", f"sleep 60 & echo $$ $! >{pids}.new; mv {pids}.new {pids}; wait"]
+        running = asyncio.ensure_future(programs.finished(argv, 60))
+        while not pids.exists():
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(body())
+    for pid in pids.read_text().split():
+        eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists() or ended(pid))
+
+
+def ended(pid: str) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

@@ -5,10 +5,12 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
-from typing import Mapping, NamedTuple, Optional, Sequence
+import threading
+from typing import List, Mapping, NamedTuple, Optional, Sequence
 
 from . import apart
 
@@ -30,14 +32,25 @@ async def finished(
 ) -> Optional[Finished]:
     """Run a program in a session of its own; None if it does not end in time, then it is killed.
 
-    Its stdout is kept in memory, or dropped. Raises OSError when it cannot be started.
+    Its stdout is kept in memory, or dropped. It is also killed when nobody waits for it any more,
+    as at the agent's end. Raises OSError when it cannot be started.
     """
-    # The limit of the thread is for a program whose file hangs.
-    return await apart.run(
-        argv[0],
-        lambda: _run(argv, seconds, env, stdin, keep_stdout),
-        seconds=seconds + apart.SECONDS,
-    )
+    started: List[subprocess.Popen[bytes]] = []
+    given_up = threading.Event()
+    try:
+        # The limit of the thread is for a program whose file hangs.
+        return await apart.run(
+            argv[0],
+            lambda: _run(
+                argv, seconds, env, stdin, keep_stdout, started=started, given_up=given_up
+            ),
+            seconds=seconds + apart.SECONDS,
+        )
+    except asyncio.CancelledError:
+        given_up.set()
+        for process in started:
+            _kill(process)
+        raise
 
 
 def _run(
@@ -46,6 +59,9 @@ def _run(
     env: Optional[Mapping[str, str]],
     stdin: bytes,
     keep_stdout: bool,
+    *,
+    started: List[subprocess.Popen[bytes]],
+    given_up: threading.Event,
 ) -> Optional[Finished]:
     process = subprocess.Popen(
         list(argv),
@@ -55,6 +71,9 @@ def _run(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    started.append(process)
+    if given_up.is_set():  # in this moment
+        _kill(process)
     try:
         stdout, stderr = process.communicate(stdin or None, seconds)
         return Finished(process.returncode, stdout or b"", stderr)
@@ -62,11 +81,17 @@ def _run(
         return None
     finally:
         if process.returncode is None:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            _kill(process)
             process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:  # what it started may keep the other end open
                 pipe.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill it and what it has started."""
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
