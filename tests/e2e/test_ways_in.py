@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -332,6 +333,19 @@ def test_login_without_a_shared_connection(rig: Rig, home: Path) -> None:
     assert status == 1
     assert "has no ControlPath" in said
     assert "ControlMaster auto" in said
+
+
+def test_login_with_settings_for_terminals(rig: Rig, home: Path) -> None:
+    host = rig.hosts[0]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        forward = f"LocalForward 127.0.0.1:{taken.getsockname()[1]} localhost:22"
+        lines = [f"ControlPath {home}/.ssh/m-%C", "ForkAfterAuthentication yes", forward]
+        with configured(rig, "\n    ".join([*lines, "ExitOnForwardFailure yes"])):
+            try:
+                status, said = log_in(host, "")
+            finally:
+                log_out(rig, host)
+    assert status == 0, said
 
 
 # -- another user ----------------------------------------------------------------------------------

@@ -56,7 +56,9 @@ class LoginApp(Command):
         if _succeeds(check_command(address)):
             print(f"logged in to {names[0]} already{persist}")
             return 0
-        command = ["ssh", *configuration_files(), "-M", "-N", "-f", *host_words(address)]
+        # A port that is taken here must not stop the login (ExitOnForwardFailure).
+        options = [*configuration_files(), "-o", "ClearAllForwardings=yes"]
+        command = ["ssh", *options, "-M", "-N", "-f", *host_words(address)]
         if subprocess.run(command, check=False).returncode:
             raise CommandError(f"not logged in to {names[0]}")
         time.sleep(_LOOK_SECONDS)
@@ -68,7 +70,8 @@ class LoginApp(Command):
 
 def _persistence(address: HostAddress, name: str) -> str:
     """How long a login lasts, as a sentence ends. Raises CommandError where nobody can use it."""
-    command = ["ssh", *configuration_files(), "-G", *host_words(address)]
+    # With -N, the program takes ForkAfterAuthentication in the configuration.
+    command = ["ssh", *configuration_files(), "-N", "-G", *host_words(address)]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         raise CommandError(asked.stderr.strip() or "ssh -G failed")

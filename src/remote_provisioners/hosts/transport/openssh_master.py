@@ -24,7 +24,8 @@ _wanted: dict[HostAddress, tuple[float, LoginWantedError]] = {}
 
 def check_command(address: HostAddress) -> list[str]:
     """The command that succeeds while there is a master connection."""
-    return ["ssh", *configuration_files(), "-O", "check", *host_words(address)]
+    # With -N, the program takes ForkAfterAuthentication in the configuration.
+    return ["ssh", *configuration_files(), "-N", "-O", "check", *host_words(address)]
 
 
 async def has_master(address: HostAddress) -> bool:
