@@ -78,6 +78,15 @@ def test_a_forced_command_that_splits_ours_at_spaces(
     assert start(install_spec(host.target)).value("6 * 7") == 42
 
 
+def test_a_chroot_without_devices_and_processes(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    host.run(["sh", "-c", "mkdir /run/jail && mount --bind / /run/jail"])
+    host.sshd_option(ChrootDirectory="/run/jail")
+    text = refused(start, install_spec(host.target))
+    assert "cannot start the agent: it runs Linux, without /proc" in text
+
+
 def test_a_host_in_maintenance(host: Host, install_spec: InstallSpec, start: Start) -> None:
     """As /run/nologin is shown by PAM."""
     host.write("/run/why", "Maintenance until noon.\n")
