@@ -58,7 +58,8 @@ class _FromEnvironment(TraitType[Any, Any]):
         return f"RP_{str(self.name).upper()}"
 
 
-def _words(text: str) -> list[str]:
+def separated(text: str) -> list[str]:
+    """The words of a comma-separated text."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
@@ -92,26 +93,26 @@ class Names(_FromEnvironment, List[Any]):
     """A list, or comma-separated text."""
 
     def set(self, obj: Any, value: Any) -> None:
-        super().set(obj, _words(value) if isinstance(value, str) else value)
+        super().set(obj, separated(value) if isinstance(value, str) else value)
 
     def from_string(self, s: str) -> Any:
-        return _words(s)
+        return separated(s)
 
     def from_string_list(self, s_list: list[str]) -> Any:
-        return [word for text in s_list for word in _words(text)]
+        return [word for text in s_list for word in separated(text)]
 
 
 class NameSet(_FromEnvironment, Set):
     """A set, a list, or comma-separated text."""
 
     def set(self, obj: Any, value: Any) -> None:
-        super().set(obj, _words(value) if isinstance(value, str) else value)
+        super().set(obj, separated(value) if isinstance(value, str) else value)
 
     def from_string(self, s: str) -> Any:
-        return set(_words(s))
+        return set(separated(s))
 
     def from_string_list(self, s_list: list[str]) -> Any:
-        return {word for text in s_list for word in _words(text)}
+        return {word for text in s_list for word in separated(text)}
 
 
 class TextByHost(_FromEnvironment, Union):

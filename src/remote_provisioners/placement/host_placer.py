@@ -73,7 +73,7 @@ class HostPlacer(Placer):
         #: The host for the next restart; "" for the current one.
         self._destination = ""
         #: Hosts where a kill of the kernel is pending since it went elsewhere.
-        self._left_on: dict[str, PendingKill] = {}
+        self._pending_kills: dict[str, PendingKill] = {}
 
     async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
         """Use only the host that the request names. If it names none, use one of the list."""
@@ -119,17 +119,17 @@ class HostPlacer(Placer):
     async def prepare_adoption(self, kernel_id: str, info: Mapping[str, Any]) -> RemoteKernel:
         """Also end what an earlier server could not end on other hosts."""
         spec, grace = self._options.host_spec(info["host"]), self._options.network_grace
-        left = [PendingKill.read(each) for each in info.get("pending_kills", ())]
+        recorded = [PendingKill.read(each) for each in info.get("pending_kills", ())]
         oldest = time.time() - self._options.lease  # the others have ended by themselves
-        self._left_on = {
+        self._pending_kills = {
             each.host: each
-            for each in left
+            for each in recorded
             if each is not None and each.host != spec.name and each.since > oldest
         }
 
         async def prepare() -> RemoteKernel:
             registry = await host_registry()
-            for each in self._left_on.values():
+            for each in self._pending_kills.values():
                 registry.kill_on(kernel_id, self._options.host_spec(each.host), each.agent)
             return await registry.prepare_adoption(kernel_id, spec, info, grace)
 
@@ -141,8 +141,8 @@ class HostPlacer(Placer):
 
     def describe(self) -> Mapping[str, Any]:
         """Name the hosts where a kill is pending, for the next server."""
-        left = [asdict(each) for each in self._left_on.values()]
-        return {"pending_kills": left} if left else {}
+        pending = [asdict(each) for each in self._pending_kills.values()]
+        return {"pending_kills": pending} if pending else {}
 
     # -- one start --------------------------------------------------------------------------
 
@@ -165,25 +165,25 @@ class HostPlacer(Placer):
         if error is not None and attempt.kernel is not None:
             search.failed(attempt.kernel.spec, attempt.kernel.host, error)
         if attempt.kernel is not None:
-            self._note_left(attempt.kernel)
+            self._note_pending_kill(attempt.kernel)
         registry = (await self._find_scheduler()).registry
         spec = await search.next()
         attempt.patient = not search.has_another(spec)
-        self._left_on.pop(spec.name, None)
+        self._pending_kills.pop(spec.name, None)
         return await attempt.reserve(registry, self._options.completed(spec))
 
-    def _note_left(self, kernel: RemoteKernel) -> None:
+    def _note_pending_kill(self, kernel: RemoteKernel) -> None:
         """In the I/O thread, before the kernel goes to another host."""
         if kernel.host.has_pending_kill(kernel.kernel_id):
             place = PendingKill(kernel.spec.name, kernel.host.directory, time.time())
-            self._left_on[kernel.spec.name] = place
+            self._pending_kills[kernel.spec.name] = place
 
     async def _move(
         self, kernel: RemoteKernel, name: str, request: LaunchRequest, record: Recorder
     ) -> None:
         async def leave() -> None:
             await (await self._find_scheduler()).registry.leave(kernel)
-            self._note_left(kernel)
+            self._note_pending_kill(kernel)
 
         async def undo() -> None:
             if not kernel.life.over:  # it waits for a place that it does not get
@@ -203,7 +203,7 @@ class HostPlacer(Placer):
         async def reserve() -> RemoteKernel:
             return await attempt.reserve((await self._find_scheduler()).registry, spec)
 
-        self._left_on.pop(spec.name, None)
+        self._pending_kills.pop(spec.name, None)
         kernel = await self._io(reserve())
         record({"host": kernel.spec.name, **self.describe()})
         error = await self._io(attempt.launch())

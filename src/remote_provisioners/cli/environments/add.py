@@ -12,10 +12,11 @@ from traitlets import Bool, Unicode
 from ...environments.adding import Adding, Result
 from ...environments.survey import HostEnvironments
 from ...io_thread import io_thread
+from ...options.kinds import separated
 from ..command import FAILED, MISUSED, Command, CommandError, Text
 from ..kernelspecs import kernels_directory, kernelspec_manager, place_flags
 from ..waiting import Waiting
-from .asking import environments_as_found, hosts_named, in_order, separated, with_hosts
+from .asking import environments_as_found, hosts_named, in_order, with_hosts
 from .choosing import Candidate, candidates, chosen_by_answer, chosen_by_name, menu
 from .text import show
 

@@ -66,8 +66,3 @@ def in_order(
     """The answers in the order of the hosts."""
     order = {spec.name: number for number, spec in enumerate(specs)}
     return sorted(found, key=lambda host: order[host.host.name])
-
-
-def separated(text: str) -> list[str]:
-    """The words of a comma-separated option."""
-    return [word.strip() for word in text.split(",") if word.strip()]

@@ -10,10 +10,11 @@ from traitlets import Bool
 from ...environments.adding import Adding, Result
 from ...environments.refreshing import Refreshing
 from ...io_thread import io_thread
+from ...options.kinds import separated
 from ..command import FAILED, Command, CommandError, Text, meant
 from ..kernelspecs import kernelspec_manager
 from ..waiting import Waiting
-from .asking import hosts_named, separated, with_hosts
+from .asking import hosts_named, with_hosts
 from .text import show
 
 

@@ -11,11 +11,12 @@ from traitlets import Bool
 from ...environments.environment import Environment
 from ...environments.installed import kernelspecs_here
 from ...environments.survey import HostEnvironments
+from ...options.kinds import separated
 from ...placement.inventory import HostSpec
 from ..command import FAILED, Command, Text
 from ..kernelspecs import kernelspec_manager
 from ..table import columns
-from .asking import environments_as_found, hosts_named, in_order, separated, with_hosts
+from .asking import environments_as_found, hosts_named, in_order, with_hosts
 
 _HEADER = ("NAME", "TITLE", "KERNEL", "HERE", "WHERE")
 #: The kernelspecs here, by host and key of the environment.
