@@ -36,7 +36,7 @@ class YarnProvisioner(RemoteProvisioner):
         False,
         help="""If true, the ResourceManager must prove its identity by Kerberos (SPNEGO); one that
         does not is refused. If false, Kerberos is used if the ResourceManager asks for it. Kerberos
-        needs `pip install remote-provisioners[kerberos]` and a ticket.""",
+        needs `pip install 'remote-provisioners[kerberos]'` and a ticket.""",
     ).tag(config=True)
 
     response_address = Text(
