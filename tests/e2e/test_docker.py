@@ -14,7 +14,8 @@ from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, WayIn
 
 from ..conftest import InstallSpec, Start, eventually
-from ..rig.docker import SHARED, STAYS, Docker
+from ..rig.containers import SHARED
+from ..rig.docker import STAYS, Docker
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 @pytest.fixture
 def box(docker: Docker) -> Iterator[str]:
     """A container that runs until it is stopped."""
-    mounts = [word for path in dict.fromkeys(SHARED) for word in ("-v", f"{path}:{path}:ro")]
+    mounts = [word for path in SHARED for word in ("-v", f"{path}:{path}:ro")]
     name = docker.run("run", "-d", "--network", "none", *mounts, "box", *STAYS)[:12]
     yield name
     docker.run("rm", "-f", name)

@@ -6,9 +6,7 @@ import asyncio
 import json
 import re
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,17 +15,18 @@ import pytest
 from remote_provisioners.errors import (
     AuthenticationError,
     KernelStartError,
-    RemoteProvisionerError,
     UnreachableError,
     UnusablePythonError,
 )
 
 from ..conftest import SLEEP, InstallSpec, Session, Start, eventually
-from ..rig.docker import SHARED, Docker
+from ..engines.errors import doctor, failure
+from ..rig.containers import SHARED
+from ..rig.docker import Docker
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 
-VOLUMES = [f"{path}:{path}:ro" for path in dict.fromkeys(SHARED)]
+VOLUMES = [f"{path}:{path}:ro" for path in SHARED]
 Install = Callable[..., str]
 #: Whether the kernel comes from a template, which has frozen its objects.
 FORKED = "__import__('gc').get_freeze_count() > 0"
@@ -91,17 +90,6 @@ def test_a_kernel_has_a_container_of_its_own(
 
     session.manager.shutdown_kernel()
     assert docker.run("ps", "-a", "--format", "{{.Names}}") == ""
-
-
-def failure(start: Start, name: str) -> RemoteProvisionerError:
-    """The error of a start, on short lines and soon."""
-    began = time.monotonic()
-    with pytest.raises(RemoteProvisionerError) as caught:
-        start(name)
-    assert time.monotonic() - began < 15
-    for line in str(caught.value).splitlines():
-        assert len(line) <= 130, line
-    return caught.value
 
 
 def test_an_image_without_python(install: Install, start: Start) -> None:
@@ -255,11 +243,6 @@ class TestContainers:
         assert session.value("6 * 7") == 42
 
     def test_the_doctor(self, docker: Docker, install: Install) -> None:
-        def doctor(name: str) -> tuple[int, str]:
-            words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
-            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-            return done.returncode, done.stdout + done.stderr
-
         code, said = doctor(install())
         assert code == 0, said
         for text in ("docker reaches a daemon, version", "box is there", "answers on kernel-"):

@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -20,14 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..rig.containers import SHARED, add_directories, add_links, unmount_below
+
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 #: build.sh says the same.
 BUILT = _CACHE / "remote-provisioners-tests/kubernetes-1.30"
 DOCS = Path(__file__).resolve().parents[2] / "docs/kubernetes.md"
 BUILD = Path(__file__).with_name("build.sh")
-#: A container's programs are this machine's own; the image has what the pause needs.
-MOUNTS = ["/usr", str(Path(__file__).resolve().parents[2]), sys.prefix, sys.base_prefix]
-_LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 IMAGE = "docker.io/library/box:1"
 _SECONDS = 90.0
 
@@ -342,9 +340,7 @@ conf_dir = "{here}/cni"
             self.stop(name)
         self._end_shims()
         subprocess.run(["ip", "link", "del", self._bridge], capture_output=True, check=False)
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for path in sorted((p for p in mounts if p.startswith(f"{self.directory}/")), reverse=True):
-            subprocess.run(["umount", "-l", path], capture_output=True, check=False)
+        unmount_below(self.directory)
         for controller in Path("/sys/fs/cgroup").glob(f"*/{self.directory.name}"):
             inner = sorted((p for p in controller.rglob("*") if p.is_dir()), reverse=True)
             for path in (*inner, controller):
@@ -378,14 +374,9 @@ def image() -> bytes:
     files = [word for word in listed.split() if word.startswith("/")]
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        for name in ("tmp", "root", "etc", "usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"):
-            directory = tarfile.TarInfo(name)
-            directory.type, directory.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-            tar.addfile(directory)
-        for name, target in _LINKS.items():
-            link = tarfile.TarInfo(name)
-            link.type, link.linkname = tarfile.SYMTYPE, target
-            tar.addfile(link)
+        add_directories(tar, "tmp", "root", "etc")
+        add_directories(tar, "usr", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64")
+        add_links(tar)
         for path in (program, *files):
             within = os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path)
             data = Path(path).read_bytes()
@@ -419,9 +410,8 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
 
 def template() -> dict[str, Any]:
     """A manifest whose container finds this machine's programs."""
-    names = dict.fromkeys(MOUNTS)
-    mounts = [{"name": f"m{n}", "mountPath": p, "readOnly": True} for n, p in enumerate(names)]
-    volumes = [{"name": f"m{n}", "hostPath": {"path": p}} for n, p in enumerate(names)]
+    mounts = [{"name": f"m{n}", "mountPath": p, "readOnly": True} for n, p in enumerate(SHARED)]
+    volumes = [{"name": f"m{n}", "hostPath": {"path": p}} for n, p in enumerate(SHARED)]
     container = {
         "name": "kernel",
         "image": IMAGE,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,11 @@ from remote_provisioners.errors import (
     ConfigurationError,
     KernelStartError,
     LaunchTimeoutError,
-    RemoteProvisionerError,
     UnreachableError,
 )
 
 from ..conftest import SLEEP, Start, eventually
+from ..engines.errors import doctor, failure
 from .cluster import IMAGE, Cluster, template
 from .conftest import Install
 
@@ -139,14 +136,6 @@ def test_nothing_is_left_for_ever(cluster: Cluster, install: Install, start: Sta
     cluster.kube("-n", "lab", "delete", "pods", "--all")
 
 
-def failure(start: Start, name: str) -> RemoteProvisionerError:
-    began = time.monotonic()
-    with pytest.raises(RemoteProvisionerError) as caught:
-        start(name)
-    assert time.monotonic() - began < 30
-    return caught.value
-
-
 def _image(pod: dict[str, Any], image: str, pull: str = "IfNotPresent") -> None:
     pod["spec"]["containers"][0] |= {"image": image, "imagePullPolicy": pull}
 
@@ -257,12 +246,6 @@ def test_no_kubeconfig(cluster: Cluster, install: Install, start: Start) -> None
     error = failure(start, install(kubeconfig="/no/kubeconfig"))
     assert isinstance(error, ConfigurationError)
     assert "kubeconfig" in str(error)
-
-
-def doctor(name: str) -> tuple[int, str]:
-    words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_doctor(cluster: Cluster, install: Install) -> None:

@@ -7,17 +7,15 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: This machine's own programs are mounted into it: to fetch a distribution takes minutes.
-LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+from .containers import add_directories, add_links, unmount_below
+
 STAYS = ["/bin/sh", "-c", "while :; do sleep 1; done"]
-SHARED = ["/usr", str(Path(__file__).resolve().parents[2]), sys.prefix, sys.base_prefix]
 
 
 class Docker:
@@ -101,14 +99,8 @@ def image() -> bytes:
     """The links of a distribution, to what is mounted."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, target in LINKS.items():
-            link = tarfile.TarInfo(name)
-            link.type, link.linkname = tarfile.SYMTYPE, target
-            tar.addfile(link)
-        for name in ("tmp", "root", "etc", "home"):
-            directory = tarfile.TarInfo(name)
-            directory.type, directory.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-            tar.addfile(directory)
+        add_links(tar)
+        add_directories(tar, "tmp", "root", "etc", "home")
         for name, text in (
             ("etc/passwd", "root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home:/bin/sh\n"),
             ("etc/group", "root:x:0:\nbob:x:1000:\n"),
@@ -140,7 +132,5 @@ def open_docker() -> Iterator[Docker]:
         yield daemon
     finally:
         daemon.close()
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for path in sorted((p for p in mounts if p.startswith(f"{directory}/")), reverse=True):
-            subprocess.run(["umount", "-l", path], capture_output=True, check=False)
+        unmount_below(directory)
         shutil.rmtree(directory)

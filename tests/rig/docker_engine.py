@@ -14,7 +14,8 @@ import pytest
 
 from ..conftest import Session
 from ..engines.rig import EngineRig, Limit
-from .docker import SHARED, Docker, open_docker
+from .containers import SHARED
+from .docker import Docker, open_docker
 
 _NO_QUEUE = "Docker has no queue"
 
@@ -46,7 +47,7 @@ class DockerRig(EngineRig):
         self._stack.close()
 
     def options(self) -> dict[str, Any]:
-        volumes = [f"{path}:{path}:ro" for path in dict.fromkeys(SHARED)]
+        volumes = [f"{path}:{path}:ro" for path in SHARED]
         return {"image": "box", "pull": "never", "volumes": volumes, "python": sys.executable}
 
     def be_client(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from remote_provisioners.kernels.starts import starts
 
 from ..conftest import SLEEP, InstallSpec, Start, eventually
 from ..e2e.applications import Applications
+from ..engines.errors import doctor
 from ..in_background import InBackground
 from .cluster import Slurm, left_on
 
@@ -372,12 +371,6 @@ def test_the_command_lists_kernels_in_jobs(
         assert re.search(rf"in use .*job {job} ends in (29|30)\.\d min", line), line
         server.ask("DELETE", f"/api/kernels/{kernel}")
         eventually(lambda: slurm.jobs() == [])
-
-
-def doctor(name: str) -> tuple[int, str]:
-    words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
-    return done.returncode, done.stdout
 
 
 @pytest.mark.long
