@@ -9,6 +9,7 @@ import time
 from ...hosts.transport.openssh_master import check_command
 from ...hosts.transport.ssh_reading import configuration_files, host_words
 from ...placement.host_address import HostAddress
+from ...placement.way_in import COMMAND
 from ..command import MISUSED, Command, CommandError
 from ..configured import configured_hosts
 
@@ -52,6 +53,9 @@ class LoginApp(Command):
         if place.error:
             raise CommandError(place.error)
         address = place.host.address
+        if address.is_here or address.way.kind == COMMAND:
+            by = "without SSH" if address.is_here else f"by {address.way}"
+            raise CommandError(f"{names[0]} is reached {by}: there is no login")
         persist = _persistence(address, names[0])
         if _succeeds(check_command(address)):
             print(f"logged in to {names[0]} already{persist}")
