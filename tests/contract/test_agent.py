@@ -69,7 +69,7 @@ class Server(asyncio.Protocol):
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Message]] = {}
         self._asked: dict[int, str] = {}
-        self._tasks: set[asyncio.Task[Message]] = set()
+        self.tasks: set[asyncio.Task[Message]] = set()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -118,7 +118,7 @@ class Server(asyncio.Protocol):
     def begin(self, kernel_id: str, argv: list[str], **fields: Any) -> asyncio.Task[Message]:
         """Start it without waiting for the answer."""
         task = asyncio.ensure_future(self.start(kernel_id, argv, **fields))
-        self._tasks.add(task)
+        self.tasks.add(task)
         return task
 
     def events(self, name: str) -> list[Message]:
@@ -164,7 +164,7 @@ async def servers(*owners: str, path: str = "") -> AsyncIterator[list[Server]]:
                 with contextlib.suppress(asyncio.CancelledError):
                     await server.request("leave")
                 await server.disconnect()
-            await asyncio.gather(*server._tasks, return_exceptions=True)
+            await asyncio.gather(*server.tasks, return_exceptions=True)
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:
