@@ -41,9 +41,11 @@ def test_a_hook_that_failed_is_run_again(
 def test_who_gives_up_leaves_the_hook_to_the_others(tmp_path: Path) -> None:
     async def body() -> None:
         environments = Environments(str(tmp_path))
-        one = asyncio.ensure_future(environments.after("sleep 0.2; export HOOKED=1"))
-        await asyncio.sleep(0.05)
-        two = asyncio.ensure_future(environments.after("sleep 0.2; export HOOKED=1"))
+        hook = f"touch {tmp_path}/runs; sleep 0.2; export HOOKED=1"
+        one = asyncio.ensure_future(environments.after(hook))
+        while not (tmp_path / "runs").exists():
+            await asyncio.sleep(0.01)
+        two = asyncio.ensure_future(environments.after(hook))
         one.cancel()
         assert (await two)["HOOKED"] == "1"
 
