@@ -96,6 +96,20 @@ def test_what_can_be_done_with_files(host: str) -> None:
         await files.remove(ROOT, "c")
         assert [e.name for e in await files.list(ROOT, "")] == ["a"]
 
+        await files.make_directory(ROOT, "d")
+        await put(files, "d/x", b"")
+        await files.trash(ROOT, "d")
+        await put(files, "d", b"2")
+        await files.trash(ROOT, "d")
+        assert [e.name for e in await files.list(ROOT, "")] == ["a"]
+        assert await refused(files.trash(ROOT, "d")) == protocol.NOT_FOUND
+        home = (await file_pool()).of(files._host, ["~"])
+        names = {e.name for e in await home.list("~", ".local/share/Trash/files")}
+        assert len(names) == 2
+        assert "d" in names
+        await home.remove("~", ".local/share/Trash", recursive=True)
+        assert await refused(files.trash(ROOT, "")) == protocol.DENIED
+
         for path in ("nosuch", "a/b", "nosuch/b"):
             assert await refused(files.stat(ROOT, path)) == protocol.NOT_FOUND
             assert await refused(get(files, path)) == protocol.NOT_FOUND

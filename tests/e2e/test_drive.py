@@ -102,7 +102,6 @@ def test_a_file_browser_and_an_editor(drive: HostDrive) -> None:
     drive.ask("PATCH", "work/b", {"path": "work/untitled.txt"}, 409)
     drive.ask("DELETE", "work/b", expect=204)
     drive.ask("GET", "work/b", expect=404)
-    drive.ask("DELETE", "work", expect=409)  # it is not empty
 
     notebook = drive.ask("POST", "work", {"type": "notebook"}, 201)
     assert notebook["path"] == "work/Untitled.ipynb"
@@ -129,6 +128,16 @@ def test_a_file_browser_and_an_editor(drive: HostDrive) -> None:
         drive.ask("DELETE", f"work/{name}", expect=204)
     drive.ask("DELETE", "work", expect=204)
     assert drive.host.files(DIRECTORY) == []
+
+    drive.ask("POST", "", {"type": "directory"}, 201)
+    drive.save("Untitled Folder/ä", "kept", 201)
+    drive.ask("DELETE", "Untitled Folder", expect=204)
+    assert drive.host.files(DIRECTORY) == []
+    trash = ".local/share/Trash"
+    assert drive.host.run(["cat", f"{trash}/files/Untitled Folder/ä"]) == "kept"
+    note = drive.host.run(["cat", f"{trash}/info/Untitled Folder.trashinfo"])
+    assert f"Path={drive.host.home}/{DIRECTORY}/Untitled%20Folder\n" in note
+    drive.host.run(["rm", "-r", trash])
 
 
 def test_nothing_that_somebody_else_wrote_is_lost(drive: HostDrive) -> None:
@@ -254,6 +263,7 @@ def test_several_directories_and_none(
     host.run(["ln", "-s", f"{host.home}/{DIRECTORY}/in", f"{DIRECTORY}/across"])
     with Applications(tmp_path) as applications:
         roots = [f"--RemoteAccess.file_roots={d}" for d in (DIRECTORY, "/tmp")]
+        roots.append("--FileContentsManager.delete_to_trash=False")
         drive = HostDrive(applications.server("server", *roots), host)
         top = drive.ask("GET", "")["content"]
         assert [(m["name"], m["type"]) for m in top] == [
@@ -263,6 +273,7 @@ def test_several_directories_and_none(
         assert drive.text(f"{DIRECTORY}/across/a") == "a"
         drive.ask("POST", "", {"type": "file"}, 404)
         drive.ask("DELETE", "tmp", expect=403)
+        drive.ask("DELETE", f"{DIRECTORY}/in", expect=409)  # it is not empty
         drive.save("tmp/rp-of-a-test", "x", 201)
         drive.ask("PATCH", "tmp/rp-of-a-test", {"path": f"{DIRECTORY}/moved"})
         assert drive.text(f"{DIRECTORY}/moved") == "x"

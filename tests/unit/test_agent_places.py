@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from remote_provisioners.agent.files.operations import answer
 from remote_provisioners.agent.files.places import PlaceError, Roots
-from remote_provisioners.protocol.files import DENIED, FILE, REMOVE, STAT, FileRequest
+from remote_provisioners.protocol.files import DENIED, FILE, REMOVE, STAT, TRASH, FileRequest
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 TARGETS = st.lists(
@@ -85,14 +86,15 @@ def test_a_place_is_inside(
         assert len(os.listdir("/proc/self/fd")) == before
 
 
-@given(ANY_PATH, st.sampled_from([STAT, REMOVE]))
+@given(ANY_PATH, st.sampled_from([STAT, REMOVE, TRASH]))
 def test_an_operation_leaves_what_is_outside(path: str, operation: str) -> None:
     with tempfile.TemporaryDirectory() as base:
         links = [([], "d", "/outside"), (["a"], "d", "../../outside"), ([], "b", "a/b/c")]
         tree = Tree(Path(base), links)
         root = str(tree.root)
         request = FileRequest(op=operation, roots=[root], root=root, path=path, recursive=True)
-        with suppress(PlaceError, OSError, ValueError):
+        data = {"XDG_DATA_HOME": f"{base}/data"}
+        with patch.dict(os.environ, data), suppress(PlaceError, OSError, ValueError):
             answer(request)
         assert (tree.base / "outside/secret").read_text() == "secret"
         assert tree.root.is_dir()

@@ -52,9 +52,15 @@ class HostFiles:
 
     async def remove(self, root: str, path: str, recursive: bool = False) -> None:
         """Remove a file, a link or an empty directory. `recursive`: with its content."""
+        await self._end(files.REMOVE, root, path, recursive=recursive)
+
+    async def trash(self, root: str, path: str) -> None:
+        """Move a file, a link or a directory to the user's trash."""
+        await self._end(files.TRASH, root, path)
+
+    async def _end(self, op: str, root: str, path: str, **how: Any) -> None:
         async with self._connection() as connection:
-            request = self._request(files.REMOVE, root, path, follow=False, recursive=recursive)
-            await connection.say(request)
+            await connection.say(self._request(op, root, path, follow=False, **how))
             self._checked(await connection.hear(FileAnswer), path)
 
     async def list(self, root: str, path: str) -> list[Entry]:

@@ -19,6 +19,7 @@ FILE_SOCKET = "files.sock"
 
 LIST, READ, WRITE, STAT = "list", "read", "write", "stat"
 MAKE_DIRECTORY, REMOVE, RENAME, COPY = "make_directory", "remove", "rename", "copy"
+TRASH = "trash"
 
 CHUNK_BYTES = 256 * 1024
 CHUNK = struct.Struct(">I")

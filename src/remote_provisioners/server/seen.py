@@ -54,7 +54,8 @@ def show(serverapp: Any, table: SessionTable) -> None:
     access = RemoteAccess(parent=serverapp)
     base_url = serverapp.base_url
     ports = KernelPorts(manager, base_url, access.proxy_ports)
-    drives = Drives(configuration, serverapp, access.file_roots)
+    trash = bool(getattr(serverapp.contents_manager, "delete_to_trash", False))
+    drives = Drives(configuration, serverapp, access.file_roots, trash)
     serverapp.web_app.settings.update(
         {VIEW: view, ACTIONS: actions, PORTS: ports, ENVIRONMENTS: environments, DRIVES: drives}
     )

@@ -14,6 +14,7 @@ from ...protocol.files import FileAnswer, FileRequest
 from .content import NewContent
 from .entries import entry_of
 from .places import Place, PlaceError, Roots
+from .trash import move_to_trash
 
 _CODES = {
     errno.ENOENT: files.NOT_FOUND,
@@ -50,7 +51,7 @@ def answer(request: FileRequest) -> FileAnswer:
     with roots.place(request.root, request.path, request.follow) as place:
         operation = _OPERATIONS[request.op]
         operation(roots, place, request)
-        if request.op == files.REMOVE:
+        if request.op in (files.REMOVE, files.TRASH):
             return FileAnswer()
     root, path = request.root, request.path
     if request.op in (files.RENAME, files.COPY):
@@ -72,12 +73,22 @@ def _make_directory(roots: Roots, place: Place, request: FileRequest) -> None:
     os.mkdir(place.name, mode, dir_fd=place.directory)
 
 
-def _remove(roots: Roots, place: Place, request: FileRequest) -> None:
+def _there(place: Place) -> os.stat_result:
+    """What is there to be moved or removed. Raises PlaceError, FileNotFoundError."""
     if place.name == ".":
         raise PlaceError(files.DENIED, "it is one of the directories that this server may use")
     if place.found is None:
         raise FileNotFoundError(errno.ENOENT, "")
-    if not stat.S_ISDIR(place.found.st_mode):
+    return place.found
+
+
+def _trash(roots: Roots, place: Place, request: FileRequest) -> None:
+    _there(place)
+    move_to_trash(place, roots.text(request.root, request.path))
+
+
+def _remove(roots: Roots, place: Place, request: FileRequest) -> None:
+    if not stat.S_ISDIR(_there(place).st_mode):
         os.unlink(place.name, dir_fd=place.directory)
     elif request.recursive:
         # By descriptors and never through links: rmtree is safe where the system can do that.
@@ -111,19 +122,16 @@ def _remove_inside(directory: int, name: str, is_directory: bool) -> None:
 
 
 def _rename(roots: Roots, place: Place, request: FileRequest) -> None:
-    if place.found is None:
-        raise FileNotFoundError(errno.ENOENT, "")
-    if place.name == ".":
-        raise PlaceError(files.DENIED, "it is one of the directories that this server may use")
+    found = _there(place)
     with roots.place(request.to_root, request.to_path, follow=False) as to:
         if to.found is not None and request.create:
-            same = os.path.samestat(to.found, place.found)  # only the case of its name differs
+            same = os.path.samestat(to.found, found)  # only the case of its name differs
             if not same:
                 raise PlaceError(files.EXISTS, "{} exists already".format(to.name))
         try:
             os.rename(place.name, to.name, src_dir_fd=place.directory, dst_dir_fd=to.directory)
         except OSError as error:
-            if error.errno != errno.EXDEV or not stat.S_ISREG(place.found.st_mode):
+            if error.errno != errno.EXDEV or not stat.S_ISREG(found.st_mode):
                 raise
             _copy_content(place, to, request)
             os.unlink(place.name, dir_fd=place.directory)
@@ -169,6 +177,7 @@ _OPERATIONS = {
     files.STAT: _nothing,
     files.MAKE_DIRECTORY: _make_directory,
     files.REMOVE: _remove,
+    files.TRASH: _trash,
     files.RENAME: _rename,
     files.COPY: _copy,
 }

@@ -78,6 +78,10 @@ class Roots:
         finally:
             walk.close()
 
+    def text(self, root: str, path: str) -> str:
+        """The absolute path, with its links. `root` is one of the roots."""
+        return os.path.join(self._roots[root], *_parts(path))
+
     def containing(self, path: str) -> Optional[Tuple[str, List[str]]]:
         """The root that contains an absolute path, and the rest of the path."""
         for root in self._roots.values():

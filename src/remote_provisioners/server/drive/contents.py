@@ -39,9 +39,11 @@ class HostContents(AsyncContentsManager):
 
     checkpoints_class = Type(HostCheckpoints)
 
-    def __init__(self, drive: Drive, **kwargs: Any) -> None:
+    def __init__(self, drive: Drive, trash: bool = False, **kwargs: Any) -> None:
+        """`trash`: whether what is deleted goes to the trash of the host's user."""
         super().__init__(**kwargs)
         self.drive = drive
+        self._trash = trash
         self._uploads = Uploads(drive)
 
     # -- looking ----------------------------------------------------------------------------
@@ -195,7 +197,10 @@ class HostContents(AsyncContentsManager):
         return await self.drive.ask(write, path)
 
     async def delete_file(self, path: str) -> None:
-        """A directory only if it is empty, as Jupyter does where it has no trash."""
+        """Without a trash, a directory only if it is empty, as Jupyter does."""
+        if self._trash:
+            await self.drive.ask(lambda f, *place: f.trash(*place), path)
+            return
 
         async def remove(f: HostFiles, root: str, below: str) -> None:
             try:

@@ -20,11 +20,17 @@ from .names import drive_name
 
 
 class Drives:
-    """`roots`: the directories of hosts that users may use; none: there are no drives."""
+    """`roots`: the directories of hosts that users may use; none: there are no drives.
 
-    def __init__(self, configuration: Configuration, parent: Any, roots: Sequence[str]) -> None:
+    `trash`: whether what is deleted goes to the trash. JupyterLab says the same of all files.
+    """
+
+    def __init__(
+        self, configuration: Configuration, parent: Any, roots: Sequence[str], trash: bool
+    ) -> None:
         self._configuration = configuration
         self._parent = parent
+        self._trash = trash
         self.roots = [root for root in roots if root]
         self._contents: dict[str, tuple[HostSpec, HostContents]] = {}
 
@@ -46,7 +52,8 @@ class Drives:
             async def find() -> HostFiles:
                 return (await file_pool()).of(await _host(spec), self.roots)
 
-            contents = HostContents(Drive(name, find, self.roots), parent=self._parent)
+            drive = Drive(name, find, self.roots)
+            contents = HostContents(drive, self._trash, parent=self._parent)
             known = self._contents[name] = (spec, contents)
         return known[1]
 
