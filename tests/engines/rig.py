@@ -58,6 +58,8 @@ class EngineRig(ABC):
     remarks: ClassVar[Mapping[str, str]] = {}
     #: The kernel's command where the engine runs it.
     argv: ClassVar[Sequence[str]] = IPYKERNEL
+    #: Whether a killed agent is started again. Otherwise the kernel ends with it.
+    revives_agents: ClassVar[bool] = True
     #: Patterns of what the user is told: the engine is down, and what a start waits for.
     down_text: ClassVar[str]
     full_text: ClassVar[str]

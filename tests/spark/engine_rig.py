@@ -29,11 +29,14 @@ class YarnRig(EngineRig):
 
     provisioner = "yarn-provisioner"
     notes: ClassVar = {
-        "kill -9 of the agent": "YARN ends the container",
         "engine lost while running": "a ResourceManager without recovery ends its containers",
-        "limit hit": "the error names the application: `yarn logs` says more",
+        "limit hit": "not tested: YARN's check of memory is off",
     }
-    remarks: ClassVar = {"restart in place": "in another container"}
+    remarks: ClassVar = {
+        "restart in place": "in another container",
+        "kill -9 of the agent": "the container ends; a restart gets another one",
+    }
+    revives_agents = False
     down_text = r"(?s)not\s+answer"
     full_text = r"(?s)accepted\s+by\s+YARN,\s+waiting\s+for\s+resources\s+in\s+queue\s+small"
     short_wait: ClassVar = {"launch_timeout": 30.0}
