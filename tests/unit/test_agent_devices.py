@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from remote_provisioners.agent.machine import gpus as gpus_module
 from remote_provisioners.agent.machine.gpus import Gpus, Held, NoDevicesError, variables
 from remote_provisioners.agent.processes.process_identity import start_time
 
@@ -302,3 +305,47 @@ def test_what_the_kernel_is_told() -> None:
     assert variables(host, Held(), {}) == {name: ""}
     assert variables(host, Held(), {name: "7"}) == {}
     assert variables({}, Held(), {}) == {}
+
+
+PYTHON = shutil.which("python3", path="/usr/bin:/bin") or ""
+
+#: As another user who sees no process of ours: whether the devices in a directory are taken.
+LOOKS = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+os.setgroups([])
+os.setgid(20001)
+os.setuid(20001)
+assert not os.path.exists("/proc/" + sys.argv[3])
+from remote_provisioners.agent.machine.gpus import Gpus
+print(Gpus(sys.argv[2], "bb-1").taken())
+"""
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or not PYTHON,
+    reason="mounts /proc, and becomes another user, who needs a Python of the system",
+)
+def test_a_host_that_hides_the_processes_of_others(tmp_path: Path, kernel: Kernels) -> None:
+    source = Path(gpus_module.__file__).parents[2]
+    hidden = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
+
+    def seen(directory: Path, pid: int) -> str:
+        # Sources and /tmp may be closed to other users: their copies are open.
+        argv = ["unshare", "--mount", "sh", "-c", hidden, "sh", PYTHON, "-c", LOOKS]
+        words = [*argv, str(copy), str(directory), str(pid)]
+        return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
+        copy = Path(made)
+        shutil.copytree(source, copy / "remote_provisioners")
+        (copy / "shared").mkdir()
+        subprocess.run(["chmod", "-R", "a+rX", made], check=True)
+        pid = kernel()
+        asyncio.run(take(Gpus(str(copy / "shared"), HERE), 1, ["0"], pid))
+        path = file_of(copy / "shared", HERE)
+        path.write_text(f"0 {pid} {start_time(pid)}\n")
+        assert seen(copy / "shared", pid) == "['0']"
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        assert seen(copy / "shared", pid) == "[]"
