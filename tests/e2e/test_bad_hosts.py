@@ -392,6 +392,17 @@ def test_a_squatted_directory(
     assert session.kernel.host.directory.startswith(f"{elsewhere}/")
 
 
+def test_a_read_only_tmp(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
+) -> None:
+    be_client(own_rig, monkeypatch)
+    host = own_rig.hosts[0]
+    host.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/tmp"])
+    session = start(install_spec(host.target))
+    assert session.value("2") == 2
+    assert not session.kernel.host.directory.startswith("/tmp/")
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -19,7 +19,7 @@ from binascii import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO, List, Tuple
+    from typing import BinaryIO, List, Optional, Tuple
 
 MARKER = "remote-provisioners-agent "
 
@@ -75,11 +75,11 @@ def reserved(name: str) -> Tuple[str, int]:
     for base in places[1:]:
         if answers(os.path.join(base, name, "agent.sock")):
             return base, locked(base)
-    refused = None
+    refused: Optional[Exception] = None
     for base in places:
         try:
             return base, locked(base)
-        except Refused as error:
+        except (Refused, OSError) as error:  # such as a read-only /tmp
             refused = refused or error
     raise refused or Refused("no directory for the agent")
 
