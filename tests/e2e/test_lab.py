@@ -53,6 +53,10 @@ def test_a_person_chooses_a_host_sees_it_and_moves_on(
         expect(dialog.locator("label", has_text=two)).to_contain_text("load", timeout=20 * SECONDS)
         lab.picture("choice")
         dialog.locator("label", has_text=two).click()
+        chosen = dialog.locator("label", has_text=two).get_by_role("radio")
+        expect(chosen).to_be_checked()
+        # JupyterLab takes the look of radio buttons away.
+        assert chosen.evaluate("element => getComputedStyle(element).appearance") == "auto"
         dialog.locator("button", has_text="Run There").click()
         expect(lab.toolbar).to_have_text(two, timeout=40 * SECONDS)
         lab.toolbar.click()

@@ -29,11 +29,29 @@ def test_a_start_that_fails_says_why_and_a_slow_one_is_cancelled(
     install_spec([host], name="ends", argv=ENDS)
     install_spec([host], name="slow", argv=SLOW)
     install_spec([{"host": host, "capacity": 0}], name="full")
+    install_spec([each.target for each in rig.hosts], name="fails", argv=ENDS)
+    install_spec([f"node{number}.invalid" for number in range(9)], name="many")
     install_extension(tmp_path)
     with Applications(tmp_path) as applications:
         for name in ("ends", "slow", "full"):
             write_notebook(applications.root / f"{name}.ipynb", name)
         server = applications.server("lab", *OPTIONS)
+        lab = Lab(browser, server, pictures)
+        lab.open()
+        lab.page.locator(".jp-LauncherCard", has_text="many on …").click()
+        dialog = lab.page.locator(".jp-Dialog")
+        expect(dialog.locator(".rp-Choice label")).to_have_count(10)  # with any host
+        dialog.get_by_label("Search hosts and labels").fill("node7")
+        expect(dialog.locator(".rp-Choice label:visible")).to_have_count(1)
+        lab.page.keyboard.press("Escape")
+        lab.page.locator(".jp-LauncherCard", has_text="fails on …").click()
+        dialog.locator("label", has_text=host).click()
+        dialog.locator("button", has_text="Run There").click()
+        expect(dialog).to_contain_text("no licence for this module", timeout=30 * SECONDS)
+        dialog.locator("button", has_text="Close").click()
+        # The notebook that it was for is not left behind.
+        assert not list(applications.root.glob("Untitled*.ipynb"))
+
         lab = Lab(browser, server, pictures)
         lab.open("/tree/ends.ipynb")
         expect(lab.toolbar).to_contain_text("did not start", timeout=60 * SECONDS)

@@ -336,9 +336,7 @@ function addNewNotebook(
           path: String(args.cwd ?? ''),
           type: 'notebook'
         });
-        const kernel = host
-          ? { id: (await fleet.api.start({ name, host, path: made.path })).id, name }
-          : { name };
+        const kernel = host ? { id: await startFor(app, fleet, name, host, made.path), name } : { name };
         opened = await app.commands.execute('docmanager:open', {
           path: made.path,
           factory: 'Notebook',
@@ -358,6 +356,22 @@ function addNewNotebook(
       }
     }
   });
+}
+
+/** Start the kernel of a new notebook; returns its id. If it fails, the notebook is removed. */
+async function startFor(
+  app: JupyterFrontEnd,
+  fleet: Fleet,
+  name: string,
+  host: string,
+  path: string
+): Promise<string> {
+  try {
+    return (await fleet.api.start({ name, host, path })).id;
+  } catch (reason) {
+    await app.serviceManager.contents.delete(path).catch(() => undefined);
+    throw reason;
+  }
 }
 
 /** A card in the launcher for each kernelspec with several hosts. */
