@@ -7,8 +7,10 @@ only the parent can use.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 
@@ -32,6 +34,18 @@ def watch(one: Forked) -> None:
 def forget_in_child(one: Any, attribute: str) -> None:
     """Set this attribute to None in every process that is forked from this one."""
     _forgotten[one] = attribute
+
+
+def close_in_child(descriptors: Iterable[int]) -> None:
+    """Close these in a child, where their objects still have the numbers: they now mean /dev/null.
+
+    A connection that a child held open would outlive a killed parent, and its hosts would wait.
+    """
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
 
 
 def _in_child() -> None:

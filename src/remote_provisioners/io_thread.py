@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from . import forks
+
 T = TypeVar("T")
 Owned = TypeVar("Owned", bound="Closable")
 
@@ -69,6 +71,12 @@ class IOThread:
         found: Owned = self._owned[kind]
         return found
 
+    def descriptors(self) -> set[int]:
+        """The descriptors of its connections, as far as the loop tells."""
+        registered = getattr(self._loop, "_selector", None)
+        found = set(registered.get_map() or ()) if registered is not None else set()
+        return found | set(getattr(self._loop, "_transports", ()))
+
     def close(self) -> None:
         """Close the owned objects, end the tasks and the thread."""
 
@@ -94,6 +102,8 @@ _lock = threading.Lock()
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
+    if _current is not None:
+        forks.close_in_child(_current[1].descriptors())
 
 
 os.register_at_fork(after_in_child=_after_fork)

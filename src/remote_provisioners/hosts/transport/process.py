@@ -10,6 +10,7 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from ... import forks
 from ...agent.pipe_descriptors import enlarge_pipe
 from .base import Carried
 
@@ -57,12 +58,18 @@ class ProcessCarrier:
         for file in (stdin, stdout, stderr):
             os.set_blocking(file.fileno(), False)
         enlarge_pipe(stdout.fileno())
+        forks.watch(self)
         self._unwritten: deque[memoryview] = deque()
         self._closing = self._ended = False
         self._until: float | None = None
         start.begin(self)
         self._loop.add_reader(stdout.fileno(), self._read)
         self._loop.add_reader(stderr.fileno(), self._read_errors)
+
+    def after_fork(self) -> None:
+        """Let go of the process, which ends with the parent."""
+        files = (self._stdin, self._stdout, self._stderr)
+        forks.close_in_child([file.fileno() for file in files if not file.closed])
 
     # -- Carrier ----------------------------------------------------------------------------
 
