@@ -174,11 +174,12 @@ class Command(JupyterApp):
             raise CommandError(f"this command takes {what}, not {' '.join(words)!r}", MISUSED)
         return words
 
-    def complain(self, text: object) -> None:
-        """Print an error on stderr, after the command's name."""
+    def complain(self, error: object) -> None:
+        """Print an error or a text on stderr, after the command's name."""
+        text = getattr(error, "unbroken", error)
         print(f"{self.name.replace('-', ' ')}: {text}", file=sys.stderr, flush=True)
 
     def _end(self, error: Exception) -> NoReturn:
-        self.complain(getattr(error, "unbroken", error))
+        self.complain(error)
         self.exit(getattr(error, "status", FAILED) if isinstance(error, CommandError) else FAILED)
         raise AssertionError("unreachable")

@@ -74,7 +74,7 @@ class AddApp(Command):
         manager = kernelspec_manager(self)
         where = kernels_directory(manager, self.user, self.sys_prefix, self.prefix)
         result = with_hosts(self._add(words[0], words[1:], manager, where))
-        show(result, self.json_output)
+        show(self, result, self.json_output)
         self._warn(manager, where, result)
         return FAILED if result.errors else 0
 

@@ -49,7 +49,7 @@ class RefreshApp(Command):
 
     def run(self) -> int:
         result = with_hosts(self._refresh(self.words(None, "hosts")))
-        show(result, self.json_output)
+        show(self, result, self.json_output)
         return FAILED if result.errors else 0
 
     async def _refresh(self, names: Sequence[str]) -> Result:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from ...environments.adding import Result
 from ...environments.plan import EDITED, GONE_NOW, NEW, Change
+from ..command import Command
 from ..table import columns
 
 
-def show(result: Result, as_json: bool) -> None:
+def show(command: Command, result: Result, as_json: bool) -> None:
     """Print the changes, and the errors on stderr."""
     if as_json:
         print(json.dumps(_as_json(result), indent=2))
         return
     print("\n".join(_lines(result.changes)))
     for error in result.errors:
-        print(error, file=sys.stderr)
+        command.complain(error)
 
 
 def _lines(changes: Sequence[Change]) -> list[str]:
