@@ -75,7 +75,10 @@ class IOThread:
         """The descriptors of its connections, as far as the loop tells."""
         registered = getattr(self._loop, "_selector", None)
         found = set(registered.get_map() or ()) if registered is not None else set()
-        return found | set(getattr(self._loop, "_transports", ()))
+        # A transport that is closed stays there, and its number may be another file's by now.
+        transports = list(getattr(self._loop, "_transports", {}).values())
+        sockets = [transport.get_extra_info("socket") for transport in transports]
+        return found | {each.fileno() for each in sockets if each is not None} - {-1}
 
     def close(self) -> None:
         """Close the owned objects, end the tasks and the thread."""

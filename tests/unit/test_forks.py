@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.socket_directory import SocketDirectory
 from remote_provisioners.server.records import Records
 
+from ..conftest import eventually
 from .test_records import LOG, record
 
 PARENT = """
@@ -49,3 +56,32 @@ def test_a_worker_of_a_killed_server_holds_no_lock(tmp_path: Path) -> None:
             sockets.remove()
         finally:
             os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_keeps_files_that_have_the_number_of_a_closed_connection() -> None:
+    async def opened_and_closed() -> tuple[asyncio.BaseTransport, int]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            number = ours.fileno()
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            transport.close()
+            await asyncio.sleep(0)
+        return transport, number
+
+    _kept, number = io_thread().call_blocking(opened_and_closed(), 10)
+    eventually(lambda: not os.path.exists(f"/proc/self/fd/{number}"))
+    ends = os.pipe()
+    reader, writer = (fcntl.fcntl(end, fcntl.F_DUPFD, 200) for end in ends)
+    for end in ends:
+        os.close(end)
+    os.dup2(writer, number)
+    if not (child := os.fork()):
+        os.write(number, b"+")
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    os.close(number)
+    assert os.read(reader, 1) == b"+"
+    os.close(reader)
