@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from pathlib import Path
 
 import nbformat
@@ -94,3 +96,98 @@ def test_a_person_opens_edits_and_uploads(
         eventually(saved)
         assert lab.said == []
     two.run(["rm", "-rf", DIRECTORY])
+
+
+def test_a_person_manages_files(
+    rig: Rig,
+    home: Path,
+    tmp_path: Path,
+    install_spec: InstallSpec,
+    browser: Browser,
+    pictures: Path,
+) -> None:
+    host = rig.hosts[0]
+    install_spec([host.target])
+    install_extension(tmp_path)
+    binary = bytes(range(256)) * 300
+    make = (
+        f"import os; os.makedirs('{DIRECTORY}/many'); os.chdir('{DIRECTORY}')\n"
+        "open(b'latin-\\xe4.txt', 'w').write('odd'); open('fixed.txt', 'w').write('fixed')\n"
+        "os.chmod('fixed.txt', 0o444); open('b.bin', 'wb').write(bytes(range(256)) * 300)\n"
+        "open('old.txt', 'w').write('old'); open('goes.txt', 'w'); os.mkdir('empty')\n"
+        "[open(f'many/{n:06}', 'w').close() for n in range(5_000)]\n"
+    )
+    host.run(["python3", "-c", make], timeout=120)
+    with Applications(tmp_path) as applications:
+        roots = f"--RemoteAccess.file_roots={DIRECTORY}"
+        lab = Lab(browser, applications.server("lab", *OPTIONS, roots), pictures)
+        page = lab.page
+        lab.open()
+        lab.show_hosts()
+        lab.host_row(host.target).get_by_role("button", name=f"Files of {host.target}").click()
+        files = page.get_by_role("region", name=f"Files of {host.target}")
+        item = files.locator(".jp-DirListing-item")
+        expect(item).to_have_count(7, timeout=30 * SECONDS)
+
+        def choose(name: str, action: str) -> None:
+            item.filter(has_text=name).click(button="right")
+            page.locator(".lm-Menu-item", has_text=action).first.click()
+
+        def there() -> list[str]:
+            return sorted(host.run(["ls", DIRECTORY]).split())
+
+        choose("old.txt", "Rename")
+        name_editor = files.locator("input.jp-DirListing-editor")
+        name_editor.fill("new.txt")
+        name_editor.press("Enter")
+        eventually(lambda: "new.txt" in there() and "old.txt" not in there())
+        for name in ("goes.txt", "empty"):
+            choose(name, "Move to Trash")
+            page.locator(".jp-Dialog button", has_text="Move to Trash").click()
+            eventually(lambda gone=name: gone not in there())
+            expect(item.filter(has_text=name)).to_have_count(0)
+        with page.expect_download() as download:
+            choose("b.bin", "Download")
+        assert Path(download.value.path()).read_bytes() == binary
+        upload = tmp_path / "up.bin"
+        upload.write_bytes(binary)
+        with page.expect_file_chooser() as chooser:
+            files.get_by_role("button", name="Upload Files").click()
+        chooser.value.set_files(str(upload))
+        eventually(lambda: "up.bin" in there(), 30)
+        assert host.run(["sha256sum", f"{DIRECTORY}/up.bin"]).split()[0] == digest(binary)
+
+        # A name that is not UTF-8 is opened, saved and put back to its checkpoint.
+        item.filter(has_text="latin-").dblclick()
+        editor = page.locator(".jp-FileEditor .cm-content")
+        expect(editor).to_contain_text("odd")
+        odd = ["sh", "-c", f"cat {DIRECTORY}/latin-*"]
+        for number in range(2):
+            editor.click()
+            page.keyboard.press("Control+End")
+            page.keyboard.type(f" {number}")
+            page.keyboard.press("Control+s")
+            eventually(lambda n=number: host.run(odd) == "odd" + " 0 1"[: 2 * n + 2], 30)
+        lab.picture("odd-name")
+        kept = ["sh", "-c", f"cat {DIRECTORY}/.ipynb_checkpoints/latin-*"]
+        eventually(lambda: host.run(kept) == "odd 0 1", 30)
+        host.run(["sh", "-c", f'for f in {DIRECTORY}/latin-*; do printf theirs > "$f"; done'])
+        page.locator("#jp-MainMenu .lm-MenuBar-item", has_text="File").click()
+        page.locator(".lm-Menu-item", has_text="Revert").click()
+        page.locator(".jp-Dialog button", has_text="Revert").click()
+        eventually(lambda: host.run(odd) == "odd 0 1", 30)
+
+        item.filter(has_text="fixed.txt").dblclick()
+        expect(page.locator(".jp-FileEditor:visible .cm-content")).to_contain_text("fixed")
+        lab.picture("read-only")
+        began = time.monotonic()
+        item.filter(has_text="many").dblclick()
+        expect(item.first).to_contain_text("000000", timeout=60 * SECONDS)
+        print(f"5,000 entries are shown after {time.monotonic() - began:.1f} s")
+        lab.picture("many")
+        assert lab.said == []
+    host.run(["rm", "-rf", DIRECTORY])
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
