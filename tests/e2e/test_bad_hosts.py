@@ -23,7 +23,8 @@ from remote_provisioners.errors import (
     UnknownHostError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport import Transport, connect, login_errors
+from remote_provisioners.hosts.transport import Transport, connect
+from remote_provisioners.hosts.transport.ssh import login_errors
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 

@@ -23,7 +23,8 @@ from remote_provisioners.errors import (
     NoRoomError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport import login_errors, ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.ssh import login_errors
 
 from ..conftest import InstallSpec, Session, Start, assert_readable, be_client, eventually
 from ..rig import Host, Rig

@@ -20,7 +20,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.errors import RemoteProvisionerError
-from remote_provisioners.hosts.transport import ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.lifecycle import State
 from remote_provisioners.protocol.messages import GetStatus

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from remote_provisioners.errors import HostError
-from remote_provisioners.hosts.transport import login_errors, ssh_command
+from remote_provisioners.hosts.transport.ssh import command as ssh_command
+from remote_provisioners.hosts.transport.ssh import login_errors
 
 from ..conftest import InstallSpec, Start, assert_readable, be_client
 from ..rig import Host, Rig

@@ -23,7 +23,8 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
 
-from remote_provisioners.hosts.transport import pipe, ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.pipe import transport as pipe
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.provisioner import DistributedProvisioner
 

@@ -12,7 +12,8 @@ import pytest
 from remote_provisioners.errors import ConfigurationError, UnreachableError
 from remote_provisioners.hosts import transport
 from remote_provisioners.hosts.reconnect import Dialer
-from remote_provisioners.hosts.transport import ssh, ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import transport as ssh
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 

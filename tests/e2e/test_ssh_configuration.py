@@ -22,8 +22,8 @@ from remote_provisioners.errors import (
     UnreachableError,
 )
 from remote_provisioners.hosts.transport import connect
-from remote_provisioners.hosts.transport.pipe import PipeTransport
-from remote_provisioners.hosts.transport.ssh import SSHTransport
+from remote_provisioners.hosts.transport.by_asyncssh.transport import SSHTransport
+from remote_provisioners.hosts.transport.pipe.transport import PipeTransport
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 from remote_provisioners.placement.way_in import ASYNCSSH, AUTOMATIC, OPENSSH, WayIn

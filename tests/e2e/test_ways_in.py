@@ -33,7 +33,9 @@ from remote_provisioners.errors import (
 from remote_provisioners.files.errors import FileError
 from remote_provisioners.files.host_files import HostFiles
 from remote_provisioners.files.pool import file_pool
-from remote_provisioners.hosts.transport import command, connect, login_errors, openssh
+from remote_provisioners.hosts.transport import command, connect
+from remote_provisioners.hosts.transport.by_openssh import transport as openssh
+from remote_provisioners.hosts.transport.ssh import login_errors
 from remote_provisioners.io_thread import close_io_thread, io_thread
 from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, WayIn

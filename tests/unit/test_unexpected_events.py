@@ -14,7 +14,7 @@ import pytest
 
 from remote_provisioners.errors import AgentError
 from remote_provisioners.hosts.agent_channel import AgentChannel
-from remote_provisioners.hosts.transport import ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
 from remote_provisioners.protocol.answers import Tail
 from remote_provisioners.protocol.messages import GetTail, Listening, Taken
 from remote_provisioners.protocol.wire import Decoder, encode

@@ -15,13 +15,13 @@ from remote_provisioners.errors import (
     UnreachableError,
     UnusablePythonError,
 )
-from remote_provisioners.hosts.transport.ciphers import aes_first
+from remote_provisioners.hosts.transport.by_asyncssh.login import log_in
+from remote_provisioners.hosts.transport.by_openssh.transport import explain, own_words, phase_of
 from remote_provisioners.hosts.transport.local import LocalTransport
-from remote_provisioners.hosts.transport.login_errors import Phase, what_is_late
-from remote_provisioners.hosts.transport.openssh import explain, own_words, phase_of
-from remote_provisioners.hosts.transport.pipe_errors import why_not_opened
-from remote_provisioners.hosts.transport.pipe_start import NotOpened
-from remote_provisioners.hosts.transport.ssh_login import log_in
+from remote_provisioners.hosts.transport.pipe.errors import why_not_opened
+from remote_provisioners.hosts.transport.pipe.start import NotOpened
+from remote_provisioners.hosts.transport.ssh.ciphers import aes_first
+from remote_provisioners.hosts.transport.ssh.login_errors import Phase, what_is_late
 from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, OPENSSH, WayIn
 

@@ -22,8 +22,8 @@ from ..errors import AgentError, UnusablePythonError
 from ..placement.way_in import DEFAULT_WAY
 from .transport import Transport
 from .transport.base import SPEAK_SECONDS
-from .transport.pipe_errors import why_not_opened
-from .transport.pipe_start import QUOTELESS_SYS, NotOpened
+from .transport.pipe.errors import why_not_opened
+from .transport.pipe.start import QUOTELESS_SYS, NotOpened
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

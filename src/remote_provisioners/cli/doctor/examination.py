@@ -25,8 +25,8 @@ from ...hosts import transport
 from ...hosts.reconnect import is_refusal
 from ...hosts.registry import host_registry
 from ...hosts.transport import Transport
+from ...hosts.transport.by_openssh.master import has_master
 from ...hosts.transport.local import LocalTransport
-from ...hosts.transport.openssh_master import has_master
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
 from ...placement.way_in import AUTOMATIC, COMMAND, DEFAULT_WAY, OPENSSH

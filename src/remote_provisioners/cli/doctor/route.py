@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 
 from ...errors import UnknownHostError, UnreachableError
-from ...hosts.transport.ssh_reading import read_configuration
+from ...hosts.transport.ssh.reading import read_configuration
 from ...placement.host_address import HostAddress
 
 

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import time
 
-from ...hosts.transport.openssh_master import check_command
-from ...hosts.transport.ssh_reading import configuration_files, host_words
+from ...hosts.transport.by_openssh.master import check_command
+from ...hosts.transport.ssh.reading import configuration_files, host_words
 from ...placement.host_address import HostAddress
 from ...placement.way_in import COMMAND
 from ..command import MISUSED, Command, CommandError

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import AuthenticationError, ConfigurationError, HostError, UnreachableError
 from ...hosts.registry import host_registry
-from ...hosts.transport.pipe import PipeTransport
+from ...hosts.transport.pipe.transport import PipeTransport
 from .refused import RefusedError
 from .watch import PodWatch
 

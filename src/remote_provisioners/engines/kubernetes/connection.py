@@ -10,9 +10,9 @@ from typing import Any
 
 from ...errors import AuthenticationError, NodeGoneError, UnreachableError
 from ...hosts.transport.command import pipe_python
-from ...hosts.transport.pipe import PipeTransport
-from ...hosts.transport.pipe_errors import why_not_opened
-from ...hosts.transport.pipe_start import Introduction, NotOpened, PipeStart
+from ...hosts.transport.pipe.errors import why_not_opened
+from ...hosts.transport.pipe.start import Introduction, NotOpened, PipeStart
+from ...hosts.transport.pipe.transport import PipeTransport
 from ...placement.host_address import PodAddress
 from ...placement.way_in import COMMAND, WayIn
 from .cluster import Access, Cluster, cluster_of

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import AuthenticationError, HostError, KernelStartError
-from ...hosts.transport.pipe_start import NotOpened
+from ...hosts.transport.pipe.start import NotOpened
 from ...placement.host_address import HostAddress, PodAddress
 from ...user import user_and_machine
 from ..base import POLL_SECONDS, Engine, Launch, Node, Progress

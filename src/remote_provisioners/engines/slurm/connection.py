@@ -10,8 +10,8 @@ from ...errors import HostError, NodeGoneError, UnreachableError
 from ...hosts.gateways import gateways
 from ...hosts.transport import Transport
 from ...hosts.transport.inner import open_inner
-from ...hosts.transport.pipe_errors import why_not_opened
-from ...hosts.transport.pipe_start import NotOpened
+from ...hosts.transport.pipe.errors import why_not_opened
+from ...hosts.transport.pipe.start import NotOpened
 from ...placement.host_address import JobAddress
 from ...placement.way_in import COMMAND, WayIn
 from .cluster import cluster_at

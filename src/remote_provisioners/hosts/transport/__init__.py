@@ -53,18 +53,18 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
 
         return await connect_by_command(address, python)
     if address.way.kind == OPENSSH:
-        from .openssh import connect_by_openssh  # noqa: PLC0415
+        from .by_openssh.transport import connect_by_openssh  # noqa: PLC0415
 
         return await connect_by_openssh(address, python)
     # Import it in the I/O thread, because it takes 0.2 s and jupyter_client imports us on its loop.
-    from .ssh import connect_ssh  # noqa: PLC0415
-    from .ssh_login import OnlyOpenSSH  # noqa: PLC0415
+    from .by_asyncssh.login import OnlyOpenSSH  # noqa: PLC0415
+    from .by_asyncssh.transport import connect_ssh  # noqa: PLC0415
 
     try:
         return await connect_ssh(address, python)
     except OnlyOpenSSH as only:
         log.info("host %s: %s: by the ssh program", address.label, only)
-    from .openssh import connect_by_openssh  # noqa: PLC0415
+    from .by_openssh.transport import connect_by_openssh  # noqa: PLC0415
 
     # Whoever connects: nobody has chosen a way in that would leave host keys unchecked.
     way = replace(address.way, kind=OPENSSH, strict_host_keys=True)

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from ...errors import AgentError, UnreachableError
 from ...placement.host_address import HostAddress
 from ...placement.way_in import WayIn
-from .pipe import PipeTransport
-from .pipe_errors import why_not_opened
-from .pipe_start import Introduction, NotOpened, PipeStart
-from .process import ProcessCarrier
+from .pipe.errors import why_not_opened
+from .pipe.process import ProcessCarrier
+from .pipe.start import Introduction, NotOpened, PipeStart
+from .pipe.transport import PipeTransport
 
 #: The limit for the first answer: a command may log in somewhere, or wake a machine.
 COMMAND_SECONDS = 20.0

@@ -6,7 +6,7 @@ from ...errors import HostError, NodeGoneError
 from ...placement.host_address import ContainerAddress
 from .command import connect_by_command
 from .docker_program import DockerProgram
-from .pipe import PipeTransport
+from .pipe.transport import PipeTransport
 
 
 async def connect_container(address: ContainerAddress, python: str) -> PipeTransport:

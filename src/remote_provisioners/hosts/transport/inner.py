@@ -10,9 +10,9 @@ import asyncio
 from ...placement.host_address import InnerAddress
 from ...placement.way_in import COMMAND, WayIn
 from .base import Transport
-from .pipe import PipeTransport
-from .pipe_errors import why_not_opened
-from .pipe_start import Introduction, NotOpened, PipeStart
+from .pipe.errors import why_not_opened
+from .pipe.start import Introduction, NotOpened, PipeStart
+from .pipe.transport import PipeTransport
 
 #: The program may have to find the node first.
 _OPEN_SECONDS = 20.0

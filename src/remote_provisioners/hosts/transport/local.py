@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ...errors import AgentError
 from ...user import user_name
 from .base import Carried, Completed, Endpoint, Transport
-from .process import ProcessCarrier, first_directory
+from .pipe.process import ProcessCarrier, first_directory
 
 #: Variables that a login would set. Kernels get no others of the server's environment.
 _LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "SLURM_CONF")

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ...agent.pipe_end import SILENT_SECONDS
-from ...errors import ForwardingError, UnreachableError
-from ...protocol.multiplex import (
+from ....agent.pipe_end import SILENT_SECONDS
+from ....errors import ForwardingError, UnreachableError
+from ....protocol.multiplex import (
     ACCEPTED,
     CLOSE,
     END,
@@ -25,8 +25,8 @@ from ...protocol.multiplex import (
     Multiplexer,
     PipeError,
 )
-from .base import Carried, Completed, Endpoint, Transport
-from .pipe_stream import Answer, End, Joined, PipeStream, Program, ProgramCarrier
+from ..base import Carried, Completed, Endpoint, Transport
+from .stream import Answer, End, Joined, PipeStream, Program, ProgramCarrier
 
 _BATCH_BYTES = 256 * 1024
 #: We give up a host that is silent for three of these.

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import UnreachableError
-from ...placement.host_address import HostAddress
-from ...user import user_name
-from .ssh_configuration import SSH_PORT, SSHConfiguration
+from ....errors import UnreachableError
+from ....placement.host_address import HostAddress
+from ....user import user_name
+from .configuration import SSH_PORT, SSHConfiguration
 
 #: The limit for ``ssh -G``: ``Match exec`` and canonical names (DNS) may take long.
 _SECONDS = 20.0
@@ -61,7 +61,7 @@ async def read_configuration(address: HostAddress) -> SSHConfiguration:
     """The SSH configuration of an address. Raises UnreachableError when it cannot be read."""
     program = await asyncio.to_thread(shutil.which, "ssh")  # in a thread: files may hang
     if program is None:
-        from .ssh_without_openssh import read_by_asyncssh  # noqa: PLC0415
+        from .without_openssh import read_by_asyncssh  # noqa: PLC0415
 
         return await asyncio.to_thread(read_by_asyncssh, address)
     said, default = await ask_openssh(program, address)

@@ -12,8 +12,8 @@ from typing import Any
 import asyncssh
 from asyncssh.known_hosts import SSHKnownHosts
 
-from ..keys import tried
-from .ssh_configuration import SSH_PORT, SSHConfiguration
+from ...keys import tried
+from ..ssh.configuration import SSH_PORT, SSHConfiguration
 
 _CERTIFICATE = "-cert"
 

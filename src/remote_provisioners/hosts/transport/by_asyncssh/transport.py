@@ -12,21 +12,21 @@ from typing import Any
 
 import asyncssh
 
-from ...errors import (
+from ....errors import (
     ForwardingError,
     HostError,
     UnreachableError,
     forwarding_advice,
 )
-from ...placement.host_address import HostAddress
-from .base import Carried, Completed, Endpoint, Transport
-from .command import login_python
-from .pipe import PipeTransport
-from .pipe_errors import why_not_opened
-from .pipe_start import NotOpened
-from .ssh_command import run_command
-from .ssh_login import Login, log_in, reason_of
-from .ssh_pipe import begin, open_pipe
+from ....placement.host_address import HostAddress
+from ..base import Carried, Completed, Endpoint, Transport
+from ..command import login_python
+from ..pipe.errors import why_not_opened
+from ..pipe.start import NotOpened
+from ..pipe.transport import PipeTransport
+from ..ssh.command import run_command
+from .login import Login, log_in, reason_of
+from .pipe import begin, open_pipe
 
 log = logging.getLogger(__name__)
 

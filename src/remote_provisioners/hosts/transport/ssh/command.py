@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncssh
 
-from .base import SPEAK_SECONDS, Completed
+from ..base import SPEAK_SECONDS, Completed
 
 #: A program that we give up may still print something when its stdin ends.
 _LAST_WORDS_SECONDS = 1.0

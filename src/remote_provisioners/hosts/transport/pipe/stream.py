@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from ...protocol.multiplex import (
+from ....protocol.multiplex import (
     CLOSE,
     DATA,
     END,
@@ -15,7 +15,7 @@ from ...protocol.multiplex import (
     REFUSED,
     Multiplexer,
 )
-from .base import Carried
+from ..base import Carried
 
 
 class Pipe(Protocol):

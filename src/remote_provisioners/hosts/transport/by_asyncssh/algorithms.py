@@ -9,7 +9,7 @@ from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
 from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 
-from ...errors import UnreachableError
+from ....errors import UnreachableError
 
 #: By asyncssh's names for the options.
 _KNOWN: dict[str, Callable[[], list[bytes]]] = {

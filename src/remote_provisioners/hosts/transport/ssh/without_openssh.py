@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import asyncssh
 
-from ...errors import UnreachableError
-from ...placement.host_address import HostAddress
-from .ssh_configuration import SSHConfiguration
+from ....errors import UnreachableError
+from ....placement.host_address import HostAddress
+from .configuration import SSHConfiguration
 
 _FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
 _USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")

@@ -7,9 +7,9 @@ import re
 import textwrap
 from dataclasses import replace
 
-from ...errors import HostError, RunAsError, UnreachableError, UnusablePythonError
-from ...placement.way_in import ASYNCSSH, AUTOMATIC, COMMAND, WayIn
-from .pipe_start import NotOpened
+from ....errors import HostError, RunAsError, UnreachableError, UnusablePythonError
+from ....placement.way_in import ASYNCSSH, AUTOMATIC, COMMAND, WayIn
+from .start import NotOpened
 
 #: How many characters of a single line are shown.
 _SHOWN = 150

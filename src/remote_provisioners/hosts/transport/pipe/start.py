@@ -14,9 +14,9 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...errors import UnusablePythonError
-from .pipe import Carrier, PipeTransport
-from .pipe_program import LOADER_BYTES, Interpreter, pipe_program
+from ....errors import UnusablePythonError
+from .program import LOADER_BYTES, Interpreter, pipe_program
+from .transport import Carrier, PipeTransport
 
 #: We give up a login that prints this much before Python starts.
 NOISE_BYTES = 1024 * 1024

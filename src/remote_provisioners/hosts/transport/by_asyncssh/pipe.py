@@ -8,10 +8,10 @@ from typing import Any
 
 import asyncssh
 
-from .base import Carried
-from .pipe import PipeTransport
-from .pipe_start import Introduction, PipeStart
-from .ssh_command import python_command
+from ..base import Carried
+from ..pipe.start import Introduction, PipeStart
+from ..pipe.transport import PipeTransport
+from ..ssh.command import python_command
 
 OPEN_SECONDS = 15.0
 

@@ -17,18 +17,20 @@ from typing import Any
 
 import asyncssh
 
-from ...errors import (
+from ....errors import (
     AuthenticationError,
     HostError,
     HostKeyError,
     UnknownHostError,
     UnreachableError,
 )
-from ...placement.host_address import HostAddress
-from ...placement.way_in import AUTOMATIC, WayIn
-from . import login_errors
-from .ciphers import AES, has_aes
-from .login_errors import (
+from ....placement.host_address import HostAddress
+from ....placement.way_in import AUTOMATIC, WayIn
+from ..pipe.errors import last_lines
+from ..ssh import login_errors
+from ..ssh.ciphers import AES, has_aes
+from ..ssh.configuration import SSHConfiguration
+from ..ssh.login_errors import (
     Phase,
     answer_seconds,
     key_changed,
@@ -40,13 +42,11 @@ from .login_errors import (
     proxy_said,
     what_is_late,
 )
-from .pipe_errors import last_lines
+from ..ssh.reading import read_configuration
+from .algorithms import usable
+from .jumps import circle, jump_address
+from .keys import KnownHosts, key_pairs
 from .proxy_command import ProxyCommand
-from .ssh_algorithms import usable
-from .ssh_configuration import SSHConfiguration
-from .ssh_jumps import circle, jump_address
-from .ssh_keys import KnownHosts, key_pairs
-from .ssh_reading import read_configuration
 
 _ACKNOWLEDGE_SECONDS = 0.002
 #: We give up a host that is silent for this many keep-alive intervals.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...errors import (
+from ....errors import (
     AuthenticationError,
     HostError,
     HostKeyError,
@@ -19,13 +19,19 @@ from ...errors import (
     UnknownHostError,
     UnreachableError,
 )
-from ...placement.host_address import HostAddress
-from ...placement.way_in import DEFAULT_WAY
-from ..keys import tried
-from . import login_errors, openssh_master
-from .ciphers import aes_first, has_aes
-from .command import login_python
-from .login_errors import (
+from ....placement.host_address import HostAddress
+from ....placement.way_in import DEFAULT_WAY
+from ...keys import tried
+from ..by_asyncssh.jumps import refuse_circle
+from ..command import login_python
+from ..pipe.errors import last_line, last_lines, why_not_opened
+from ..pipe.process import ProcessCarrier
+from ..pipe.start import Introduction, NotOpened, PipeStart
+from ..pipe.transport import PipeTransport
+from ..ssh import login_errors
+from ..ssh.ciphers import aes_first, has_aes
+from ..ssh.command import shell_command
+from ..ssh.login_errors import (
     Phase,
     key_changed,
     key_revoked,
@@ -36,18 +42,13 @@ from .login_errors import (
     proxy_said,
     what_is_late,
 )
-from .pipe import PipeTransport
-from .pipe_errors import last_line, last_lines, why_not_opened
-from .pipe_start import Introduction, NotOpened, PipeStart
-from .process import ProcessCarrier
-from .ssh_command import shell_command
-from .ssh_jumps import refuse_circle
-from .ssh_reading import (
+from ..ssh.reading import (
     ask_openssh,
     configuration_files,
     host_words,
     options_without_terminal,
 )
+from . import master
 
 PROGRAM = "ssh"
 
@@ -145,7 +146,7 @@ async def _ssh_command(address: HostAddress) -> list[str]:
 async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport:
     """Connect, log in and run Python there. Raises HostError."""
     name, way = str(address), address.way
-    await openssh_master.refuse_without_login(address)
+    await master.refuse_without_login(address)
     introduction = Introduction(login_python(python, way))
     # A login shell reads these words, so they are quoted. The last word needs no quotes.
     words = shell_command([*way.become, *introduction.argv[:-1]])
@@ -277,7 +278,7 @@ def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> Authent
     else:
         text = no_key_accepted(str(address), at, f"methods: {methods}")
         return AuthenticationError(_banner(verbose) + text)
-    openssh_master.login_wanted(address, error)
+    master.login_wanted(address, error)
     return error
 
 

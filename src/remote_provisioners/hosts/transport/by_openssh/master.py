@@ -9,9 +9,9 @@ import asyncio
 import subprocess
 import time
 
-from ...errors import LoginWantedError
-from ...placement.host_address import HostAddress
-from .ssh_reading import configuration_files, host_words
+from ....errors import LoginWantedError
+from ....placement.host_address import HostAddress
+from ..ssh.reading import configuration_files, host_words
 
 _CHECK_SECONDS = 5.0
 #: How often we try a host that wants a login and has none. Each try is a failed login there, and

@@ -10,9 +10,9 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from ... import forks
-from ...agent.pipe_descriptors import enlarge_pipe
-from .base import Carried
+from .... import forks
+from ....agent.pipe_descriptors import enlarge_pipe
+from ..base import Carried
 
 _READ_BYTES = 256 * 1024
 _EXIT_SECONDS = 2.0

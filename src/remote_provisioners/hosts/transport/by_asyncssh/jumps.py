@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from ...errors import ConfigurationError, UnreachableError
-from ...placement.host_address import HostAddress, parse_address
-from .ssh_reading import ask_openssh
+from ....errors import ConfigurationError, UnreachableError
+from ....placement.host_address import HostAddress, parse_address
+from ..ssh.reading import ask_openssh
 
 #: ``ssh -G`` writes an IPv4 address in brackets, like an IPv6 one.
 _IPV4 = re.compile(r"\[([\d.]+)\]")

@@ -1,0 +1,1 @@
+"""SSH within this process, with asyncssh."""

@@ -1,0 +1,1 @@
+"""SSH by OpenSSH's own program."""

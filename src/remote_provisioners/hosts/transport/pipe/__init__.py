@@ -1,0 +1,1 @@
+"""A pipe: one process on the host, whose stdin and stdout carry everything."""

@@ -1,0 +1,1 @@
+"""What both ways by SSH share: the configuration, the words of a command, errors of logins."""
