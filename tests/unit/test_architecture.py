@@ -112,9 +112,8 @@ def test_imports_are_seen() -> None:
     """The test itself reads imports as Python does."""
     assert "kernels.lifecycle" in IMPORTS["kernels.remote_kernel"]
     assert "hosts.host" in IMPORTS["events"]  # for type checking only
-    assert (
-        "hosts.transport.by_asyncssh.transport" not in IMPORTS["hosts.transport"]
-    )  # in a function
+    in_a_function = "hosts.transport.by_asyncssh.transport"
+    assert in_a_function not in IMPORTS["hosts.transport"]
 
 
 def test_no_module_imports_itself_by_others() -> None:
