@@ -14,9 +14,9 @@ from .early_imports import import_early
 from .hooks.session_manager import take_environments
 from .records import Records, keep, records_parent
 from .restore import Restorer
-from .seen import show
 from .session_table import SessionTable
 from .sessions import Sessions
+from .user_interface import show
 
 #: How long a server that starts waits for kernels to be restored. The others come later.
 _SECONDS = 10.0

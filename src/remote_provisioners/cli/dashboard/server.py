@@ -9,8 +9,8 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 
 from ...server.api.routes import ROOT
-from ...server.seen import show
 from ...server.session_table import SessionTable
+from ...server.user_interface import show
 
 
 class DashboardServer(ServerApp):
