@@ -19,7 +19,7 @@ from ...errors import AuthenticationError, ConfigurationError, HostError, Unreac
 from ...hosts.registry import host_registry
 from ...hosts.transport.pipe.transport import PipeTransport
 from .refused import RefusedError
-from .watch import PodWatch
+from .watch import PodWatch, broken
 
 _SECONDS = 15.0
 _MISSING = (
@@ -174,7 +174,7 @@ class Cluster:
         try:
             found: dict[str, Any] = json.loads(await response.read())
             return found
-        except (OSError, ValueError, asyncio.TimeoutError) as error:
+        except broken() as error:
             raise UnreachableError(f"Kubernetes' API stopped within its answer: {error}") from None
 
     async def request(self, method: str, *words: Any, of: str = "CoreV1Api", **options: Any) -> Any:

@@ -7,7 +7,7 @@ requests in the end.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import importlib
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -25,6 +25,12 @@ LABEL = "process"
 PROCESS = secrets.token_hex(8)
 
 Pod = dict[str, Any]
+
+
+def broken() -> tuple[type[Exception], ...]:
+    """The errors of an answer that breaks off."""
+    aiohttp = importlib.import_module("aiohttp")  # comes with Kubernetes' package
+    return (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError)
 
 
 class Api(Protocol):
@@ -85,6 +91,8 @@ class PodWatch:
                     news.put_nowait(error)
             except (RefusedError, HostError):  # launch_timeout ends who waits for too long
                 pass
+            except broken():
+                pass
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _list(self) -> str:
@@ -112,15 +120,14 @@ class PodWatch:
             _request_timeout=_WATCH_SECONDS + 30,
         )
         try:
-            with contextlib.suppress(OSError, ValueError, asyncio.TimeoutError):
-                while line := await response.content.readline():
-                    event = json.loads(line)
-                    if event.get("type") in ("ADDED", "MODIFIED"):
-                        self._tell(event["object"])
-                    elif event.get("type") == "DELETED":
-                        self._forget(event["object"]["metadata"]["name"])
-                    else:  # the version is too old
-                        return
+            while line := await response.content.readline():
+                event = json.loads(line)
+                if event.get("type") in ("ADDED", "MODIFIED"):
+                    self._tell(event["object"])
+                elif event.get("type") == "DELETED":
+                    self._forget(event["object"]["metadata"]["name"])
+                else:  # the version is too old
+                    return
         finally:
             response.close()
 
