@@ -46,11 +46,15 @@ class Listed(SessionManager):  # type: ignore[misc]
         return await super().list_sessions()
 
 
+def made(kind: type[Listed]) -> Listed:
+    manager = kind(kernel_manager=Kernels())
+    manager.get_kernel_env = lambda *_: {}  # which asks for the directory of its contents
+    return manager
+
+
 @pytest.fixture
 def manager() -> Listed:
-    made = Listed(kernel_manager=Kernels())
-    made.get_kernel_env = lambda *_: {}  # which asks for the directory of its contents
-    return made
+    return made(Listed)
 
 
 def new(manager: Any, path: str, kernel_id: str) -> Awaitable[Any]:
@@ -114,6 +118,48 @@ def test_a_restored_session_is_known_and_told_to_nobody_else(manager: Listed) ->
         assert paths(await table.of_kernel("one")) == ["a.ipynb"]
         made = await new(manager, "b.ipynb", "two")
         assert told == [made["id"]]
+
+    asyncio.run(use())
+
+
+class Slow(Listed):
+    """Reads a session as slowly as from another machine."""
+
+    async def get_session(self, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        return await super().get_session(**kwargs)
+
+    async def list_sessions(self) -> Any:
+        found = await super().list_sessions()
+        await asyncio.sleep(0)
+        return found
+
+
+def test_a_change_is_seen_while_somebody_else_reads_it() -> None:
+    async def use() -> None:
+        manager = made(Slow)
+        table = SessionTable(manager)
+        table.watch()
+        await table.of_kernels()
+        await new(manager, "a.ipynb", "one")
+        both = await asyncio.gather(table.of_kernel("one"), table.of_kernel("one"))
+        assert [paths(sessions) for sessions in both] == [["a.ipynb"]] * 2
+
+    asyncio.run(use())
+
+
+def test_an_unknown_change_during_the_list_is_not_lost() -> None:
+    async def use() -> None:
+        manager = made(Slow)
+        table = SessionTable(manager)
+        listing = asyncio.ensure_future(table.of_kernels())
+        while not manager.lists:
+            await asyncio.sleep(0)
+        row = ("id", "a.ipynb", "", "notebook", "one")
+        manager.cursor.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
+        await table.changed("")
+        await listing
+        assert paths(await table.of_kernel("one")) == ["a.ipynb"]
 
     asyncio.run(use())
 

@@ -31,6 +31,8 @@ class SessionTable:
         self._of_kernels: dict[str, tuple[Session, ...]] = {}
         self._kernels: dict[str, str] = {}
         self._listed = False
+        #: How often an unknown session has changed.
+        self._unknown = 0
         #: In the order of the changes.
         self._changed: dict[str, None] = {}
         self._reading = asyncio.Lock()
@@ -45,25 +47,32 @@ class SessionTable:
             self._changed[session_id] = None
         else:
             self._listed = False
+            self._unknown += 1
 
     async def of_kernels(self) -> OfKernels:
         """The sessions of each kernel. The result does not change afterwards."""
-        if self._changed or not self._listed:
+        if self._old:
             async with self._reading:
                 await self._read()
         return dict(self._of_kernels)
 
     async def of_kernel(self, kernel_id: str) -> Sequence[Session]:
         """The sessions of one kernel."""
-        if self._changed or not self._listed:
+        if self._old:
             await self.of_kernels()
         return self._of_kernels.get(kernel_id, ())
+
+    @property
+    def _old(self) -> bool:
+        """Whether a session has changed, or somebody is just reading what has changed."""
+        return bool(self._changed) or not self._listed or self._reading.locked()
 
     async def _read(self) -> None:
         if not self._listed:
             self._changed.clear()
+            unknown = self._unknown
             sessions = await ensure_async(self.manager.list_sessions())
-            self._listed = True
+            self._listed = unknown == self._unknown
             self._of_kernels, self._kernels = {}, {}
             for session in sessions:
                 self._add(session)
