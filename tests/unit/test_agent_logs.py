@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from remote_provisioners.agent import log as agent_log
 from remote_provisioners.agent.processes import kernel_process as module
 
 from ..conftest import eventually
@@ -36,3 +37,11 @@ def test_a_file_that_somebody_appends_to_is_kept_short(
     module.trim(str(path))  # short enough
     assert path.read_text().splitlines() == said
     module.trim(str(tmp_path / "none"))
+
+
+def test_a_line_that_cannot_be_written_is_not_the_last(capfd: pytest.CaptureFixture[str]) -> None:
+    agent_log.write_in_thread()
+    agent_log.say("/home/\udce4")  # a name in Latin-1
+    agent_log.say("next")
+    agent_log.finish()
+    assert capfd.readouterr().out.endswith("next\n")

@@ -39,7 +39,10 @@ class _Writer:
             job = self._jobs.get()
             if job is None:
                 return
-            job()
+            try:
+                job()
+            except Exception:  # without this thread, nothing would be written any more
+                _print("a line could not be written")
 
     def finish(self, seconds: float) -> None:
         """Wait until everything is written."""
