@@ -48,3 +48,10 @@ def test_what_nobody_needs_is_removed(tmp_path: Path) -> None:
     resource_store.tidy(str(tmp_path), {names[1]})
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {names[1], names[2], f"unpack-{os.getpid()}-now", *names[5:]}
+
+
+def test_another_may_be_unpacked_meanwhile(tmp_path: Path) -> None:
+    name = "0" * 64
+    (tmp_path / name).mkdir()
+    (tmp_path / "unpack-1-x").symlink_to("just-renamed")  # listed, and not there any more
+    assert resource_store.present(str(tmp_path), name)

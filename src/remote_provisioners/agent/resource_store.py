@@ -30,7 +30,7 @@ def present(directory: str, digest: str) -> bool:
     if not found or not os.path.isdir(found):
         return False
     # By no clock, which may jump: it is newer than all others now.
-    newest = max(entry.stat().st_mtime for entry in os.scandir(directory))
+    newest = max(_used(entry) for entry in os.scandir(directory))
     os.utime(found, (newest + 1, newest + 1))
     return True
 
@@ -41,11 +41,18 @@ def tidy(directory: str, used: Container[str]) -> None:
     for entry in os.scandir(directory):
         if _DIGEST.fullmatch(entry.name):
             if entry.name not in used:
-                unused.append((entry.stat().st_mtime, entry.path))
+                unused.append((_used(entry), entry.path))
         elif not entry.name.startswith(_unpacking()):  # a killed agent left it
             shutil.rmtree(entry.path, ignore_errors=True)
     for _, path in sorted(unused, reverse=True)[KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _used(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:  # another thread has just unpacked or removed it
+        return 0.0
 
 
 def _unpacking() -> str:
