@@ -53,6 +53,17 @@ def test_names_in_the_trash_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
 
 
+def test_what_has_lost_its_note_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    there = tmp_path / "data" / "Trash"
+    for text in ("one", "two"):
+        (tmp_path / "a").write_text(text)
+        trash(tmp_path / "a")
+        for note in (there / "info").iterdir():
+            note.unlink()
+    assert sorted(path.read_text() for path in (there / "files").iterdir()) == ["one", "two"]
+
+
 def test_another_file_system_has_its_own_trash(elsewhere: Path) -> None:
     (elsewhere / "a").write_text("a")
     trash(elsewhere / "a")

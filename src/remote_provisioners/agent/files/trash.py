@@ -43,7 +43,7 @@ def _move(place: Place, path: str, trash: str) -> None:
     files, info = os.path.join(trash, "files"), os.path.join(trash, "info")
     for directory in (files, info):
         os.makedirs(directory, 0o700, exist_ok=True)
-    name, note = _note(info, place.name, path)
+    name, note = _note(trash, place.name, path)
     try:
         os.rename(place.name, os.path.join(files, name), src_dir_fd=place.directory)
     except BaseException:
@@ -51,21 +51,23 @@ def _move(place: Place, path: str, trash: str) -> None:
         raise
 
 
-def _note(info: str, name: str, path: str) -> Tuple[str, str]:
+def _note(trash: str, name: str, path: str) -> Tuple[str, str]:
     """A free name in the trash, and the file that says where it comes from."""
     text = _INFO.format(quote(os.fsencode(path)), time.strftime("%Y-%m-%dT%H:%M:%S"))
     tried = name
     while True:
-        # 255 bytes are a name's limit.
-        note = os.path.join(info, os.fsdecode(os.fsencode(tried)[:240]) + ".trashinfo")
+        kept = os.fsdecode(os.fsencode(tried)[:240])  # 255 bytes are a name's limit
+        note = os.path.join(trash, "info", kept + ".trashinfo")
         try:
+            if os.path.lexists(os.path.join(trash, "files", kept)):  # it has lost its note
+                raise FileExistsError
             descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             tried = "{}.{}".format(os.fsdecode(os.fsencode(name)[:200]), secrets.token_hex(4))
             continue
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
-        return os.path.basename(note)[: -len(".trashinfo")], note
+        return kept, note
 
 
 def _own_trash(top: str) -> str:
