@@ -37,8 +37,10 @@ lock.write(node)
 lock.flush()
 for other in glob.glob("/tmp/remote-provisioners-" + "?" * {digits}):
     try:  # a job that Slurm killed could not remove its directory
+        if os.lstat(other).st_uid != os.getuid():
+            continue  # its lock may be anything, such as a pipe
         with open(os.path.join(other, "lock")) as file:
-            if file.read() == node and os.stat(other).st_uid == os.getuid():
+            if file.read() == node:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(other, ignore_errors=True)
     except OSError:
