@@ -5,6 +5,7 @@ Imported when a page is first asked for: jupyter-server-proxy takes a third of a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import aiohttp
@@ -37,6 +38,8 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
     """One request or websocket to a port of the host of a kernel of this server."""
 
     auth_resource = RESOURCE
+    _passing: asyncio.Task[None] | None = None
+    _browser_left = False
 
     async def prepare(self) -> None:
         """Only for who may run code in kernels; not for pages of other sites."""
@@ -62,6 +65,13 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
     async def open(self, kernel_id: str, port: str, path: str) -> None:
         await self._find(kernel_id, port)
         await self.proxy_open("localhost", self._port, path)
+
+    def on_connection_close(self) -> None:
+        """The browser has left. A program may be silent for ever, as in a stream of events."""
+        super().on_connection_close()
+        self._browser_left = True
+        if self._passing is not None:
+            self._passing.cancel()
 
     def proxy_request_headers(self) -> dict[str, str]:
         """The headers that reach the host, without what is Jupyter's.
@@ -98,6 +108,14 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
     async def _pass_on(self, kernel_id: str, port: str, path: str) -> None:
         await self._find(kernel_id, port)
         self._record_activity()
+        self._passing = asyncio.ensure_future(self._pass_answer(port, path))
+        try:
+            await self._passing
+        except asyncio.CancelledError:
+            if not self._browser_left:
+                raise
+
+    async def _pass_answer(self, port: str, path: str) -> None:
         begun = False
         try:
             address = self.get_client_uri("http", "localhost", self._port, path)
