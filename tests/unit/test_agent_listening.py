@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import zmq
@@ -114,3 +117,30 @@ def test_a_socket_of_another_network_namespace(
             await asyncio.wait_for(listening.until_listens(str(tmp_path / "s")), 10)
 
         asyncio.run(body())
+
+
+@pytest.mark.parametrize("hangs", ["when the watch begins", "when the last file has come"])
+def test_a_file_system_that_hangs_for_a_while_hides_no_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    looks = 0
+
+    async def run(what: str, look: Callable[[], Any], **_: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == (1 if hangs == "when the watch begins" else 3):
+            raise OSError(errno.ETIMEDOUT, "it hangs", what)
+        return look()
+
+    monkeypatch.setattr(listening, "apart", SimpleNamespace(run=run))
+
+    async def use() -> None:
+        waiting = asyncio.ensure_future(listening.until_all_listen([str(tmp_path / "socket")]))
+        while looks < 2:
+            await asyncio.sleep(0)
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind(str(tmp_path / "socket"))
+            opened.listen()
+            await waiting
+
+    asyncio.run(asyncio.wait_for(use(), 5))

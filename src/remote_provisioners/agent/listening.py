@@ -75,7 +75,7 @@ async def until_listens(
     loop = asyncio.get_running_loop()
     seen_since: Optional[float] = None
     while not (found := is_listening(endpoint)):
-        if isinstance(endpoint, str) and await _complete([[endpoint]]) is not None:
+        if isinstance(endpoint, str) and await _exists(endpoint):
             seen_since = seen_since or loop.time()
         unseen = seen_since is not None and loop.time() - seen_since > _UNSEEN_SECONDS
         if (found is None or unseen) and await _greets(endpoint):
@@ -224,10 +224,17 @@ async def _until_all_exist(choices: Sequence[Sequence[str]]) -> int:
     """Return once all files of one of `choices` exist: its number."""
     directories = sorted({os.path.dirname(path) for paths in choices for path in paths})
     what = ", ".join(directories)
-    watch = await apart.run(what, lambda: _watch(directories), late=_close)
+    try:
+        watch = await apart.run(what, lambda: _watch(directories), late=_close)
+    except OSError:  # the file system hangs
+        watch = None
     try:
         while True:
-            number = await _complete(choices)
+            try:
+                number = await _complete(choices)
+            except OSError:  # look again, also without an event: perhaps this was the last one
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
             if number is not None:
                 return number
             if watch is None:
@@ -240,7 +247,9 @@ async def _until_all_exist(choices: Sequence[Sequence[str]]) -> int:
 
 
 async def _complete(choices: Sequence[Sequence[str]]) -> Optional[int]:
-    """The number of the first of `choices` whose files all exist."""
+    """The number of the first of `choices` whose files all exist. Raises OSError when the file
+    system hangs.
+    """
 
     def look() -> Optional[int]:
         for number, paths in enumerate(choices):
@@ -248,10 +257,14 @@ async def _complete(choices: Sequence[Sequence[str]]) -> Optional[int]:
                 return number
         return None
 
+    return await apart.run(choices[0][0], look)
+
+
+async def _exists(path: str) -> bool:
     try:
-        return await apart.run(choices[0][0], look)
-    except OSError:  # the file system hangs
-        return None
+        return await _complete([[path]]) is not None
+    except OSError:
+        return False
 
 
 def _close(watch: Optional[int]) -> None:
