@@ -37,24 +37,24 @@ ROWS = (
     "nothing left in the engine",
 )
 _HEAD = """\
-# Engines: what works
+# What works on which engine
 
 <!-- Written by the tests: python -m pytest tests/engines --conformance-table. -->
 
-One suite of tests runs on [Docker](docker.md), [Kubernetes](kubernetes.md), [Slurm](slurm.md) and
-[YARN](spark.md) (`spark_python_yarn_cluster`), with real kernels on real engines. A cell other than
-*yes* says what is different, or why the row does not apply. What all kernelspecs for Spark do, also
-in R and Scala, is in [another table](spark-conformance.md).
+The same tests run on [Docker](docker.md), [Kubernetes](kubernetes.md), [Slurm](slurm.md) and
+[YARN](spark.md) (`spark_python_yarn_cluster`), with real kernels on real engines. *yes* means that
+the test passes. Any other text says what is different, or why the row does not apply.
+[Another table](spark-conformance.md) shows all kernelspecs for Spark, also in R and Scala.
 
-The rows:
+What *yes* means in some rows:
 
 - *restart in place*: the kernel stays in its job, container or pod.
-- *files and ports*: the drive shows the files where the kernel runs. The server passes on its web
-  pages.
+- *files and ports*: the drive shows the files that the kernel sees. The server passes on the
+  kernel's web pages.
 - *kill -9 of the agent*: another agent takes over the kernel. The kernel keeps its variables.
 - *kill -9 of the server*: the next server restores the kernel. The kernel keeps its variables.
 - *engine down at start*: the error names the part of the engine that does not answer.
-- *engine lost while running*: the kernel goes on, and ends when it is shut down.
+- *engine lost while running*: the kernel goes on until the user shuts it down.
 - *no room*: a start says what it waits for, and fails after a limited time. It leaves nothing.
 - *limit hit*: the engine ends the kernel for its time or memory. The error names this limit.
 
