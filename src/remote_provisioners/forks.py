@@ -1,8 +1,8 @@
-"""What a process that was forked from this one must not share with it.
+"""What a forked child must give up of its parent.
 
-A program forks workers (multiprocessing does so on Linux), and a fork copies everything: locked
-descriptors, which would keep the lock of a parent that is killed, and kernels, whose connections
-only the parent can use.
+A program forks workers (multiprocessing does so on Linux), and a fork copies everything. A copy of
+a locked descriptor would keep the lock when the parent is killed. A child cannot use its parent's
+connections, so it must not use the parent's kernels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Forked(Protocol):
     """An object that a forked child must not use as its parent does."""
 
     def after_fork(self) -> None:
-        """Let go of what is the parent's. Called in the child."""
+        """Give up what only the parent may use. Called in the child."""
 
 
 _watched: weakref.WeakSet[Forked] = weakref.WeakSet()
@@ -37,9 +37,9 @@ def forget_in_child(one: Any, attribute: str) -> None:
 
 
 def close_in_child(descriptors: Iterable[int]) -> None:
-    """Close these in a child, where their objects still have the numbers: they now mean /dev/null.
+    """Close descriptors in a child. The numbers, which objects still have, then mean /dev/null.
 
-    A connection that a child held open would outlive a killed parent, and its hosts would wait.
+    If a child kept a connection open, it would outlive a killed parent, and the host would wait.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in descriptors:

@@ -143,7 +143,7 @@ def test_interrupted_and_restarted_while_it_starts(
     status, answer = server.ask("POST", f"/api/kernels/{kernel}/interrupt")
     assert (status, answer["message"]) == (
         409,
-        f"kernel {kernel} still starts: nothing can be interrupted",
+        f"kernel {kernel} still starts: interrupt it when it runs",
     )
     status, _ = server.ask("POST", f"/api/kernels/{kernel}/restart")
     assert status == 200

@@ -264,7 +264,7 @@ def test_what_only_openssh_can_do(
     with caplog.at_level(logging.INFO, logger="remote_provisioners"):
         assert client.ours(AUTOMATIC) is PipeTransport
     keyword = name.removesuffix(" of a jump host")
-    assert f"host box: {keyword} in its SSH configuration: by the ssh program" in caplog.text
+    assert f"host box: the ssh program connects ({keyword} in its SSH configuration)" in caplog.text
 
 
 def test_by_default_host_keys_are_checked_whoever_connects(client: Client) -> None:

@@ -31,7 +31,7 @@ def test_a_start_that_waited_for_its_hook() -> None:
     assert lines[0] == (
         "host host1: the host did not start the kernel within 30 s (launch_timeout)"
     )
-    assert lines[1] == "The environment hook still ran: its result serves the next start."
+    assert lines[1] == "The environment hook still runs: the next start uses its result."
     assert all(len(line) <= 90 for line in lines)
     without = too_late(Lifecycle(), 30, "", "host1").message
     assert without == (

@@ -42,7 +42,7 @@ from .stream_server import Streams
 
 #: The file in our directory that says what to expect.
 EXPECTED = "expected.json"
-#: The one that says which template head_start.py has loaded.
+#: The file in our directory that describes the template that head_start.py has loaded.
 TEMPLATE = "template.json"
 #: Seconds without a server or a kernel after which the agent ends itself.
 IDLE_SECONDS = 60.0
@@ -178,14 +178,14 @@ class Agent:
         self._templates.close()
 
     def _take_template(self) -> None:
-        """The template that was loaded before we were there (head_start.py), if there is one."""
+        """Use the template that head_start.py loaded before this agent ran, if there is one."""
         path = os.path.join(self.directory, TEMPLATE)
         try:
             with open(path) as file:
                 import json  # noqa: PLC0415
 
                 handed = json.load(file)
-            os.unlink(path)  # the next agent is another process
+            os.unlink(path)  # the template is not a child of the next agent
             if handed["agent"] == os.getpid():
                 self._templates.take(handed)
         except (OSError, ValueError, KeyError) as error:

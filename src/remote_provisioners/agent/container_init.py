@@ -1,10 +1,10 @@
 """The main process of a kernel's container. Travels as one word of a command line.
 
 A server starts the agent, with `docker exec` or over the API of Kubernetes. Meanwhile this process
-has the first template loaded (head_start.py). It reaps processes, starts a killed agent again, and
-ends when no agent and no server is left. The container ends with it, and whatever runs in it.
-Standard library only, and syntax that Python 2.7 can read: then the server, and not a failed
-container, says that the interpreter is too old.
+starts another one that loads the first template (head_start.py). It reaps processes, starts a
+killed agent again, and ends when no agent and no server is left. The container, with all its
+processes, ends with it. Standard library only, and syntax that Python 2.7 can read: if the
+interpreter is too old, the container runs on, and the server can report that.
 """
 
 import glob
@@ -41,9 +41,9 @@ def reap(*_):
 
 def present(ahead):
     # type: (int) -> Tuple[bool, bool]
-    """Whether there is an agent, and whether a server is connected or comes just now.
+    """Whether there is an agent, and whether a server is connected or is just connecting.
 
-    `ahead` is the process of the head start, which has our own command line.
+    `ahead`: the pid of the head start, whose command line is like ours.
     """
     agent = server = False
     for name in os.listdir("/proc"):
@@ -56,7 +56,7 @@ def present(ahead):
             continue
         agent = agent or b"/agent.pyz\0" in words
         if int(name) != ahead:
-            server = server or b"\0-I\0-S\0-c\0f" in words  # pipe_start.py
+            server = server or b"\0-I\0-S\0-c\0f" in words  # pipe/start.py
     return agent, server
 
 
@@ -86,7 +86,7 @@ def head_start(words):
         names = {"__name__": "head_start"}  # type: Dict[str, Any]
         exec(expected["head_start"], names)  # noqa: S102
         names["main"](expected)
-    except BaseException as error:  # then the server starts the agent, and that the template
+    except BaseException as error:  # the server starts the agent, and the agent loads a template
         sys.stderr.write("no template yet: {!r}\n".format(error))
         sys.stderr.flush()
     finally:

@@ -191,12 +191,12 @@ def launch(directory: str, program: str) -> None:
 
 
 def waiting_socket(base: str, host: str) -> str:
-    """Where a process may wait that becomes the agent with a template: see head_start.py."""
+    """The socket of a process that waits to become the agent, with a template (head_start.py)."""
     return os.path.join(base, "waiting-{}.sock".format(host))
 
 
 def hand_over(directory: str, program: str, ready: int) -> bool:
-    """Let a process that waits become the agent. Returns whether one does."""
+    """Make a waiting process the agent, if there is one. Returns whether it becomes the agent."""
     base, name = os.path.split(directory)
     path = waiting_socket(base, name.rpartition("-")[2])
     if not os.path.lexists(path):

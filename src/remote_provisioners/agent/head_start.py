@@ -1,10 +1,10 @@
 """The head start of a container's agent: its first template, loaded before a server comes.
 
-To import ipykernel takes as long as a server takes to reach a new container. So the container's
-main process (container_init.py) forks a process that runs this. It loads the template and waits at
-a socket. There find_or_start.py hands it the agent's program, and it becomes the agent: the
-template is its child. If nobody comes, both end. Standard library only, Python 3.8: it travels as
-text in the command line of the container.
+The import of ipykernel takes as long as a server takes to reach a new container. So the container's
+main process (container_init.py) forks a process that runs this module. It loads the template and
+waits at a socket, until find_or_start.py sends it the agent's program. Then it becomes the agent,
+so the template is the agent's child. If no server comes, both end. Standard library only, Python
+3.8: this module travels as text in the command line of the container.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 #: The template's descriptor of its connection (main_process.py).
 TEMPLATE_DESCRIPTOR = 3
-#: In the agent's directory: what it has to know of the template. agent.py has the same name.
+#: The file in the agent's directory that describes the template. agent.py reads it.
 TEMPLATE = "template.json"
 _FIRST_SECONDS, _ASK_SECONDS = 600.0, 5.0
 _PR_SET_CHILD_SUBREAPER = 36
-#: The template's argv must have room for a kernel's, which `ps` shows then.
+#: The template's argv must have room for a forked kernel's argv, which `ps` then shows.
 _ROOM = "-" * 150
 
 
 def module(expected: Dict[str, Any], name: str) -> Dict[str, Any]:
-    """The names of a module that came with us as text."""
+    """Run the text of a module that `expected` contains. Returns its names."""
     names: Dict[str, Any] = {"__name__": name}
     exec(compile(expected[name], name, "exec", dont_inherit=True), names)  # noqa: S102
     return names
@@ -45,7 +45,7 @@ def complete_environment() -> None:
 
     try:
         user = pwd.getpwuid(os.getuid())
-    except KeyError:  # a container's user may have a number only
+    except KeyError:  # a container's user may have no name
         os.environ.setdefault("HOME", "/")
     else:
         os.environ.setdefault("HOME", user.pw_dir)
@@ -54,7 +54,7 @@ def complete_environment() -> None:
 
 
 def listen(finder: Dict[str, Any]) -> Tuple[socket.socket, str]:
-    """The socket where find_or_start.py hands over, and its path. Raises OSError."""
+    """The socket where find_or_start.py connects, and its path. Raises OSError."""
     base = finder["bases"]()[0]
     finder["private_directory"](base)
     path = finder["waiting_socket"](base, finder["host_identity"]()[0])
@@ -67,7 +67,7 @@ def listen(finder: Dict[str, Any]) -> Tuple[socket.socket, str]:
 
 
 def load(expected: Dict[str, Any]) -> Tuple[Dict[str, Any], socket.socket]:
-    """Start the template. Returns what the agent has to know of it, and the connection to it.
+    """Start the template. Returns what the agent needs to know about it, and the connection to it.
 
     `expected` is what main_process.py sends. Raises an error if there is no such interpreter.
     """
@@ -107,8 +107,8 @@ def adopt_orphans() -> None:
 
 
 def wait(listener: socket.socket, path: str) -> Tuple[str, str, int, int]:
-    """Wait until find_or_start.py hands over. Returns the agent's directory and program, and the
-    descriptors of its log and of who waits until it listens. Raises OSError, ValueError.
+    """Wait until find_or_start.py connects. Returns the agent's directory and program, and the
+    descriptors of its log and of the process that waits for it. Raises OSError, ValueError.
     """
     listener.settimeout(_FIRST_SECONDS)
     try:
@@ -131,7 +131,7 @@ def wait(listener: socket.socket, path: str) -> Tuple[str, str, int, int]:
 
 
 def main(expected: Dict[str, Any]) -> None:
-    """Load the template, wait, and become the agent. Raises an error if nobody comes."""
+    """Load the template, wait, and become the agent. Raises an error if no server comes."""
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
     os.setsid()

@@ -11,12 +11,12 @@ import threading
 from functools import partial
 from typing import Any, Callable, Optional
 
-#: While the disk hangs, no more lines than these are kept.
+#: The most lines that wait for a disk that hangs. Later lines are dropped.
 _MOST_LINES = 1000
 
 
 class _Writer:
-    """Writes lines in their order, in a thread that does not hold up the end of the process."""
+    """Writes lines in their order, in a thread that does not delay the end of the process."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -27,7 +27,7 @@ class _Writer:
             thread = threading.Thread(target=self._work, daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # this user may start no more of them
+            except RuntimeError:  # this user may start no more threads
                 job()
                 return
             self._thread = thread
@@ -55,13 +55,13 @@ _writer: Optional[_Writer] = None
 
 
 def write_in_thread() -> None:
-    """Do so from now on: for a process with an event loop."""
+    """Write in a thread from now on. A process with an event loop calls this."""
     global _writer
     _writer = _Writer()
 
 
 def finish(seconds: float = 1.0) -> None:
-    """The process ends: wait until everything is written."""
+    """Wait until everything is written. Call this before the process ends."""
     global _writer
     writer, _writer = _writer, None
     if writer is not None:

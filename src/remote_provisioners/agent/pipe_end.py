@@ -1,6 +1,6 @@
 """The host's end of a pipe: joins the streams of stdin and stdout to sockets and programs here.
 
-The server sends it over the pipe to an interpreter that waits there (hosts/transport/pipe_program).
+The server sends it over the pipe to an interpreter that waits there (hosts/transport/pipe/program).
 It lives as long as the pipe and keeps no state: the agent and the kernels do not depend on it.
 Standard library only, and no slow imports: this runs before anything else does. The agent's archive
 does not contain it.

@@ -30,10 +30,10 @@ async def finished(
     stdin: bytes = b"",
     keep_stdout: bool = True,
 ) -> Optional[Finished]:
-    """Run a program in a session of its own; None if it does not end in time, then it is killed.
+    """Run a program in a separate session. If it does not end in time, kill it and return None.
 
-    Its stdout is kept in memory, or dropped. It is also killed when nobody waits for it any more,
-    as at the agent's end. Raises OSError when it cannot be started.
+    A cancelled call kills it, too, such as at the agent's end. `keep_stdout`: keep its stdout in
+    memory, otherwise drop it. Raises OSError when it cannot be started.
     """
     started: List[subprocess.Popen[bytes]] = []
     given_up = threading.Event()
@@ -72,7 +72,7 @@ def _run(
         start_new_session=True,
     )
     started.append(process)
-    if given_up.is_set():  # in this moment
+    if given_up.is_set():  # the call was cancelled while the program started
         _kill(process)
     try:
         stdout, stderr = process.communicate(stdin or None, seconds)
@@ -84,12 +84,12 @@ def _run(
             _kill(process)
             process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:  # what it started may keep the other end open
+            if pipe is not None:  # its children may keep the other end open
                 pipe.close()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill it and what it has started."""
+    """Kill the program and its children."""
     if process.returncode is None:
         try:
             os.killpg(process.pid, signal.SIGKILL)

@@ -28,9 +28,9 @@ _MODULES = {
 def main_process(
     python: str, request: LaunchRequest | None = None, through_shell: bool = False
 ) -> tuple[str, ...]:
-    """The words. `request`: the kernel that the container is for.
+    """The words of the container's command. `request`: the kernel that the container is for.
 
-    `through_shell`: a shell may read them on their way.
+    `through_shell`: a shell may read the words before the container gets them.
     """
     source = _source("agent", "container_init.py")
     if through_shell:
@@ -43,8 +43,8 @@ def main_process(
 def _head_start(request: LaunchRequest, python: str) -> str:
     """What agent/head_start.py needs, as one word without a character that a shell reads.
 
-    "" if no template can be loaded yet. A kernelspec's `env` may contain secrets, and users of the
-    machine can see the words: then there is none.
+    "" if there must be no head start. So it is with a kernelspec's `env`, which may contain
+    secrets: all users of the machine can read the words.
     """
     argv = expected_argv(request.argv)
     flags = flags_of(argv) if argv else None

@@ -33,7 +33,7 @@ _THERE = "remote_provisioners_agent"
 #: The packages that travel, and the module that starts the agent, which also travels as text.
 _PACKAGES = ("agent", "protocol")
 _START = "agent/find_or_start.py"
-#: Modules that are sent separately: a pipe's end (transport/pipe_program.py) and the main process
+#: Modules that are sent separately: a pipe's end (transport/pipe/program.py) and the main process
 #: of containers. Changing them does not change the agent's version.
 _PIPE = (
     "agent/container_init.py",
@@ -49,8 +49,9 @@ sys.modules["ssl"] = None
 from {_THERE}.agent.main import main
 main(sys.argv[1], int(sys.argv[2]))
 """
-# It prints a number that is not in its text, as only an interpreter does; then the rest comes on
-# stdin. It has no space, and means the same with and without a shell (transport/pipe_start.py).
+# The command prints a number that its text does not contain, so only Python can print it. After
+# that, the rest comes on stdin. The command has no space, and means the same with and without a
+# shell (transport/pipe/start.py).
 _COMMAND = (
     "f\"'{{({sys}.version_info<(3,8))and({sys}.exit({older}))}}{{print({first}*{second},flush=True)}}"
     "{{exec({sys}.stdin.buffer.read({size}))}}'\""

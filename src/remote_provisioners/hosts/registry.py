@@ -125,7 +125,7 @@ class HostRegistry:
             await self._launch(kernel, request)
             return
         known = self.beside(KnownTransports)
-        # A restart listens as before.
+        # After a restart, a kernel listens as before.
         transport = kernel.connection.get("transport") or await known.of(kernel.spec, request)
         if transport:
             request = request.by(transport)
@@ -134,7 +134,7 @@ class HostRegistry:
         except KernelStartError:
             if kernel.life.state is not State.EXITED:
                 raise
-            if transport:  # another version of it may be installed there by now
+            if transport:  # the host may have another version of this kernel by now
                 await known.forget(kernel.spec, request)
                 raise
             log.info("kernel %s: binds no unix sockets; starts with ports", kernel.kernel_id)

@@ -59,7 +59,7 @@ def too_late(
     if life.state is State.STARTING and hook:
         return LaunchTimeoutError(
             f"the host did not start the kernel within {seconds:g} s (launch_timeout)\n"
-            "The environment hook still ran: its result serves the next start.\n"
+            "The environment hook still runs: the next start uses its result.\n"
             "If it always takes so long, raise launch_timeout.",
             host=host,
         )

@@ -1,7 +1,7 @@
-"""Which kernels bind unix sockets: their first start on a host shows it, and it is remembered.
+"""Remembers which kernels bind unix sockets, by kernelspec and host.
 
-Kernels say nowhere whether they can. So the first start of an unknown kernelspec asks for unix
-sockets. If the kernel ends instead of listening there, it starts again with ports.
+No kernel says whether it can use unix sockets. So the first start of an unknown kernelspec on a
+host asks for them. If the kernel ends instead of listening there, it starts again with ports.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jupyter_core.paths import jupyter_data_dir
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
 
-#: The kernelspecs that were not used for longest are forgotten first.
+#: The most entries. The oldest are forgotten first.
 _MOST = 500
 
 log = logging.getLogger(__name__)
@@ -33,17 +33,17 @@ class KnownTransports:
         self._known: dict[str, str] | None = None
 
     async def of(self, spec: HostSpec, request: LaunchRequest) -> str:
-        """ "ipc" or "tcp"; "" if this kernel was not started on that host yet."""
+        """How the kernel listens: "ipc" or "tcp"; "" if nobody has started it on this host yet."""
         if self._known is None:
             self._known = await asyncio.get_running_loop().run_in_executor(None, self._read)
         return self._known.get(_key(spec, request), "")
 
     async def note(self, spec: HostSpec, request: LaunchRequest) -> None:
-        """The kernel listens as `request` asked it to."""
+        """Remember that the kernel listens as `request` asks."""
         await self._change(_key(spec, request), request.transport)
 
     async def forget(self, spec: HostSpec, request: LaunchRequest) -> None:
-        """The kernel did not start as it is known to."""
+        """Forget how the kernel listens: its start has failed."""
         await self._change(_key(spec, request), "")
 
     async def _change(self, key: str, transport: str) -> None:

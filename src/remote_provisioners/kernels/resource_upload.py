@@ -28,7 +28,8 @@ class ResourceArchive:
             with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:
                 for path in _inside(directory, {directory.resolve()}):
                     member = archive.gettarinfo(str(path), str(path.relative_to(directory)))
-                    archive.inodes.clear()  # type: ignore[attr-defined] # else of two names one
+                    # Otherwise tar would store the second name of a file as a link to the first.
+                    archive.inodes.clear()  # type: ignore[attr-defined]
                     member.mtime = member.uid = member.gid = 0
                     member.uname = member.gname = ""
                     if member.isfile():
@@ -58,7 +59,7 @@ class ResourceArchive:
 
 def _inside(directory: Path, above: Set[Path]) -> Iterator[Path]:
     """The files and directories below a directory, also those that links lead to. `above`: the
-    directories that it is in, so that a link to one of them ends the way.
+    directory and those above it; a link to one of them would lead in a circle, so it is left out.
     """
     for path in sorted(directory.iterdir()):
         if path.is_file():

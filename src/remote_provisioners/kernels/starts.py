@@ -149,7 +149,7 @@ class OwnStart:
             return await task
         except asyncio.CancelledError:
             if given_up.is_set():
-                raise StartCancelledError("the kernel was shut down as it started") from None
+                raise StartCancelledError("the kernel was shut down during its start") from None
             raise
         finally:
             if self._over is over:

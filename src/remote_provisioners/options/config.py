@@ -77,7 +77,7 @@ class CommonOptions(Configurable):
         "0..0",
         help="""The ports, lower..upper, that kernels may bind on a host's loopback interface. The
         range must span at least 1000 ports. 0..0 means any port. Kernels on unix sockets
-        (ipykernel) use no ports.""",
+        (ipykernel) need none of these ports.""",
     ).tag(config=True)
 
     launch_timeout = Seconds(
@@ -210,9 +210,9 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         help="""How to reach the hosts: asyncssh (a library in this process), openssh (the ssh
         program), or a command that runs other commands on the host, as a list of words, such as
         ["docker", "exec", "-i", "{host}"]. Empty: asyncssh, or openssh for a host whose
-        ~/.ssh/config needs the ssh program (ControlPath, PKCS11Provider and the like).
-        {host}, {user}, {port} and {username} (KERNEL_USERNAME) are replaced. A host in remote_hosts
-        may override this option.""",
+        ~/.ssh/config needs the ssh program (ControlPath, PKCS11Provider and others).
+        {host}, {user}, {port} and {username} (KERNEL_USERNAME) are placeholders. A host in
+        remote_hosts may override this option.""",
     ).tag(config=True)
 
     run_as = Text(
@@ -231,17 +231,17 @@ class RemoteProvisionerConfigMixin(CommonOptions):
 
     strict_host_keys = Flag(
         False,
-        help="""If true, the ssh program checks host keys even if ~/.ssh/config disables the check.
-        asyncssh always checks them.""",
+        help="""If true, the ssh program checks host keys with connect = "openssh" even if
+        ~/.ssh/config disables the check. If connect is empty or asyncssh, host keys are always
+        checked.""",
     ).tag(config=True)
 
     load_balancing_algorithm = Text(
         "round-robin",
         help="""How to choose the host of a kernel: round-robin (each host in turn),
-        least-connection (the host with the fewest kernels), least-load (by what the
-        hosts report: everybody's kernels, load, memory), fill (the first host with room), or a
-        policy that another package has installed. KERNEL_REMOTE_HOST in a start request bypasses
-        it.""",
+        least-connection (the host with the fewest kernels), least-load (by what the hosts report:
+        all users' kernels, load, memory), fill (the first host with room), or a policy that another
+        package has installed. KERNEL_REMOTE_HOST in a start request names the host instead.""",
     ).tag(config=True)
 
     python = TextByHost(

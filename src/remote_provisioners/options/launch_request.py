@@ -19,7 +19,7 @@ from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
 #: A call in argv that is R's kernel, which does so as well.
 _IPC_CALL = "IRkernel::main("
-#: How long a kernel may take to bind unix sockets, if nobody knows whether it does: a part of its
+#: How long a kernel may take to bind unix sockets if we do not know whether it can: a part of its
 #: launch timeout, and the maximum in seconds.
 _TRIAL_SHARE, _TRIAL_SECONDS = 0.5, 30.0
 _MINIMAL_PORT_RANGE = 1000
@@ -50,8 +50,8 @@ class LaunchRequest:
     requirements: Requirements
     resource_dir: Path | None
     reports_endpoints: bool
-    #: Seconds after which the host ends a kernel that has not bound its unix sockets; 0: none.
-    #: Nobody knows whether it does (see known_transports.py).
+    #: Seconds after which the host ends the kernel if it has not bound its unix sockets, because
+    #: we do not know whether it can (see known_transports.py); 0: no limit.
     trial: float = 0.0
 
     @property
@@ -60,7 +60,7 @@ class LaunchRequest:
         return self.request_env.get("KERNEL_REMOTE_HOST", "").strip()
 
     def by(self, transport: str) -> LaunchRequest:
-        """This request for a kernel of which it is known how it listens."""
+        """The same request for a kernel that is known to listen by `transport`."""
         return replace(self, transport=transport, trial=0.0)
 
     @property

@@ -89,7 +89,7 @@ class Start(Request[KernelDescription]):
     python: str = ""
     #: transport, key, signature_scheme, and keys for CurveZMQ.
     connection: Mapping[str, Any]
-    #: Seconds after which a kernel is ended that does not listen on its unix sockets; 0: none.
+    #: Seconds after which the agent ends a kernel that has not bound its unix sockets; 0: no limit.
     trial: float = 0.0
     #: Lower and upper; 0 and 0 mean any.
     port_range: Sequence[int] = (0, 0)

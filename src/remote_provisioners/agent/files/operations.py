@@ -74,7 +74,7 @@ def _make_directory(roots: Roots, place: Place, request: FileRequest) -> None:
 
 
 def _there(place: Place) -> os.stat_result:
-    """What is there to be moved or removed. Raises PlaceError, FileNotFoundError."""
+    """The file that a move or removal concerns. Raises PlaceError, FileNotFoundError."""
     if place.name == ".":
         raise PlaceError(files.DENIED, "it is one of the directories that this server may use")
     if place.found is None:

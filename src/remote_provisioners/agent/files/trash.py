@@ -1,7 +1,7 @@
 """Moves a file or a directory to the user's trash, where file managers look for it.
 
-As the Trash specification of freedesktop.org says. Standard library only: this module travels to
-hosts.
+It follows the Trash specification of freedesktop.org. Standard library only: this module travels
+to hosts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NONE = "its file system has no trash for you ({}): delete it in a terminal"
 
 
 def move_to_trash(place: Place, path: str) -> None:
-    """`path`: the absolute path of the place, for the note in the trash.
+    """Move a place to the trash. `path`: its absolute path, for the note in the trash.
 
     Raises PlaceError, OSError.
     """
@@ -39,7 +39,7 @@ def move_to_trash(place: Place, path: str) -> None:
 
 
 def _move(place: Place, path: str, trash: str) -> None:
-    """A rename only: a trash on another file system raises EXDEV, and gets nothing."""
+    """Rename it. A trash on another file system raises EXDEV; then nothing has changed."""
     files, info = os.path.join(trash, "files"), os.path.join(trash, "info")
     for directory in (files, info):
         os.makedirs(directory, 0o700, exist_ok=True)
@@ -84,7 +84,7 @@ def _own_trash(top: str) -> str:
 
 
 def _top(opened: int, path: str) -> str:
-    """The highest directory of the file system of the directory of `path`, which is open."""
+    """The highest directory of the file system of `path`. `opened`: the directory of `path`."""
     directory, device = os.path.realpath(os.path.dirname(path)), os.fstat(opened).st_dev
     while directory != "/" and os.stat(os.path.dirname(directory)).st_dev == device:
         directory = os.path.dirname(directory)

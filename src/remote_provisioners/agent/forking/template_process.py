@@ -30,7 +30,7 @@ RETRY_SECONDS = 60.0
 
 
 class Process(Protocol):
-    """A child of ours, as subprocess has it."""
+    """A child of this process. subprocess.Popen has these methods, and so has Child."""
 
     @property
     def pid(self) -> int: ...
@@ -39,7 +39,7 @@ class Process(Protocol):
 
 
 class Child:
-    """A child that subprocess has not started."""
+    """A child that somebody else than subprocess has started."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -88,7 +88,8 @@ class Template:
     ) -> Template:
         """Start the process.
 
-        `kernel_argv` is the first kernel's: ours is made as long, so that kernels can show theirs.
+        `kernel_argv`: the first kernel's. The template's argv is made as long, so that the process
+        list can show the argv of each forked kernel.
         """
         connection, theirs = socket.socketpair()
         argv = [*program, "-"]
@@ -115,7 +116,7 @@ class Template:
 
     @classmethod
     def handed(cls, program: str, descriptor: int, pid: int) -> Template:
-        """One that was loaded before this agent was there (head_start.py). It is our child."""
+        """A template that head_start.py loaded before this agent ran. It is our child."""
         os.set_inheritable(descriptor, False)
         return cls(program, socket.socket(fileno=descriptor), lambda: Child(pid))
 

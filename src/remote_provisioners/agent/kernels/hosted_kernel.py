@@ -238,9 +238,9 @@ class HostedKernel:
 
     @classmethod
     def recorded(cls, found: record.Record, directory: str) -> HostedKernel:
-        """The kernel of the record in `directory`: it runs, or it has ended meanwhile.
+        """The kernel of the record in `directory`: it runs, or it has ended in the meantime.
 
-        Its ports are reserved where that is possible. `keep_gpus` follows.
+        Reserves its ports where that is possible. The caller then calls `keep_gpus`.
         Raises RecordError when the directory belongs to another kernel.
         """
         parent, name = os.path.split(directory)
@@ -265,7 +265,7 @@ class HostedKernel:
         return kernel
 
     def keep_gpus(self, gpus: devices.Gpus) -> None:
-        """It was found by its record: nobody else may have its GPUs."""
+        """Keep the GPUs of a kernel that was found by its record: no other kernel may get them."""
         if self.running and self.process is not None and self._gpus.names:
             pid = self.process.pid
             self._gpus = gpus.keep(self._gpus.names, pid, start_time(pid) or 0)
@@ -371,8 +371,8 @@ class HostedKernel:
         self._gpus, earlier._gpus = earlier._gpus, devices.Held()
 
     def discard(self, files: bool) -> None:
-        """Give up its ports; also its `files`, unless a later start uses them. And its GPUs, if it
-        has ended: else :meth:`free_gpus` follows.
+        """Give up its ports, and remove its directory if `files`. Give up its GPUs if it has ended;
+        otherwise the caller calls :meth:`free_gpus` at its end.
         """
         if self._watch is not None:
             self._watch.cancel()
@@ -384,5 +384,5 @@ class HostedKernel:
             remove(self.directory)
 
     def free_gpus(self) -> None:
-        """Its process has ended."""
+        """Give up its GPUs: its process has ended."""
         self._gpus.close()

@@ -1,10 +1,11 @@
-"""GPUs: one kernel at a time has a device, among all users; it is free when the kernel has ended.
+"""GPUs: of all users' kernels, one at a time has a device. When it has ended, the device is free.
 
-Each agent publishes which process has which device, in a file of its own that everybody can read.
-An entry counts while its process lives, belongs to the file's user and is a kernel (it leads a
-session), or the agent that starts one. So only who runs a kernel can keep a device. To take one,
-an agent publishes it and looks again: of two that do so at the same moment, at least one sees the
-other. Standard library only: this module travels to hosts.
+Each agent publishes which process has which device, in a separate file that everybody can read.
+An entry counts while its process lives and belongs to the file's user. The process must be a kernel
+(it leads a session), or the agent that starts one. So only a user who runs a kernel can keep a
+device. To take a device, an agent publishes it and reads the other files again: if two agents do so
+at the same moment, at least one sees the other. Standard library only: this module travels to
+hosts.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _PATIENCE_SECONDS = 0.1
 
 
 class NoDevicesError(Exception):
-    """Fewer devices are free than wanted; the message says how many, and who has the others."""
+    """Too few devices are free. The message says how many, and who has the others."""
 
 
 class Holder(NamedTuple):
@@ -56,7 +57,7 @@ class Holder(NamedTuple):
 
 
 class Held:
-    """Devices that a kernel has. `names` stay after `close`: a restart asks for the same."""
+    """Devices that a kernel has. `names` stay after `close`: a restart asks for the same ones."""
 
     def __init__(self, names: Sequence[str] = (), gpus: Optional[Gpus] = None) -> None:
         self.names = list(names)
@@ -94,8 +95,8 @@ class Gpus:
     # -- taking and giving back ---------------------------------------------------------------
 
     async def take(self, wanted: Mapping[str, Any], former: Optional[Held] = None) -> Held:
-        """Take ``wanted["count"]`` of ``wanted["devices"]``, preferably those of `former`, which
-        are given back otherwise.
+        """Take ``wanted["count"]`` of ``wanted["devices"]``, if possible those of `former`. Give
+        back the other devices of `former`.
 
         Raises NoDevicesError, OSError; then nothing is taken, and `former` is as before.
         """
@@ -163,14 +164,14 @@ class Gpus:
         return "; held: ".join(filter(None, [text, ", ".join(said)]))
 
     def keep(self, names: Sequence[str], pid: int, started: int) -> Held:
-        """What a kernel has that was found by its record; :meth:`settle` follows."""
+        """The devices of a kernel that was found by its record. Call :meth:`settle` later."""
         held = Held(names, self)
         held.process = (pid, started)
         self._held.update(dict.fromkeys(names, held))
         return held
 
     def settle(self) -> None:
-        """All kernels of a killed agent are taken over: our file replaces its file."""
+        """Replace a killed agent's file by ours. Call this when we have all its kernels."""
         apart.turns.begin(self.temporary, self._settle)
 
     def _settle(self) -> None:
@@ -181,7 +182,7 @@ class Gpus:
                 _unlink(path)
 
     def released(self, held: Held) -> None:
-        """Its devices are free."""
+        """Publish that these devices are free."""
         if self._forget(held):
             apart.turns.begin(self.temporary, self._publish)
 
@@ -198,11 +199,11 @@ class Gpus:
         return sorted({*self._others(), *list(self._held)})
 
     async def publish(self) -> None:
-        """Raises OSError."""
+        """Write our file. Raises OSError."""
         await apart.turns.run(self.temporary, self._publish)
 
     def close(self) -> None:
-        """The agent and its kernels end."""
+        """Remove our file: the agent and its kernels end."""
         with self._writing:
             self._closed = True
             _unlink(self._path)

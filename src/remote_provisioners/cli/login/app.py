@@ -13,11 +13,11 @@ from ...placement.way_in import COMMAND
 from ..command import MISUSED, Command, CommandError
 from ..configured import configured_hosts
 
-#: A host may take a login and then refuse the account.
+#: A host may accept a login and then refuse the account.
 _LOOK_SECONDS = 0.3
 
 _NO_PATH = """\
-~/.ssh/config has no ControlPath for {host}, so nobody could use the login. Write there:
+~/.ssh/config has no ControlPath for {host}, so the server cannot use a login. Write there:
 
     Host {name}
         ControlMaster auto
@@ -32,7 +32,7 @@ class LoginApp(Command):
     Usage: jupyter remote login HOST
 
     The host's questions appear in this terminal: a second factor, the PIN of a smart card, a
-    password. After that, kernels start there without a prompt, over this connection.
+    password. After that, kernels start on the host without a prompt, over this connection.
     ~/.ssh/config must set a ControlPath for the host.
 
     Exit codes: 0 logged in, 1 not logged in, 2 the command line is wrong.
@@ -60,7 +60,7 @@ class LoginApp(Command):
         if _succeeds(check_command(address)):
             print(f"logged in to {names[0]} already{persist}")
             return 0
-        # A port that is taken here must not stop the login (ExitOnForwardFailure).
+        # A forwarded port that is taken here must not stop the login (ExitOnForwardFailure).
         options = [*configuration_files(), "-o", "ClearAllForwardings=yes"]
         command = ["ssh", *options, "-M", "-N", "-f", *host_words(address)]
         if subprocess.run(command, check=False).returncode:
@@ -74,7 +74,7 @@ class LoginApp(Command):
 
 def _persistence(address: HostAddress, name: str) -> str:
     """How long a login lasts, as a sentence ends. Raises CommandError where nobody can use it."""
-    # With -N, the program takes ForkAfterAuthentication in the configuration.
+    # The program accepts ForkAfterAuthentication in the configuration only with -N.
     command = ["ssh", *configuration_files(), "-N", "-G", *host_words(address)]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:

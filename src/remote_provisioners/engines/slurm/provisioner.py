@@ -48,8 +48,8 @@ class SlurmProvisioner(RemoteProvisioner):
 
     strict_host_keys = Flag(
         False,
-        help="""If true, the ssh program checks slurm_login's key even if ~/.ssh/config disables the
-        check.""",
+        help="""If true, the ssh program checks slurm_login's key with connect = "openssh" even if
+        ~/.ssh/config disables the check.""",
     ).tag(config=True)
 
     python = Text(

@@ -34,9 +34,9 @@ class YarnProvisioner(RemoteProvisioner):
 
     yarn_endpoint_security_enabled = Flag(
         False,
-        help="""If true, the ResourceManager must prove its identity by Kerberos (SPNEGO); one that
-        does not is refused. If false, Kerberos is used if the ResourceManager asks for it. Kerberos
-        needs `pip install 'remote-provisioners[kerberos]'` and a ticket.""",
+        help="""If true, the ResourceManager must prove its identity by Kerberos (SPNEGO), otherwise
+        the start fails. If false, this package uses Kerberos only if the ResourceManager asks for
+        it. Kerberos needs `pip install 'remote-provisioners[kerberos]'` and a ticket.""",
     ).tag(config=True)
 
     response_address = Text(

@@ -63,10 +63,10 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
     try:
         return await connect_ssh(address, python)
     except OnlyOpenSSH as only:
-        log.info("host %s: %s: by the ssh program", address.label, only)
+        log.info("host %s: the ssh program connects (%s)", address.label, only)
     from .by_openssh.transport import connect_by_openssh  # noqa: PLC0415
 
-    # Whoever connects: nobody has chosen a way in that would leave host keys unchecked.
+    # Only with `connect = "openssh"` may ~/.ssh/config turn off the check of host keys.
     way = replace(address.way, kind=OPENSSH, strict_host_keys=True)
     by_openssh = replace(address, way=way)
     return await connect_by_openssh(by_openssh, python)

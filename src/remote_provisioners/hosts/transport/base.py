@@ -31,7 +31,7 @@ class Completed:
 
 
 class Carried(Protocol):
-    """What a program's stdin and stdout carry: a pipe (pipe_start.py)."""
+    """What a program's stdin and stdout carry: a pipe (pipe/start.py)."""
 
     def begin(self, carrier: Any) -> None:
         """The program runs."""
@@ -62,9 +62,9 @@ class Transport(ABC):
     async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         """Run a program in the home directory on the host until it ends.
 
-        `argv` contains no value from a user. Where a login shell starts the program, `stdin` is
-        sent only after the output contains `after`, so no other program gets it. With `after`,
-        the program is Python, and the last word is for it with or without a shell's quotes.
+        `argv` contains no value from a user. A login shell may run other programs first. So with
+        `after`, send `stdin` only when the output contains `after`; the program is then Python, and
+        its last word means the same with and without a shell (pipe/start.py).
         """
 
     @property
@@ -75,8 +75,8 @@ class Transport(ABC):
     async def begin(self, argv: Sequence[str], carried: Carried) -> None:
         """Start a program in the home directory on the host, which carries a pipe.
 
-        The last word is for Python, with or without a shell's quotes (pipe_start.py); no word is
-        a user's.
+        The program is Python; its last word means the same with and without a shell
+        (pipe/start.py). `argv` contains no value from a user.
         """
         raise AgentError("programs that carry a pipe cannot run there")
 

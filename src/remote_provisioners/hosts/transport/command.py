@@ -1,6 +1,6 @@
 """A host by a command of this machine that runs programs there: docker, kubectl, sudo and others.
 
-The words after it mean the same whether or not a shell reads them (pipe_start.py).
+The words after it mean the same whether or not a shell reads them (pipe/start.py).
 """
 
 from __future__ import annotations

@@ -105,10 +105,10 @@ def forget_failure(manager: Any, kernel_id: str) -> None:
 
 
 def ready_again(kernel: Any) -> None:
-    """Let a shutdown that has given up the start of a kernel end in order.
+    """Let a shutdown succeed after it has given up the kernel's start.
 
-    A start and a shutdown at the same time share one future, `ready`. The start has set it to its
-    error, and the shutdown would fail as it sets it again.
+    A start and a shutdown at the same time share one future, `ready`. The start has put its error
+    into it, so the shutdown would fail when it puts its own result there.
     """
     ready = getattr(kernel, "_ready", None)
     if ready is not None and ready.done():

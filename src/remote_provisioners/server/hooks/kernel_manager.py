@@ -71,7 +71,7 @@ def watch_kernels(manager: Any, listener: ManagerListener) -> None:
 
     async def interrupt(kernel_id: str, *args: Any, **kwargs: Any) -> Any:
         if kernel_id in starts.pending:  # jupyter_client's error is a 500 without a text
-            raise HTTPError(409, f"kernel {kernel_id} still starts: nothing can be interrupted")
+            raise HTTPError(409, f"kernel {kernel_id} still starts: interrupt it when it runs")
         return await ensure_async(interrupt_kernel(kernel_id, *args, **kwargs))
 
     async def stop_all(*args: Any, **kwargs: Any) -> None:

@@ -87,7 +87,7 @@ class PendingStarts:
         starting = self.pending.get(kernel_id)
         if starting is None:
             return False
-        await joined(starting, f"kernel {kernel_id} was shut down as it started")
+        await joined(starting, f"kernel {kernel_id} was shut down during its start")
         return True
 
     async def give_up(self, kernel_ids: Sequence[str]) -> bool:

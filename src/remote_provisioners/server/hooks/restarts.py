@@ -18,7 +18,7 @@ def moves(kernel: Any) -> bool:
 
 
 def _shut_down(kernel_id: str) -> str:
-    return f"kernel {kernel_id} was shut down as it restarted"
+    return f"kernel {kernel_id} was shut down during its restart"
 
 
 class Restarts:
@@ -35,8 +35,9 @@ class Restarts:
         self._given_up: set[asyncio.Task[Any]] = set()
 
     async def run(self, kernel_id: str, restart: Callable[[], Awaitable[Any]]) -> Any:
-        """Restart a kernel. Who asks for that while it restarts gets the same restart: two at once
-        would end each other's process. Raises RuntimeError when the kernel is shut down meanwhile.
+        """Restart a kernel. A second request during the restart gets the same restart, because two
+        at once would end each other's process. Raises RuntimeError when somebody shuts the kernel
+        down in the meantime.
         """
         for others in list(self._tasks.get(kernel_id, ())):
             result = await joined(others, _shut_down(kernel_id))

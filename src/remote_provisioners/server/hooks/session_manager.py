@@ -51,7 +51,8 @@ def take_environments(serverapp: Any) -> None:
 def watch_sessions(manager: Any, changed: Changed, restored: bool = False) -> None:
     """Call `changed` with the id of each session that has changed; "" if the id is unknown.
 
-    `restored`: also when a session is restored. jupyter_server has no events for sessions.
+    With `restored`, call it also when a session is restored. jupyter_server itself has no events
+    for sessions.
     """
     for name in ("create_session", "update_session", "delete_session"):
         method = getattr(manager, name, None)

@@ -22,10 +22,10 @@ def jump_address(hop: str) -> HostAddress:
 
 
 def circle(hop: str) -> UnreachableError:
-    """The error for a way through jump hosts that comes back to `hop`."""
+    """The error for jump hosts that lead back to `hop`."""
     return UnreachableError(
         f"the SSH configuration: the way through ProxyJump leads back to {hop}.\n"
-        f"Give {hop} `ProxyJump none`, above the line that sets it for more hosts."
+        f"In it, set `ProxyJump none` for {hop}, above the line that sets ProxyJump."
     )
 
 
@@ -39,7 +39,7 @@ async def refuse_circle(
     """
     seen = {address.host}
     while (jumps := said.get("proxyjump", ["none"])[0]) != "none":
-        first = jump_address(jumps.split(",")[0])  # the others are reached through it
+        first = jump_address(jumps.split(",")[0])  # it leads to all other jump hosts
         if first.host in seen:
             raise circle(first.host).at(str(address))
         seen.add(first.host)

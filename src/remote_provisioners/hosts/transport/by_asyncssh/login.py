@@ -236,7 +236,7 @@ async def _open(
             await asyncio.shield(client.proxy_ended())
             if _do_not_agree(client, error):
                 if address.way.kind == AUTOMATIC:
-                    raise OnlyOpenSSH("asyncssh and its sshd do not agree on algorithms") from None
+                    raise OnlyOpenSSH("asyncssh and its sshd have no algorithm in common") from None
                 raise UnreachableError(f"{reason_of(error)}.\n{_OTHER_WAY}", host=name) from None
             # ValueError: asyncssh raises it for a key that it cannot read.
             if isinstance(error, (_Late, _Refused, OSError, asyncssh.Error, ValueError)):
@@ -343,8 +343,8 @@ def _why_refused(error: _Refused, name: str) -> str:
         return no_key_accepted(name, "", said)
     return (
         f"the host wants {' or '.join(client.wanted)} besides a key or instead of one ({said}):\n"
-        f"nobody is here to answer. Set ControlPath for it in ~/.ssh/config and run\n"
-        f"`jupyter remote login {name}`, or have the host accept a key alone"
+        f"the server cannot answer its questions. Set ControlPath in ~/.ssh/config and run\n"
+        f"`jupyter remote login {name}`, or let the host accept a key alone"
     )
 
 

@@ -1,6 +1,6 @@
 """OpenSSH's master connection of a host: the user logs in once, later connections share it.
 
-For hosts that want more than a key (ControlMaster in ssh_config(5)).
+It is for hosts that want more than a key (ControlMaster in ssh_config(5)).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..ssh.reading import configuration_files, host_words
 
 _CHECK_SECONDS = 5.0
 #: How often we try a host that wants a login and has none. Each try is a failed login there, and
-#: some hosts lock an account after a few of those.
+#: some hosts lock an account after a few of them.
 _TRY_SECONDS = 300.0
 
 #: When each host has last said that it wants a login, and the error.
@@ -24,7 +24,7 @@ _wanted: dict[HostAddress, tuple[float, LoginWantedError]] = {}
 
 def check_command(address: HostAddress) -> list[str]:
     """The command that succeeds while there is a master connection."""
-    # With -N, the program takes ForkAfterAuthentication in the configuration.
+    # The program accepts ForkAfterAuthentication in the configuration only with -N.
     return ["ssh", *configuration_files(), "-N", "-O", "check", *host_words(address)]
 
 

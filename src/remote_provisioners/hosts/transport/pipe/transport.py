@@ -1,7 +1,7 @@
 """A host by a pipe: stdin and stdout of one process on the host carry everything.
 
-A program of this machine (process.py) or a channel of our own SSH connection (ssh_pipe.py) leads
-to that process. agent/pipe_end.py is the host's end.
+A program of this machine (process.py) leads to that process, or a channel of our own SSH connection
+(by_asyncssh/pipe.py). agent/pipe_end.py is the host's end.
 """
 
 from __future__ import annotations

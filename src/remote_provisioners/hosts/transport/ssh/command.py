@@ -32,9 +32,9 @@ def shell_command(argv: Sequence[str]) -> str:
 
 
 def python_command(argv: Sequence[str]) -> str:
-    """As `shell_command`, for Python: its last word means the same to every shell as it is.
+    """Like `shell_command`, for Python. The last word stays unquoted: no shell changes it.
 
-    Nor need a shell read it: some hosts' ForceCommand splits the command at its spaces.
+    Some hosts have no shell here: their ForceCommand splits the command at its spaces.
     """
     return f"{shell_command(argv[:-1])} {argv[-1]}"
 
