@@ -64,7 +64,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
         self._shown_reason = ShownReason()
         #: The `get_provisioner_info` of another process, whose kernel is to be adopted.
         self._left: Mapping[str, Any] | None = None
-        #: A text for the next cell; and the kernel's file, as Jupyter's servers pass it.
+        #: A text for the next cell; and the path of the notebook, as Jupyter's servers pass it.
         self._announcement = self._notebook = ""
         self.own_start = OwnStart(lambda: ready_again(self.parent))
         #: After `cleanup`: whether it may still run on a host that could not be reached.
@@ -253,7 +253,7 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
 
     async def kill(self, restart: bool = False) -> None:
         """Send SIGKILL to the process group. The manager calls this and then waits. If the host
-        cannot be reached, the kernel counts as lost and is ended when the host is back.
+        cannot be reached, the kernel counts as lost; it ends when the host is back.
         """
         await self.own_start.give_up()
         if self._kernel is not None:

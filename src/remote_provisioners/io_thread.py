@@ -72,10 +72,10 @@ class IOThread:
         return found
 
     def descriptors(self) -> set[int]:
-        """The descriptors of its connections, as far as the loop tells."""
+        """The descriptors of the connections that the loop knows."""
         registered = getattr(self._loop, "_selector", None)
         found = set(registered.get_map() or ()) if registered is not None else set()
-        # A transport that is closed stays there, and its number may be another file's by now.
+        # The loop still lists closed transports. Another file may have their number by now.
         transports = list(getattr(self._loop, "_transports", {}).values())
         sockets = [transport.get_extra_info("socket") for transport in transports]
         return found | {each.fileno() for each in sockets if each is not None} - {-1}

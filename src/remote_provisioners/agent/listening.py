@@ -44,7 +44,7 @@ _ADDRESSES = {
 
 
 async def until_kernel_listens(connection: Dict[str, Any]) -> Dict[str, Any]:
-    """Return once a kernel listens: its connection in the form in which it does so.
+    """Wait until a kernel listens. Returns its connection in the form that the kernel uses.
 
     Cancel it when the kernel has exited.
     """
@@ -58,7 +58,7 @@ async def until_all_listen(endpoints: Sequence[Endpoint]) -> None:
 
 
 async def _until_one_listens(choices: Sequence[Sequence[Endpoint]]) -> int:
-    """Return once each endpoint of one of `choices` listens: its number."""
+    """Wait until all endpoints of one of `choices` listen. Returns the number of this choice."""
     paths = [[endpoint for endpoint in each if isinstance(endpoint, str)] for each in choices]
     number = await _until_all_exist(paths) if any(paths) else 0
     for endpoint in choices[number]:
@@ -221,7 +221,7 @@ async def _greeted(endpoint: Endpoint) -> bool:
 
 
 async def _until_all_exist(choices: Sequence[Sequence[str]]) -> int:
-    """Return once all files of one of `choices` exist: its number."""
+    """Wait until all files of one of `choices` exist. Returns the number of this choice."""
     directories = sorted({os.path.dirname(path) for paths in choices for path in paths})
     what = ", ".join(directories)
     try:

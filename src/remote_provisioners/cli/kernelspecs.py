@@ -15,7 +15,7 @@ from .command import MISUSED, Command, CommandError
 def kernelspec_manager(command: Command, **options: Any) -> KernelSpecManager:
     """Jupyter's manager of kernelspecs.
 
-    It does not look for this machine's own Python kernel: the manager would warn if there is none.
+    It does not look for this machine's own Python kernel, because it warns if there is none.
     """
     return KernelSpecManager(parent=command, ensure_native_kernel=False, **options)
 

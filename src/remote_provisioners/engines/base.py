@@ -86,9 +86,8 @@ class Engine(ABC):
     queue_option: ClassVar[str] = ""
 
     async def prepare(self) -> None:  # most need nothing
-        """Do what this process needs once, such as a slow import. Raises ConfigurationError.
-
-        launch_timeout begins after it.
+        """Do what this process needs only once, such as a slow import. `launch_timeout` begins
+        after that. Raises ConfigurationError.
         """
         return
 

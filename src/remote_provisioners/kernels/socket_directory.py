@@ -46,7 +46,7 @@ class SocketDirectory:
         self._lock = -1
 
     def after_fork(self) -> None:
-        """The directory stays the parent's, and is removed if that is killed."""
+        """Leave the directory to the parent. The next process removes a killed parent's."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -125,7 +125,7 @@ class OwnStart:
     """The start or restart that one provisioner has in progress, if any. A shutdown gives it up."""
 
     def __init__(self, given_up: Callable[[], None] = lambda: None) -> None:
-        """`given_up` is called when nothing is left of a start that was given up."""
+        """Calls `given_up` when a shutdown has given up the start and nothing of it is left."""
         self._given_up = given_up
         self._over: Future[None] | None = None
         self._cancel: Callable[[], object] = lambda: None
@@ -162,7 +162,7 @@ class OwnStart:
         if over is None:
             return
         self._cancel()
-        # Its loop may not run any more.
+        # The loop of the start may have ended.
         await asyncio.wait([asyncio.wrap_future(over)], timeout=_GIVE_UP_SECONDS)
         self._given_up()
 
@@ -170,7 +170,7 @@ class OwnStart:
 def given_up_by_shutdown(
     method: Callable[P, Coroutine[Any, Any, T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Decorate a start of a provisioner, which has `own_start`."""
+    """Decorate a method that starts a kernel. Its object must have an attribute `own_start`."""
 
     @functools.wraps(method)
     async def started(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -11,7 +11,7 @@ from traitlets import Bool, Dict, Float, Int, List, Set, TraitError, TraitType, 
 
 from ..errors import ConfigurationError
 
-#: What traitlets says of a value of another kind.
+#: The error of traitlets for a value of the wrong kind.
 _OF_ANOTHER_KIND = re.compile(
     r"The '(?P<name>\w+)' trait of .* instance expected (?P<kind>.+), "
     r"not (?:the \w+ )?(?P<value>.+)\."
@@ -20,7 +20,7 @@ _KINDS = {"an int": "a whole number", "a float": "a number", "a boolean": "true 
 
 
 def readable(error: Exception) -> str:
-    """What is wrong with an option's value, without traitlets' words where we know better."""
+    """What is wrong with an option's value. Replaces the words of traitlets if we know them."""
     if isinstance(error, ValueError):  # Python's own, about a text that is not a number
         return "must be a number"
     found = _OF_ANOTHER_KIND.fullmatch(str(error))

@@ -140,11 +140,11 @@ class LeastConnection(LoadBalancer):
 
 
 class LeastLoad(LoadBalancer):
-    """The host with the fewest kernels per core (of all users), busy hosts last; before these,
-    hosts that have not reported in time: they may be down.
+    """The host with the fewest kernels per core, of all users. Hosts that have not reported in time
+    (they may be down) come after those that have, and busy hosts come last.
 
-    Chooses at random among equally good hosts: servers that choose at the same moment do not know
-    of each other, and would all take the same host.
+    Chooses at random among equally good hosts. Otherwise all servers that choose at the same moment
+    would take the same host, because they do not know of each other.
     """
 
     needs_load = True
@@ -161,7 +161,7 @@ class LeastLoad(LoadBalancer):
 
 
 def _burden(row: HostRow) -> tuple[int, float, float]:
-    """Hosts that have room come first, then those that did not report (they may be down)."""
+    """Hosts that are not busy come first, then those that have not reported, then busy ones."""
     if row.load is None:
         return (1, row.kernels / row.weight, 0.0)
     cores = row.load.cores * row.weight

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
-#: AUTOMATIC: asyncssh, or openssh for a host whose SSH configuration asks for what only ssh can do.
+#: AUTOMATIC (the default): asyncssh, or openssh if the host's SSH configuration or sshd needs it.
 AUTOMATIC, ASYNCSSH, OPENSSH, COMMAND = "automatic", "asyncssh", "openssh", "command"
 WAYS_TEXT = "asyncssh, openssh, or a command as a list of words"
 #: Starts another user's agent over a service account's connection.

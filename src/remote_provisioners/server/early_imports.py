@@ -11,12 +11,12 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from ..options.installed_specs import installed_specs
 
-#: The start of the server, and its first page, come before.
+#: Seconds after the server's start: the start itself and the first page must not wait.
 _AFTER_SECONDS = 5.0
 
 
 def import_early(serverapp: Any) -> None:
-    """Have a thread import what the installed kernelspecs will need. The extension calls this."""
+    """Import in a thread what the installed kernelspecs need. The extension calls this."""
     manager = serverapp.kernel_spec_manager
 
     def begin() -> None:
@@ -29,5 +29,5 @@ def import_for(manager: KernelSpecManager) -> None:
     """Import the slow packages of the installed kernelspecs' provisioners."""
     for provisioner in {spec.provisioner_class for spec in installed_specs(manager)}:
         for name in provisioner.slow_imports:
-            with contextlib.suppress(ImportError):  # a start says what is missing
+            with contextlib.suppress(ImportError):  # the start of a kernel reports it
                 importlib.import_module(name)

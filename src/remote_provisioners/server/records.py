@@ -149,7 +149,7 @@ class Records:
             self._unwritten.clear()
 
     def after_fork(self) -> None:
-        """The records stay the parent's: a child must not hold their lock, nor end its kernels."""
+        """Leave the records to the parent. A child must not hold their lock or end its kernels."""
         self._writing, self._again, self._syncing = threading.Lock(), None, None
         self._abandon()
         self._written.clear()

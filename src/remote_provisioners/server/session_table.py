@@ -27,13 +27,13 @@ class SessionTable:
 
     def __init__(self, manager: Any) -> None:
         self.manager = manager
-        #: A new sequence whenever a session of the kernel changes.
+        #: The sessions of each kernel. A change makes a new sequence.
         self._of_kernels: dict[str, tuple[Session, ...]] = {}
         self._kernels: dict[str, str] = {}
         self._listed = False
         #: How often an unknown session has changed.
         self._unknown = 0
-        #: In the order of the changes.
+        #: The ids of sessions to read again, in the order of their changes.
         self._changed: dict[str, None] = {}
         self._reading = asyncio.Lock()
 
@@ -42,7 +42,7 @@ class SessionTable:
         watch_sessions(self.manager, self.changed, restored=True)
 
     async def changed(self, session_id: str) -> None:
-        """Read this session again when somebody asks next; "": an unknown one."""
+        """Read this session again at the next query. With "", read all sessions again."""
         if session_id:
             self._changed[session_id] = None
         else:
@@ -92,7 +92,7 @@ class SessionTable:
         self._remove_culled()
 
     def _remove_culled(self) -> None:
-        """A session whose kernel is gone is over, and nobody is told of that."""
+        """Remove the sessions of kernels that are gone: their managers do not report them."""
         kernels = self.manager.kernel_manager
         for kernel_id in [known for known in self._of_kernels if known not in kernels]:
             for session in self._of_kernels.pop(kernel_id):

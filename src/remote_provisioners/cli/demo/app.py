@@ -32,10 +32,10 @@ class DemoApp(Command):
 
     The hosts are SSH servers on loopback. Each has its own keys, home directory and name. The
     demo runs a notebook once on each host, with the `python_distributed` kernelspec. Then it ends
-    and removes everything. It neither reads nor changes your ~/.ssh or your kernelspecs. With
-    --lab, it opens JupyterLab with the same hosts instead. Options such as
-    --ServerApp.base_url=/demo/ are passed to JupyterLab. It takes a token from the variable
-    JUPYTER_TOKEN.
+    and removes everything. It neither reads nor changes your ~/.ssh or your kernelspecs.
+
+    With --lab, it opens JupyterLab with the same hosts instead. JupyterLab gets options such as
+    --ServerApp.base_url=/demo/, and its token from the variable JUPYTER_TOKEN.
     """
     examples = """
     jupyter remote demo

@@ -27,8 +27,8 @@ _END_SECONDS = 15
 def run_lab(site: DemoSite, browser: bool, port: int, options: Sequence[str] = ()) -> int:
     """Run JupyterLab until its user ends it, and open a `browser`. Returns its exit code.
 
-    `port`: 0 for its usual one. `options`: more of JupyterLab's. A token is taken from
-    JUPYTER_TOKEN, as by JupyterLab.
+    `port`: 0 for the usual one. `options`: more options of JupyterLab. The token comes from the
+    variable JUPYTER_TOKEN, as in JupyterLab itself.
     """
     work = site.home / "work"
     work.mkdir()

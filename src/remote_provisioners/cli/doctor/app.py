@@ -28,10 +28,9 @@ class DoctorApp(Command):
     Usage: jupyter remote doctor [HOST...] [options]
 
     Without a HOST, it examines all hosts in the installed kernelspecs, the configuration file or
-    RP_REMOTE_HOSTS. For each host it checks whether the address can be parsed, the name resolves,
-    the port answers, the host key is known, the login works, an agent starts, the environment hook
-    works and the interpreter has ipykernel, and measures how fast a kernel is. It leaves nothing on
-    a host.
+    RP_REMOTE_HOSTS. For each host it checks the address, the name, the port, the host key and the
+    login. Then it checks the agent, the environment hook and ipykernel, and measures how fast a
+    kernel is. It leaves nothing on a host.
 
     The name of a kernelspec may stand for a HOST. Then it examines the kernelspec's hosts. If an
     engine such as Slurm places the kernelspec's kernels, it examines the engine, and starts a

@@ -50,7 +50,7 @@ class Cluster:
         self.namespace = "default"
         #: By namespace.
         self._watches: dict[str, PodWatch] = {}
-        #: Pipes into pods that nobody has asked for yet, by namespace and pod.
+        #: Pipes into pods for the next `connect_pod`, by namespace and pod.
         self._early: dict[tuple[str, str], PipeTransport] = {}
 
     async def load(self) -> None:
@@ -159,17 +159,17 @@ class Cluster:
             raise self._translated(error) from None
 
     def keep_pipe(self, namespace: str, name: str, pipe: PipeTransport) -> None:
-        """Keep an open pipe into a pod for whoever connects to the pod."""
+        """Keep an open pipe into a pod for the next `connect_pod`."""
         self._early[namespace, name] = pipe
 
     def take_pipe(self, namespace: str, name: str) -> PipeTransport | None:
-        """The kept pipe into a pod, once."""
+        """Take the kept pipe into a pod, if there is one."""
         return self._early.pop((namespace, name), None)
 
     # -- requests ---------------------------------------------------------------------------
 
     async def ask(self, method: str, *words: Any, **options: Any) -> dict[str, Any]:
-        """The JSON of an answer."""
+        """Send a request. Returns the JSON of the answer."""
         response = await self.request(method, *words, _request_timeout=_SECONDS, **options)
         try:
             found: dict[str, Any] = json.loads(await response.read())
@@ -178,7 +178,7 @@ class Cluster:
             raise UnreachableError(f"Kubernetes' API stopped within its answer: {error}") from None
 
     async def request(self, method: str, *words: Any, of: str = "CoreV1Api", **options: Any) -> Any:
-        """The answer, whose content has not been read."""
+        """Send a request. Returns the answer; its content has not been read."""
         client = await self._open()
         api = getattr(self._package.client, of)(client)
         try:

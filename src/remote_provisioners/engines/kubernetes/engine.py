@@ -152,7 +152,7 @@ class KubernetesEngine(Engine):
                 placed.set()
             if read_state(pod).running:
                 return
-        self._following = False  # it is gone, and `follow` asks for it
+        self._following = False  # the pod is gone: `follow` asks the API why
         self._news.set()
         await asyncio.Event().wait()
 
@@ -219,7 +219,7 @@ async def _open_early(cluster: Cluster, node: PodNode, placed: asyncio.Event) ->
     assert isinstance(address, PodAddress)
     try:
         await open_early(cluster, address, node.python or "python3")
-    except (HostError, NotOpened) as error:  # whoever connects gets the error
+    except (HostError, NotOpened) as error:  # the later connection reports the error
         log.debug("pod %s: no early pipe: %r", node.host, error)
         return False
     return True

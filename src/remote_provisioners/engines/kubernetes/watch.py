@@ -1,7 +1,7 @@
-"""Follow the pods of this process: one request for each namespace, whatever their number.
+"""Follow the pods of this process with one request for each namespace.
 
-A request for each pod would take one of the client's hundred connections, and hold up all other
-requests in the end.
+With a request for each pod, a hundred pods would take all connections of the client, and all other
+requests would wait.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Api(Protocol):
     """What a PodWatch needs of a cluster. Both raise RefusedError, HostError."""
 
     async def ask(self, method: str, *words: Any, **options: Any) -> Pod:
-        """The JSON of an answer."""
+        """Send a request. Returns the JSON of the answer."""
 
     async def request(self, method: str, *words: Any, **options: Any) -> Any:
-        """The answer, whose content has not been read."""
+        """Send a request. Returns the answer; its content has not been read."""
 
 
 class PodWatch:
@@ -50,7 +50,7 @@ class PodWatch:
         self._cluster = cluster
         self._namespace = namespace
         self._selector = f"{MANAGER}/{LABEL}={PROCESS}"
-        #: What is new for whoever follows a pod: a state, None when it is gone, or an error.
+        #: News for the follower of each pod: a state, None when the pod is gone, or an error.
         self._followers: dict[str, asyncio.Queue[Pod | RemoteProvisionerError | None]] = {}
         self._latest: dict[str, Pod] = {}
         self._task: asyncio.Task[None] | None = None
@@ -76,7 +76,7 @@ class PodWatch:
                 self.close()
 
     def close(self) -> None:
-        """Stop. `follow` begins again."""
+        """Stop. The next `follow` starts the request again."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -89,7 +89,7 @@ class PodWatch:
             except AuthenticationError as error:
                 for news in self._followers.values():
                     news.put_nowait(error)
-            except (RefusedError, HostError):  # launch_timeout ends who waits for too long
+            except (RefusedError, HostError):  # launch_timeout ends a start that waits too long
                 pass
             except broken():
                 pass

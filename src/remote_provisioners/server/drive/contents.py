@@ -40,7 +40,7 @@ class HostContents(AsyncContentsManager):
     checkpoints_class = Type(HostCheckpoints)
 
     def __init__(self, drive: Drive, trash: bool = False, **kwargs: Any) -> None:
-        """`trash`: whether what is deleted goes to the trash of the host's user."""
+        """`trash`: whether deleted files go to the trash of the host's user."""
         super().__init__(**kwargs)
         self.drive = drive
         self._trash = trash
@@ -197,7 +197,7 @@ class HostContents(AsyncContentsManager):
         return await self.drive.ask(write, path)
 
     async def delete_file(self, path: str) -> None:
-        """Without a trash, a directory only if it is empty, as Jupyter does."""
+        """Delete a file. Without the trash, a directory must be empty, as in Jupyter."""
         if self._trash:
             await self.drive.ask(lambda f, *place: f.trash(*place), path)
             return

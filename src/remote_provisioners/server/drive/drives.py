@@ -20,9 +20,10 @@ from .names import drive_name
 
 
 class Drives:
-    """`roots`: the directories of hosts that users may use; none: there are no drives.
+    """The drives of all hosts.
 
-    `trash`: whether what is deleted goes to the trash. JupyterLab says the same of all files.
+    `roots`: the directories of hosts that users may use; if there are none, there are no drives.
+    `trash`: whether deleted files go to the trash, as JupyterLab tells its users for all files.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ async def _node(name: str) -> HostSpec | None:
 
 async def _host(spec: HostSpec) -> Host:
     registry = await host_registry()
-    if spec.address.is_of_engine:  # its kernel's agent may be of another version
+    if spec.address.is_of_engine:  # the agent of its kernel may have another version than ours
         for kernel in registry.kernels:
             if kernel.spec == spec:
                 return kernel.host

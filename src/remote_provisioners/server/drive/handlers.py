@@ -52,7 +52,7 @@ class OfHost(JupyterHandler):
             self._contents = await drives.of(self._host)
 
     def on_finish(self) -> None:
-        """Drop the body: handlers are in cycles, and hundreds may wait for the collector."""
+        """Drop the body: handlers are in reference cycles, so many may wait for the collector."""
         super().on_finish()
         self.request.body = b""
 

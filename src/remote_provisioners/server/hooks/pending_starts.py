@@ -104,7 +104,8 @@ class PendingStarts:
 
 
 async def joined(task: asyncio.Future[Any], cancelled: str) -> Any:
-    """Await what somebody else has begun. Raises RuntimeError with this text if it is cancelled."""
+    """Await a task that somebody else has begun. If it is cancelled, raise RuntimeError with the
+    text `cancelled`."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -15,11 +15,11 @@ class ShownReason:
 
     def __init__(self) -> None:
         self._text = ""
-        #: Lets the manager restart the kernel by itself again, while that is forbidden.
+        #: Allows the manager's automatic restarts again; None while they are allowed.
         self._let_restart: Callable[[], None] | None = None
 
     def show(self, manager: Any, life: Lifecycle) -> None:
-        """Called whenever somebody asks whether the kernel lives."""
+        """Show the reason. The provisioner calls this whenever somebody asks for its state."""
         if life.node_ended and self._let_restart is None:
             self._let_restart = keep_dead(manager, life.reason)
         elif not life.over and self._let_restart is not None:

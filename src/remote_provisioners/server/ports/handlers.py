@@ -42,7 +42,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
     _browser_left = False
 
     async def prepare(self) -> None:
-        """Only for who may run code in kernels; not for pages of other sites."""
+        """Refuse users who may not run code in kernels, and writes by pages of other sites."""
         await super().prepare()
         if self._finished:  # sent to the login page
             return
@@ -96,7 +96,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
         return dict(headers)
 
     def get_client_uri(self, protocol: str, host: str, port: int, proxied_path: str) -> str:
-        """The address on the host; the path as the browser has written it."""
+        """The address on the host, with the path exactly as the browser has sent it."""
         path = self.request.path
         if not self.absolute_url:
             path = path.partition(f"/{self.proxy_base}")[2]
@@ -126,7 +126,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
             ) as answer:
                 self._begin(answer)
                 begun = True
-                await web.RequestHandler.flush(self)  # the mixin's returns nothing to wait for
+                await web.RequestHandler.flush(self)  # the mixin's flush returns no future
                 async for piece in answer.content.iter_any():
                     self.write(piece)
                     await web.RequestHandler.flush(self)
@@ -136,7 +136,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
             if not begun:
                 text = f"port {port}: the program does not answer as a web server does: {error}"
                 raise web.HTTPError(502, text) from None
-            self.detach().close()  # the browser must not take what has arrived for the whole
+            self.detach().close()  # so the browser sees that the answer is incomplete
         self._record_activity()
 
     def _context(self) -> dict[str, str]:
@@ -152,7 +152,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
         return base
 
     def _begin(self, answer: aiohttp.ClientResponse) -> None:
-        """The head of the answer. It sets no cookie of Jupyter's, and its redirects lead here."""
+        """Pass on status and headers, without Jupyter's cookies. Redirects lead to this address."""
         self.set_status(answer.status, answer.reason)
         self._headers = HTTPHeaders()
         for name, value in headers_of(answer):

@@ -1,7 +1,7 @@
-"""Passes a request on to a program, and its answer back while it arrives.
+"""Passes a request on to a program, and passes the answer back while it arrives.
 
-Neither side gets ahead of the other, so memory does not grow with an answer. jupyter-server-proxy
-keeps an answer in memory until it is complete.
+It reads an answer only as fast as the browser does, so memory does not grow with the answer.
+jupyter-server-proxy itself keeps an answer in memory until it is complete.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-#: They concern one connection, not the request. aiohttp writes its own.
+#: These headers concern one connection, not the request. aiohttp writes its own.
 _OF_CONNECTIONS = {
     "connection",
     "content-length",
@@ -28,7 +28,7 @@ _OF_CONNECTIONS = {
     "transfer-encoding",
     "upgrade",
 }
-#: What aiohttp would add.
+#: Headers that aiohttp must not add.
 _ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _LONGEST_HEADER = 64 * 1024
 #: A program may take as long as it likes to answer.

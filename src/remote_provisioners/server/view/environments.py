@@ -64,7 +64,7 @@ class Environments:
         return self._done(await self._adding().add([(found, chosen)], directory))
 
     async def refresh(self, name: str) -> Model:
-        """Update the kernelspecs of a host's environments; asks it.
+        """Ask a host for its environments, and update the kernelspecs that were made of them.
 
         Raises KeyError, ConfigurationError.
         """
