@@ -53,7 +53,7 @@ def test_a_person_adds_an_environment_and_runs_a_notebook_in_it(
         add.click()
         expect(choice).to_contain_text("added", timeout=30 * SECONDS)
         expect(choice.locator("input")).to_be_disabled()
-        again = dialog.get_by_role("button", name="Update the kernels that were added")
+        again = dialog.get_by_role("button", name="Update the kernels that you have added")
         again.click()
         expect(dialog.get_by_role("status")).to_have_text("Nothing has changed.")
         make_venv(venvs / "second")

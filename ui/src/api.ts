@@ -194,7 +194,7 @@ export class Api {
     return this.ask('POST', `hosts/${encodeURIComponent(host)}/environments`, { environments });
   }
 
-  /** Update the kernelspecs that were made of the host's environments. */
+  /** Update the kernelspecs that somebody has made of the host's environments. */
   refreshEnvironments(host: string): Promise<IAdded> {
     return this.ask('POST', `hosts/${encodeURIComponent(host)}/environments/refresh`, {});
   }

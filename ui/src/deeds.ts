@@ -106,7 +106,7 @@ export class Deeds implements IActions {
     });
   }
 
-  /** In the launcher and in the panel, as they are now. */
+  /** Show the present kernelspecs in the launcher and in the panel. */
   private async showKernelspecs(): Promise<void> {
     await this.app.serviceManager.kernelspecs.refreshSpecs();
     await this.fleet.refresh();

@@ -13,7 +13,7 @@ export class EnvironmentList {
   constructor(
     found: IEnvironments,
     private readonly trans: ITranslate,
-    /** Updates the kernels that were added. */
+    /** Updates the kernels of the host that users have added. */
     private readonly refresh: () => Promise<IAdded>
   ) {
     const usable = found.environments.filter(environment => environment.usable);
@@ -58,10 +58,10 @@ export class EnvironmentList {
     );
   }
 
-  /** A button that updates the kernels that were added, and what that has changed. */
+  /** A button that updates the host's added kernels, and a text that says what has changed. */
   private update(): HTMLElement {
     const said = element('p', { role: 'status' });
-    const label = this.trans.__('Update the kernels that were added');
+    const label = this.trans.__('Update the kernels that you have added');
     const update = button(this.trans.__('Update'), label, async () => {
       update.disabled = true;
       said.textContent = this.trans.__('Asking the host…');
@@ -81,7 +81,7 @@ export class EnvironmentList {
       new: trans.__('New'),
       changed: trans.__('Changed'),
       gone: trans.__('Gone'),
-      edited: trans.__('Left as it was edited')
+      edited: trans.__('Not changed, because somebody has edited it')
     };
     const lines = Object.entries(words).flatMap(([change, word]) => {
       const titles = done.kernelspecs.filter(spec => spec.change === change);
@@ -90,7 +90,7 @@ export class EnvironmentList {
     lines.push(...done.errors.map(error => errorWords(error)));
     const none = done.kernelspecs.length
       ? trans.__('Nothing has changed.')
-      : trans.__('No kernel of this host was added yet.');
+      : trans.__('You have not added a kernel of this host yet.');
     return lines.join('\n') || none;
   }
 

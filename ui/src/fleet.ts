@@ -51,7 +51,7 @@ export class Fleet {
   problems: Record<string, string> = {};
   /** Whether it was read at least once. */
   known = false;
-  /** Why it could not be read the last time. */
+  /** Why the last reading of the fleet failed; '' if it did not. */
   unread = '';
 
   private readonly listeners = new Set<Listener>();
@@ -163,7 +163,7 @@ export class Fleet {
     this.tell({ kind: 'start', start });
   }
 
-  /** Say no more of a start that has failed. */
+  /** Remove a failed start from the panel. */
   forget(start: IStart): void {
     this.starts.delete(start.kernel_id);
     this.tell({ kind: 'all' });

@@ -232,7 +232,7 @@ export class Panel {
       this.trans._n('%1 kernel of yours', '%1 kernels of yours', kernels.size + others.length)
     ];
     const unknown = unread
-      ? this.trans.__('The server does not tell its hosts: %1', unread)
+      ? this.trans.__('The server cannot list its hosts: %1', unread)
       : this.trans.__('Looking …');
     const said = known ? parts.filter(Boolean).join(' · ') : unknown;
     if (this.summary.textContent !== said) {

@@ -28,7 +28,7 @@ export interface IActions {
   cancel(start: IStart): void;
   showError(error: IError): void;
   reconnect(host: IHost): void;
-  /** Ask which environments of the host are to be kernels. */
+  /** Ask the user which environments of the host become kernels. */
   addEnvironments(host: IHost): void;
   /** Ask every host how it is. */
   ask(): Promise<void>;
@@ -50,7 +50,7 @@ export const TALLEST = HEAD + BARS + FACTS + LABELS;
 /** A narrower panel shows a host's labels below the other facts. */
 export const NARROW = 340;
 
-/** In pixels. A host whose load nobody knows has no bars. */
+/** A row's height in pixels. A host without a known load has no bars. */
 export function height(row: Row, narrow: boolean): number {
   if (row.kind !== 'host') {
     return SMALL;
@@ -183,7 +183,7 @@ export class Rows {
     return bars;
   }
 
-  /** `here`: how many kernels of the user are known to be there, of this server or not. */
+  /** `here`: how many of the user's kernels are known to be there, also of other servers. */
   private facts(host: IHost, here: number): HTMLElement {
     if (host.error) {
       const error = host.error;
@@ -276,7 +276,7 @@ export class Rows {
   }
 }
 
-/** Of a name that is too long, the domain is cut off first. */
+/** A host's name. If it is too long, the domain is cut off first. */
 function hostName(name: string): HTMLElement {
   const dotted = /^[^\d].*\./.test(name) ? name.indexOf('.') : -1; // no IP address
   const at = dotted < 0 ? name.length : dotted;
@@ -288,7 +288,7 @@ function hostName(name: string): HTMLElement {
   );
 }
 
-/** Of a path that is too long, the directory is cut off first. */
+/** A path's parts. If the path is too long, the directory is cut off first. */
 function pathParts(path: string): HTMLElement[] {
   const at = path.lastIndexOf('/') + 1;
   return [

@@ -140,7 +140,7 @@ export class HostItem extends Widget {
   }
 }
 
-/** The end of a notebook's path on the server's machine; `path`: below the server's root. */
+/** The end of a notebook's path on the server's machine. `path` is relative to the server's root. */
 function inRoot(path: string): string {
   const root = PageConfig.getOption('serverRoot').replace(/^~/, '');
   return [...root.split('/'), ...path.split('/')].filter(Boolean).join('/');

@@ -12,7 +12,7 @@ import { bytes, hostTone, hostWords, load } from './words';
 /** The host that was chosen, '' for any; null: cancelled. */
 export type Choice = string | null;
 
-/** With more hosts there is a field to search them. */
+/** With more hosts than this, the dialog has a search field. */
 const MANY = 8;
 
 interface IRow {

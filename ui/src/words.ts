@@ -18,7 +18,7 @@ export const plain: ITranslate = {
 /** The colour of a dot: good, working, trouble, bad, none. */
 export type Tone = 'good' | 'working' | 'trouble' | 'bad' | 'none';
 
-/** With one decimal, unless that is 0. */
+/** A number with one decimal, or none if that is 0. */
 function brief(value: number): string {
   return value.toFixed(1).replace(/\.0$/, '');
 }
@@ -155,7 +155,7 @@ export function kernelTitle(kernel: IKernel): string {
   return kernel.notebook?.path || kernel.name || kernel.id.slice(0, 8);
 }
 
-/** The name that a person knows a start by. */
+/** The name of a start for users: its notebook's name, or the beginning of its kernel's id. */
 export function startTitle(start: IStart): string {
   return start.notebook.split('/').pop() || start.kernel_id.slice(0, 8);
 }
