@@ -343,8 +343,9 @@ def _why_refused(error: _Refused, name: str) -> str:
         return no_key_accepted(name, "", said)
     return (
         f"the host wants {' or '.join(client.wanted)} besides a key or instead of one ({said}):\n"
-        f"the server cannot answer its questions. Set ControlPath in ~/.ssh/config and run\n"
-        f"`jupyter remote login {name}`, or let the host accept a key alone"
+        f"the server cannot answer its questions. Set ControlPath in ~/.ssh/config,\n"
+        f"leave the option `connect` empty and run `jupyter remote login {name}`.\n"
+        f"Or let the host accept a key alone"
     )
 
 
