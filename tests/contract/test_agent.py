@@ -147,7 +147,12 @@ async def agent_socket() -> str:
 async def connect(path: str, owner: str) -> Server:
     server = Server()
     await asyncio.get_running_loop().create_unix_connection(lambda: server, path)
-    server.hello = await server.request("hello", owner=owner)
+    try:
+        server.hello = await server.request("hello", owner=owner)
+    except asyncio.CancelledError:
+        if server.closed.done():
+            raise ConnectionResetError("the agent has ended") from None
+        raise
     return server
 
 

@@ -262,9 +262,7 @@ def _pause(identity: socket.socket, seen: Seen) -> None:
         if seen.changed():
             os._exit(0)
         send(identity, {"fresh": True})
-        told, inherited = receive(identity)
-        for descriptor in inherited:
-            os.set_inheritable(descriptor, True)
+        told, _ = receive(identity)
         _settle(told)
         app.session.key = told["key"].encode("ascii")
         app.kernel.shell.user_ns["_dh"][:] = [os.getcwd()]

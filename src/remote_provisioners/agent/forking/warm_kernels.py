@@ -92,7 +92,7 @@ class WarmKernel:
         """Turn it into the kernel of `command`, which signs with `key`. Raises OSError."""
         message = {"env": command.environ, "cwd": command.cwd, "key": key}
         try:
-            await send(self._identity, message, command.descriptors)
+            await send(self._identity, message)
             await asyncio.wait_for(receive(self._identity), ANSWER_SECONDS)
         except (EOFError, asyncio.TimeoutError):
             raise OSError(errno.ESRCH, "the warm kernel ended", command.argv[0]) from None

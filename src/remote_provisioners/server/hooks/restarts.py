@@ -39,8 +39,11 @@ class Restarts:
         at once would end each other's process. Raises RuntimeError when somebody shuts the kernel
         down in the meantime.
         """
-        for others in list(self._tasks.get(kernel_id, ())):
-            result = await joined(others, _shut_down(kernel_id))
+        awaited: set[asyncio.Task[Any]] = set()
+        while others := self._tasks.get(kernel_id, set()) - awaited:
+            other = others.pop()
+            awaited.add(other)
+            result = await joined(other, _shut_down(kernel_id))
             if not self._moves(kernel_id):
                 return result
         task = asyncio.ensure_future(ensure_async(restart()))
