@@ -176,6 +176,7 @@ def connect_at_once(names: list[str]) -> list[Transport | BaseException]:
     return io_thread().call_blocking(body(), 60)
 
 
+@pytest.mark.long
 def test_a_slow_login_works(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, install_spec: InstallSpec, start: Start
 ) -> None:

@@ -183,6 +183,7 @@ def test_attach(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
     assert remote("stop", kept).returncode == 0
 
 
+@pytest.mark.long
 def test_a_lease_that_runs_out(rig: Rig, install_spec: InstallSpec, start: Start) -> None:
     host = rig.hosts[0]
 

@@ -293,7 +293,8 @@ for manager in managers:
 """
 
 
-@pytest.mark.parametrize("second_user", [pytest.param("", marks=pytest.mark.long), "alice@"])
+@pytest.mark.long
+@pytest.mark.parametrize("second_user", ["", "alice@"])
 def test_two_servers_share_the_load(
     hosts: list[Host], install_spec: InstallSpec, second_user: str
 ) -> None:

@@ -192,6 +192,7 @@ def test_requests_while_connections_come_and_go(
     assert session.value("seen") == list(range(60))
 
 
+@pytest.mark.long
 @EACH_WAY
 def test_big_messages_are_cut_in_the_middle(
     host: Host, install_spec: InstallSpec, start: Start

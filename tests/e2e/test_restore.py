@@ -455,6 +455,7 @@ def test_a_host_that_cannot_be_reached_when_the_server_comes_back(
         eventually(lambda: state(server, first) == "idle")
 
 
+@pytest.mark.long
 def test_a_host_that_is_away_for_longer_than_the_grace(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, install_spec: InstallSpec
 ) -> None:

@@ -330,11 +330,17 @@ def started(start: Start, name: str) -> Session | None:
     return None
 
 
-def test_login_without_a_shared_connection(rig: Rig, home: Path) -> None:
+def test_login_without_a_shared_connection(
+    rig: Rig, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     status, said = log_in(rig.hosts[0], "")
     assert status == 1
     assert "has no ControlPath" in said
     assert "ControlMaster auto" in said
+    monkeypatch.setenv("RP_CONNECT", "asyncssh")
+    status, said = log_in(rig.hosts[0], "")
+    assert status == 1
+    assert "asyncssh (option `connect`), which cannot use a login" in said
 
 
 def test_login_with_settings_for_terminals(rig: Rig, home: Path) -> None:

@@ -119,6 +119,7 @@ def name(install_sample: InstallSample, secure_yarn: SecureYarn) -> str:
     return install_sample(NAME, site, env=java, options=secure_yarn.options + at_once)
 
 
+@pytest.mark.long
 def test_whose_ticket(secure_yarn: SecureYarn) -> None:
     """That of the cache which the kernelspec names, not of the server's own."""
     secure_yarn.kdc.add_user("bob")

@@ -9,7 +9,7 @@ import time
 from ...hosts.transport.by_openssh.master import check_command
 from ...hosts.transport.ssh.reading import configuration_files, host_words
 from ...placement.host_address import HostAddress
-from ...placement.way_in import COMMAND
+from ...placement.way_in import ASYNCSSH, COMMAND
 from ..command import MISUSED, Command, CommandError
 from ..configured import configured_hosts
 
@@ -56,6 +56,11 @@ class LoginApp(Command):
         if address.is_here or address.way.kind == COMMAND:
             by = "without SSH" if address.is_here else f"by {address.way}"
             raise CommandError(f"{names[0]} is reached {by}: there is no login")
+        if address.way.kind == ASYNCSSH:
+            raise CommandError(
+                f"{names[0]} is reached by asyncssh (option `connect`), which cannot use a login.\n"
+                "Leave that option empty."
+            )
         persist = _persistence(address, names[0])
         if _succeeds(check_command(address)):
             print(f"logged in to {names[0]} already{persist}")
