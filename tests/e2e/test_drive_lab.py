@@ -166,7 +166,10 @@ def test_a_person_manages_files(
             editor.click()
             page.keyboard.press("Control+End")
             page.keyboard.type(f" {number}")
+            expect(page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(1)
             page.keyboard.press("Control+s")
+            # While JupyterLab still waits for the answer, it ignores the next one.
+            expect(page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0)
             eventually(lambda n=number: host.run(odd) == "odd" + " 0 1"[: 2 * n + 2], 30)
         lab.picture("odd-name")
         kept = ["sh", "-c", f"cat {DIRECTORY}/.ipynb_checkpoints/latin-*"]
