@@ -1,6 +1,7 @@
 """Programs with web pages, as they are, on a kernel's host, in a real browser.
 
-They are in an environment of their own (make .venv/web), because they need a lot of others.
+They are in an environment of their own (make .venv/web), because they need a lot of others. Spark
+is in that of the tests.
 """
 
 from __future__ import annotations
@@ -9,19 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from ..conftest import InstallSpec
 from ..rig import Rig
+from ..spark import cluster
 from .applications import TOKEN, Applications, Server, eventually
 from .lab import SECONDS
 
 PYTHON = Path(__file__).parents[2] / ".venv" / "web" / "bin" / "python"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.long,
-    pytest.mark.skipif(not PYTHON.exists(), reason="no programs with web pages: make .venv/web"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 WAIT = 60 * SECONDS
 #: The first cell.
@@ -52,6 +50,8 @@ class Visitor:
                 a.status >= 400 and "/font-roboto/" not in a.url and self.errors.append(a.url)
             ),
         )
+        self.given_up = False
+        self.page.on("requestfailed", self._failed)
         self.page.goto(f"http://{server.address}/api?token={TOKEN}")  # logs in
 
     def cell(self, code: str) -> str:
@@ -71,11 +71,29 @@ class Visitor:
         self.errors.clear()
         self.page.goto(address)
 
+    def complete(self) -> None:
+        """Wait for all parts of the page. Load it again where Chromium gave one up.
+
+        It does so when a network interface comes or goes: those of other tests' hosts do.
+        """
+        for _ in range(4):
+            self.page.wait_for_load_state("networkidle")
+            if not self.given_up:
+                return
+            self.given_up = False
+            self.errors.clear()
+            self.page.reload()
+
+    def _failed(self, request: Request) -> None:
+        self.given_up = self.given_up or "NETWORK_CHANGED" in (request.failure or "")
+
 
 @pytest.fixture
 def visitor(
     rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser
 ) -> Iterator[Visitor]:
+    if not PYTHON.exists():
+        pytest.skip("no programs with web pages: make .venv/web")
     kernel = [str(PYTHON), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     install_spec([rig.hosts[0].target], argv=kernel)
     with Applications(tmp_path) as applications:
@@ -198,3 +216,50 @@ def test_dash(visitor: Visitor) -> None:
     visitor.open("proxy/absolute/8050/")
     visitor.page.get_by_role("button", name="press me").click()
     expect(visitor.page.get_by_text("it was pressed")).to_be_visible(timeout=WAIT)
+
+
+def test_spark(
+    rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser
+) -> None:
+    if reason := cluster.unavailable():
+        pytest.skip(reason)
+    install_spec([rig.hosts[0].target])
+    with Applications(tmp_path) as applications:
+        server = applications.server("server")
+        visitor = Visitor(browser, server, server.start_kernel())
+        page = visitor.page
+        visitor.cell(
+            "import os\n"
+            f"os.environ['JAVA_HOME'] = {cluster.java_home()!r}\n"
+            f"os.environ['JAVA_TOOL_OPTIONS'] = {cluster.SHORT_LIVED!r}\n"
+            "from pyspark.sql import SparkSession\n"
+            "spark = SparkSession.builder.master('local[1]').getOrCreate()\n"
+            "spark.sparkContext.setJobDescription('a small job')\n"
+            "print(spark.range(9).selectExpr('sum(id)').collect())"
+        )
+        visitor.open("proxy/4040/")
+        page.wait_for_url("**/proxy/4040/jobs/")
+        visitor.complete()
+        expect(page.get_by_text("a small job", exact=True)).to_be_visible(timeout=WAIT)
+        expect(page.locator(".navbar").first).to_have_css("display", "flex")
+        for link, path, text in (
+            ("collect at", "jobs/job/", "Details for Job 0"),
+            ("Stages", "stages/", "a small job"),
+            ("SQL", "SQL/", "a small job"),
+        ):
+            page.get_by_role("link", name=link).first.click()
+            page.wait_for_url(f"**/proxy/4040/{path}*")
+            visitor.complete()
+            expect(page.get_by_text(text).locator("visible=true").first).to_be_visible(timeout=WAIT)
+
+        # Two pages take the word "proxy" in their address for that of YARN.
+        forward = applications.jupyter("remote", "forward", visitor.kernel_id, "4040:0")
+        address = forward.expect(r"http://[0-9.:]+").group()
+        for path, text in (
+            ("executors/", "driver"),
+            ("stages/stage/?id=0&attempt=0", "PROCESS_LOCAL"),
+        ):
+            page.goto(f"{address}/{path}")
+            visitor.complete()
+            expect(page.get_by_role("cell", name=text, exact=True)).to_be_visible(timeout=WAIT)
+        assert visitor.errors == []
