@@ -117,9 +117,8 @@ class HostRegistry:
 
     async def launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
         """Start the kernel on its host. Raises the errors of RemoteKernel.launch."""
-        with contextlib.suppress(
-            OSError, zmq.ZMQError
-        ):  # clients cannot connect yet; this is retried
+        # On failure, clients cannot connect yet. It is tried again.
+        with contextlib.suppress(OSError, zmq.ZMQError):
             await self._open_sockets()
         if not request.trial:
             await self._launch(kernel, request)
