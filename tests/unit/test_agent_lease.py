@@ -32,16 +32,16 @@ def test_what_a_kernel_does_at_rest_is_not_work() -> None:
     idle = Idleness()
     for second in range(101):  # a hundredth of a core, all the time
         idle.update({1: Usage(0, second * 0.01)}, second)
-    assert idle.seconds(1, 100) == 100
+    assert idle.seconds(1) == 100
     idle.update({1: Usage(0, 3.0)}, 101)
-    assert idle.seconds(1, 101) == 0
+    assert idle.seconds(1) == 0
     idle.update({1: Usage(0, 3.05)}, 103)
-    assert idle.seconds(1, 103) == 2
+    assert idle.seconds(1) == 2
     idle.update({1: Usage(0, 3.5)}, 112)
-    assert idle.seconds(1, 112) == 0
-    assert idle.seconds(2, 112) is None
+    assert idle.seconds(1) == 0
+    assert idle.seconds(2) is None
     idle.update({}, 113)
-    assert idle.seconds(1, 113) is None
+    assert idle.seconds(1) is None
 
 
 def test_the_usage_of_a_group_is_that_of_all_its_processes() -> None:

@@ -334,7 +334,7 @@ class Operations:
             status.connection = {}  # it contains the key
             status.owner, status.owned = kernel.owner, kernel.owner in connected
             status.memory = used.memory if used else None
-            status.idle = self._table.idle(pid, now)
+            status.idle = self._table.idle(pid)
             status.lease_left = self._table.lease_left(kernel, now)
             return status
 

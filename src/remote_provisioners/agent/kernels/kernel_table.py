@@ -154,7 +154,7 @@ class KernelTable:
         left = self.lease_left(kernel, now)
         if left is None or kernel.process is None:
             return 0.0
-        idle: float = self.idle(kernel.process.pid, now) or 0.0
+        idle: float = self.idle(kernel.process.pid) or 0.0
         return min(float(kernel.lease - left), idle)
 
     def _look_in(self, seconds: float) -> None:
@@ -324,9 +324,11 @@ class KernelTable:
         self._idleness.update(usage, time.monotonic())
         return usage
 
-    def idle(self, pid: int, now: float) -> Any:
-        """For how many seconds the kernel of process `pid` has been idle; None if unknown."""
-        return self._idleness.seconds(pid, now)
+    def idle(self, pid: int) -> Any:
+        """For how many seconds the kernel of process `pid` had been idle at the last `sample`; None
+        if unknown.
+        """
+        return self._idleness.seconds(pid)
 
     def trim_logs(self) -> None:
         """Keep the kernels' output files within their limit."""

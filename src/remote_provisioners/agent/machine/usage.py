@@ -58,6 +58,7 @@ class Idleness:
     def __init__(self) -> None:
         # Each group: the time of its sample, its CPU time then, and when it was last busy.
         self._seen: Dict[int, Tuple[float, float, float]] = {}
+        self._updated = 0.0
 
     def update(self, usage: Dict[int, Usage], now: float) -> None:
         """Note the present usage of all groups."""
@@ -69,9 +70,11 @@ class Idleness:
             if now - at >= _SAMPLE_SECONDS or busy == now:
                 at, cpu = now, used.cpu
             seen[group] = (at, cpu, busy)
-        self._seen = seen
+        self._seen, self._updated = seen, now
 
-    def seconds(self, group: int, now: float) -> Optional[float]:
-        """How long it has been idle; None if unknown."""
+    def seconds(self, group: int) -> Optional[float]:
+        """How long it had been idle at the last update; None if unknown. Nobody knows what it has
+        done since: a busy kernel would count as idle between two updates.
+        """
         seen = self._seen.get(group)
-        return None if seen is None else now - seen[2]
+        return None if seen is None else self._updated - seen[2]
