@@ -10,10 +10,11 @@ import pytest
 
 from remote_provisioners.cli.spec.samples import SparkSite
 
+from ..conftest import Start
 from . import test_conformance
 from .cluster import Standalone, spark_4_home
 from .conformance import Table
-from .conftest import InstallSample, StartTogether
+from .conftest import InstallSample
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,10 @@ class _Spark4:
 def test_scala(
     request: pytest.FixtureRequest,
     install_sample: InstallSample,
-    start_together: StartTogether,
+    start: Start,
     spark_rig: Any,
     conformance: Table,
 ) -> None:
     table: Any = _Spark4(conformance)
     life = test_conformance.test_life
-    life("scala", "standalone", request, install_sample, start_together, spark_rig, table)
+    life("scala", "standalone", request, install_sample, start, spark_rig, table)
