@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 
@@ -64,8 +66,11 @@ def _url(site: DemoSite, lab: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and lab.poll() is None:
         for path in runtime.glob("jpserver-*.json"):
-            with contextlib.suppress(ValueError):  # half written
+            # The file is half written, or JupyterLab has written it and does not listen yet.
+            with contextlib.suppress(ValueError, OSError):
                 server = json.loads(path.read_text("utf-8"))
+                at = urlsplit(server["url"])
+                socket.create_connection((at.hostname, at.port), timeout=1).close()
                 return f"{server['url']}lab/tree/{_NOTEBOOK}?remote-hosts&token={server['token']}"
         time.sleep(0.1)
     raise CommandError("JupyterLab did not start; see the output above")
