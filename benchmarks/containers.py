@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from tests.engines.rig import EngineRig, rig_class
 
-_ARGV = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+from .engine_kernels import answered, write_kernelspecs
+
 _LATER_SECONDS = 3.0
 
 
@@ -37,25 +37,7 @@ def write_specs(data: Path, rig: EngineRig) -> None:
         options["pod_template"] = str(data / "pod.yaml")
         (data / "pod.yaml").write_text(json.dumps(pod))
     stanza = {"provisioner_name": rig.provisioner, "config": options}
-    local = [sys.executable, *_ARGV[1:]]
-    for name, argv, metadata in (
-        ("engine", _ARGV, {"kernel_provisioner": stanza}),
-        ("local", local, {}),
-    ):
-        directory = data / "kernels" / name
-        directory.mkdir(parents=True)
-        spec = {"argv": argv, "display_name": name, "language": "python", "metadata": metadata}
-        (directory / "kernel.json").write_text(json.dumps(spec))
-
-
-def answered(manager: Any) -> float:
-    """The time of the kernel_info reply."""
-    client = manager.client()
-    client.start_channels()
-    client.kernel_info(reply=True, timeout=60)
-    at = time.time()
-    client.stop_channels()
-    return at
+    write_kernelspecs(data, "engine", stanza)
 
 
 def main_process_of(tag: str) -> int:

@@ -9,7 +9,6 @@ starts a local kernel; the ratios are those of the medians.
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import re
 import statistics
@@ -17,7 +16,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
@@ -25,32 +23,11 @@ from jupyter_client.manager import KernelManager
 from tests.rig import open_rig
 from tests.slurm.cluster import Slurm
 
-_ARGV = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+from .engine_kernels import answered, write_kernelspecs
+
+_STANZA = {"provisioner_name": "slurm-provisioner", "config": {"python": sys.executable}}
 #: The template that later kernels are forked from is loaded after the first start.
 _TEMPLATE_SECONDS = 3.0
-
-
-def write_specs(data: Path) -> None:
-    slurm = {"provisioner_name": "slurm-provisioner", "config": {"python": sys.executable}}
-    local = [sys.executable, *_ARGV[1:]]
-    for name, argv, stanza in (
-        ("slurm", _ARGV, {"kernel_provisioner": slurm}),
-        ("local", local, {}),
-    ):
-        directory = data / "kernels" / name
-        directory.mkdir(parents=True)
-        spec = {"argv": argv, "display_name": name, "language": "python", "metadata": stanza}
-        (directory / "kernel.json").write_text(json.dumps(spec))
-
-
-def answered(manager: Any) -> float:
-    """The time of the kernel_info reply."""
-    client = manager.client()
-    client.start_channels()
-    client.kernel_info(reply=True, timeout=60)
-    at = time.time()
-    client.stop_channels()
-    return at
 
 
 def started_at(slurm: Slurm, job: str) -> float:
@@ -88,7 +65,7 @@ def main() -> None:
         try:
             slurm.open()
             os.environ.update(slurm.environ, JUPYTER_PATH=directory, **rig.environ)
-            write_specs(Path(directory))
+            write_kernelspecs(Path(directory), "slurm", _STANZA)
             found = [one_round(slurm) for _ in range(rounds)]
         finally:
             slurm.close()
