@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
+
+from .. import json_file
 
 
 @dataclass
@@ -50,7 +50,6 @@ class SeenEnvironments:
 
     def save(self) -> None:
         """Raises OSError."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         hosts = {
             name: {
                 "directory": of.directory,
@@ -59,10 +58,4 @@ class SeenEnvironments:
             }
             for name, of in sorted(self._hosts.items())
         }
-        descriptor, made = tempfile.mkstemp(prefix=".new-", dir=self._path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(json.dumps({"hosts": hosts}, indent=1) + "\n")
-            Path(made).replace(self._path)
-        finally:
-            Path(made).unlink(missing_ok=True)
+        json_file.replace(self._path, {"hosts": hosts})

@@ -10,12 +10,11 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
 
+from .. import json_file
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
 
@@ -67,14 +66,7 @@ class KnownTransports:
         _set(known, key, transport)
         known = dict(list(known.items())[-_MOST:])
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, made = tempfile.mkstemp(prefix=".new-", dir=self._path.parent)
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    json.dump({"transports": known}, file, indent=1)
-                Path(made).replace(self._path)
-            finally:
-                Path(made).unlink(missing_ok=True)
+            json_file.replace(self._path, {"transports": known})
         except OSError as error:
             log.warning("cannot write %s: %s", self._path, error)
 

@@ -1,0 +1,22 @@
+"""Replaces a JSON file as a whole: a reader sees the old content or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def replace(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content`, for this user only. Makes the directory if need be. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, made = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1) + "\n")
+        Path(made).replace(path)
+    finally:
+        Path(made).unlink(missing_ok=True)
