@@ -173,9 +173,7 @@ class Template:
                 raise OSError(
                     errno.ETIMEDOUT, "the template does not answer", command.argv[0]
                 ) from None
-            except (OSError, EOFError) as error:
-                if getattr(error, "errno", None) == errno.EBADF:
-                    raise  # the start was given up, and its GPUs were released
+            except (OSError, EOFError):
                 if self._has_forked:  # somebody killed it: a new template may work
                     self.stale = True
                     self.close()
