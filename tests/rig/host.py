@@ -15,6 +15,7 @@ from .command import RigError
 from .lifeline import Lifeline
 from .proc import ESTABLISHED, LISTEN, Entry, Process, Socket
 from .sshd import Sshd
+from .view import view
 
 # Creates what is missing above the file; the mode is never wider than asked for.
 WRITE = 'umask 077; mkdir -p -- "$(dirname -- "$1")" && cat >"$1" && chmod "$2" "$1"'
@@ -137,10 +138,15 @@ class Host(abc.ABC):
         return sum(s.port == self.port and s.state == ESTABLISHED for s in self._sockets())
 
     def files(self, path: str | os.PathLike[str]) -> list[str]:
-        """Paths below a directory, relative to it; those of directories end with a slash."""
+        """Paths below a directory, relative to it; those of directories end with a slash.
+
+        Without what every host sees of this machine: a checkout may lie below ``/tmp``.
+        """
+        _, shown = view()
+        ours = [word for path in shown for word in ("-path", path, "-prune", "-o")]
         expression = ["(", "-type", "d", "-printf", r"%P/\0", "-o", "-printf", r"%P\0", ")"]
-        found = self.run(["find", os.fspath(path), "-mindepth", "1", *expression], check=False)
-        return sorted(filter(None, found.split("\0")))
+        argv = ["find", os.fspath(path), "-mindepth", "1", *ours, *expression]
+        return sorted(filter(None, self.run(argv, check=False).split("\0")))
 
     def write(
         self,
