@@ -147,7 +147,12 @@ class NamespaceHost(Host):
         self.run(["mount", "-o", f"remount,size={size}", "/tmp"])
 
     def share_tmp(self) -> None:
-        self.run(["mount", "--bind", str(self._directory.parent / SHARED), "/tmp"])
+        shared = self._directory.parent / SHARED
+        for path in (Path(p) for p in view()[1] if p.startswith("/tmp/")):
+            seen = shared / path.relative_to("/tmp")
+            self.run(["mkdir", "-p", str(seen)])
+            self.run(["mount", "--bind", str(path), str(seen)])
+        self.run(["mount", "--rbind", str(shared), "/tmp"])
 
 
 class NamespaceRig(Rig):
