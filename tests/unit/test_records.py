@@ -274,6 +274,16 @@ def test_half_written_drafts_are_removed(parent: Path, opened: Opened) -> None:
     assert not list(parent.glob("*/*.draft"))
 
 
+def test_other_files_of_this_package_are_no_records(
+    parent: Path, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_and_die(parent, "k1")
+    for name in ("transports.json", "environments.json", "identity.pem", ".new-0123456789abcdef"):
+        (parent / name).write_text("{}")
+    assert len(opened().adopt("/here")) == 1
+    assert caplog.messages == []
+
+
 def test_nothing_there(parent: Path, opened: Opened) -> None:
     assert opened().adopt("/here") == []
     assert not parent.exists()

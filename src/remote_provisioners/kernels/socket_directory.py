@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,16 +95,25 @@ def _parents() -> Iterator[Path]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove the directory of a process that has ended. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Remove the directory of a process of ours that has ended. Raises OSError.
+
+    Anybody may create such a path, and may replace it at any time. So what is removed inside is
+    named by the descriptor, never by the path.
+    """
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        inside = list(path.iterdir())
-        if all(
-            entry.is_socket() or entry.is_symlink() for entry in inside
-        ):  # otherwise it is not ours
-            for entry in inside:
-                entry.unlink()
+        if os.fstat(directory).st_uid != os.geteuid():
+            return
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        inside = os.listdir(directory)
+        if all(_is_ours(name, directory) for name in inside):
+            for name in inside:
+                os.unlink(name, dir_fd=directory)
             path.rmdir()
     finally:
-        os.close(descriptor)
+        os.close(directory)
+
+
+def _is_ours(name: str, directory: int) -> bool:
+    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    return stat.S_ISSOCK(mode) or stat.S_ISLNK(mode)

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import secrets
 import stat
 import threading
@@ -35,6 +36,8 @@ from .. import forks
 from .record import BadRecord, Record
 
 _NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
+#: The name of a server's directory. Other files of this package lie beside them.
+_TOKEN = re.compile(r"[0-9a-f]{16}")
 #: How soon a record that could not be written is tried again.
 _AGAIN_SECONDS = 5.0
 #: How long to wait while another process looks for records.
@@ -197,7 +200,7 @@ class Records:
             return []
         adopted: list[Record] = []
         with _one_at_a_time(self.parent):
-            for path in [self.parent / name for name in names if not name.endswith(_NEW)]:
+            for path in [self.parent / name for name in names if _TOKEN.fullmatch(name)]:
                 try:
                     adopted += self._adopt_directory(path, root, server)
                 except FileNotFoundError:
