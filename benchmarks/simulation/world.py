@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from remote_provisioners.agent.find_or_start import MARKER
+from remote_provisioners.agent.bootstrap.find_or_start import MARKER
 from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.transport import Completed, Endpoint, Transport
 from remote_provisioners.placement.host_address import HostAddress

@@ -28,8 +28,8 @@ from .kernels.description import describe
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
 from .kernels.remote_path import RESOLVE_SECONDS, resolve
-from .kernels.short_errors import short_errors
-from .kernels.starts import OwnStart, given_up_by_shutdown, run_start
+from .kernels.start.short_errors import short_errors
+from .kernels.start.starts import OwnStart, given_up_by_shutdown, run_start
 from .options.config import CommonOptions
 from .options.kinds import readable
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
@@ -37,8 +37,8 @@ from .options.session import session_of
 from .placement.placer import Placer
 from .server.hooks.kernel import ready_again
 from .server.hooks.shown_reason import ShownReason
-from .server.record import lasting
-from .server.records import keeper_of
+from .server.restore.record import lasting
+from .server.restore.records import keeper_of
 from .user import user_name
 
 #: A kernel usually ends within this time after a shutdown message.

@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.agent.kernels.resource_store import KEPT
 from remote_provisioners.agent.processes.process_identity import start_time
-from remote_provisioners.agent.resource_store import KEPT
 from remote_provisioners.hosts import deploy_agent as bootstrap
 from remote_provisioners.hosts.transport.local import LocalTransport
-from remote_provisioners.kernels.resource_upload import ResourceArchive
+from remote_provisioners.kernels.start.resource_upload import ResourceArchive
 from remote_provisioners.protocol.wire import Decoder, Message, encode
 
 SLEEPS = ["sleep", "300"]

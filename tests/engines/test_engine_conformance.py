@@ -20,7 +20,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from remote_provisioners.errors import RemoteProvisionerError, StartCancelledError
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.kernels.starts import starts
+from remote_provisioners.kernels.start.starts import starts
 
 from ..conftest import SLEEP, Session, Start, eventually
 from ..e2e.applications import AUTHORIZATION, Applications

@@ -22,7 +22,7 @@ from remote_provisioners.errors import (
     StartCancelledError,
 )
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.kernels.starts import starts
+from remote_provisioners.kernels.start.starts import starts
 
 from ..conftest import SLEEP, InstallSpec, Start, eventually
 from ..e2e.applications import Applications

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.agent import apart, programs
+from remote_provisioners.agent import apart
+from remote_provisioners.agent.processes import programs
 
 from ..conftest import eventually
 

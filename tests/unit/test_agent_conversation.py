@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import zmq
 
-from remote_provisioners.agent import left_conversations as module
-from remote_provisioners.agent.conversation import Conversation
-from remote_provisioners.agent.left_conversations import LeftConversations
+from remote_provisioners.agent.streams import left_conversations as module
+from remote_provisioners.agent.streams.conversation import Conversation
+from remote_provisioners.agent.streams.left_conversations import LeftConversations
 from remote_provisioners.protocol import zmtp
 from remote_provisioners.protocol.stream import Stream
 

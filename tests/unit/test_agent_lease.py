@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from remote_provisioners.agent.lease import Leases
+from remote_provisioners.agent.kernels.lease import Leases
 from remote_provisioners.agent.machine.usage import Idleness, Usage, usage_of
 
 from ..conftest import eventually

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import zmq
 
-from remote_provisioners.agent import listening
-from remote_provisioners.agent.endpoints import Endpoint
+from remote_provisioners.agent.channels import listening
+from remote_provisioners.agent.channels.endpoints import Endpoint
 
 WAYS = [listening._by_netlink, listening._by_proc]
 

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from remote_provisioners.agent import find_or_start
+from remote_provisioners.agent.bootstrap import find_or_start
 
 
 def test_a_host_without_proc(

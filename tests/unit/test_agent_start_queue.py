@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from remote_provisioners.agent.start_queue import StartQueue
+from remote_provisioners.agent.kernels.start_queue import StartQueue
 
 
 class Starts:

@@ -12,7 +12,7 @@ from remote_provisioners.engines.docker.provisioner import DockerProvisioner
 from remote_provisioners.engines.kubernetes.provisioner import KubernetesProvisioner
 from remote_provisioners.engines.slurm.provisioner import SlurmProvisioner
 from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
-from remote_provisioners.kernels.launcher_reports import SECRET_VARIABLE
+from remote_provisioners.kernels.start.launcher_reports import SECRET_VARIABLE
 from remote_provisioners.options.config import RemoteProvisionerConfigMixin, option_names
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import pytest
 
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.socket_directory import SocketDirectory
-from remote_provisioners.server.records import Records
+from remote_provisioners.server.restore.records import Records
 
 from ..conftest import eventually
 from .test_records import LOG, record
@@ -25,7 +25,7 @@ import os, sys, time
 from pathlib import Path
 from remote_provisioners.kernels.socket_directory import SocketDirectory
 from tests.unit.test_records import LOG, record
-from remote_provisioners.server.records import Records
+from remote_provisioners.server.restore.records import Records
 
 records, sockets = Records(Path(sys.argv[1]), LOG), SocketDirectory()
 records.write(record())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from remote_provisioners.errors import KernelStartError, ProgramNotFoundError, UnreachableError
-from remote_provisioners.kernels.gone_environment import told_what_is_gone
+from remote_provisioners.kernels.start.gone_environment import told_what_is_gone
 
 MADE: dict[str, Any] = {"remote_provisioners": {"environment": {"path": "/x"}}}
 GONE: dict[str, Any] = {"remote_provisioners": {**MADE["remote_provisioners"], "gone": True}}

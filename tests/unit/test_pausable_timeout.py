@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from remote_provisioners.kernels.pausable_timeout import PausableTimeout, TimeoutExceeded
+from remote_provisioners.kernels.start.pausable_timeout import PausableTimeout, TimeoutExceeded
 
 
 def test_in_time() -> None:

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from remote_provisioners.server import records as module
-from remote_provisioners.server.record import Record
-from remote_provisioners.server.records import Records
+from remote_provisioners.server.restore import records as module
+from remote_provisioners.server.restore.record import Record
+from remote_provisioners.server.restore.records import Records
 
 from ..conftest import eventually
 from ..small_disk import fill, small_disk
@@ -64,7 +64,7 @@ WRITER = """
 import logging, sys
 from pathlib import Path
 from tests.unit.test_records import LOG, record
-from remote_provisioners.server.records import Records
+from remote_provisioners.server.restore.records import Records
 records = Records(Path(sys.argv[1]), LOG)
 for kernel_id in sys.argv[2:]:
     records.write(record(kernel_id))
@@ -115,7 +115,7 @@ def test_of_many_at_once_each_record_has_one_taker(parent: Path) -> None:
 import sys
 from pathlib import Path
 from tests.unit.test_records import LOG
-from remote_provisioners.server.records import Records
+from remote_provisioners.server.restore.records import Records
 records = Records(Path(sys.argv[1]), LOG)
 sys.stdin.readline()
 print(*[found.kernel_id for found in records.adopt("/here")], flush=True)

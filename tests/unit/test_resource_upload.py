@@ -6,8 +6,8 @@ import base64
 import os
 from pathlib import Path
 
-from remote_provisioners.agent import resource_store
-from remote_provisioners.kernels.resource_upload import ResourceArchive
+from remote_provisioners.agent.kernels import resource_store
+from remote_provisioners.kernels.start.resource_upload import ResourceArchive
 
 
 def test_links_arrive_as_what_they_lead_to(tmp_path: Path) -> None:

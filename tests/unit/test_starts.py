@@ -9,7 +9,7 @@ import pytest
 
 from remote_provisioners.errors import StartCancelledError, UnreachableError
 from remote_provisioners.events import Event, EventFeed, Phase, StartProgress, events
-from remote_provisioners.kernels.starts import Starts
+from remote_provisioners.kernels.start.starts import Starts
 
 
 @pytest.fixture

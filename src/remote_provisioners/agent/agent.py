@@ -23,22 +23,22 @@ from ..protocol.version import VERSION
 from ..protocol.wire import Message
 from . import apart
 from .background import Background, report_failure
+from .bootstrap.siblings import Siblings
 from .files.file_server import FileServer
 from .forking.templates import Templates
 from .forking.warm_kernels import WarmKernels
 from .kernels.hosted_kernel import HostedKernel
 from .kernels.kernel_table import TICK_SECONDS, KernelTable
+from .kernels.start_queue import StartQueue
 from .log import report
 from .machine.load import Load, cores
 from .operations import Operations
-from .peers import Peers
 from .ports.port_server import PortServer
 from .processes.kernel_process import trim, zombies
 from .processes.process_identity import boot_id
-from .server_connection import Peer
-from .siblings import Siblings
-from .start_queue import StartQueue
-from .stream_server import Streams
+from .servers.peer import Peer
+from .servers.peers import Peers
+from .streams.stream_server import Streams
 
 #: The file in our directory that says what to expect.
 EXPECTED = "expected.json"

@@ -41,24 +41,23 @@ from ..protocol.answers import (
 from ..protocol.structure import Structure
 from ..protocol.version import VersionError, agree
 from . import apart
-from . import examine as doctor
-from . import resource_store as resources
 from .errors import RefusedError
+from .kernels import resource_store as resources
 from .kernels.environment import kernel_environment, resolve_command
 from .kernels.environment_hook import Environments
 from .kernels.hosted_kernel import HostedKernel
 from .processes import descriptors, out_of_memory
-from .server_connection import Peer
+from .servers.peer import Peer
 
 if TYPE_CHECKING:
+    from .bootstrap.siblings import Siblings
     from .forking.warm_kernels import WarmKernels
     from .kernels.kernel_table import KernelTable
+    from .kernels.start_queue import StartQueue
     from .machine.load import Load
-    from .peers import Peers
     from .ports.port_server import PortServer
-    from .siblings import Siblings
-    from .start_queue import StartQueue
-    from .stream_server import Streams
+    from .servers.peers import Peers
+    from .streams.stream_server import Streams
 
 
 class Operations:
@@ -280,8 +279,10 @@ class Operations:
         return Nothing()
 
     async def op_examine(self, peer: Peer, request: messages.Examine) -> Examined:
+        from .environments.examine import examine  # noqa: PLC0415 (an agent starts without)
+
         environ = dict(await self._environments.after(request.hook))
-        return Examined.read(await doctor.examine(request.python, request.package, environ))
+        return Examined.read(await examine(request.python, request.package, environ))
 
     # -- what could run kernels -------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The unix sockets of an agent, which only its own user can open.
+"""The unix sockets of an agent, which only its own user can open, and may use.
 
 Standard library only: this module travels to hosts.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+from typing import Any
 
 
 def bind_private(path: str) -> socket.socket:
@@ -22,3 +24,12 @@ def bind_anew(path: str) -> socket.socket:
     if os.path.lexists(path):
         os.unlink(path)
     return bind_private(path)
+
+
+def same_user(connection: Any) -> bool:
+    """Whether the peer of a unix socket is our own user. The socket's mode ensures that too."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    _, uid, _ = struct.unpack("3i", credentials)
+    return bool(uid == os.getuid())

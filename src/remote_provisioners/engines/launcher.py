@@ -16,7 +16,7 @@ archive = os.path.join(directory, "agent.pyz")
 with open(archive, "wb") as file:
     file.write(base64.b64decode({archive!r}))
 sys.path.insert(0, archive)
-from remote_provisioners_agent.agent.node_launcher import main
+from remote_provisioners_agent.agent.bootstrap.node_launcher import main
 main(directory, {secret!r}, sys.argv[1:])
 """
 

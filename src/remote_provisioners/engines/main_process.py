@@ -1,4 +1,4 @@
-"""The command of a kernel's container: agent/container_init.py as words for Python."""
+"""The command of a kernel's container: agent/bootstrap/container_init.py as words for Python."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import importlib.resources
 import json
 import zlib
 
+from ..agent.bootstrap.head_start import TEMPLATE_DESCRIPTOR
 from ..agent.forking.template_process import program_text
 from ..agent.forking.templates import flags_of
-from ..agent.head_start import TEMPLATE_DESCRIPTOR
 from ..options.launch_request import LaunchRequest
 from .expected import expected_argv
 
@@ -19,8 +19,8 @@ from .expected import expected_argv
 _QUOTED = "f\"'{{exec(bytes(({codes})).decode())}}'\""
 #: What the head start needs, by its names for them.
 _MODULES = {
-    "head_start": ("agent", "head_start.py"),
-    "find_or_start": ("agent", "find_or_start.py"),
+    "head_start": ("agent", "bootstrap", "head_start.py"),
+    "find_or_start": ("agent", "bootstrap", "find_or_start.py"),
     "environment": ("agent", "kernels", "environment.py"),
 }
 
@@ -32,7 +32,7 @@ def main_process(
 
     `through_shell`: a shell may read the words before the container gets them.
     """
-    source = _source("agent", "container_init.py")
+    source = _source("agent", "bootstrap", "container_init.py")
     if through_shell:
         source = _QUOTED.format(codes=",".join(map(str, source.encode("ascii"))))
     words = (python or "python3", "-I", "-S", "-c", source)
@@ -41,7 +41,7 @@ def main_process(
 
 
 def _head_start(request: LaunchRequest, python: str) -> str:
-    """What agent/head_start.py needs, as one word without a character that a shell reads.
+    """What agent/bootstrap/head_start.py needs, as one word without a character that a shell reads.
 
     "" if there must be no head start. So it is with a kernelspec's `env`, which may contain
     secrets: all users of the machine can read the words.

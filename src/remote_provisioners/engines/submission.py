@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import HostError, KernelStartError, LaunchTimeoutError
 from ..events import Phase
-from ..kernels.pausable_timeout import PausableTimeout, TimeoutExceeded
-from ..kernels.starts import starts
+from ..kernels.start.pausable_timeout import PausableTimeout, TimeoutExceeded
+from ..kernels.start.starts import starts
 from ..options.launch_request import LaunchRequest
 from .base import Engine, Launch, Node
 

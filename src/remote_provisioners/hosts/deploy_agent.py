@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 # It travels as text, so it cannot import the protocol.
-from ..agent.find_or_start import MARKER, request
+from ..agent.bootstrap.find_or_start import MARKER, request
 from ..errors import AgentError, UnusablePythonError
 from ..placement.way_in import DEFAULT_WAY
 from .transport import Transport
@@ -32,15 +32,16 @@ _HERE = "remote_provisioners"
 _THERE = "remote_provisioners_agent"
 #: The packages that travel, and the module that starts the agent, which also travels as text.
 _PACKAGES = ("agent", "protocol")
-_START = "agent/find_or_start.py"
+_START = "agent/bootstrap/find_or_start.py"
 #: Modules that are sent separately: a pipe's end (transport/pipe/program.py) and the main process
 #: of containers. Changing them does not change the agent's version.
 _PIPE = (
-    "agent/container_init.py",
-    "agent/head_start.py",
-    "agent/pipe_descriptors.py",
-    "agent/pipe_end.py",
-    "agent/pipe_ends.py",
+    "agent/bootstrap/container_init.py",
+    "agent/bootstrap/head_start.py",
+    "agent/pipe/__init__.py",
+    "agent/pipe/descriptors.py",
+    "agent/pipe/host_end.py",
+    "agent/pipe/stream_ends.py",
     "protocol/multiplex.py",
 )
 # The agent needs no TLS, and importing it would be a tenth of the agent's start.

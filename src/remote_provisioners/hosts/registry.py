@@ -16,11 +16,11 @@ from ..errors import KernelStartError, RemoteProvisionerError
 from ..events import HostChanged, KernelForgotten, KernelMoved, events
 from ..io_thread import Closable, io_thread
 from ..kernels.client_sockets import ClientSockets
-from ..kernels.known_transports import KnownTransports
-from ..kernels.launcher_reports import LauncherReports
 from ..kernels.lifecycle import State
 from ..kernels.remote_kernel import RemoteKernel
 from ..kernels.socket_directory import SocketDirectory
+from ..kernels.start.known_transports import KnownTransports
+from ..kernels.start.launcher_reports import LauncherReports
 from ..options.launch_request import LaunchRequest
 from ..placement.host_address import HostAddress
 from ..placement.inventory import HostSpec

@@ -35,12 +35,12 @@ from ..protocol.messages import (
 from ..protocol.version import ACCEPTS
 from .client_sockets import ClientSockets
 from .failure import ended_early, log_end, too_late
-from .launcher_reports import SECRET_VARIABLE, LauncherReports
 from .lifecycle import LOST_EXIT_CODE, Lifecycle, State, why_gone
-from .pausable_timeout import PausableTimeout, TimeoutExceeded
-from .resource_upload import put_resources
-from .start_message import start_message
-from .starts import starts
+from .start.launcher_reports import SECRET_VARIABLE, LauncherReports
+from .start.pausable_timeout import PausableTimeout, TimeoutExceeded
+from .start.resource_upload import put_resources
+from .start.start_message import start_message
+from .start.starts import starts
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from ..events import Phase
 from ..hosts.host import Host
 from ..hosts.registry import HostRegistry, host_registry
 from ..io_thread import io_thread
-from ..kernels.starts import starts
+from ..kernels.start.starts import starts
 from ..options.launch_request import LaunchRequest
 from .host_address import HostAddress
 from .host_table import HostTable

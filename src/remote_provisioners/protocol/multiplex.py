@@ -1,6 +1,6 @@
 """Many streams over one pipe in each direction: frames, flow control and fair turns.
 
-Both ends of a pipe use it: the server, and the program on the host (agent/pipe_end.py). Pure:
+Both ends of a pipe use it: the server, and the program on the host (agent/pipe/host_end.py). Pure:
 received bytes go in, bytes to write come out.
 
 A frame has a byte of kind, four of stream and four of length (big-endian), and the body. The

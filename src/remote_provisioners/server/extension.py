@@ -12,8 +12,8 @@ from typing import Any
 
 from .early_imports import import_early
 from .hooks.session_manager import take_environments
-from .records import Records, keep, records_parent
-from .restore import Restorer
+from .restore.records import Records, keep, records_parent
+from .restore.restorer import Restorer
 from .session_table import SessionTable
 from .sessions import Sessions
 from .user_interface import show

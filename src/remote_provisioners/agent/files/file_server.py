@@ -13,8 +13,7 @@ from typing import Optional, Set
 
 from ...protocol.files import FILE_SOCKET
 from ..background import Background
-from ..private_socket import bind_anew
-from ..same_user import same_user
+from ..private_socket import bind_anew, same_user
 
 _BACKLOG = 64
 #: More connections wait until one ends. Each has a thread.

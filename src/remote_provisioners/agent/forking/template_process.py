@@ -12,18 +12,16 @@ import os
 import signal
 import socket
 import subprocess
-from types import ModuleType
-from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Mapping, Optional, Protocol, Sequence
 
 from ...protocol.wire import Message
 from .. import apart
 from ..log import say
 from ..processes.kernel_process import Command, open_output
-from . import template, template_files, template_memory, template_messages
 from .template_connection import receive, send
 
-#: The parts of a template's program; a later part uses the earlier ones.
-PARTS: Tuple[ModuleType, ...] = (template_messages, template_files, template_memory, template)
+#: The modules of a template's program; a later one uses the earlier ones. We only read them.
+PARTS = ("template_messages", "template_files", "template_memory", "template_kernel", "template")
 LOAD_SECONDS = 15.0
 FORK_SECONDS = 10.0
 RETRY_SECONDS = 60.0
@@ -229,10 +227,11 @@ def _kill(process: Process) -> None:
 def program_text(descriptor: int, preload: Sequence[str]) -> str:
     """The program of a template: each of PARTS on one line, as one module, and a call of main."""
     lines = ["program = {'__name__': 'template'}"]
+    here = os.path.dirname(__file__)
     for part in PARTS:
-        source = part.__loader__.get_source(part.__name__)  # type: ignore[union-attr]
-        name = part.__name__.rpartition(".")[2]
-        lines.append("exec(compile({!r}, {!r}, 'exec'), program)".format(source, name))
+        path = os.path.join(here, part + ".py")
+        source = __loader__.get_data(path).decode("utf-8")  # type: ignore[name-defined]
+        lines.append("exec(compile({!r}, {!r}, 'exec'), program)".format(source, part))
     lines.append("program['main']({}, {!r})".format(descriptor, list(preload)))
     return "\n".join(lines) + "\n"
 

@@ -18,13 +18,8 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 from ...protocol.conventions import ipc_ports
 from ...protocol.messages import Start
 from .. import apart
-from ..endpoints import (
-    connection_file,
-    ipc_prefix,
-    ready_endpoints,
-    write_connection,
-)
-from ..listening import until_all_listen
+from ..channels.endpoints import connection_file, ipc_prefix, ready_endpoints, write_connection
+from ..channels.listening import until_all_listen
 from ..log import say
 from ..processes.kernel_process import Command, KernelProcess
 from .template_connection import receive, send

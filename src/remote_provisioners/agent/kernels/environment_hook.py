@@ -16,7 +16,7 @@ from typing import Dict, Mapping
 from ...protocol.answers import HOOK_FAILED
 from .. import apart
 from ..errors import RefusedError
-from ..programs import finished
+from ..processes.programs import finished
 from .environment import session_free
 
 _SECONDS = 60

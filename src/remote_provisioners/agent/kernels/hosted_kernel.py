@@ -21,7 +21,7 @@ from ...protocol.answers import (
 from ...protocol.conventions import CHANNELS, LEASE_SECONDS, ipc_ports
 from ...protocol.messages import GpuRequest, OutputBounds, Start
 from .. import apart
-from ..endpoints import (
+from ..channels.endpoints import (
     PortReservation,
     PortsTakenError,
     connection_file,
@@ -29,9 +29,9 @@ from ..endpoints import (
     remove_sockets,
     write_connection,
 )
+from ..channels.listening import until_kernel_listens
 from ..errors import RefusedError, start_error
 from ..forking.warm_kernels import PREFIX, WarmKernels, recipe_of, remove
-from ..listening import until_kernel_listens
 from ..log import say
 from ..machine import gpus as devices
 from ..processes.foreign_process import ForeignProcess, recorded_process

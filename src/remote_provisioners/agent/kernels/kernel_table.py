@@ -16,18 +16,18 @@ from ...protocol.messages import Exited, Listening, Taken
 from .. import apart
 from ..background import Background
 from ..errors import RefusedError
-from ..lease import Leases
 from ..log import report, say
 from ..machine.memory import MemoryKills
 from ..machine.usage import Idleness, Usage, usage_of
 from .hosted_kernel import HostedKernel
+from .lease import Leases
 from .takeover import Takeover
 
 if TYPE_CHECKING:
     from ..machine.load import Load
-    from ..peers import Peers
-    from ..start_queue import StartQueue
-    from ..stream_server import Streams
+    from ..servers.peers import Peers
+    from ..streams.stream_server import Streams
+    from .start_queue import StartQueue
 
 #: How long a kernel whose lease is over may take to end by itself.
 _TERMINATE_SECONDS = 10.0

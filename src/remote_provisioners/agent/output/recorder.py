@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from ...protocol import zmtp
 from ...protocol.stream import Stream
-from ..endpoints import endpoints_of
+from ..channels.endpoints import endpoints_of
 from .gap import Gap, parent_of
 from .gap_notice import announcement, gap_notices, welcome
 from .source import Listener, Source

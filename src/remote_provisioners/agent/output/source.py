@@ -9,7 +9,7 @@ import asyncio
 from typing import Any, Iterable, Optional
 
 from ...protocol import zmtp
-from ..endpoints import Endpoint
+from ..channels.endpoints import Endpoint
 from .large_message import LARGE_BYTES
 from .spool import Spool
 

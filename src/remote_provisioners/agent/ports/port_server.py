@@ -21,10 +21,9 @@ from ...protocol.ports import PORT_SOCKET, OpenPort, Port, PortOpened
 from ...protocol.structure import FieldError
 from ...protocol.wire import WireError, encode
 from ..background import Background
-from ..endpoints import endpoints_of
+from ..channels.endpoints import endpoints_of
 from ..errors import RefusedError
-from ..private_socket import bind_anew
-from ..same_user import same_user
+from ..private_socket import bind_anew, same_user
 from .listeners import (
     Listener,
     belongs,

@@ -13,8 +13,8 @@ from ...hosts.registry import host_registry
 from ...options.config import CommonOptions
 from ...placement.inventory import HostSpec
 from ...protocol.messages import GetStatus
-from ...server.record import Record
-from ...server.records import all_records, records_parent
+from ...server.restore.record import Record
+from ...server.restore.records import all_records, records_parent
 from .found import FoundKernel
 
 

@@ -10,7 +10,7 @@ from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
 from ...protocol.messages import GetStatus
-from ...server.records import all_records, records_parent
+from ...server.restore.records import all_records, records_parent
 from ..command import Command, Text, using_hosts
 from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
 from ..hosts.survey import as_they_answer, merged

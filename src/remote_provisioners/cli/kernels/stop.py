@@ -9,7 +9,7 @@ from traitlets import Bool
 from ...errors import RemoteProvisionerError
 from ...hosts.found_kernels import end_kernel
 from ...io_thread import io_thread
-from ...server.records import note_end, records_parent
+from ...server.restore.records import note_end, records_parent
 from ..command import FAILED, MISUSED, Command, CommandError
 from .found import FoundKernel, pick
 from .search import SearchCommand

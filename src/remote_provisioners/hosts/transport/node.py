@@ -1,4 +1,4 @@
-"""A node without a login, through its launcher (agent/node_launcher.py).
+"""A node without a login, through its launcher (agent/bootstrap/node_launcher.py).
 
 Connections use TLS 1.3, whichever side connects. This side shows the certificate whose fingerprint
 the launcher knows, and the launcher sends the secret of its launch. Each stream has a connection.

@@ -13,7 +13,7 @@ from jupyter_core.utils import ensure_async
 from ...errors import ConfigurationError
 from ...hosts.found_kernels import end_kernel, output_of
 from ...io_thread import io_thread
-from ...kernels.starts import starts
+from ...kernels.start.starts import starts
 from ...options.installed_specs import read_spec
 from ...protocol.messages import GetOutput
 from .models import Model

@@ -15,7 +15,7 @@ from ...hosts.host import Host
 from ...hosts.registry import HostRegistry, host_registry
 from ...io_thread import io_thread
 from ...kernels.remote_kernel import RemoteKernel
-from ...kernels.starts import starts
+from ...kernels.start.starts import starts
 from ...placement.host_address import HostAddress, parse_address
 from ...placement.inventory import HostSpec
 from ...protocol.messages import GetStatus

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from .... import forks
-from ....agent.pipe_descriptors import enlarge_pipe
+from ....agent.pipe.descriptors import enlarge_pipe
 from ..base import Carried
 
 _READ_BYTES = 256 * 1024

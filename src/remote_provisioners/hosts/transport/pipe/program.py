@@ -1,4 +1,4 @@
-"""The program that makes an interpreter the host's end of a pipe (agent/pipe_end.py).
+"""The program that makes an interpreter the host's end of a pipe (agent/pipe/host_end.py).
 
 Compiled modules if the host has our version of Python: compiling them there takes 15 ms. Otherwise
 their sources.
@@ -15,12 +15,13 @@ from types import CodeType
 
 _PACKAGE = "remote_provisioners"
 _THERE = "remote_provisioners_pipe"
+_PACKAGES = ("protocol", "agent", "agent.pipe")
 #: Each module needs only those before it.
 _MODULES = (
     "protocol.multiplex",
-    "agent.pipe_descriptors",
-    "agent.pipe_ends",
-    "agent.pipe_end",
+    "agent.pipe.descriptors",
+    "agent.pipe.stream_ends",
+    "agent.pipe.host_end",
 )
 _DIGITS = 8
 _COMPILED, _SOURCES = b"C", b"S"
@@ -87,11 +88,14 @@ def pipe_program(interpreter: Interpreter) -> bytes:
 def _pipe_program(compiled: bool) -> bytes:
     package = importlib.resources.files(_PACKAGE)
     modules: list[tuple[str, CodeType | str | None]] = [
-        (name, None) for name in (_THERE, f"{_THERE}.protocol", f"{_THERE}.agent")
+        (name, None) for name in (_THERE, *(f"{_THERE}.{inner}" for inner in _PACKAGES))
     ]
     for name in _MODULES:
-        path = f"{name}.py".replace(".", "/", 1).split("/")
-        source, there = package.joinpath(*path).read_text("utf-8"), f"{_THERE}.{name}"
+        *above, module = name.split(".")
+        source, there = (
+            package.joinpath(*above, f"{module}.py").read_text("utf-8"),
+            f"{_THERE}.{name}",
+        )
         if compiled:
             modules.append((there, compile(source, there, "exec", dont_inherit=True, optimize=0)))
         else:

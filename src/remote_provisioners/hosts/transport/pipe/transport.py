@@ -1,7 +1,7 @@
 """A host by a pipe: stdin and stdout of one process on the host carry everything.
 
 A program of this machine (process.py) leads to that process, or a channel of our own SSH connection
-(by_asyncssh/pipe.py). agent/pipe_end.py is the host's end.
+(by_asyncssh/pipe.py). agent/pipe/host_end.py is the host's end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ....agent.pipe_end import SILENT_SECONDS
+from ....agent.pipe.host_end import SILENT_SECONDS
 from ....errors import ForwardingError, UnreachableError
 from ....protocol.multiplex import (
     ACCEPTED,

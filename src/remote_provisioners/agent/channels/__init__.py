@@ -1,0 +1,1 @@
+"""The sockets of a kernel's channels on this host."""
