@@ -45,6 +45,7 @@ if [ "${1-}" = all ]; then
     need etcd etcd-server
     need containerd containerd
     need openssl openssl
+    need podman podman
     [ -e /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
 fi
 # Ubuntu's package is a snap, for which a container has no daemon.

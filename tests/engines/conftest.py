@@ -108,16 +108,16 @@ def row(engine: EngineRig) -> Row:
 
     def row(title: str) -> AbstractContextManager[None]:
         if title in engine.notes:
-            _table.note(engine.provisioner, title, engine.notes[title])
+            _table.note(engine.title, title, engine.notes[title])
             pytest.skip(f"{title}: {engine.notes[title]}")
         return seen(title)
 
     @contextmanager
     def seen(title: str) -> Iterator[None]:
-        with _table.row([engine.provisioner], title):
+        with _table.row([engine.title], title):
             yield
         if title in engine.remarks:
-            _table.note(engine.provisioner, title, engine.remarks[title])
+            _table.note(engine.title, title, engine.remarks[title])
 
     return row
 

@@ -28,12 +28,13 @@ from ..conftest import IPYKERNEL, Session
 #: By the name of the fixture's parameter: the class, and the marker of its tests.
 RIGS = {
     "docker": ("tests.rig.docker_engine:DockerRig", "docker"),
+    "podman": ("tests.rig.podman:PodmanRig", "docker"),
     "kubernetes": ("tests.kubernetes.engine_rig:KubernetesRig", "kubernetes"),
     "slurm": ("tests.slurm.engine_rig:SlurmRig", "slurm"),
     "yarn": ("tests.spark.engine_rig:YarnRig", "yarn"),
 }
-#: Engines that take too long to start for `make test`.
-LONG = {"kubernetes", "yarn"}
+#: Engines that only `make test-all` runs.
+LONG = {"kubernetes", "podman", "yarn"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class Limit:
 class EngineRig(ABC):
     """One real engine, opened once a session."""
 
-    #: The provisioner, which is the column of the table.
+    #: The provisioner, and the column of the table: the provisioner's, if it is empty.
     provisioner: ClassVar[str]
+    column: ClassVar[str] = ""
     #: By row: why it does not apply.
     notes: ClassVar[Mapping[str, str]] = {}
     #: By row: what the table says in place of "yes".
@@ -66,6 +68,11 @@ class EngineRig(ABC):
     #: Options for a start that waits for a few seconds only.
     short_wait: ClassVar[Mapping[str, Any]] = {"launch_timeout": 4.0}
     limit: ClassVar[Limit | None] = None
+
+    @property
+    def title(self) -> str:
+        """The head of its column."""
+        return self.column or self.provisioner
 
     @staticmethod
     @abstractmethod

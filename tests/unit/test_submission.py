@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.simulation.starts import request
 from remote_provisioners.engines.base import Engine, Launch, Node, Progress
+from remote_provisioners.engines.placer import EnginePlacer
 from remote_provisioners.engines.submission import Submission
 from remote_provisioners.errors import (
     HostError,
@@ -16,6 +17,8 @@ from remote_provisioners.errors import (
     LaunchTimeoutError,
     UnreachableError,
 )
+from remote_provisioners.io_thread import close_io_thread, in_io_thread
+from remote_provisioners.options.launch_request import LaunchRequest
 from remote_provisioners.placement.host_address import HostAddress
 
 
@@ -171,6 +174,69 @@ def test_who_gives_up_leaves_nothing() -> None:
         assert engine.arrival.cancelled()
 
     asyncio.run(body())
+
+
+class CancelsSlowly(NeverArrives):
+    async def cancel(self, tag: str) -> None:
+        await asyncio.sleep(0.3)
+        await super().cancel(tag)
+
+
+class Options:
+    """Those of a provisioner, for a placer."""
+
+    network_grace = 1.0
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def engine(self, request: LaunchRequest | None) -> Engine:
+        return self._engine
+
+
+async def of_the_thread(kind: type[NeverArrives]) -> NeverArrives:
+    return kind()
+
+
+def test_a_cancelled_start_returns_when_the_engine_has_ended_it() -> None:
+    """The start is awaited on another loop than that of the submission."""
+
+    async def body() -> None:
+        engine = await in_io_thread(of_the_thread(CancelsSlowly))
+        placer = EnginePlacer(Options(engine), CancelsSlowly)
+        starting = asyncio.ensure_future(placer.start(request(), lambda where: None))
+        while placer.reason(None) != "waits for room":
+            await asyncio.sleep(0.01)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert len(engine.cancelled) == 1
+
+    try:
+        asyncio.run(body())
+    finally:
+        close_io_thread()
+
+
+def test_a_process_that_ends_cancels_what_waits() -> None:
+    """Such as a console that its user interrupts: nobody cancels its start."""
+
+    async def begun() -> NeverArrives:
+        engine = await in_io_thread(of_the_thread(CancelsSlowly))
+        placer = EnginePlacer(Options(engine), CancelsSlowly)
+        asyncio.ensure_future(placer.start(request(), lambda where: None))
+        while placer.reason(None) != "waits for room":
+            await asyncio.sleep(0.01)
+        return engine
+
+    loop = asyncio.new_event_loop()
+    engine = loop.run_until_complete(begun())
+    close_io_thread()
+    assert len(engine.cancelled) == 1
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
 
 
 def test_nothing_is_submitted_to_an_engine_that_is_away() -> None:

@@ -20,7 +20,7 @@ from ..placement.inventory import HostSpec
 from ..placement.placer import Placer, Recorder, StartAttempt
 from .base import Engine, Node
 from .deadline import tell_before_end
-from .submission import Submission
+from .submission import Submission, Submissions
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class EnginePlacer(Placer):
         async def undo() -> None:
             if attempt is not None:
                 await attempt.abandon()
-            if self._node is not None:  # otherwise the submission has cancelled itself
-                await self._cancel(request, self._tag)
+            await self._undo_submission(request)
 
         try:
             inside, node = await self._submit(request, record)
@@ -103,8 +102,7 @@ class EnginePlacer(Placer):
         async def undo(reason: str) -> None:
             if not kernel.life.over:
                 kernel.give_up(reason)
-            if self._node is not None:  # otherwise the submission has cancelled itself
-                await self._cancel(request, self._tag)
+            await self._undo_submission(request)
 
         if self._type.node_stays and await in_io_thread(self._restart_in_place(kernel, request)):
             return
@@ -145,6 +143,13 @@ class EnginePlacer(Placer):
         """Tell the engine to end the kernel's job."""
         self._watch_end(None)
         return bool(self._tag) and await in_io_thread(self._cancel(request, self._tag))
+
+    async def _undo_submission(self, request: LaunchRequest) -> None:
+        """In the I/O thread, after a start has failed or was cancelled."""
+        if self._submission is not None:
+            await self._submission.over()  # without a node, it cancels itself
+        if self._node is not None:
+            await self._cancel(request, self._tag)
 
     async def _cancel(self, request: LaunchRequest | None, tag: str) -> bool:
         """In the I/O thread. Returns whether it has ended."""
@@ -229,7 +234,8 @@ class EnginePlacer(Placer):
         record({"host": self._type.name, self._key: {"tag": self._tag, "id": ""}})
 
         async def submit() -> tuple[LaunchRequest, Node]:
-            node, seconds = await submission.run()
+            await host_registry()  # it closes the connections, after the submissions
+            node, seconds = await io_thread().own(Submissions).run(submission)
             self._node, self._id = node, submission.id
             return replace(engine.kernel_request(request, node), timeout=seconds), node
 

@@ -19,6 +19,30 @@ from .base import Engine, Launch, Node
 log = logging.getLogger(__name__)
 
 
+class Submissions:
+    """Those in progress. The I/O thread ends them before the connections that they need."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, submission: Submission) -> tuple[Node, float]:
+        """See `Submission.run`."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await submission.run()
+        finally:
+            self._tasks.discard(task)
+
+    async def close(self) -> None:
+        """Cancel all, and wait until nothing is left of them."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
 class Submission:
     """The request of a node for one kernel. Any thread may read `text` and `id`."""
 
@@ -32,6 +56,7 @@ class Submission:
         self._queue_timer: asyncio.TimerHandle | None = None
         self._queue_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = 0.0
+        self._task: asyncio.Task[Any] | None = None
         #: What it waits for.
         self.text = ""
         #: The engine's name for it.
@@ -43,7 +68,7 @@ class Submission:
         Raises KernelStartError, LaunchTimeoutError, HostError; the submission is cancelled then,
         and when this is cancelled.
         """
-        loop = asyncio.get_running_loop()
+        self._task, loop = asyncio.current_task(), asyncio.get_running_loop()
         await self.engine.prepare()
         self._began, seconds = loop.time(), self.launch.request.timeout
         try:
@@ -54,6 +79,11 @@ class Submission:
             self._leave_queue()
             self.text = ""
         return node, max(1.0, seconds - (loop.time() - self._began))
+
+    async def over(self) -> None:
+        """Return when a cancelled `run` has left nothing. Who cancels it goes on before that."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     def _late(self, limit: str) -> LaunchTimeoutError:
         waited_for = self.text or "it was not submitted yet"
