@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -221,21 +222,21 @@ def test_a_cancelled_start_returns_when_the_engine_has_ended_it() -> None:
 def test_a_process_that_ends_cancels_what_waits() -> None:
     """Such as a console that its user interrupts: nobody cancels its start."""
 
-    async def begun() -> NeverArrives:
+    async def begun() -> tuple[NeverArrives, asyncio.Task[Any]]:
         engine = await in_io_thread(of_the_thread(CancelsSlowly))
         placer = EnginePlacer(Options(engine), CancelsSlowly)
-        asyncio.ensure_future(placer.start(request(), lambda where: None))
+        starting = asyncio.ensure_future(placer.start(request(), lambda where: None))
         while placer.reason(None) != "waits for room":
             await asyncio.sleep(0.01)
-        return engine
+        return engine, starting
 
     loop = asyncio.new_event_loop()
-    engine = loop.run_until_complete(begun())
+    engine, starting = loop.run_until_complete(begun())
     close_io_thread()
     assert len(engine.cancelled) == 1
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(starting)
+    close_io_thread()  # it has used another one to undo
     loop.close()
 
 

@@ -82,7 +82,7 @@ class Submission:
 
     async def over(self) -> None:
         """Return when a cancelled `run` has left nothing. Who cancels it goes on before that."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
 
     def _late(self, limit: str) -> LaunchTimeoutError:
