@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing takes as long to import as all the rest
     from typing import Deque, Dict, Iterator, List, Tuple
 
-# OPEN: connect to a socket (body: a path or a port). RUN: run a program (JSON: its words).
+# OPEN: connect to a socket (body: a path or a port). RUN: run a program (body: its words, with
+# a zero byte between them).
 # LISTEN: make a socket at a path. READY and REFUSED (body: the reason) answer these.
 # ACCEPTED: a client has connected to that socket (body: the stream that LISTEN began).
 OPEN, RUN, LISTEN, READY, REFUSED, ACCEPTED = range(1, 7)

@@ -55,7 +55,7 @@ class End:
         """The pipe is gone."""
 
 
-def _seen(future: asyncio.Future[Any]) -> None:
+def seen(future: asyncio.Future[Any]) -> None:
     """Mark an exception as seen: when a pipe is lost, perhaps nobody waits for the future."""
     if not future.cancelled():
         future.exception()
@@ -67,7 +67,7 @@ class Answer(End):
     def __init__(self, pipe: Pipe, stream: int) -> None:
         super().__init__(pipe, stream)
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.answered.add_done_callback(_seen)
+        self.answered.add_done_callback(seen)
 
     def receive(self, kind: int, body: bytes) -> None:
         if self.answered.done():
@@ -90,7 +90,7 @@ class Program(End):
         super().__init__(pipe, stream)
         self.stdout, self.stderr = bytearray(), bytearray()
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.ended.add_done_callback(_seen)
+        self.ended.add_done_callback(seen)
 
     def send(self, data: bytes) -> None:
         if data:
@@ -170,8 +170,8 @@ class PipeStream(Answer, asyncio.Transport):
         Answer.__init__(self, pipe, stream)
         asyncio.Transport.__init__(self)
         self._protocol: Any = None
-        #: Data that arrived before a protocol could take it; None for the end.
-        self._early: list[bytes | None] = []
+        #: Frames that arrived before a protocol could take them.
+        self._early: list[tuple[int, bytes]] = []
         self._paused = self._closing = self._over = self._full = False
         self._lost: ConnectionError | None = None
 
@@ -187,26 +187,27 @@ class PipeStream(Answer, asyncio.Transport):
     # -- the pipe's side --------------------------------------------------------------------
 
     def receive(self, kind: int, body: bytes) -> None:
-        if kind in (DATA, END):
-            if self._protocol is None or self._paused or self._early:
-                self._early.append(body if kind == DATA else None)
-            elif kind == DATA:
-                self._data(body)
-            else:
-                self._end()
-        elif kind == CLOSE and self._protocol is not None:
-            self.pipe.over(self)
-            self.lost(None)
-        else:
+        if not self.answered.done():
             super().receive(kind, body)
+            return
+        if kind == CLOSE:
+            self.pipe.over(self)
+        if self._protocol is None or self._paused or self._early:
+            self._early.append((kind, body))
+        else:
+            self._take(kind, body)
 
     def _deliver(self) -> None:
         while self._early and not self._paused and self._protocol is not None:
-            body = self._early.pop(0)
-            if body is None:
-                self._end()
-            else:
-                self._data(body)
+            self._take(*self._early.pop(0))
+
+    def _take(self, kind: int, body: bytes) -> None:
+        if kind == DATA:
+            self._data(body)
+        elif kind == END:
+            self._end()
+        elif kind == CLOSE:
+            self.lost(None)
 
     def _data(self, body: bytes) -> None:
         self.pipe.used(self.stream, len(body))

@@ -26,7 +26,7 @@ from ....protocol.multiplex import (
     PipeError,
 )
 from ..base import Carried, Completed, Endpoint, Transport
-from .stream import Answer, End, Joined, PipeStream, Program, ProgramCarrier
+from .stream import Answer, End, Joined, PipeStream, Program, ProgramCarrier, seen
 
 _BATCH_BYTES = 256 * 1024
 #: We give up a host that is silent for three of these.
@@ -54,8 +54,10 @@ class PipeTransport(Transport):
         self.streams = Multiplexer()
         self._ends: dict[int, End] = {}
         self._numbers = itertools.count(1, 2)
-        self._listening: dict[str, asyncio.Task[int]] = {}
-        self._local_paths: dict[int, str] = {}
+        self._listening: dict[str, asyncio.Task[None]] = {}
+        #: The path on the host of each stream that listens there, and the path here for each.
+        self._host_paths: dict[int, str] = {}
+        self._local_paths: dict[str, str] = {}
         self._joining: set[asyncio.Task[None]] = set()
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._writable, self._flushing = True, False
@@ -67,7 +69,7 @@ class PipeTransport(Transport):
     # -- Transport --------------------------------------------------------------------------
 
     async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
-        program = Program(self, self._number())
+        program = Program(self, self._program_number())
         self._begin(program, RUN, "\0".join(argv).encode("utf-8", "surrogateescape"))
         try:
             program.send(stdin)
@@ -82,7 +84,7 @@ class PipeTransport(Transport):
         )
 
     async def begin(self, argv: Sequence[str], carried: Carried) -> None:
-        program = ProgramCarrier(self, self._number(), carried)
+        program = ProgramCarrier(self, self._program_number(), carried)
         self._begin(program, RUN, "\0".join(argv).encode("utf-8", "surrogateescape"))
 
     async def open(
@@ -100,17 +102,18 @@ class PipeTransport(Transport):
         return protocol
 
     async def expose(self, local_path: str, host_path: str) -> str:
+        self._local_paths[host_path] = local_path
         if host_path not in self._listening:
             task = asyncio.ensure_future(self._listen_there(host_path))
+            task.add_done_callback(seen)
             self._listening[host_path] = task
         try:
-            stream = await asyncio.shield(self._listening[host_path])
+            await asyncio.shield(self._listening[host_path])
         except ConnectionRefusedError as error:
             self._listening.pop(host_path, None)
             raise ForwardingError(f"cannot make the socket {host_path} there: {error}") from None
         except ConnectionError as error:
             raise UnreachableError(str(error)) from None
-        self._local_paths[stream] = local_path
         return host_path
 
     async def wait_closed(self) -> str:
@@ -156,7 +159,7 @@ class PipeTransport(Transport):
             return
         self._closed.set_result(reason)
         self._keepalive.cancel()
-        for task in (*self._joining, *self._listening.values()):
+        for task in self._joining:
             task.cancel()
         for end in list(self._ends.values()):
             end.lost(ConnectionResetError(reason))
@@ -196,24 +199,32 @@ class PipeTransport(Transport):
             raise ConnectionResetError(self._closed.result())
         return next(self._numbers)
 
+    def _program_number(self) -> int:
+        try:
+            return self._number()
+        except ConnectionError as error:
+            raise UnreachableError(f"cannot run a command: {error}") from None
+
     def _begin(self, end: End, kind: int, body: bytes) -> None:
         self._ends[end.stream] = end
         self.streams.begin(end.stream)
         self.streams.say(kind, end.stream, body)
         self._flush_soon()
 
-    async def _listen_there(self, host_path: str) -> int:
+    async def _listen_there(self, host_path: str) -> None:
         listener = Answer(self, self._number())
+        self._host_paths[listener.stream] = host_path
         self._begin(listener, LISTEN, host_path.encode("utf-8", "surrogateescape"))
         await listener.answered
-        return listener.stream
 
     def _accepted(self, number: int, listener: int) -> None:
         """A program on the host has connected to a socket that stands for one of this machine."""
         stream = PipeStream(self, number)
+        stream.answered.set_result(None)
         self._ends[number] = stream
         self.streams.begin(number)
-        task = asyncio.ensure_future(self._join_here(stream, self._local_paths.get(listener, "")))
+        path = self._local_paths.get(self._host_paths.get(listener, ""), "")
+        task = asyncio.ensure_future(self._join_here(stream, path))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
 
