@@ -21,7 +21,7 @@ from ..protocol.answers import Welcome
 from ..protocol.conventions import AGENT_SOCKET
 from ..protocol.messages import Hello
 from ..protocol.version import VERSION, VersionError, agree
-from .agent_channel import AgentChannel
+from .agent_channel import AgentChannel, SilentError
 from .deploy_agent import AgentGoneError, FoundAgent, find_agent
 from .transport import Transport
 
@@ -29,6 +29,8 @@ from .transport import Transport
 _PYTHONS = ("python3", "python", *(f"python3.{minor}" for minor in range(13, 7, -1)))
 #: How often to look for an agent that somebody else starts.
 _AGENT_POLL_SECONDS = 0.02
+#: How long an agent may take to say hello.
+_HELLO_SECONDS = 15.0
 
 
 class AgentFinder:
@@ -62,9 +64,12 @@ class AgentFinder:
                 found = await self._find(transport)
             channel = AgentChannel(self._name, on_event)
             try:
-                await transport.open(found.socket, lambda channel=channel: channel)  # type: ignore[misc]
-                began = time.monotonic()
-                return channel, await self._greet(channel, found), time.monotonic() - began
+                meeting = self._meet(transport, channel, found)
+                return channel, *await asyncio.wait_for(meeting, _HELLO_SECONDS)
+            except asyncio.TimeoutError:
+                channel.close()
+                text = f"its agent has not answered for {_HELLO_SECONDS:.0f} s"
+                raise SilentError(f"{text}: it is stopped, or hangs", host=self._name) from None
             except (ConnectionError, UnreachableError) as error:
                 # The agent that was found may have ended itself, idle, at this very moment.
                 comes = isinstance(error, ConnectionRefusedError) and time.monotonic() < until
@@ -91,6 +96,13 @@ class AgentFinder:
         self.pythons.insert(0, python)
         self.boot = found.boot
         return found
+
+    async def _meet(
+        self, transport: Transport, channel: AgentChannel, found: FoundAgent
+    ) -> tuple[Welcome, float]:
+        await transport.open(found.socket, lambda: channel)
+        began = time.monotonic()
+        return await self._greet(channel, found), time.monotonic() - began
 
     async def _greet(self, channel: AgentChannel, found: FoundAgent) -> Welcome:
         try:

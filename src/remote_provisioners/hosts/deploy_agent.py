@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 # It travels as text, so it cannot import the protocol.
 from ..agent.bootstrap.find_or_start import MARKER, request
-from ..errors import AgentError, UnusablePythonError
+from ..errors import AgentError, UnreachableError, UnusablePythonError
 from ..placement.way_in import DEFAULT_WAY
 from .transport import Transport
 from .transport.base import SPEAK_SECONDS
@@ -33,6 +33,8 @@ _THERE = "remote_provisioners_agent"
 #: The packages that travel, and the module that starts the agent, which also travels as text.
 _PACKAGES = ("agent", "protocol")
 _START = "agent/bootstrap/find_or_start.py"
+#: How long an interpreter may take to find or start the agent, over a slow link too.
+_FIND_SECONDS = 60.0
 #: Modules that are sent separately: a pipe's end (transport/pipe/program.py) and the main process
 #: of containers. Changing them does not change the agent's version.
 _PIPE = (
@@ -152,14 +154,20 @@ async def find_agent(
     and the interpreter.
 
     `former`: the directory of an agent of another version, to start again. Raises AgentError,
-    AgentGoneError.
+    AgentGoneError, UnreachableError.
     """
     failed: list[UnusablePythonError] = []
     for python in pythons:
         try:
-            return await find_or_start_agent(transport, python, host, former), python
+            finding = find_or_start_agent(transport, python, host, former)
+            return await asyncio.wait_for(finding, _FIND_SECONDS), python
         except UnusablePythonError as error:
             failed.append(error)
+        except asyncio.TimeoutError:
+            text = f"cannot find or start its agent within {_FIND_SECONDS:.0f} s"
+            raise UnreachableError(
+                f"{text}: the host hangs, or an agent there does not start", host=host
+            ) from None
     tried = ", ".join(pythons)
     raise AgentError(f"{failed[0].message}\n(tried: {tried})", host=host)
 

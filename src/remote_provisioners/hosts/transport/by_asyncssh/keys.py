@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from ...keys import tried
 from ..ssh.configuration import SSH_PORT, SSHConfiguration
 
 _CERTIFICATE = "-cert"
+#: How long the SSH agent may take. One that was forwarded by a lost connection never answers.
+_AGENT_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 #: What asyncssh asks for about a host: keys, authorities, revoked keys, and four X.509 lists.
 HostKeys = tuple[Sequence[Any], ...]
@@ -57,14 +62,31 @@ class KnownHosts:
         return self.keys()
 
 
-async def key_pairs(
+@contextlib.asynccontextmanager
+async def usable_keys(read: SSHConfiguration) -> AsyncIterator[list[asyncssh.SSHKeyPair]]:
+    """The keys to log in with. The SSH agent stays connected inside this context, to sign.
+
+    As OpenSSH, it goes on without an agent that does not answer.
+    """
+    agent = None
+    if read.agent:
+        with contextlib.suppress(OSError, asyncssh.Error, asyncio.TimeoutError):
+            agent = await asyncio.wait_for(asyncssh.connect_agent(read.agent), _AGENT_SECONDS)
+    try:
+        yield await _key_pairs(read, agent)
+    finally:
+        if agent is not None:
+            agent.close()
+
+
+async def _key_pairs(
     configuration: SSHConfiguration, agent: asyncssh.SSHAgentClient | None
 ) -> list[asyncssh.SSHKeyPair]:
     """The keys to log in with, in this order: configured keys that the SSH agent holds, its other
     keys (unless ``IdentitiesOnly``), keys in files. A file that is missing, encrypted or cannot
     be read is skipped.
     """
-    held = list(await agent.get_keys()) if agent is not None else []
+    held = await _held(agent) if agent is not None else []
     tried([*configuration.identity_files, *_certificate_files(configuration)], configuration.agent)
     files = await asyncio.to_thread(_read_files, configuration)
     certificates = await asyncio.to_thread(_read_certificates, configuration)
@@ -76,6 +98,17 @@ async def key_pairs(
     known = {pair.public_data for pair in chosen}
     chosen += [make() for blob, make in files if make is not None and blob not in known]
     return _certified(chosen, certificates)
+
+
+async def _held(agent: asyncssh.SSHAgentClient) -> list[asyncssh.SSHKeyPair]:
+    """The keys that the SSH agent holds; none if it does not answer."""
+    try:
+        return list(await asyncio.wait_for(agent.get_keys(), _AGENT_SECONDS))
+    except asyncio.TimeoutError:
+        log.warning("the SSH agent does not answer: its keys are not used")
+    except (OSError, ValueError, asyncssh.Error) as error:
+        log.warning("the SSH agent's keys are not used: %s", error)
+    return []
 
 
 #: The public part of a key, and a function that loads the private part if the file has it.

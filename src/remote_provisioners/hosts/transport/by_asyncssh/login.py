@@ -1,6 +1,6 @@
 """Logging in to a host by SSH, with asyncssh.
 
-`ssh_reading` reads the user's SSH configuration as OpenSSH does; `ssh_keys` loads the keys. Host
+`ssh/reading.py` reads the user's SSH configuration as OpenSSH does, `keys.py` loads the keys. Host
 keys are always checked, even if the configuration turns that off.
 """
 
@@ -11,7 +11,6 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +44,7 @@ from ..ssh.login_errors import (
 from ..ssh.reading import read_configuration
 from .algorithms import usable
 from .jumps import circle, jump_address
-from .keys import KnownHosts, key_pairs
+from .keys import KnownHosts, usable_keys
 from .proxy_command import ProxyCommand
 
 _ACKNOWLEDGE_SECONDS = 0.002
@@ -224,7 +223,7 @@ async def _open(
             text = f"the user name {read.user!r} cannot be a word of its ProxyCommand"
             raise UnreachableError(text, host=name)
         client.proxy = ProxyCommand(read.proxy_command)
-    async with _keys(read) as keys:
+    async with usable_keys(read) as keys:
         try:
             if client.proxy is not None:
                 options["sock"] = await client.proxy.start()
@@ -282,20 +281,6 @@ def _translated(
         forbidden = error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
         return UnreachableError(not_forwarded(reason_of(error), forbidden))
     return UnreachableError(f"cannot connect: {reason_of(error)}")
-
-
-@contextlib.asynccontextmanager
-async def _keys(read: SSHConfiguration) -> AsyncIterator[list[asyncssh.SSHKeyPair]]:
-    """The keys to log in with. The SSH agent stays connected inside this context, to sign."""
-    agent = None
-    if read.agent:
-        with contextlib.suppress(OSError, asyncssh.Error):  # as OpenSSH, go on without an agent
-            agent = await asyncssh.connect_agent(read.agent)
-    try:
-        yield await key_pairs(read, agent)
-    finally:
-        if agent is not None:
-            agent.close()
 
 
 class _Refused(Exception):

@@ -52,7 +52,9 @@ class ProxyCommand:
         return ours
 
     def said(self) -> str:
-        """The last lines that it has written to stderr."""
+        """The last lines that it has written to stderr; nothing if it could not be started."""
+        if self._process is None:
+            return ""
         size = os.fstat(self._stderr.fileno()).st_size
         last = os.pread(self._stderr.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
         return "\n".join(last.decode("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:])
