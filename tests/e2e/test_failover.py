@@ -25,6 +25,7 @@ from remote_provisioners.errors import (
 )
 from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
 from remote_provisioners.hosts.transport.ssh import login_errors
+from remote_provisioners.kernels.client_sockets import ClientSockets, LocalEnd
 
 from ..conftest import InstallSpec, Session, Start, assert_readable, be_client, eventually
 from ..rig import Host, Rig
@@ -346,3 +347,29 @@ def test_a_move_that_fails_leaves_no_kernel_that_seems_to_live(
         session.manager.restart_kernel(now=True)
     assert not session.manager.is_alive()
     assert session.provisioner.reason == f"it could not move to {other}"
+
+
+@pytest.mark.long
+def test_the_first_output_on_another_host(
+    hosts: list[Host], install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that was there before gets it, even if its request is sooner there than its
+    subscription, as on a busy machine.
+    """
+    carry = ClientSockets.carry
+
+    async def late(sockets: ClientSockets, end: LocalEnd) -> None:
+        if end.request.channel == "iopub":
+            while not any(each.known for each in sockets.clients):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(1)
+        await carry(sockets, end)
+
+    session = start(install_spec(targets(hosts)))
+    other = next(target for target in targets(hosts) if target != session.host)
+    asyncio.run(session.provisioner.move_to(other))
+    monkeypatch.setattr(ClientSockets, "carry", late)
+    session.manager.restart_kernel()
+    session.client.kernel_info(reply=True, timeout=30)
+    assert session.host == other
+    assert session.value("6 * 7") == 42

@@ -125,6 +125,25 @@ def test_an_order_that_no_process_has_had_is_not_for_the_next() -> None:
     asyncio.run(asyncio.wait_for(body(), 20))
 
 
+@pytest.mark.parametrize("channel", ["iopub", "shell"])
+def test_who_waits_for_a_kernel_gets_all_its_output(channel: str) -> None:
+    """Also what it prints for a request on another channel that was sooner there."""
+
+    async def body() -> None:
+        async with client_of(channel) as (agent, client_sockets, client):
+            client.write(b"first ")
+            await agent.refused.wait()
+            client_sockets.pause()
+            client.write(b"and second")
+            while any(each.opened for each in client_sockets.clients):
+                await asyncio.sleep(0.01)
+            client_sockets.serve(begins=True)
+            await agent.arrived.wait()
+            assert agent.hellos[-1]["returned"] == (channel == "iopub")
+
+    asyncio.run(asyncio.wait_for(body(), 20))
+
+
 @pytest.mark.parametrize("steps", range(6))
 def test_a_client_that_connects_as_they_are_closed_is_closed_too(steps: int) -> None:
     """However far the loop has come with it by then."""

@@ -161,8 +161,14 @@ class ClientSockets:
             self._spares.remove(spare)
             spare.add_done_callback(_close)
 
-    def serve(self) -> None:
-        """The kernel listens and its host is reachable. Let clients through."""
+    def serve(self, begins: bool = False) -> None:
+        """The kernel listens and its host is reachable. Let clients through.
+
+        `begins`: its first process on this host. Clients that wait get all output of it, as clients
+        do that stay connected during a restart.
+        """
+        for end in self.clients if begins else ():
+            end.request.returned = end.request.channel == "iopub" and not end.opened
         self._reachable.set()
         self._serving.set()
 

@@ -163,8 +163,8 @@ class RemoteKernel:
             request, self.spec, substitutions=substitutions, secret=secret, resources=resources
         )
         self._accepted.clear()
-        if self.pid is not None:  # a restart has its place
-            start.capacity = None
+        begins = self.pid is None
+        start.capacity = start.capacity if begins else None  # a restart has its place
         asked = link.channel.request(start)
         started = await (asked if patient else self.host.unless_silent(asked, self._accepted))
         self._timeout.resume()
@@ -188,7 +188,7 @@ class RemoteKernel:
         if self.life.over:
             raise ended_early(self.life, self.spec.name)
         self.client_sockets.encrypted = "curve_publickey" in self.connection
-        self.client_sockets.serve()
+        self.client_sockets.serve(begins)
 
     def client_connection(self) -> KernelConnectionInfo:
         """The connection info for a client here: endpoints on this machine, and the key."""
