@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -177,12 +176,12 @@ class WarmKernels:
             self._refilling = None
 
     async def _make(self, recipe: Recipe) -> Optional[WarmKernel]:
-        directory = os.path.join(self._parent, PREFIX + secrets.token_hex(5)[1:])
+        directory = os.path.join(self._parent, PREFIX + os.urandom(5).hex()[1:])
         connection: Dict[str, Any] = {
             "transport": "ipc",
             "ip": ipc_prefix(directory),
             **ipc_ports(),
-            "key": secrets.token_hex(16),  # nobody's
+            "key": os.urandom(16).hex(),  # nobody's
             "signature_scheme": recipe.signature_scheme,
         }
 

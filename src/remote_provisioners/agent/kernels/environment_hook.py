@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 from typing import Dict, Mapping
 
 from ...protocol.answers import HOOK_FAILED
@@ -94,6 +93,8 @@ async def environment_after(hook: str, base: Mapping[str, str], directory: str) 
 
 
 def _empty_file(directory: str) -> str:
+    import tempfile  # noqa: PLC0415 (an agent starts without)
+
     descriptor, path = tempfile.mkstemp(prefix="hook-", dir=directory)
     os.close(descriptor)
     return path

@@ -6,12 +6,9 @@ module travels to hosts.
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import re
 import shutil
-import tempfile
 from typing import Container
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -64,7 +61,10 @@ def unpack(directory: str, digest: str, archive: str) -> None:
     target = path(directory, digest)
     if not target:
         raise ValueError("bad digest {!r}".format(digest))
-    import tarfile  # noqa: PLC0415 (an agent starts without)
+    import base64  # noqa: PLC0415 (an agent starts without)
+    import io  # noqa: PLC0415
+    import tarfile  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
 
     os.makedirs(directory, 0o700, exist_ok=True)
     unpacked = tempfile.mkdtemp(prefix=_unpacking(), dir=directory)

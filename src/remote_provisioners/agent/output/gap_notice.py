@@ -7,7 +7,6 @@ travels to hosts.
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import time
@@ -87,6 +86,8 @@ def _sign(connection: Dict[str, Any], parts: Any) -> bytes:
     if not key:
         return b""
     scheme = str(connection.get("signature_scheme", "hmac-sha256"))
+    import hmac  # noqa: PLC0415 (an agent starts without)
+
     signer = hmac.new(key, digestmod=scheme.partition("-")[2])
     for part in parts:
         signer.update(part)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, Callable, Deque, List, Optional, Sequence, Set, Tuple, Union
 
 from ...protocol import zmtp
@@ -33,16 +32,15 @@ HELD_MESSAGES = 1000
 Place = Tuple[int, int]
 
 
-@dataclass(eq=False)
 class _Block:
-    first: int
-    messages: Optional[List[bytes]] = field(default_factory=list)  # None: in its file
-    count: int = 0
-    size: int = 0
-    path: str = ""
-    gap: Gap = field(default_factory=Gap)
+    """Messages that go to a file together."""
 
-    spilling: bool = False
+    def __init__(self, first: int, path: str) -> None:
+        self.first, self.path = first, path
+        self.messages: Optional[List[bytes]] = []  # None: in its file
+        self.count = self.size = 0
+        self.gap = Gap()
+        self.spilling = False
 
     @property
     def memory(self) -> int:
@@ -139,7 +137,7 @@ class Spool(Spender):
         last = self._blocks[-1] if self._blocks else None
         full = not isinstance(last, _Block) or last.size >= self._block_bytes
         if full or last is None or last.messages is None or last.spilling:  # type: ignore[union-attr]
-            last = _Block(self.end, path=self._file(self.end))
+            last = _Block(self.end, self._file(self.end))
             self._blocks.append(last)
         assert isinstance(last, _Block)
         assert last.messages is not None

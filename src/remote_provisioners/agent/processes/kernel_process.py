@@ -21,7 +21,7 @@ LOG_LIMIT = 1024 * 1024
 TAIL_BYTES = 4096
 TAIL_LINES = 20
 #: What ipykernel prints at its start, which explains no end and is meant for a terminal.
-_GREETING = re.compile(r"NOTE: When using the `ipython kernel` .*?--existing [^\n]*\n?", re.DOTALL)
+_GREETING = r"(?s)NOTE: When using the `ipython kernel` .*?--existing [^\n]*\n?"
 
 
 class Command(NamedTuple):
@@ -136,7 +136,7 @@ def tail_of(path: str) -> str:
             text = log.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return "\n".join(_GREETING.sub("", text).strip().splitlines()[-TAIL_LINES:])
+    return "\n".join(re.sub(_GREETING, "", text).strip().splitlines()[-TAIL_LINES:])
 
 
 def trim(path: str) -> None:
