@@ -15,6 +15,7 @@ import zmq
 from remote_provisioners.agent.streams import left_conversations as module
 from remote_provisioners.agent.streams.conversation import Conversation
 from remote_provisioners.agent.streams.left_conversations import LeftConversations
+from remote_provisioners.agent.streams.lost_replies import LostReplies
 from remote_provisioners.protocol import zmtp
 from remote_provisioners.protocol.stream import Stream
 
@@ -271,5 +272,33 @@ def test_a_question_waits_while_its_cell_runs(
                 if kept is not None:
                     kept.end()
             await asyncio.sleep(0.05)
+
+    run(body, tmp_path)
+
+
+def test_replies_that_a_killed_agent_had(tmp_path: Path) -> None:
+    """The kernel has answered one of three requests, and answers another one late."""
+
+    async def body(world: World) -> None:
+        client, over = Client(), []
+        conversation = await world.connect()
+        await client.talk(conversation)
+        headers = [jupyter("execute_request", name)[2].decode() for name in ("lost", "late")]
+        headers.append(jupyter("complete_request", "other")[2].decode())
+        headers.append(json.dumps({**json.loads(headers[0]), "msg_id": "b", "subshell_id": "1"}))
+        connection = {"key": "secret", "signature_scheme": "hmac-sha256"}
+        conversation.find_lost(LostReplies(connection, headers, over.append))
+        question = await world.kernel.receive()
+        assert json.loads(question[6])["silent"]
+        await world.kernel.reply([question[0], *jupyter("execute_request", "late")])
+        await world.kernel.reply(question)
+        await client.pipe.settle()
+        late, made = client.got
+        assert b"re-late" in late
+        frames = zmtp.bodies(made)
+        assert frames[3] == headers[0].encode()
+        assert json.loads(frames[5])["ename"] == "ReplyLost"
+        assert over == [headers[0].encode()]
+        client.vanish()
 
     run(body, tmp_path)

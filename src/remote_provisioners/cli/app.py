@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from .command import Command
+from .standard_streams import discard_output, open_standard_streams, why_failed
 
 #: As a shell says of a program that SIGPIPE has ended.
 _CLOSED_PIPE = 141
@@ -95,14 +95,17 @@ class RemoteApp(Command):
 def main() -> None:
     """The script ``jupyter-remote``."""
     try:
+        open_standard_streams()
         try:
             RemoteApp.launch_instance()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has read enough, as `head` does. Discard the rest of the output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has read enough, as `head` does.
+        discard_output()
         sys.exit(_CLOSED_PIPE)
+    except OSError as error:  # such as help that cannot be written
+        sys.exit(f"jupyter remote: {why_failed(error)}")
 
 
 if __name__ == "__main__":

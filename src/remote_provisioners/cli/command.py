@@ -21,6 +21,7 @@ from .. import __version__
 from ..errors import RemoteProvisionerError
 from ..io_thread import close_io_thread
 from ..options.kinds import readable
+from .standard_streams import why_failed
 
 #: Exit codes: the command failed; the command line is wrong.
 FAILED, MISUSED = 1, 2
@@ -147,6 +148,11 @@ class Command(JupyterApp):
         super().start()  # runs a subcommand, which raises NoStart
         try:
             status = self.run()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._end(CommandError(why_failed(error)))
         except (CommandError, RemoteProvisionerError) as error:
             self._end(error)
         except KeyboardInterrupt:

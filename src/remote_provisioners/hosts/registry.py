@@ -32,6 +32,7 @@ from .host import Host
 _KEEP_AFTER_GRACE_SECONDS = 60.0
 #: How often to check that the sockets' directory exists.
 _LOOK_SECONDS = 1.0
+_NO_SOCKETS = "cannot open the sockets of kernels on this machine:\n{}"
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,11 @@ class HostRegistry:
         self._kernels: set[RemoteKernel] = set()
         self._beside: dict[type[Any], Any] = {}
         self._sockets = SocketDirectory()
-        self._reports = LauncherReports(self._sockets.path)
+        try:
+            self._reports = LauncherReports(self._sockets.path)
+        except BaseException:
+            self._sockets.remove()
+            raise
         self._looking = asyncio.ensure_future(self._keep_sockets())
 
     def beside(self, kind: type[Beside]) -> Beside:
@@ -274,9 +279,7 @@ class HostRegistry:
             await client_sockets.listen()
         except (OSError, zmq.ZMQError) as error:
             self.close_kernel(kernel)
-            raise KernelStartError(
-                f"cannot open the kernel's sockets on this machine: {error}"
-            ) from None
+            raise KernelStartError(_NO_SOCKETS.format(error)) from None
         except BaseException:
             self.close_kernel(kernel)
             raise
@@ -323,8 +326,14 @@ class HostRegistry:
 
 
 async def host_registry() -> HostRegistry:
-    """This process's registry. Call it in the I/O thread, which closes it when it ends."""
-    return io_thread().own(HostRegistry)
+    """This process's registry. Call it in the I/O thread, which closes it when it ends.
+
+    Raises KernelStartError.
+    """
+    try:
+        return io_thread().own(HostRegistry)
+    except (OSError, zmq.ZMQError) as error:
+        raise KernelStartError(_NO_SOCKETS.format(error)) from None
 
 
 async def end(kernel: RemoteKernel) -> None:

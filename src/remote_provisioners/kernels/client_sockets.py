@@ -26,6 +26,7 @@ from ..protocol.conventions import CHANNELS, ipc_ports
 from ..protocol.messages import OpenStream, StreamOpened
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.wire import Message
+from .shell_requests import ShellRequests
 
 #: Connects a protocol to the agent's streams. The argument of the inner function is its pid.
 Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
@@ -56,6 +57,8 @@ class ClientSockets:
         self._replay = False
         #: How many iopub clients will come back, whose streams a killed agent had.
         self._cut_off = 0
+        #: The requests of clients that a killed agent had, until they come back.
+        self.unanswered: dict[str, list[str]] = {}
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
@@ -194,6 +197,8 @@ class ClientSockets:
         for end in list(self.clients):
             if agent and end.opened and end.request.agent != agent:
                 self._cut_off += end.request.channel == "iopub"
+                if end.requests is not None and end.requests.headers:
+                    self.unanswered[end.requests.identity] = end.requests.headers
                 end.abort()
 
     def drop(self) -> None:
@@ -244,6 +249,7 @@ class ClientSockets:
             replay=replay,
             returned=returned,
             greeted=not self.encrypted,
+            unanswered=dict(self.unanswered) if channel == "shell" else {},
         )
 
     @property
@@ -284,9 +290,15 @@ class LocalEnd(SocketEnd):
         self.opened = self.known = False
         self._client_sockets = client_sockets
         self._task: asyncio.Task[None] | None = None
+        #: A shell client's requests.
+        self.requests: ShellRequests | None = None
+        if request.channel == "shell" and request.greeted:
+            self.requests = ShellRequests(client_sockets.unanswered)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self.requests is not None:
+            self.stream.socket = self.requests.watching(self.transport)
         if self._client_sockets.closed:  # accepted a moment ago
             self.stream.abort()
             return
@@ -298,6 +310,11 @@ class LocalEnd(SocketEnd):
         self._client_sockets.clients.add(self)
         self._task = asyncio.ensure_future(self._client_sockets.carry(self))
         self._task.add_done_callback(self._carried)
+
+    def data_received(self, data: bytes) -> None:
+        if self.requests is not None:
+            self.requests.sent(data)
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

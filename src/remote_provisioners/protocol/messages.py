@@ -375,6 +375,9 @@ class OpenStream(Structure):
     returned: bool = False
     #: The client has already received the greeting of the kernel's socket.
     greeted: bool = False
+    #: For shell: requests that a killed agent had and that have no reply. The headers, by the
+    #: client's identity in hexadecimal.
+    unanswered: Mapping[str, Sequence[str]] = {}
 
 
 class StreamOpened(Fallible):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Dict, Iterable, List, Optional, Tuple
 
 from ...protocol import zmtp
+from ...protocol.requests import DELIMITER
 
-DELIMITER = b"<IDS|MSG>"
 NO_PARENT = b"{}"
 #: If more cells have lost output, the earlier ones get no notice.
 _MOST_CELLS = 100

@@ -13,7 +13,8 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ...protocol import zmtp
-from .gap import DELIMITER, NO_PARENT, Gap, parent_of
+from ...protocol.requests import DELIMITER
+from .gap import NO_PARENT, Gap, parent_of
 
 
 def gap_notices(connection: Dict[str, Any], gap: Gap, following: Optional[bytes]) -> List[bytes]:
@@ -38,7 +39,7 @@ def _gap_notice(connection: Dict[str, Any], missing: int, parent: bytes) -> byte
     noun = "message of output is" if missing == 1 else "messages of output are"
     text = "[remote-provisioners: {} {} missing here: more than the host keeps]\n"
     content = {"name": "stderr", "text": text.format(missing, noun)}
-    return _message(connection, [b"stream.stderr"], "stream", content, parent)
+    return message_of(connection, [b"stream.stderr"], "stream", content, parent)
 
 
 def announcement(connection: Dict[str, Any], text: str, message: bytes) -> Optional[bytes]:
@@ -47,24 +48,37 @@ def announcement(connection: Dict[str, Any], text: str, message: bytes) -> Optio
     if not any(b'"execute_input"' in frame for frame in frames[:5]):
         return None
     content = {"name": "stderr", "text": "[remote-provisioners: {}]\n".format(text)}
-    return _message(connection, [b"stream.stderr"], "stream", content, parent_of(message))
+    return message_of(connection, [b"stream.stderr"], "stream", content, parent_of(message))
+
+
+def end_of_cell(connection: Dict[str, Any], text: str, parent: bytes) -> List[bytes]:
+    """Messages that end a cell whose own end is lost: a text, and "idle"."""
+    content = {"name": "stderr", "text": "[remote-provisioners: {}]\n".format(text)}
+    idle = {"execution_state": "idle"}
+    return [
+        message_of(connection, [b"stream.stderr"], "stream", content, parent),
+        message_of(connection, [b"status"], "status", idle, parent),
+    ]
 
 
 def welcome(connection: Dict[str, Any], topic: bytes) -> bytes:
     """The welcome that confirms a subscription (JEP 65), as ipykernel sends it."""
     content = {"subscription": topic.decode("utf-8", "replace")}
-    return _message(connection, [topic] if topic else [], "iopub_welcome", content, b"{}")
+    return message_of(connection, [topic] if topic else [], "iopub_welcome", content, b"{}")
 
 
-def _message(
+def message_of(
     connection: Dict[str, Any],
     topic: List[bytes],
     kind: str,
-    content: Dict[str, str],
+    content: Dict[str, Any],
     parent: bytes,
+    *,
+    msg_id: str = "",
 ) -> bytes:
+    """A message in wire format, signed. `parent`: a header as JSON."""
     header = {
-        "msg_id": os.urandom(16).hex(),
+        "msg_id": msg_id or os.urandom(16).hex(),
         "session": os.urandom(16).hex(),
         "username": "",
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -17,7 +17,7 @@ from ...protocol import zmtp
 from ...protocol.stream import Stream
 from ..channels.endpoints import endpoints_of
 from .gap import Gap, parent_of
-from .gap_notice import announcement, gap_notices, welcome
+from .gap_notice import announcement, end_of_cell, gap_notices, welcome
 from .source import Listener, Source
 from .spool import Place, Spool
 from .subscriber import Publisher, Subscriber
@@ -197,6 +197,12 @@ class Recorder(Listener, Publisher):
         if text is not None:
             self.announced = ""
             self.spool.append(text)
+
+    def end_cell(self, parent: bytes, text: str) -> None:
+        """End a cell whose own end is lost. `parent`: the header of its request."""
+        for message in end_of_cell(self._connection, text, parent):
+            self.spool.append(message)
+        self.pump()
 
     def pump(self) -> None:
         """Publish the received messages."""

@@ -8,18 +8,16 @@ identity). Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, List, Optional, Tuple
 
 from ...protocol import zmtp
+from ...protocol.requests import Requests
 from ...protocol.stream import Stream
-from ..output.gap import DELIMITER
+from .lost_replies import LostReplies
 
 #: A larger message is passed on while it arrives, and is not kept.
 _LARGE_BYTES = 1024 * 1024
-#: Of a client that asks again and again, the first requests are forgotten.
-_MOST_REQUESTS = 1000
 #: The memory that a message takes besides its bytes.
 _OVERHEAD = 100
 
@@ -50,8 +48,9 @@ class Conversation(asyncio.Protocol):
         self._answers: Deque[Tuple[int, bytes]] = deque()
         #: The bytes that they take.
         self.size = 0
-        # The ids of requests without a reply.
-        self._unanswered: Dict[str, None] = {}
+        self._requests = Requests()
+        # Looks for replies that the client will not get.
+        self._lost: Optional[LostReplies] = None
         self._from_client = zmtp.Decoder(_LARGE_BYTES)
         self._from_kernel = zmtp.Decoder(_LARGE_BYTES)
         # Within a large message: to the kernel; and the stream that has the beginning of an answer.
@@ -78,7 +77,7 @@ class Conversation(asyncio.Protocol):
     @property
     def waits(self) -> bool:
         """Whether the client has missed an answer, or an answer will come."""
-        return bool(self._unanswered or self._answers)
+        return bool(self._requests or self._answers)
 
     @property
     def missed(self) -> int:
@@ -88,6 +87,12 @@ class Conversation(asyncio.Protocol):
     def forget_oldest(self) -> None:
         """Drop the oldest missed answer."""
         self.size -= len(self._answers.popleft()[1]) + _OVERHEAD
+
+    def find_lost(self, lost: LostReplies) -> None:
+        """The client has requests from a time when a killed agent had it: see LostReplies."""
+        self._lost = lost
+        self._requests.add(lost.headers)
+        self._send(lost.question)
 
     def end(self) -> None:
         """Close the connection to the kernel."""
@@ -170,9 +175,12 @@ class Conversation(asyncio.Protocol):
 
     def _receive(self, kind: int, content: bytes) -> None:
         if kind in (zmtp.MESSAGE, zmtp.BEGINNING):
-            self._note_reply(content)
+            self._requests.received(content)
         if kind == zmtp.MESSAGE:
-            self._answer(content)
+            if self._lost is not None and self._lost.is_answer(content):
+                self._end_lost(self._lost)
+            else:
+                self._answer(content)
             return
         if kind == zmtp.COMMAND:
             content = zmtp.command_frame(content)
@@ -195,6 +203,13 @@ class Conversation(asyncio.Protocol):
         if self._stream is None:
             self._on_left()
 
+    def _end_lost(self, lost: LostReplies) -> None:
+        """The kernel has answered a later request than those, so their replies are lost."""
+        self._lost = None
+        for reply in lost.replies(self._requests):
+            self._requests.received(reply)
+            self._answer(reply)
+
     def _acknowledged(self) -> None:
         if self._stream is not None:
             arrived = self._stream.outgoing.acknowledged
@@ -205,7 +220,7 @@ class Conversation(asyncio.Protocol):
         if kind == zmtp.COMMAND:
             content = zmtp.command_frame(content)
         elif kind in (zmtp.MESSAGE, zmtp.BEGINNING):
-            self._note_request(content)
+            self._requests.sent(content)
             self._amid_request = kind == zmtp.BEGINNING
         elif kind == zmtp.END:
             self._amid_request = False
@@ -221,29 +236,3 @@ class Conversation(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
-
-    # -- which requests have replies ----------------------------------------------------------
-
-    def _note_request(self, message: bytes) -> None:
-        """Other messages (of comms, from stdin) get no reply."""
-        header = _headers(message)[0]
-        if str(header.get("msg_type")).endswith("_request"):
-            self._unanswered[str(header.get("msg_id"))] = None
-            if len(self._unanswered) > _MOST_REQUESTS:
-                del self._unanswered[next(iter(self._unanswered))]
-
-    def _note_reply(self, message: bytes) -> None:
-        header, parent = _headers(message)
-        if str(header.get("msg_type")).endswith("_reply"):
-            self._unanswered.pop(str(parent.get("msg_id")), None)
-
-
-def _headers(message: bytes) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """The header and the parent's header of a Jupyter message; empty for other messages."""
-    frames = zmtp.bodies(message, 12)
-    try:
-        start = frames.index(DELIMITER)
-        header, parent = json.loads(frames[start + 2]), json.loads(frames[start + 3])
-    except (ValueError, IndexError):
-        return {}, {}
-    return (header, parent) if isinstance(header, dict) and isinstance(parent, dict) else ({}, {})

@@ -29,11 +29,14 @@ from ..output.subscriber import Subscriber
 from ..private_socket import bind_anew, same_user
 from .conversation import Conversation
 from .left_conversations import Key, LeftConversations
+from .lost_replies import TEXT, LostReplies
 
 #: The channels on which kernels address a client by its identity.
 _ADDRESSED = ("shell", "control", "stdin")
 #: When a server comes back, the clients of all its kernels connect at once.
 _BACKLOG = 1024
+#: How much later than a reply a cell's output may come.
+_OUTPUT_SECONDS = 0.2
 
 
 class _Served:
@@ -210,13 +213,27 @@ class Streams:
             if stream.over:
                 return
         try:
-            await self._connect(served, endpoint, channel, identity if request.greeted else None)
+            end = await self._connect(
+                served, endpoint, channel, identity if request.greeted else None
+            )
         except OSError:  # the kernel has just ended; nothing was delivered, so the client may retry
             link, stream.link = stream.link, None
             if link is not None:
                 link.stream = None
                 _refuse(link, NO_KERNEL)
             stream.abort()
+            return
+        unanswered = request.unanswered.get(identity.hex()) if channel == "shell" else None
+        if unanswered and isinstance(end, Conversation):
+            ended = partial(self._lost_reply, kernel)
+            end.find_lost(LostReplies(kernel.connection, unanswered, ended))
+
+    def _lost_reply(self, kernel: HostedKernel, header: bytes) -> None:
+        """End a cell whose reply is lost, after the output that is still on its way."""
+        recorder = self._recorders.get(kernel)
+        if recorder is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_OUTPUT_SECONDS, recorder.end_cell, header, TEXT)
 
     async def _identity(self, served: _Served, channel: str) -> bytes:
         """The identity of a client by its handshake; b"" if it has none."""
@@ -246,10 +263,10 @@ class Streams:
 
     async def _connect(
         self, served: _Served, endpoint: Endpoint, channel: str, identity: Optional[bytes]
-    ) -> None:
+    ) -> Any:
         """Connect to the kernel's socket. `identity`: see Conversation; None: not greeted.
 
-        Raises OSError.
+        Returns our end. Raises OSError.
         """
         loop, stream = asyncio.get_running_loop(), served.stream
         end: Any = SocketEnd(stream)
@@ -262,6 +279,7 @@ class Streams:
             await loop.create_connection(lambda: end, "127.0.0.1", endpoint)
         if identity is not None:
             end.attach(stream)
+        return end
 
     def _left(self, key: Key, conversation: Conversation) -> None:
         kernel = key[0]

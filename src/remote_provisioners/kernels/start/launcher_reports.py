@@ -58,7 +58,12 @@ class LauncherReports:
         self._socket.setsockopt(zmq.MAXMSGSIZE, 1024 * 1024)
         self._socket.curve_server = True
         self._socket.curve_secretkey = secret
-        self.listen(directory)
+        try:
+            self.listen(directory)
+        except BaseException:
+            self._socket.close()
+            self._context.term()
+            raise
         self._task = asyncio.ensure_future(self._serve())
 
     def listen(self, directory: Path) -> None:
