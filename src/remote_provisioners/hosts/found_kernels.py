@@ -8,6 +8,7 @@ import signal
 from ..placement.inventory import HostSpec
 from ..protocol.answers import KernelStatus
 from ..protocol.messages import Forget, GetOutput, GetStatus, Signal
+from .host import Host
 from .registry import host_registry
 
 _TERMINATE_SECONDS = 5.0
@@ -18,24 +19,29 @@ async def kernels_on(spec: HostSpec) -> list[tuple[str, KernelStatus]]:
     """Every kernel of this user there, as its agent describes it, with the agent's directory
     ("" for an agent of this version). Raises HostError.
     """
-    host = (await host_registry()).host(spec)
-    status = await host.request(GetStatus())
+    registry = await host_registry()
+    status = await registry.host(spec).request(GetStatus())
     found = [("", kernel) for kernel in status.kernels]
     for directory in status.agent.others:
-        other = await (await host_registry()).host_with(spec, directory).request(GetStatus())
+        async with registry.visit(spec, directory) as host:
+            other = await host.request(GetStatus())
         found += [(directory, kernel) for kernel in other.kernels]
     return found
 
 
 async def output_of(spec: HostSpec, agent: str, kernel_id: str) -> str:
     """The output of a kernel's process. Raises HostError, KernelLostError."""
-    host = (await host_registry()).host_with(spec, agent)
-    return (await host.request(GetOutput(kernel_id=kernel_id))).output
+    async with (await host_registry()).visit(spec, agent) as host:
+        return (await host.request(GetOutput(kernel_id=kernel_id))).output
 
 
 async def end_kernel(spec: HostSpec, agent: str, kernel_id: str) -> None:
     """End a kernel with SIGTERM, then SIGKILL. Raises HostError."""
-    host = (await host_registry()).host_with(spec, agent)
+    async with (await host_registry()).visit(spec, agent) as host:
+        await _end(host, kernel_id)
+
+
+async def _end(host: Host, kernel_id: str) -> None:
     told = await host.request(Signal(kernel_id=kernel_id, signum=signal.SIGTERM))
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _TERMINATE_SECONDS

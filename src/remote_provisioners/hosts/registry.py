@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import zmq
@@ -59,6 +59,9 @@ class HostRegistry:
         self.watcher: Watcher | None = None
         #: Agents of other versions that still have kernels, by their directories.
         self._former: dict[tuple[HostAddress, str], Host] = {}
+        #: How many visitors each has, and which we leave once their pending kills are done.
+        self._visitors: Counter[Host] = Counter()
+        self._leaving: set[Host] = set()
         self._parting: set[asyncio.Task[None]] = set()
         self._reaching: set[asyncio.Task[None]] = set()
         self._kernels: set[RemoteKernel] = set()
@@ -95,8 +98,24 @@ class HostRegistry:
             return self.host(spec)
         key = spec.address, directory
         if key not in self._former:
-            self._former[key] = Host(spec.address, directory)
+            host = self._former[key] = Host(spec.address, directory)
+            host.on_change = lambda: self._former_changed(host)
         return self._former[key]
+
+    @contextlib.asynccontextmanager
+    async def visit(self, spec: HostSpec, directory: str) -> AsyncIterator[Host]:
+        """The host with that agent, for a few requests. An agent of another version is left then,
+        unless we have kernels there.
+        """
+        host = self.host_with(spec, directory)
+        self._visitors[host] += 1
+        try:
+            yield host
+        finally:
+            self._visitors[host] -= 1
+            if not self._visitors[host]:
+                del self._visitors[host]
+            self._part(host)
 
     # -- kernels ----------------------------------------------------------------------------
 
@@ -162,7 +181,7 @@ class HostRegistry:
         """End what is left of the kernel on its host before `move`."""
         await kernel.discard()
         kernel.host.forget(kernel)
-        self._part(kernel.host)
+        self._part(kernel.host, kernel)
         kernel.wait_for_place()
 
     def move(self, kernel: RemoteKernel, spec: HostSpec, agent: str = "") -> None:
@@ -207,6 +226,7 @@ class HostRegistry:
         """End that kernel on this host, as soon as it can be reached."""
         host = self.host_with(spec, agent)
         host.kill(kernel_id)
+        self._leaving.add(host)
         if not host.connected:
             task = asyncio.ensure_future(self._reach(host))
             self._reaching.add(task)
@@ -295,22 +315,30 @@ class HostRegistry:
             self._count(kernel.spec, -1)
             self._part(kernel.host)
 
-    def _part(self, host: Host) -> None:
-        """Leave an agent of another version, or of a temporary host, when we have no kernel there.
-        It then ends itself.
+    def _part(self, host: Host, leaving: RemoteKernel | None = None) -> None:
+        """Leave an agent of another version, or of a temporary host, when nobody needs it, which
+        `leaving` does no more. It then ends itself.
         """
-        if host.kernels:
+        former = [key for key, other in self._former.items() if other is host]
+        temporary = host.address.is_temporary and self.hosts.get(host.address) is host
+        needed = any(kernel.host is host for kernel in self._kernels if kernel is not leaving)
+        if not (former or temporary) or needed or self._visitors[host]:
             return
-        keys = [key for key, former in self._former.items() if former is host]
-        for key in keys:
+        if host.awaited and not temporary:
+            self._leaving.add(host)  # a kernel there must be ended first
+            return
+        self._leaving.discard(host)
+        for key in former:
             del self._former[key]
-        if host.address.is_temporary and self.hosts.get(host.address) is host:
+        if temporary:
             del self.hosts[host.address]
-            keys.append((host.address, ""))
-        if keys:
-            task = asyncio.ensure_future(host.close())
-            self._parting.add(task)
-            task.add_done_callback(self._parting.discard)
+        task = asyncio.ensure_future(host.close())
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
+
+    def _former_changed(self, host: Host) -> None:
+        if host in self._leaving:
+            self._part(host)
 
     def _count(self, spec: HostSpec, change: int) -> None:
         self.counts[spec.name] += change
