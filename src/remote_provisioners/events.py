@@ -65,6 +65,13 @@ class HostChanged:
 
 
 @dataclass(frozen=True)
+class HostForgotten:
+    """This process no longer needs the host: the container of a kernel, or a former agent."""
+
+    host: Host
+
+
+@dataclass(frozen=True)
 class KernelChanged:
     """The state of a kernel has changed."""
 
@@ -94,7 +101,15 @@ class KernelForgotten:
     kernel: RemoteKernel
 
 
-Event = StartProgress | HostChanged | KernelChanged | KernelMoved | OutputDropped | KernelForgotten
+Event = (
+    StartProgress
+    | HostChanged
+    | HostForgotten
+    | KernelChanged
+    | KernelMoved
+    | OutputDropped
+    | KernelForgotten
+)
 
 
 class EventFeed:

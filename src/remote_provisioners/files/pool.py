@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..events import Event, HostForgotten, events
 from ..hosts.host import Host
 from ..io_thread import io_thread
 from .host_files import HostFiles
@@ -14,6 +15,7 @@ class FilePool:
 
     def __init__(self) -> None:
         self._files: dict[tuple[Host, tuple[str, ...]], HostFiles] = {}
+        self._stop = events.listen(self._heard)
 
     def of(self, host: Host, roots: Sequence[str]) -> HostFiles:
         """The files of a host, below these directories."""
@@ -22,7 +24,13 @@ class FilePool:
             self._files[key] = HostFiles(host, roots)
         return self._files[key]
 
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, HostForgotten):
+            for key in [key for key in self._files if key[0] is event.host]:
+                self._files.pop(key).close()
+
     async def close(self) -> None:
+        self._stop()
         for files in self._files.values():
             files.close()
         self._files.clear()

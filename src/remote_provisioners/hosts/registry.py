@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import zmq
 
 from ..errors import KernelStartError, RemoteProvisionerError
-from ..events import HostChanged, KernelForgotten, KernelMoved, events
+from ..events import HostChanged, HostForgotten, KernelForgotten, KernelMoved, events
 from ..io_thread import Closable, io_thread
 from ..kernels.client_sockets import ClientSockets
 from ..kernels.lifecycle import State
@@ -332,6 +332,8 @@ class HostRegistry:
             del self._former[key]
         if temporary:
             del self.hosts[host.address]
+        host.on_change = lambda: None
+        events.tell(HostForgotten(host))
         task = asyncio.ensure_future(host.close())
         self._parting.add(task)
         task.add_done_callback(self._parting.discard)

@@ -15,6 +15,7 @@ from typing import Any
 from ..events import (
     Event,
     HostChanged,
+    HostForgotten,
     KernelChanged,
     KernelForgotten,
     KernelMoved,
@@ -108,6 +109,10 @@ class Announcer:
             if not self._changed:
                 self._loop.call_later(_GATHER_SECONDS, self._flush)
             self._changed.add(event.host)
+        elif isinstance(event, HostForgotten):
+            self._changed.discard(event.host)
+            if event.host.address.is_temporary:
+                self._hosts.pop(event.host.address, None)
         elif isinstance(event, KernelMoved):
             self._spawn(self._say_kernel(event.kernel, "moved", former=event.former))
         elif isinstance(event, OutputDropped):

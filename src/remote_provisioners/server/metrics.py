@@ -15,6 +15,7 @@ from .. import errors
 from ..events import (
     Event,
     HostChanged,
+    HostForgotten,
     KernelChanged,
     KernelForgotten,
     KernelMoved,
@@ -99,6 +100,8 @@ class Metrics(Collector):
             self._start(event)
         elif isinstance(event, HostChanged):
             self._host(event.host)
+        elif isinstance(event, HostForgotten):
+            self._forget(event.host)
         elif isinstance(event, OutputDropped):
             self._dropped.labels(event.kernel.spec.name).inc(event.messages)
         else:
@@ -123,6 +126,18 @@ class Metrics(Collector):
                 self._reconnections.labels(host.name).inc()
             if host.connected or before is not None:  # the first connection is none made again
                 self._connected[host.address] = host.connected
+
+    def _forget(self, host: Host) -> None:
+        """Each kernel may have a container of its own: its figures go with it."""
+        with self._lock:
+            if self._hosts.get(host.address) is not host:
+                return
+            del self._hosts[host.address]
+            self._connected.pop(host.address, None)
+            self._reconnections.remove(host.name)
+            self._dropped.remove(host.name)
+            for direction in ("to", "from"):
+                self._gone.pop((host.name, direction), None)
 
     def _kernel(self, event: KernelChanged | KernelMoved | KernelForgotten) -> None:
         kernel = event.kernel
