@@ -317,6 +317,7 @@ def nothing_left(request: pytest.FixtureRequest, clean_environment: Path) -> Ite
         time.sleep(0.05)
     show = ["sh", "-c", "cat /tmp/remote-provisioners-*/*/agent.log"]
     logs = [host.run(show, check=False) for host in hosts]
+    logs += [log.read_text() for log in clean_environment.glob("remote-provisioners-*/*/agent.log")]
     for host in hosts:
         _clear(host)
     pytest.fail("\n".join(["left behind:", *left, "their agents' logs:", *logs]))

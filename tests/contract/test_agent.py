@@ -133,6 +133,13 @@ class Server(asyncio.Protocol):
             assert time.monotonic() < deadline, f"not in time; the agent said {self.said}"
             await asyncio.sleep(0.005)
 
+    async def until_load(self, **expected: int) -> None:
+        """Until the agent reports this load. Agents learn of each other by files."""
+        deadline = time.monotonic() + 20
+        while (load := await self.request("load")) != {**load, **expected}:
+            assert time.monotonic() < deadline, f"not in time: {load}"
+            await asyncio.sleep(0.02)
+
     async def disconnect(self) -> None:
         self.transport.close()
         await self.closed
@@ -550,10 +557,9 @@ def test_held_by_the_kernel_when_the_agent_is_killed(
     async def body() -> None:
         async with servers("a") as (server,):
             kernel = (await server.start("k1", SLEEPS, **gpus(1)))["pid"]
-            await server.until(lambda: server.events("load"))
+            await server.until(lambda: list(clean_environment.glob("*.kernels")))
             os.kill(server.hello["pid"], signal.SIGKILL)
             await server.closed
-        assert list(clean_environment.glob("*.kernels"))
         try:
             async with servers("a") as (server,):
                 assert server.hello["load"]["gpus_taken"] == ["0"]
@@ -610,22 +616,19 @@ def test_kernels_of_two_agents(clean_environment: Path) -> None:
             await second.start("k2", SLEEPS)
             await second.start("k3", SLEEPS)
             await second.until(lambda: second.events("load")[-1]["kernels"] == 3)
-            for server, mine in ((first, 1), (second, 2)):
-                load = await server.request("load")
-                assert (load["kernels"], load["mine"]) == (3, mine)
+            await first.until_load(kernels=3, mine=1)
+            await second.until_load(kernels=3, mine=2)
             await second.request("forget", kernel_id="k2")
             await second.until(lambda: second.events("load")[-1]["mine"] == 1)
-            while (await first.request("load"))["kernels"] != 2:  # by a file that both write
-                await asyncio.sleep(0.02)
+            await first.until_load(kernels=2, mine=1)
             os.kill(second.hello["pid"], signal.SIGKILL)
             await second.closed
-            assert (await first.request("load"))["kernels"] == 1  # stale: it is not counted
+            await first.until_load(kernels=1, mine=1)  # the other's file is stale
             async with servers("b", path=another_agent(sys.executable, clean_environment)) as (
                 successor,
             ):
-                assert len(list(clean_environment.glob("*.kernels"))) == 1
-                load = await successor.request("load")
-                assert (load["kernels"], load["mine"]) == (2, 1)  # k3 is taken over
+                await successor.until(lambda: len(list(clean_environment.glob("*.kernels"))) == 1)
+                await successor.until_load(kernels=2, mine=1)  # k3 is taken over
 
     run(body())
 
@@ -776,19 +779,22 @@ def test_another_users_kernels_and_gpus(gpus: Callable[..., Any], clean_environm
 def test_load_is_told_when_the_number_of_kernels_changes(clean_environment: Path) -> None:
     async def body() -> None:
         async with servers("a", "b") as (first, second):
-            await first.start("k1", ["sleep", "0.2"])
+            await first.start("k1", SLEEPS)
             await second.until(lambda: second.events("load"))
-            published = clean_environment.glob(f"remote-provisioners-{os.getuid()}-*.kernels")
-            assert [p.read_text() for p in published] == [f"{first.hello['pid']} 1\n"]
+            # A thread writes it, and puts it in place when it is whole.
+            published = f"remote-provisioners-{os.getuid()}-*.kernels"
+            await second.until(lambda: list(clean_environment.glob(published)))
+            (path,) = clean_environment.glob(published)
+            assert path.read_text() == f"{first.hello['pid']} 1\n"
+            await first.request("signal", kernel_id="k1", signum=signal.SIGKILL)
             await second.until(lambda: len(second.events("load")) == 2)
             await first.request("forget", kernel_id="k1")  # it has ended: nothing changes
             await first.start("k2", SLEEPS)
             await first.request("forget", kernel_id="k2")
             await second.until(lambda: len(second.events("load")) == 4)
-            await asyncio.sleep(0.1)
+            await second.until(lambda: not list(clean_environment.glob(published)))
             for server in (first, second):
                 assert [event["mine"] for event in server.events("load")] == [1, 0, 1, 0]
-            assert not list(clean_environment.glob("*.kernels"))
 
     run(body())
 
