@@ -1,4 +1,4 @@
-"""A simulated agent: the requests of protocol/messages.py, without processes.
+"""A simulated agent: the requests of protocol/agent_requests.py, without processes.
 
 It answers at once; a kernel listens after a delay. It tells its load when the real one would:
 when the number of its kernels changes, and at each tick if the load has changed notably, which

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from remote_provisioners.kernels.client_sockets import ClientSockets
 from remote_provisioners.kernels.socket_directory import SocketDirectory
 from remote_provisioners.protocol.conventions import CHANNELS
-from remote_provisioners.protocol.messages import StreamOpened
 from remote_provisioners.protocol.stream import Link, Stream
+from remote_provisioners.protocol.stream_opening import StreamOpened
 from remote_provisioners.protocol.wire import Message
 
 from .pipe import join

@@ -37,8 +37,8 @@ from .options.session import session_of
 from .placement.placer import Placer
 from .server.hooks.kernel import ready_again
 from .server.hooks.shown_reason import ShownReason
+from .server.restore.keepers import keeper_of
 from .server.restore.record import lasting
-from .server.restore.records import keeper_of
 from .user import user_name
 
 #: A kernel usually ends within this time after a shutdown message.

@@ -23,7 +23,7 @@ from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.agent_channel import AgentChannel
 from remote_provisioners.hosts.transport import Transport, connect
 from remote_provisioners.placement.host_address import NodeAddress
-from remote_provisioners.protocol.messages import Hello, Leave
+from remote_provisioners.protocol.agent_requests import Hello, Leave
 from remote_provisioners.protocol.version import VERSION
 
 

@@ -7,7 +7,8 @@ import socket
 from remote_provisioners.hosts.registry import host_registry
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.ports.port_sockets import port_sockets
-from remote_provisioners.protocol.messages import GetPorts, PortsFound
+from remote_provisioners.protocol.agent_requests import GetPorts
+from remote_provisioners.protocol.ports import PortsFound
 
 from ..conftest import InstallSpec, Session, Start
 

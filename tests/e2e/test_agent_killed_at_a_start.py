@@ -9,8 +9,8 @@ import pytest
 
 from remote_provisioners.errors import AgentError
 from remote_provisioners.hosts.agent_channel import AgentChannel
-from remote_provisioners.protocol.messages import Forget
-from remote_provisioners.protocol.messages import Start as StartRequest
+from remote_provisioners.protocol.agent_requests import Forget
+from remote_provisioners.protocol.agent_requests import Start as StartRequest
 
 from ..conftest import SLEEP, InstallSpec, Start, be_client, eventually
 from ..rig import Host, Rig

@@ -23,7 +23,7 @@ from remote_provisioners.errors import (
     NoRoomError,
     UnreachableError,
 )
-from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import connection as ssh_connection
 from remote_provisioners.hosts.transport.ssh import login_errors
 from remote_provisioners.kernels.client_sockets import ClientSockets, LocalEnd
 
@@ -101,7 +101,7 @@ def test_a_connected_host_falls_silent(
 ) -> None:
     """It costs one start 2 s. What it was asked to start is ended when it can be reached."""
     if connection_is_lost:
-        monkeypatch.setattr(ssh_login, "KEEPALIVE_SECONDS", 1.5)
+        monkeypatch.setattr(ssh_connection, "KEEPALIVE_SECONDS", 1.5)
     a, b, c = targets(hosts)
     name = install_spec([a, b, c])
     sessions = [start(name) for _ in range(3)]

@@ -20,10 +20,10 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.errors import RemoteProvisionerError
-from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import connection as ssh_connection
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.lifecycle import State
-from remote_provisioners.protocol.messages import GetStatus
+from remote_provisioners.protocol.agent_requests import GetStatus
 
 from ..conftest import InstallSpec, be_client, kernel_of
 from ..rig import Host, Rig, open_rig
@@ -264,7 +264,7 @@ def test_link_down(
     hosts: list[Host], install_spec: InstallSpec, monkeypatch: pytest.MonkeyPatch, away: float
 ) -> None:
     """A request that waits is answered within moments of the link's return."""
-    monkeypatch.setattr(ssh_login, "KEEPALIVE_SECONDS", away / 12)
+    monkeypatch.setattr(ssh_connection, "KEEPALIVE_SECONDS", away / 12)
 
     async def body() -> None:
         async with scene(hosts[0], install_spec) as found:
@@ -292,7 +292,7 @@ def test_link_down_for_good(
     hosts: list[Host], install_spec: InstallSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the grace they are dead, with the reason; starts and restarts go elsewhere."""
-    monkeypatch.setattr(ssh_login, "KEEPALIVE_SECONDS", 0.5)
+    monkeypatch.setattr(ssh_connection, "KEEPALIVE_SECONDS", 0.5)
     a, b = (host.target for host in hosts)
 
     async def body() -> None:

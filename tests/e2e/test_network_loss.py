@@ -23,7 +23,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from traitlets.config import Config
 
-from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import connection as ssh_connection
 from remote_provisioners.hosts.transport.pipe import transport as pipe
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.provisioner import DistributedProvisioner
@@ -133,7 +133,7 @@ def test_a_cell_prints_while_the_link_is_down(
 def test_a_cell_prints_while_packets_are_lost_until_that_is_noticed(
     host: Host, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (ssh_login, pipe):
+    for module in (ssh_connection, pipe):
         monkeypatch.setattr(module, "KEEPALIVE_SECONDS", 1.0)
     session = start(install_spec(host.target))
     noticed: list[bool] = []

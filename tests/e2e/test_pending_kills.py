@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from remote_provisioners.hosts.agent_channel import AgentChannel
-from remote_provisioners.protocol.messages import Forget
+from remote_provisioners.protocol.agent_requests import Forget
 
 from ..conftest import InstallSpec, Start, be_client, eventually
 from ..rig import Host, Rig

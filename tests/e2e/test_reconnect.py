@@ -12,7 +12,7 @@ import pytest
 from remote_provisioners.errors import ConfigurationError, UnreachableError
 from remote_provisioners.hosts import transport
 from remote_provisioners.hosts.reconnect import Dialer
-from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import connection as ssh_connection
 from remote_provisioners.hosts.transport.by_asyncssh import transport as ssh
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
@@ -43,7 +43,7 @@ def test_given_up_just_as_it_succeeds(
             over.set()
 
         monkeypatch.setattr(
-            ssh_login._Client, "auth_completed", lambda _: give_up(turns), raising=False
+            ssh_connection.Client, "auth_completed", lambda _: give_up(turns), raising=False
         )
         connecting = asyncio.ensure_future(dialer.connect(hurry=True))
         await asyncio.wait_for(over.wait(), 20)

@@ -20,16 +20,16 @@ from remote_provisioners.hosts.agent_channel import AgentChannel
 from remote_provisioners.hosts.deploy_agent import find_or_start_agent
 from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.io_thread import io_thread
-from remote_provisioners.protocol.answers import Welcome
-from remote_provisioners.protocol.messages import (
+from remote_provisioners.protocol.agent_events import Exited
+from remote_provisioners.protocol.agent_requests import (
     Activate,
-    Exited,
     FindEnvironments,
     GetKernelspecFiles,
     Hello,
     Leave,
     Start,
 )
+from remote_provisioners.protocol.answers import Welcome
 
 PACKAGE = Path(remote_provisioners.__file__).parent
 SOURCES = sorted(path for name in ("agent", "protocol") for path in (PACKAGE / name).rglob("*.py"))

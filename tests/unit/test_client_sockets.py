@@ -15,8 +15,8 @@ import pytest
 from remote_provisioners.kernels.client_sockets import ClientSockets
 from remote_provisioners.protocol import zmtp
 from remote_provisioners.protocol.answers import NO_KERNEL
-from remote_provisioners.protocol.messages import StreamOpened
 from remote_provisioners.protocol.stream import Link, SocketEnd, Stream
+from remote_provisioners.protocol.stream_opening import StreamOpened
 from remote_provisioners.protocol.wire import Message
 
 

@@ -7,16 +7,9 @@ from typing import Any
 import pytest
 
 from remote_provisioners.protocol import version
+from remote_provisioners.protocol.agent_events import EVENTS, Exited, event_message, read_event
+from remote_provisioners.protocol.agent_requests import REQUESTS, Hello, Start
 from remote_provisioners.protocol.answers import KernelDescription, LoadReport, Welcome
-from remote_provisioners.protocol.messages import (
-    EVENTS,
-    REQUESTS,
-    Exited,
-    Hello,
-    Start,
-    event_message,
-    read_event,
-)
 from remote_provisioners.protocol.structure import FieldError
 from remote_provisioners.protocol.version import VersionError, agree
 from remote_provisioners.protocol.wire import Decoder, encode

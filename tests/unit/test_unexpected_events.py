@@ -14,9 +14,10 @@ import pytest
 
 from remote_provisioners.errors import AgentError
 from remote_provisioners.hosts.agent_channel import AgentChannel
-from remote_provisioners.hosts.transport.by_asyncssh import login as ssh_login
+from remote_provisioners.hosts.transport.by_asyncssh import connection as ssh_connection
+from remote_provisioners.protocol.agent_events import Listening, Taken
+from remote_provisioners.protocol.agent_requests import GetTail
 from remote_provisioners.protocol.answers import Tail
-from remote_provisioners.protocol.messages import GetTail, Listening, Taken
 from remote_provisioners.protocol.wire import Decoder, encode
 
 
@@ -136,5 +137,5 @@ def test_regular_tasks_that_fail_do_not_end_the_agent(tmp_path: Path) -> None:
 
 def test_our_libraries_are_quiet_in_other_programs() -> None:
     """papermill and others show all messages of level INFO."""
-    assert ssh_login.asyncssh  # it is imported
+    assert ssh_connection.asyncssh  # it is imported
     assert logging.getLogger("asyncssh").level == logging.WARNING

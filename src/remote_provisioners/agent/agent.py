@@ -16,9 +16,9 @@ import time
 from functools import partial
 from typing import Any, Dict, Optional, Set
 
+from ..protocol.agent_events import Dropped, LoadChanged, Notice
 from ..protocol.answers import AgentDescription
 from ..protocol.conventions import AGENT_LOG, AGENT_SOCKET
-from ..protocol.messages import Dropped, LoadChanged, Notice
 from ..protocol.version import VERSION
 from ..protocol.wire import Message
 from . import apart

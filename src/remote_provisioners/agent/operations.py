@@ -1,4 +1,4 @@
-"""What servers ask an agent to do: a method for each request of protocol/messages.py.
+"""What servers ask an agent to do: a method for each request of protocol/agent_requests.py.
 
 Standard library only: this module travels to hosts.
 """
@@ -12,7 +12,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Dict, List
 
-from ..protocol import messages
+from ..protocol import agent_events as events
+from ..protocol import agent_requests as requests
 from ..protocol.answers import (
     BAD_REQUEST,
     CANCELLED,
@@ -38,6 +39,7 @@ from ..protocol.answers import (
     Tail,
     Welcome,
 )
+from ..protocol.ports import PortsFound
 from ..protocol.structure import Structure
 from ..protocol.version import VersionError, agree
 from . import apart
@@ -95,13 +97,13 @@ class Operations:
         self._memory_value = out_of_memory.spare_agent()
         self._since = time.time()
 
-    async def answer(self, peer: Peer, request: messages.Request[Structure]) -> Structure:
+    async def answer(self, peer: Peer, request: requests.Request[Structure]) -> Structure:
         """Do what `request` asks. Raises RefusedError."""
         operation = getattr(self, "op_" + request.op)
         answer: Structure = await operation(peer, request)
         return answer
 
-    async def op_hello(self, peer: Peer, request: messages.Hello) -> Welcome:
+    async def op_hello(self, peer: Peer, request: requests.Hello) -> Welcome:
         try:
             peer.version = agree(request.protocol, "this server")
         except VersionError as error:
@@ -130,9 +132,9 @@ class Operations:
         environ = kernel_environment(await self._environments.after(""), env, {})
         self._warm.templates.expect(resolve_command(argv, python, environ), environ)
 
-    async def op_start(self, peer: Peer, request: messages.Start) -> KernelDescription:
+    async def op_start(self, peer: Peer, request: requests.Start) -> KernelDescription:
         kernel_id = request.kernel_id
-        peer.tell(messages.Accepted(kernel_id=kernel_id))
+        peer.tell(events.Accepted(kernel_id=kernel_id))
         earlier = self._table.kernels.get(kernel_id)
         if earlier is not None and earlier.owner != peer.owner:
             raise RefusedError(BAD_REQUEST, "kernel {} is another server's".format(kernel_id))
@@ -191,7 +193,7 @@ class Operations:
 
         def wait() -> None:
             ahead = self._queue.waiting - 1
-            peer.tell(messages.Queued(kernel_id=kernel.kernel_id, ahead=ahead))
+            peer.tell(events.Queued(kernel_id=kernel.kernel_id, ahead=ahead))
 
         wanted = peer.connected and not kernel.given_up
         if not wanted or not await self._queue.enter(peer.owner, kernel, wait):
@@ -201,7 +203,7 @@ class Operations:
         self._table.on_listening(kernel)
         self._ports.note(kernel)
 
-    async def op_listening(self, peer: Peer, request: messages.ReportListening) -> Nothing:
+    async def op_listening(self, peer: Peer, request: requests.ReportListening) -> Nothing:
         kernel = self._table.kernels.get(request.kernel_id)
         if kernel is not None and kernel.running:
             kernel.listening = True
@@ -211,49 +213,49 @@ class Operations:
             self._streams.record(kernel)
         return Nothing()
 
-    async def op_signal(self, peer: Peer, request: messages.Signal) -> Delivered:
+    async def op_signal(self, peer: Peer, request: requests.Signal) -> Delivered:
         kernel = self._table.kernels.get(request.kernel_id)
         process = kernel.process if kernel else None
         if kernel is not None and request.signum == signal.SIGKILL:
             kernel.told_to_end = True
         return Delivered(delivered=process is not None and process.signal(request.signum))
 
-    async def op_forget(self, peer: Peer, request: messages.Forget) -> Nothing:
+    async def op_forget(self, peer: Peer, request: requests.Forget) -> Nothing:
         kernel = self._table.kernels.get(request.kernel_id)
         if kernel is not None:
             await self._table.forget(kernel)
         return Nothing()
 
-    async def op_tail(self, peer: Peer, request: messages.GetTail) -> Tail:
+    async def op_tail(self, peer: Peer, request: requests.GetTail) -> Tail:
         kernel = self._table.kernels.get(request.kernel_id)
         process = kernel.process if kernel is not None else None
         return Tail(tail=await apart.run("its output", process.tail) if process else "")
 
-    async def op_announce(self, peer: Peer, request: messages.Announce) -> Nothing:
+    async def op_announce(self, peer: Peer, request: requests.Announce) -> Nothing:
         self._streams.announce(self._table.get(request.kernel_id), request.text, request.now)
         return Nothing()
 
-    async def op_resolve_path(self, peer: Peer, request: messages.ResolvePath) -> Resolved:
+    async def op_resolve_path(self, peer: Peer, request: requests.ResolvePath) -> Resolved:
         kernel, path = self._table.get(request.kernel_id), request.path
         try:
             return Resolved(path=await apart.run(path, lambda: kernel.resolve(path)))
         except OSError as error:
             raise RefusedError(INTERNAL, str(error)) from None
 
-    async def op_ports(self, peer: Peer, request: messages.GetPorts) -> messages.PortsFound:
-        return messages.PortsFound(kernels=await self._ports.ports(request.kernel_ids))
+    async def op_ports(self, peer: Peer, request: requests.GetPorts) -> PortsFound:
+        return PortsFound(kernels=await self._ports.ports(request.kernel_ids))
 
-    async def op_output(self, peer: Peer, request: messages.GetOutput) -> Output:
+    async def op_output(self, peer: Peer, request: requests.GetOutput) -> Output:
         process = self._table.get(request.kernel_id).process
         return Output(output=await apart.run("its output", process.output) if process else "")
 
-    async def op_adopt(self, peer: Peer, request: messages.Adopt) -> KernelDescription:
+    async def op_adopt(self, peer: Peer, request: requests.Adopt) -> KernelDescription:
         kernel = self._table.get(request.kernel_id)
         self._table.adopt(kernel, peer.owner, request.owner)
         await kernel.files_done()
         return kernel.describe()
 
-    async def op_attach(self, peer: Peer, request: messages.Attach) -> KernelDescription:
+    async def op_attach(self, peer: Peer, request: requests.Attach) -> KernelDescription:
         kernel = self._table.get(request.kernel_id)
         peer.attached.add(kernel.kernel_id)
         self._table.note_owners()
@@ -261,12 +263,12 @@ class Operations:
 
     # -- what kernels need ------------------------------------------------------------------
 
-    async def op_has_resources(self, peer: Peer, request: messages.HasResources) -> Present:
+    async def op_has_resources(self, peer: Peer, request: requests.HasResources) -> Present:
         directory, digest = self._resources_directory, request.digest
         found = await apart.run(directory, lambda: resources.present(directory, digest))
         return Present(present=found)
 
-    async def op_put_resources(self, peer: Peer, request: messages.PutResources) -> Nothing:
+    async def op_put_resources(self, peer: Peer, request: requests.PutResources) -> Nothing:
         directory, digest, archive = self._resources_directory, request.digest, request.archive
         try:
             await apart.run(
@@ -278,7 +280,7 @@ class Operations:
             raise RefusedError(CANNOT_START, "kernelspec files: {}".format(error)) from None
         return Nothing()
 
-    async def op_examine(self, peer: Peer, request: messages.Examine) -> Examined:
+    async def op_examine(self, peer: Peer, request: requests.Examine) -> Examined:
         from .environments.examine import examine  # noqa: PLC0415 (an agent starts without)
 
         environ = dict(await self._environments.after(request.hook))
@@ -287,7 +289,7 @@ class Operations:
     # -- what could run kernels -------------------------------------------------------------
 
     async def op_find_environments(
-        self, peer: Peer, request: messages.FindEnvironments
+        self, peer: Peer, request: requests.FindEnvironments
     ) -> FoundEnvironments:
         from .environments.probe import find_environments  # noqa: PLC0415 (an agent starts without)
 
@@ -295,14 +297,14 @@ class Operations:
             await self._environments.after(request.hook), request.directories
         )
 
-    async def op_activate(self, peer: Peer, request: messages.Activate) -> Activation:
+    async def op_activate(self, peer: Peer, request: requests.Activate) -> Activation:
         from .environments.activation import activate  # noqa: PLC0415
 
         base = await self._environments.after(request.hook)
         return await activate(request.kind, request.path, request.program, base, self._directory)
 
     async def op_kernelspec_files(
-        self, peer: Peer, request: messages.GetKernelspecFiles
+        self, peer: Peer, request: requests.GetKernelspecFiles
     ) -> KernelspecFiles:
         from .environments.kernelspecs import read_files  # noqa: PLC0415
 
@@ -317,10 +319,10 @@ class Operations:
         report.yours = sum(kernel.running for kernel in self._table.of(peer.owner))
         return report
 
-    async def op_load(self, peer: Peer, request: messages.GetLoad) -> LoadReport:
+    async def op_load(self, peer: Peer, request: requests.GetLoad) -> LoadReport:
         return self.load_for(peer, await self._load.snapshot())
 
-    async def op_status(self, peer: Peer, request: messages.GetStatus) -> HostReport:
+    async def op_status(self, peer: Peer, request: requests.GetStatus) -> HostReport:
         await self._siblings.revive()  # otherwise nobody would list their kernels
         now = time.monotonic()
         connected = self._peers.owners
@@ -345,7 +347,7 @@ class Operations:
             kernels=[of(kernel) for kernel in self._table],
         )
 
-    async def op_leave(self, peer: Peer, request: messages.Leave) -> Nothing:
+    async def op_leave(self, peer: Peer, request: requests.Leave) -> Nothing:
         peer.left = True  # now: it may be disconnected before its kernels have ended
         kernels = self._table.of(peer.owner)
         await self._table.forget(*(k for k in kernels if k.kernel_id not in request.keep))

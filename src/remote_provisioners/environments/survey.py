@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ..errors import AgentError, RemoteProvisionerError
 from ..hosts.registry import host_registry
 from ..placement.inventory import HostSpec
-from ..protocol.messages import FindEnvironments
+from ..protocol.agent_requests import FindEnvironments
 from .environment import Environment, environments_of
 
 #: Beyond the environment hook, which may take a minute, an agent answers within two seconds.

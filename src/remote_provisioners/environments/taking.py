@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from ..errors import AgentError, KernelStartError
 from ..hosts.registry import host_registry
 from ..placement.inventory import HostSpec
+from ..protocol.agent_requests import Activate, GetKernelspecFiles
 from ..protocol.answers import Activation, KernelspecFiles
-from ..protocol.messages import Activate, GetKernelspecFiles
 from .environment import Environment
 from .host_entry import Entry
 from .installed import check_files

@@ -22,7 +22,8 @@ from ..errors import (
     UnreachableError,
 )
 from ..protocol import answers
-from ..protocol.messages import Request, read_event
+from ..protocol.agent_events import read_event
+from ..protocol.agent_requests import Request
 from ..protocol.structure import FieldError, Structure
 from ..protocol.wire import Decoder, Message, WireError, encode
 
@@ -54,7 +55,7 @@ class AgentChannel(asyncio.Protocol):
     """One server process's connection to one agent. Lives in the I/O thread."""
 
     def __init__(self, host: str, on_event: Callable[[Any], None]) -> None:
-        """`on_event` gets the events of protocol/messages.py."""
+        """`on_event` gets the events of protocol/agent_events.py."""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._host = host
         self._on_event = on_event

@@ -17,9 +17,9 @@ from ..errors import (
     forwarding_advice,
 )
 from ..placement.host_address import HostAddress
+from ..protocol.agent_requests import Hello
 from ..protocol.answers import Welcome
 from ..protocol.conventions import AGENT_SOCKET
-from ..protocol.messages import Hello
 from ..protocol.version import VERSION, VersionError, agree
 from .agent_channel import AgentChannel, SilentError
 from .deploy_agent import AgentGoneError, FoundAgent, find_agent

@@ -6,8 +6,8 @@ import asyncio
 import signal
 
 from ..placement.inventory import HostSpec
+from ..protocol.agent_requests import Forget, GetOutput, GetStatus, Signal
 from ..protocol.answers import KernelStatus
-from ..protocol.messages import Forget, GetOutput, GetStatus, Signal
 from .host import Host
 from .registry import host_registry
 

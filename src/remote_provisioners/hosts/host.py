@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from ..errors import HostError, RemoteProvisionerError, UnreachableError
 from ..placement.host_address import HostAddress
 from ..placement.policies import Load
+from ..protocol.agent_events import LoadChanged, Notice
+from ..protocol.agent_requests import Forget, GetLoad, Leave, Request
 from ..protocol.answers import LoadReport
-from ..protocol.messages import Forget, GetLoad, Leave, LoadChanged, Notice, Request
 from ..protocol.structure import Structure
 from .agent_channel import AgentChannel, ChannelLostError, SilentError
 from .agent_finder import AgentFinder

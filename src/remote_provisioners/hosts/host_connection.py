@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import RemoteProvisionerError
+from ..protocol.agent_requests import GetLoad, GetTail
 from ..protocol.answers import Welcome
 from ..protocol.conventions import STREAM_SOCKET
-from ..protocol.messages import GetLoad, GetTail
 from .agent_channel import AgentChannel
 from .transport import Transport
 

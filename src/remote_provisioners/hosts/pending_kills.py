@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
-from ..protocol.messages import Forget
+from ..protocol.agent_requests import Forget
 from .agent_channel import AgentChannel
 
 _AGAIN_SECONDS = 2.0

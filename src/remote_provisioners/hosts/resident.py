@@ -17,7 +17,7 @@ class Resident(Protocol):
         """Whether it may have a process on the host."""
 
     def on_event(self, event: Any) -> None:
-        """The agent reports an event of protocol/messages.py."""
+        """The agent reports an event of protocol/agent_events.py."""
 
     def on_disconnected(self) -> None:
         """The connection is lost."""

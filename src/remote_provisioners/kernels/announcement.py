@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..errors import RemoteProvisionerError
-from ..protocol.messages import Announce
+from ..protocol.agent_requests import Announce
 from .remote_kernel import RemoteKernel
 
 log = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from ..errors import RemoteProvisionerError
 from ..protocol import zmtp
 from ..protocol.answers import NO_STREAM
 from ..protocol.conventions import CHANNELS, ipc_ports
-from ..protocol.messages import OpenStream, StreamOpened
 from ..protocol.stream import Link, SocketEnd, Stream
+from ..protocol.stream_opening import OpenStream, StreamOpened
 from ..protocol.wire import Message
 from .shell_requests import ShellRequests
 

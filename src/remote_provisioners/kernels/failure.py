@@ -7,7 +7,7 @@ import logging
 import signal
 
 from ..errors import HostError, KernelStartError, LaunchTimeoutError, RemoteProvisionerError
-from ..protocol.messages import Exited
+from ..protocol.agent_events import Exited
 from .lifecycle import Lifecycle, State
 
 log = logging.getLogger(__name__)

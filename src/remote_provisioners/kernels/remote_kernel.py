@@ -17,21 +17,9 @@ from ..events import KernelChanged, OutputDropped, Phase, events
 from ..hosts.host import Host
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
+from ..protocol.agent_events import Accepted, Dropped, Exited, Listening, Queued, Taken
+from ..protocol.agent_requests import Adopt, Attach, Forget, GetLoad, ReportListening, Signal
 from ..protocol.answers import KernelDescription
-from ..protocol.messages import (
-    Accepted,
-    Adopt,
-    Attach,
-    Dropped,
-    Exited,
-    Forget,
-    GetLoad,
-    Listening,
-    Queued,
-    ReportListening,
-    Signal,
-    Taken,
-)
 from ..protocol.version import ACCEPTS
 from .client_sockets import ClientSockets
 from .failure import ended_early, log_end, too_late

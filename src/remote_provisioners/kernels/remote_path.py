@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import RemoteProvisionerError
-from ..protocol.messages import ResolvePath
+from ..protocol.agent_requests import ResolvePath
 from .remote_kernel import RemoteKernel
 
 RESOLVE_SECONDS = 5.0

@@ -1,6 +1,6 @@
 """Frames of a stream: a byte of kind, four of length (big-endian), the body.
 
-- HELLO: JSON, the first frame of each side (messages.py)
+- HELLO: JSON, the first frame of each side (stream_opening.py)
 - ACK: the number of bytes received so far, in 8 bytes
 - CLOSE: empty. This side's socket is closed and nothing follows. The other side answers with CLOSE
 - ASK: empty. Requests an ACK at once

@@ -5,6 +5,8 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
+from typing import Sequence
+
 from .answers import Fallible
 from .structure import Structure
 
@@ -32,3 +34,14 @@ class OpenPort(Structure):
 
 class PortOpened(Fallible):
     """The agent's answer. After one without an error the program's own bytes follow."""
+
+
+class Ports(Structure):
+    """The ports on which the processes of one kernel listen, without the kernel's own."""
+
+    kernel_id: str
+    ports: Sequence[Port] = ()
+
+
+class PortsFound(Structure):
+    kernels: Sequence[Ports] = ()

@@ -12,7 +12,9 @@ from typing import Any
 
 from .early_imports import import_early
 from .hooks.session_manager import take_environments
-from .restore.records import Records, keep, records_parent
+from .restore.keepers import keep
+from .restore.record_keeper import RecordKeeper
+from .restore.records import Records, records_parent
 from .restore.restorer import Restorer
 from .session_table import SessionTable
 from .sessions import Sessions
@@ -38,8 +40,9 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
 def restore_kernels(manager: Any, sessions: Sessions | None, root: str, io_loop: Any) -> Restorer:
     """Restore the kernels of earlier servers of this directory into `manager`, and keep records."""
     records = Records(records_parent(), manager.log)
-    restorer = Restorer(manager, sessions, records, str(Path(root).resolve()), server_name())
-    keep(manager, restorer)
+    keeper = RecordKeeper(records, str(Path(root).resolve()), server_name(), manager.log)
+    restorer = Restorer(manager, sessions, keeper)
+    keep(manager, keeper)
     restorer.watch()
     try:
         asyncio.get_running_loop()

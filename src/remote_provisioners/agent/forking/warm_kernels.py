@@ -14,8 +14,8 @@ import socket
 import time
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
+from ...protocol.agent_requests import Start
 from ...protocol.conventions import ipc_ports
-from ...protocol.messages import Start
 from .. import apart
 from ..channels.endpoints import connection_file, ipc_prefix, ready_endpoints, write_connection
 from ..channels.listening import until_all_listen

@@ -11,6 +11,7 @@ import os
 import signal
 from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
 
+from ...protocol.agent_requests import GpuRequest, OutputBounds, Start
 from ...protocol.answers import (
     CANCELLED,
     NO_GPUS,
@@ -19,7 +20,6 @@ from ...protocol.answers import (
     KernelDescription,
 )
 from ...protocol.conventions import CHANNELS, LEASE_SECONDS, ipc_ports
-from ...protocol.messages import GpuRequest, OutputBounds, Start
 from .. import apart
 from ..channels.endpoints import (
     PortReservation,

@@ -13,7 +13,7 @@ import os
 import stat
 from typing import Any, Dict
 
-from ...protocol.messages import OutputBounds
+from ...protocol.agent_requests import OutputBounds
 from ...protocol.structure import FieldError
 
 NAME = "record.json"

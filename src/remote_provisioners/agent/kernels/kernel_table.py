@@ -11,8 +11,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Set
 
+from ...protocol.agent_events import Exited, Listening, Taken
 from ...protocol.answers import NO_KERNEL, TAKEN
-from ...protocol.messages import Exited, Listening, Taken
 from .. import apart
 from ..background import Background
 from ..errors import RefusedError

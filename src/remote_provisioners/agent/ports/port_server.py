@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Collection, Dict, FrozenSet, Iterable, Li
 
 from ...protocol.answers import BAD_REQUEST
 from ...protocol.joined import End
-from ...protocol.messages import Ports
 from ...protocol.opening import split
-from ...protocol.ports import PORT_SOCKET, OpenPort, Port, PortOpened
+from ...protocol.ports import PORT_SOCKET, OpenPort, Port, PortOpened, Ports
 from ...protocol.structure import FieldError
 from ...protocol.wire import WireError, encode
 from ..background import Background

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Awaitable, Callable, Dict, Optional, Set
 
+from ...protocol.agent_events import event_message
+from ...protocol.agent_requests import REQUESTS
 from ...protocol.answers import BAD_REQUEST, INTERNAL, Refusal
-from ...protocol.messages import REQUESTS, event_message
 from ...protocol.structure import FieldError, Structure
 from ...protocol.wire import Decoder, Message, WireError, encode
 from ..background import Background, report_failure
@@ -95,7 +96,7 @@ class Peer(asyncio.Protocol):
             self._transport.abort()
 
     def tell(self, event: Any) -> None:
-        """Send an event (protocol/messages.py)."""
+        """Send an event (protocol/agent_events.py)."""
         self._send(event_message(event))
 
     def _send(self, message: Message) -> None:

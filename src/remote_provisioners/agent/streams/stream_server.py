@@ -13,9 +13,9 @@ from typing import Any, Callable, Dict, List, Optional
 from ...protocol import zmtp
 from ...protocol.answers import NO_KERNEL, NO_STREAM
 from ...protocol.conventions import CHANNELS, STREAM_SOCKET
-from ...protocol.messages import OpenStream, StreamOpened
 from ...protocol.pace import Traffic
 from ...protocol.stream import Link, SocketEnd, Stream
+from ...protocol.stream_opening import OpenStream, StreamOpened
 from ...protocol.wire import Message
 from .. import apart
 from ..background import Background, nothing

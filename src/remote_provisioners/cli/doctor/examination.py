@@ -30,8 +30,8 @@ from ...hosts.transport.local import LocalTransport
 from ...placement.host_address import parse_address
 from ...placement.inventory import HostSpec
 from ...placement.way_in import AUTOMATIC, COMMAND, DEFAULT_WAY, OPENSSH
+from ...protocol.agent_requests import Examine
 from ...protocol.answers import Examined
-from ...protocol.messages import Examine
 from .bare_kernel import time_bare_kernel
 from .findings import Finding
 from .route import Route, read_route

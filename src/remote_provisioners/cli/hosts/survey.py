@@ -12,7 +12,7 @@ from ...errors import HostError, RemoteProvisionerError, UnknownHostError, Unrea
 from ...hosts.host import Host
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
-from ...protocol.messages import GetStatus
+from ...protocol.agent_requests import GetStatus
 from ..configured import ConfiguredHost
 from .status import DOWN, MISCONFIGURED, UNUSABLE, UP, HostStatus
 

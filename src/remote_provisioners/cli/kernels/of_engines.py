@@ -12,7 +12,7 @@ from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
 from ...options.config import CommonOptions
 from ...placement.inventory import HostSpec
-from ...protocol.messages import GetStatus
+from ...protocol.agent_requests import GetStatus
 from ...server.restore.record import Record
 from ...server.restore.records import all_records, records_parent
 from .found import FoundKernel

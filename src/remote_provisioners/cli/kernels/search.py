@@ -9,7 +9,7 @@ from ...errors import RemoteProvisionerError
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
-from ...protocol.messages import GetStatus
+from ...protocol.agent_requests import GetStatus
 from ...server.restore.records import all_records, records_parent
 from ..command import Command, Text, using_hosts
 from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import ConfigurationError
 from ...hosts.agent_channel import AgentChannel
-from ...protocol.messages import HasResources, PutResources
+from ...protocol.agent_requests import HasResources, PutResources
 from ...protocol.wire import MAX_FRAME
 
 _MOST_BYTES = MAX_FRAME // 2

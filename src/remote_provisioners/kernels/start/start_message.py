@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...options.launch_request import LaunchRequest
 from ...placement.inventory import HostSpec
-from ...protocol.messages import GpuRequest, OutputBounds, Start
+from ...protocol.agent_requests import GpuRequest, OutputBounds, Start
 
 
 def start_message(

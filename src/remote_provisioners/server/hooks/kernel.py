@@ -159,6 +159,11 @@ def _drop(manager: Any, kernel_id: str) -> None:
     manager._pending_kernels.pop(kernel_id, None)
 
 
+def kernel_of(manager: Any, kernel_id: str) -> Any:
+    """The manager of this kernel; None if there is none."""
+    return manager._kernels.get(kernel_id)
+
+
 def kernels_of(manager: Any) -> Iterator[tuple[str, Any]]:
     """The kernels of our provisioners, with their ids."""
     for kernel_id, kernel in list(manager._kernels.items()):

@@ -23,12 +23,11 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir
 
@@ -357,30 +356,3 @@ def _sync(path: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-
-
-class Keeper(Protocol):
-    """Keeps records for an application. Provisioners call it on the application's loop."""
-
-    def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """A host is about to get a start request."""
-
-    def failed(self, kernel_id: str) -> None:
-        """The start failed, and nothing is left of the kernel."""
-
-    def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """The kernel has started or restarted."""
-
-
-_keepers: WeakKeyDictionary[Any, Keeper] = WeakKeyDictionary()
-
-
-def keep(multi_kernel_manager: Any, keeper: Keeper) -> None:
-    """Register `keeper` for the kernels of a manager."""
-    _keepers[multi_kernel_manager] = keeper
-
-
-def keeper_of(kernel_manager: Any) -> Keeper | None:
-    """The keeper for a kernel manager's kernels, or None."""
-    manager = getattr(kernel_manager, "parent", None)
-    return None if manager is None else _keepers.get(manager)

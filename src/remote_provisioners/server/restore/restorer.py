@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import dataclasses
 import functools
 import logging
 import os
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -33,7 +32,7 @@ from ..hooks.kernel import (
     bury,
     cannot_be_added,
     detach,
-    is_dead,
+    kernel_of,
     kernels_of,
     show_dead,
 )
@@ -41,8 +40,9 @@ from ..hooks.kernel_manager import watch_kernels
 from ..session_table import OfKernels
 from ..sessions import Sessions
 from .finish import finish as finish_kernel
+from .notices import Notices
 from .record import BadRecord, ProvisionerInfo, Record
-from .records import Records
+from .record_keeper import RecordKeeper
 
 #: How long a stopping kernel may take to end, as long as its server would have waited.
 _STOP_SECONDS = 5.0
@@ -56,87 +56,29 @@ _WAYS_TO_BE_LOST = (
 
 
 class Restorer:
-    """Keeps the records of a server's kernels and restores those of earlier servers.
+    """Restores the kernels that earlier servers left, and leaves this server's to the next one.
 
-    `manager` is the multi kernel manager, `root` the server's root directory. Lives on the
-    server's event loop.
+    `manager` is the multi kernel manager. Lives on the server's event loop.
     """
 
-    def __init__(
-        self,
-        manager: Any,
-        sessions: Sessions | None,
-        records: Records,
-        root: str,
-        server: str = "",
-    ) -> None:
+    def __init__(self, manager: Any, sessions: Sessions | None, keeper: RecordKeeper) -> None:
         self._manager = manager
         self._log: logging.Logger = manager.log
         self._sessions = sessions
-        self._records = records
-        self._root = root
-        self._server = server
+        self._keeper = keeper
+        self._notices = Notices(manager)
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Messages by the path of a notebook: why its kernel ended.
-        self._notices: dict[str, str] = {}
-        #: Hosts whose leftover kernels were already reported.
-        self._reported: set[str] = set()
-        #: The sessions of each kernel, including kernels without a record.
-        self._of_kernels: OfKernels = {}
 
     def watch(self) -> None:
         """Follow kernels and sessions from now on."""
         if self._sessions is not None:
-            self._sessions.watch(self._sessions_changed, self._replaced)
+            self._sessions.watch(self._sessions_changed, self._notices.replaced)
         watch_kernels(self._manager, self)
         atexit.register(self._at_exit)
 
-    # -- what the manager does --------------------------------------------------------------
-
-    def is_ours(self, kernel_name: str | None) -> bool:
-        try:
-            spec = self._manager.kernel_spec_manager.get_kernel_spec(kernel_name)
-        except Exception:  # the start will report it
-            return False
-        wanted = spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", "")
-        return wanted in _our_provisioners()
-
-    def removed(self, kernel_id: str, kernel: Any) -> None:
-        if not getattr(getattr(kernel, "provisioner", None), "left_behind", False):
-            self._records.remove(kernel_id)
-
-    async def before_shutdown_all(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await self._leave_running()
-        for record in self._records:
-            if record.kernel_id in self._manager:
-                self._write(dataclasses.replace(record, doing="stop"))
-
-    def after_shutdown_all(self) -> None:
-        self._records.close()
-
-    def _at_exit(self) -> None:
-        """The process ends without `shutdown_all`, after a SIGINT without a terminal."""
-        ended = []
-        for kernel_id, kernel in kernels_of(self._manager):
-            record = self._records.get(kernel_id)
-            if record is not None and not kernel.provisioner.leave_kernels_running:
-                self._write(dataclasses.replace(record, doing="stop"))
-                ended.append((kernel_id, kernel.provisioner))
-        if ended:
-            with contextlib.suppress(Exception):
-                asyncio.run(self._end_at_exit(ended))
-        close_io_thread()
-        self._records.close()
-
-    async def _end_at_exit(self, kernels: Sequence[tuple[str, Any]]) -> None:
-        async def end(kernel_id: str, provisioner: Any) -> None:
-            await provisioner.cleanup()
-            if not provisioner.left_behind:
-                self._records.remove(kernel_id)
-
-        await asyncio.gather(*(end(*kernel) for kernel in kernels), return_exceptions=True)
+    async def _sessions_changed(self, of_kernels: OfKernels) -> None:
+        self._keeper.note_sessions(of_kernels)
+        await self._notices.give(of_kernels)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine until it ends or the server does."""
@@ -150,114 +92,28 @@ class Restorer:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("kernels of an earlier server: %s", error, exc_info=error)
 
-    # -- records ----------------------------------------------------------------------------
+    # -- what the manager does --------------------------------------------------------------
 
-    def starts(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """Called by the provisioner before a host gets a start request."""
-        earlier = self._records.get(info["kernel_id"])  # of an earlier try, or a kernel that moves
-        doing = "start" if earlier is None or earlier.doing == "start" else "restart"
-        self._write(self._record(kernel_manager, info, doing=doing))
-
-    def _record(self, kernel_manager: Any, info: Mapping[str, Any], doing: str = "") -> Record:
-        kernel_id = info["kernel_id"]
-        earlier = self._records.get(kernel_id)
-        sessions = self._of_kernels.get(kernel_id, earlier.sessions if earlier is not None else ())
-        return Record(
-            kernel_id,
-            kernel_manager.kernel_name,
-            self._root,
-            dict(info),
-            tuple(sessions),
-            doing=doing,
-            server=self._server,
-        )
-
-    def failed(self, kernel_id: str) -> None:
-        """Called by the provisioner when a start has failed."""
-        self._records.remove(kernel_id)
-
-    @contextlib.contextmanager
-    def doing(self, kernel_id: str, what: str) -> Iterator[None]:
-        """Note an operation in the record until it succeeds or fails."""
-        self._note(kernel_id, what)
+    def is_ours(self, kernel_name: str | None) -> bool:
         try:
-            yield
-        except BaseException:
-            self._note(kernel_id, "")
-            raise
-        if what == "restart":
-            self._note(kernel_id, "")
-
-    def _note(self, kernel_id: str, what: str) -> None:
-        record = self._records.get(kernel_id)
-        if record is not None:
-            self._write(dataclasses.replace(record, doing=what))
-
-    def runs(self, kernel_manager: Any, info: Mapping[str, Any]) -> None:
-        """Called by the provisioner when a kernel has started or restarted."""
-        if getattr(kernel_manager, "execution_state", "") == "dead":
-            kernel_manager.execution_state, kernel_manager.reason = "starting", ""
-        self._write(self._record(kernel_manager, info))
-        provisioner = kernel_manager.provisioner
-        known = [*self._records, *self._records.of_others]
-        left = provisioner.left_on_host - {record.kernel_id for record in known}
-        if left and provisioner.place not in self._reported:
-            self._reported.add(provisioner.place)
-            self._log.warning(
-                "host %s: %d of your kernels belong to no running server and are not in this "
-                "server's records: see `jupyter remote kernels`",
-                provisioner.place,
-                len(left),
-            )
-
-    async def _sessions_changed(self, of_kernels: OfKernels) -> None:
-        self._of_kernels = of_kernels
-        for record in self._records:
-            its = tuple(of_kernels.get(record.kernel_id, ()))
-            if its != record.sessions:
-                self._write(dataclasses.replace(record, sessions=its))
-        for kernel_id, sessions in of_kernels.items() if self._notices else ():
-            for session in sessions:
-                await self._give_notice(session["path"], kernel_id)
-
-    async def _give_notice(self, path: str, kernel_id: str) -> None:
-        """Show in the first cell of a notebook's new kernel what happened to the old one."""
-        kernel = self._manager._kernels.get(kernel_id)
-        if path not in self._notices or is_dead(self._manager, kernel_id):
-            return
-        provisioner: Any = getattr(kernel, "provisioner", None)
-        text = self._notices.pop(path)
-        if hasattr(provisioner, "announce"):
-            await provisioner.announce(f"This is a new kernel. {text}")
-
-    async def _replaced(self, path: str, kernel_id: str) -> bool:
-        """A notebook is opened again. If its kernel is dead, it gets a new one."""
-        kernel = self._manager._kernels.get(kernel_id)
-        if kernel is None or not is_dead(self._manager, kernel_id):
+            spec = self._manager.kernel_spec_manager.get_kernel_spec(kernel_name)
+        except Exception:  # the start will report it
             return False
-        self._notices[path] = kernel.reason
-        provisioner = kernel.provisioner
-        if getattr(provisioner, "adoption_pending", False):  # it may be alive, so its record stays
-            await detach(self._manager, kernel_id, kernel)
-        else:
-            await self._manager.shutdown_kernel(kernel_id, now=True)
-        return True
+        wanted = spec.metadata.get("kernel_provisioner", {}).get("provisioner_name", "")
+        return wanted in _our_provisioners()
 
-    def _write(self, record: Record) -> None:
-        try:
-            self._records.write(record)
-        except (OSError, BadRecord) as error:
-            self._log.error(
-                "kernel %s: cannot write its record, so the next server will not find it: %s",
-                record.kernel_id,
-                error,
-            )
+    def removed(self, kernel_id: str, kernel: Any) -> None:
+        if not getattr(getattr(kernel, "provisioner", None), "left_behind", False):
+            self._keeper.remove(kernel_id)
+
+    def doing(self, kernel_id: str, what: str) -> contextlib.AbstractContextManager[None]:
+        return self._keeper.doing(kernel_id, what)
 
     # -- the next process -------------------------------------------------------------------
 
     async def restore_all(self) -> None:
         """Restore the kernels that servers of this directory left. Their hosts are asked later."""
-        for record in self._records.adopt(self._root, self._server):
+        for record in self._keeper.adopt():
             try:
                 if record.ended:
                     self._ended(record, record.ended)
@@ -276,7 +132,7 @@ class Restorer:
                 )
         if self._sessions is not None:
             await self._sessions.restored()
-        for origin, count in Counter(r.origin for r in self._records.of_others).items():
+        for origin, count in Counter(r.origin for r in self._keeper.of_others).items():
             self._log.warning(
                 "%d kernel%s of %s, which has ended, still on hosts. Such a server restores them "
                 "when it starts: see `jupyter remote kernels`",
@@ -310,7 +166,7 @@ class Restorer:
         async def finish() -> None:
             await finish_kernel(provisioner, record.info, seconds)
             if not provisioner.left_behind:
-                self._records.remove(record.kernel_id)
+                self._keeper.remove(record.kernel_id)
                 self._log.info(
                     "kernel %s: ended, because its server was starting or stopping it",
                     record.kernel_id,
@@ -340,7 +196,7 @@ class Restorer:
             return
         except KernelLostError as error:
             lost = f"{error}: {_WAYS_TO_BE_LOST}"
-        if self._manager._kernels.get(kernel_id) is not kernel:
+        if kernel_of(self._manager, kernel_id) is not kernel:
             return  # it was shut down in the meantime
         code = await provisioner.poll()
         info = await provisioner.get_provisioner_info()
@@ -354,26 +210,23 @@ class Restorer:
             await self._restart(kernel_id)
             return
         if code is None:
-            self.runs(kernel, info)
+            self._keeper.runs(kernel, info)
             kernel.start_restarter()
             ask_whether_idle(kernel)
             self._log.info("kernel %s: restored on %s", kernel_id, provisioner.place)
             return
         why = lost or f"{exit_text(code)}. {provisioner.reason}".strip()
-        self._ended(self._records.get(kernel_id) or record, why)
-        text = self._text(why)
+        text = self._ended(self._keeper.get(kernel_id) or record, why)
         self.spawn(bury(self._manager, kernel_id, kernel, text))
 
-    def _ended(self, record: Record, why: str) -> None:
-        """A kernel ended while there was no server. Its notebooks get new kernels."""
+    def _ended(self, record: Record, why: str) -> str:
+        """A kernel ended while there was no server. Returns the text for its users."""
         host = record.info["host"]
         self._log.warning("kernel %s on %s: ended in the meantime: %s", record.kernel_id, host, why)
-        self._notices.update((s["path"], self._text(why)) for s in record.sessions if s.get("path"))
-        self._records.remove(record.kernel_id)
-
-    @staticmethod
-    def _text(why: str) -> str:
-        return f"The kernel ended while there was no server: {why}"
+        text = f"The kernel ended while there was no server: {why}"
+        self._notices.ended(record, text)
+        self._keeper.remove(record.kernel_id)
+        return text
 
     async def _restart(self, kernel_id: str) -> None:
         try:
@@ -385,12 +238,44 @@ class Restorer:
 
     # -- the end of this process ------------------------------------------------------------
 
+    async def before_shutdown_all(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await self._leave_running()
+        for record in self._keeper:
+            if record.kernel_id in self._manager:
+                self._keeper.note(record.kernel_id, "stop")
+
     async def _leave_running(self) -> None:
         for kernel_id, kernel in kernels_of(self._manager):
             staying = kernel.provisioner.leave_kernels_running
             if staying and await kernel.provisioner.poll() is None:
                 self._log.info("kernel %s: left running on %s", kernel_id, kernel.provisioner.place)
                 await detach(self._manager, kernel_id, kernel)
+
+    def after_shutdown_all(self) -> None:
+        self._keeper.close()
+
+    def _at_exit(self) -> None:
+        """The process ends without `shutdown_all`, after a SIGINT without a terminal."""
+        ended = []
+        for kernel_id, kernel in kernels_of(self._manager):
+            if self._keeper.get(kernel_id) and not kernel.provisioner.leave_kernels_running:
+                self._keeper.note(kernel_id, "stop")
+                ended.append((kernel_id, kernel.provisioner))
+        if ended:
+            with contextlib.suppress(Exception):
+                asyncio.run(self._end_at_exit(ended))
+        close_io_thread()
+        self._keeper.close()
+
+    async def _end_at_exit(self, kernels: Sequence[tuple[str, Any]]) -> None:
+        async def end(kernel_id: str, provisioner: Any) -> None:
+            await provisioner.cleanup()
+            if not provisioner.left_behind:
+                self._keeper.remove(kernel_id)
+
+        await asyncio.gather(*(end(*kernel) for kernel in kernels), return_exceptions=True)
 
 
 @functools.cache

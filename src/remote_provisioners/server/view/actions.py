@@ -15,7 +15,7 @@ from ...hosts.found_kernels import end_kernel, output_of
 from ...io_thread import io_thread
 from ...kernels.start.starts import starts
 from ...options.installed_specs import read_spec
-from ...protocol.messages import GetOutput
+from ...protocol.agent_requests import GetOutput
 from .models import Model
 from .view import View
 

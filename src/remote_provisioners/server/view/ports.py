@@ -10,7 +10,8 @@ from ...errors import RemoteProvisionerError
 from ...hosts.host import Host
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
-from ...protocol.messages import GetPorts, Ports
+from ...protocol.agent_requests import GetPorts
+from ...protocol.ports import Ports
 from ..ports.routes import can_proxy, prepare
 from .models import Model
 

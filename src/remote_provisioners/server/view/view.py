@@ -18,7 +18,7 @@ from ...kernels.remote_kernel import RemoteKernel
 from ...kernels.start.starts import starts
 from ...placement.host_address import HostAddress, parse_address
 from ...placement.inventory import HostSpec
-from ...protocol.messages import GetStatus
+from ...protocol.agent_requests import GetStatus
 from ..session_table import Session, SessionTable
 from .configured import Configuration, ConfiguredHost
 from .models import (

@@ -25,7 +25,8 @@ from ..pipe.errors import why_not_opened
 from ..pipe.start import NotOpened
 from ..pipe.transport import PipeTransport
 from ..ssh.command import run_command
-from .login import Login, log_in, reason_of
+from .connection import Login, reason_of
+from .login import log_in
 from .pipe import begin, open_pipe
 
 log = logging.getLogger(__name__)

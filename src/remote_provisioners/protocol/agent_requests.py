@@ -1,9 +1,8 @@
-"""Requests, events and the first frames of streams, for both ends.
+"""The requests of a server to an agent.
 
-A server sends a request, and the agent answers with one structure (answers.py). The agent sends
-events unasked. wire.py frames them. version.py has the rule for versions: a field that is added
-later needs a default, which means the behaviour of an older side.
-Standard library only: this module travels to hosts.
+The agent answers each with one structure (answers.py). wire.py frames them. version.py has the rule
+for versions: a field that is added later needs a default, which means the behaviour of an older
+side. Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from .answers import (
     Activation,
     Delivered,
     Examined,
-    Fallible,
     FoundEnvironments,
     HostReport,
     KernelDescription,
@@ -28,12 +26,10 @@ from .answers import (
     Welcome,
 )
 from .conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
-from .ports import Port
+from .ports import PortsFound
 from .structure import Structure
 
 A = TypeVar("A", bound=Structure)
-
-# -- requests --------------------------------------------------------------------------------
 
 
 class Request(Structure, Generic[A]):
@@ -183,17 +179,6 @@ class ResolvePath(OfKernel[Resolved]):
     path: str
 
 
-class Ports(Structure):
-    """The ports on which the processes of one kernel listen, without the kernel's own."""
-
-    kernel_id: str
-    ports: Sequence[Port] = ()
-
-
-class PortsFound(Structure):
-    kernels: Sequence[Ports] = ()
-
-
 class GetPorts(Request[PortsFound]):
     """Ask on which ports the processes of these kernels listen."""
 
@@ -273,116 +258,8 @@ class Leave(Request[Nothing]):
     keep: Sequence[str] = ()
 
 
-# -- events ----------------------------------------------------------------------------------
-
-
-class Accepted(Structure):
-    """A start has arrived. Sent at once, since version 2."""
-
-    event: ClassVar[str] = "accepted"
-    kernel_id: str
-
-
-class Queued(Structure):
-    """A start waits in the queue."""
-
-    event: ClassVar[str] = "queued"
-    kernel_id: str
-    #: The number of starts before it.
-    ahead: int = 0
-
-
-class Listening(Structure):
-    """A kernel's endpoints are open."""
-
-    event: ClassVar[str] = "listening"
-    kernel_id: str
-
-
-class Exited(KernelDescription):
-    """A kernel has ended."""
-
-    event: ClassVar[str] = "exited"
-
-
-class Taken(Structure):
-    """Another server has adopted a kernel of this one."""
-
-    event: ClassVar[str] = "taken"
-    kernel_id: str
-
-
-class Dropped(Structure):
-    """A kernel printed more than is kept. These messages are lost."""
-
-    event: ClassVar[str] = "dropped"
-    kernel_id: str
-    messages: int = 0
-
-
-class LoadChanged(LoadReport):
-    event: ClassVar[str] = "load"
-
-
-class Notice(Structure):
-    """A notice for the operator of servers and hosts."""
-
-    event: ClassVar[str] = "notice"
-    text: str = ""
-
-
 REQUESTS: Dict[str, Type[Request[Any]]] = {
     kind.op: kind
     for kind in list(Structure._named.values())
     if issubclass(kind, Request) and kind.op
 }
-EVENTS: Dict[str, Any] = {
-    kind.event: kind
-    for kind in (Accepted, Queued, Listening, Exited, Taken, Dropped, LoadChanged, Notice)
-}
-
-
-def read_event(message: Mapping[str, Any]) -> Any:
-    """The event in a message; None if this side does not know it. Raises FieldError."""
-    kind = EVENTS.get(str(message.get("event")))
-    return None if kind is None else kind.read(message)
-
-
-def event_message(event: Any) -> Dict[str, Any]:
-    return {"event": event.event, **event.fields()}
-
-
-# -- streams ---------------------------------------------------------------------------------
-
-
-class OpenStream(Structure):
-    """The server's first frame on a link of a stream (protocol/stream.py)."""
-
-    #: Its name, which is secret enough.
-    stream: str
-    kernel_id: str
-    channel: str
-    #: Bytes that this side has received.
-    received: int = 0
-    #: The pid of the agent that first opened it, and whether that agent has answered.
-    agent: int = 0
-    known: bool = False
-    #: Seconds to keep it after its link is lost.
-    keep: float = 0.0
-    #: For iopub: send the output that no client has received.
-    replay: bool = False
-    #: For iopub: a killed agent had the client before. Send the output since this one has it.
-    returned: bool = False
-    #: The client has already received the greeting of the kernel's socket.
-    greeted: bool = False
-    #: For shell: requests that a killed agent had and that have no reply. The headers, by the
-    #: client's identity in hexadecimal.
-    unanswered: Mapping[str, Sequence[str]] = {}
-
-
-class StreamOpened(Fallible):
-    """The agent's answer. `error`: NO_KERNEL (the kernel is not there yet or any more, and nothing
-    was delivered) or NO_STREAM (the stream is over).
-    """
-
-    received: int = 0
