@@ -177,6 +177,25 @@ def test_who_gives_up_leaves_nothing() -> None:
     asyncio.run(body())
 
 
+class CannotCancel(NeverArrives):
+    async def cancel(self, tag: str) -> None:
+        await super().cancel(tag)
+        raise UnreachableError("it does not answer")
+
+
+def test_who_gives_up_hears_why_not_what_went_wrong_then() -> None:
+    async def body() -> None:
+        with pytest.raises(LaunchTimeoutError, match="waits for room"):
+            await submission(CannotCancel(), seconds=0.8).run()
+        running = asyncio.ensure_future(submission(CannotCancel()).run())
+        await asyncio.sleep(0.1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(body())
+
+
 class CancelsSlowly(NeverArrives):
     async def cancel(self, tag: str) -> None:
         await asyncio.sleep(0.3)

@@ -9,7 +9,7 @@ import re
 import secrets
 from typing import Any
 
-from ..errors import HostError, KernelStartError, LaunchTimeoutError
+from ..errors import HostError, KernelStartError, LaunchTimeoutError, RemoteProvisionerError
 from ..events import Phase
 from ..kernels.start.pausable_timeout import PausableTimeout, TimeoutExceeded
 from ..kernels.start.starts import starts
@@ -158,8 +158,11 @@ class Submission:
             log.info("kernel %s: %s", kernel_id, self.text)
 
     async def _abandon(self, arrival: asyncio.Future[Node]) -> None:
-        """End the submitting program and the submission."""
+        """End the submitting program and the submission. The caller has an error already."""
         arrival.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await arrival
-        await self.engine.cancel(self.launch.tag)
+        try:
+            await self.engine.cancel(self.launch.tag)
+        except RemoteProvisionerError as error:
+            log.warning("%s: %s did not end it: %s", self.launch.tag, self.engine.name, error)

@@ -113,8 +113,10 @@ class RemoteKernel:
         self.client_sockets.drop_orders()
         self.host.remember(self)
         self._timeout = PausableTimeout(request.timeout)
+        succeeded = False
         try:
             await self._timeout.run(self._launch(request, response))
+            succeeded = True
         except TimeoutExceeded:
             spec, asked = self.spec, self.life.state is not State.STARTING
             tail = await self.host.last_lines(self.kernel_id) if asked else ""
@@ -123,7 +125,7 @@ class RemoteKernel:
             raise error if error.host else error.at(self.spec.name) from None
         finally:
             response.forget(self.kernel_id)
-            if self.life.state is not State.RUNNING:
+            if not succeeded:
                 self.life.lost("did not start")
                 await asyncio.shield(self.discard())
 
@@ -319,8 +321,7 @@ class RemoteKernel:
 
     def _resume(self, described: KernelDescription) -> None:
         """Serve clients again, or report the end that the agent describes."""
-        if described.exit_code is not None:
-            code = described.exit_code
+        if (code := described.exit_code) is not None:
             self._end(lambda: self.life.exited(code, described.reason))
             self.client_sockets.reachable()
             return
@@ -344,9 +345,8 @@ class RemoteKernel:
         self._stop_grace_timer()
         if self.life.state is State.LOST:
             self.client_sockets.drop()
-            log.warning(
-                "kernel %s on %s: lost: %s", self.kernel_id, self.spec.name, self.life.reason
-            )
+            why = self.life.reason
+            log.warning("kernel %s on %s: lost: %s", self.kernel_id, self.spec.name, why)
 
     def _start_grace_timer(self) -> None:
         self._stop_grace_timer()

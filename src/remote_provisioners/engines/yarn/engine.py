@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...agent.kernels.environment import resolve_command, substitute
-from ...errors import KernelStartError, RemoteProvisionerError
+from ...errors import HostError, KernelStartError, RemoteProvisionerError
 from ...options.launch_request import LaunchRequest
 from ..base import Engine, Launch, Node, Progress
 from ..certificate import identity
@@ -93,19 +93,18 @@ class YarnEngine(Engine):
             await self._submitter.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _KILL_SECONDS
-        try:
-            while loop.time() < deadline:
-                application = await self._manager.find(tag)
-                if application is None or application.over:
-                    return
-                try:
-                    await self._manager.kill(application.id)
-                except RemoteProvisionerError as error:
-                    log.info("killing %s with Hadoop's client: %s", application.id, error)
-                    await kill_by_client(application.id, self._environ)
-                await asyncio.sleep(_KILL_POLL_SECONDS)
-        except RemoteProvisionerError as error:
-            log.warning("cannot kill the application of %s: %s", tag, error)
+        while True:
+            application = await self._manager.find(tag)
+            if application is None or application.over:
+                return
+            if loop.time() > deadline:
+                raise HostError(f"YARN has not ended {application.id} within {_KILL_SECONDS:g} s")
+            try:
+                await self._manager.kill(application.id)
+            except RemoteProvisionerError as error:
+                log.info("killing %s with Hadoop's client: %s", application.id, error)
+                await kill_by_client(application.id, self._environ)
+            await asyncio.sleep(_KILL_POLL_SECONDS)
 
     async def diagnose(self, tag: str) -> str:
         application = self._application or await self._manager.find(tag)

@@ -84,7 +84,9 @@ class LauncherReports:
 
     def forget(self, kernel_id: str) -> None:
         """Expect no launcher of this kernel any more. Its secret becomes invalid."""
-        self._expected.pop(kernel_id, None)
+        launch = self._expected.pop(kernel_id, None)
+        if launch is not None:
+            launch.connection.cancel()  # one may wait for it
 
     async def close(self) -> None:
         self._task.cancel()
