@@ -16,6 +16,8 @@ from remote_provisioners.errors import HostError, NoHostError, NoRoomError, Unre
 from remote_provisioners.hosts import reconnect
 from remote_provisioners.hosts.registry import HostRegistry
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
+from remote_provisioners.placement import host_search
+from remote_provisioners.placement import scheduler as scheduler_module
 from remote_provisioners.placement.scheduler import Scheduler
 
 HOSTS, KERNELS = 20, 100
@@ -254,3 +256,27 @@ async def until(condition: Callable[[], object], seconds: float = 10) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not come to be in time"
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, "least-connection"])
+def test_of_two_hundred_hosts_most_are_down(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for one after the other. What works is used. All times are a tenth."""
+    monkeypatch.setattr(host_search, "_FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(host_search, "_NEXT_SECONDS", 0.025)
+    monkeypatch.setattr(scheduler_module, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(reconnect, "_UNRESPONSIVE_SECONDS", 0.1)
+
+    async def scenario(world: World, scheduler: Scheduler) -> None:
+        world.unreachable = {name: 0.5 for n, name in enumerate(world.names) if n % 4}
+        loop = asyncio.get_running_loop()
+        seconds = []
+        for _ in range(12):
+            began = loop.time()
+            kernel = await start(scheduler, world.inventory(), policy)
+            seconds.append(loop.time() - began)
+            assert kernel.spec.name not in world.unreachable
+        print("seconds of each start:", [round(each, 3) for each in seconds])
+        assert sum(seconds) < 3  # 12 starts would meet some 36 of them, for 18 s
+        assert sum(kernels > 0 for kernels in there(world).values()) >= 6
+
+    simulate(scenario, World(200, listening_seconds=LISTENING_SECONDS))

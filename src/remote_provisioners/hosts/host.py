@@ -77,8 +77,9 @@ class Host:
         return self._link.channel if self._link is not None else None
 
     @property
-    def connecting(self) -> bool:
-        return self._reconnector.connecting
+    def connecting_since(self) -> float | None:
+        """When the current connection attempt began, by the monotonic clock; None without one."""
+        return self._reconnector.connecting_since
 
     @property
     def circuit(self) -> OpenCircuit | None:

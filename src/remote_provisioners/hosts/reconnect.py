@@ -129,8 +129,9 @@ class Reconnector(Generic[Connection]):
         self._asked = asyncio.Event()
 
     @property
-    def connecting(self) -> bool:
-        return self._attempt is not None
+    def connecting_since(self) -> float | None:
+        """When the current attempt began, by the monotonic clock; None without one."""
+        return self._began if self._attempt is not None else None
 
     async def connect(self) -> Connection:
         """Await the current attempt, or a new one. Raises HostError, KernelLostError."""

@@ -15,10 +15,11 @@ from ..hosts.registry import host_registry
 from ..io_thread import Call, in_io_thread
 from ..kernels.remote_kernel import RemoteKernel
 from ..options.launch_request import LaunchRequest
+from .host_search import HostSearch
 from .inventory import HostSpec, Inventory
 from .placer import Placer, Recorder, StartAttempt
 from .policies import load_balancer
-from .scheduler import HostSearch, Scheduler, scheduler
+from .scheduler import Scheduler, scheduler
 
 log = logging.getLogger(__name__)
 

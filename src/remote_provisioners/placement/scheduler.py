@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Mapping
 
 from ..errors import (
-    AgentError,
     ConfigurationError,
     HostError,
     HostFullError,
@@ -16,11 +16,9 @@ from ..errors import (
     NoRoomError,
     RemoteProvisionerError,
 )
-from ..events import Phase
 from ..hosts.host import Host
 from ..hosts.registry import HostRegistry, host_registry
 from ..io_thread import io_thread
-from ..kernels.start.starts import starts
 from ..options.launch_request import LaunchRequest
 from .host_address import HostAddress
 from .host_table import HostTable
@@ -33,7 +31,8 @@ log = logging.getLogger(__name__)
 _LOAD_SECONDS = 0.5
 #: Younger reports are fresh enough. Our own starts are counted separately.
 _FRESH_SECONDS = 0.5
-_CONNECT_SECONDS = 5.5
+#: The same if some of them are not connected yet.
+_CONNECT_SECONDS = 2.0
 _CONNECTING_AT_ONCE = 16
 #: The number of inventories whose tables are kept. Only changing configurations have more.
 _MOST_TABLES = 64
@@ -139,9 +138,12 @@ class Scheduler:
         Hosts without a connection are connected first. This takes longer, but only once.
         """
         failing = self._open_circuits(table)
-        hosts = [
+        known = [
             self.registry.host(spec) for name, spec in table.specs.items() if name not in failing
         ]
+        began = time.monotonic()
+        # Nobody waits a second time for a host that is silent.
+        hosts = [h for h in known if began - (h.connecting_since or began) < _CONNECT_SECONDS]
         connecting = asyncio.Semaphore(_CONNECTING_AT_ONCE)
 
         async def ask(host: Host) -> None:
@@ -195,58 +197,6 @@ class Scheduler:
         host = self.registry.hosts.get(spec.address)
         load = host.load if host is not None else None
         table.update(spec.name, self.registry.counts[spec.name], load)
-
-
-class HostSearch:
-    """The hosts for one start, one after the other, and the errors of the earlier ones."""
-
-    def __init__(
-        self,
-        find: Callable[[], Awaitable[Scheduler]],
-        request: LaunchRequest,
-        inventory: Inventory,
-        policy: LoadBalancer,
-        tried: Mapping[str, HostError],
-    ) -> None:
-        self._find = find
-        self._request = request
-        self._inventory = inventory
-        self._policy = policy
-        self._tried = dict(tried)
-        self._scheduler: Scheduler | None = None
-        self._turn = 0
-
-    async def next(self) -> HostSpec:
-        """The host to try next.
-
-        Raises NoRoomError, the HostError of the only host, or NoHostError with all errors.
-        """
-        if self._scheduler is None:
-            self._scheduler = await self._find()
-            self._turn = self._scheduler.table(self._inventory).turn()
-        table = self._scheduler.table(self._inventory)
-        return await self._scheduler.choose(
-            table, self._policy, self._turn, self._request, self._tried
-        )
-
-    def has_another(self, spec: HostSpec) -> bool:
-        """Whether there is a host to try if `spec` fails."""
-        if self._scheduler is None:
-            return False
-        tried = {**self._tried, spec.name: HostError("not another")}
-        return self._scheduler.has_candidate(
-            self._scheduler.table(self._inventory), self._request, tried
-        )
-
-    def failed(self, spec: HostSpec, host: Host, error: HostError) -> None:
-        """Record that this host failed. `next` does not return it again."""
-        kernel_id = self._request.kernel_id
-        log.warning("kernel %s: not on %s: %s", kernel_id, spec.name, error.message)
-        self._tried[spec.name] = error
-        said = f"not on {spec.name}: {error.message}"
-        starts().note(kernel_id, Phase.PLACING, host="", text=said)
-        if isinstance(error, AgentError) and host.connected:  # such as a full disk
-            host.open_circuit(error)
 
 
 def _no_candidate(

@@ -46,7 +46,7 @@ def host_state(host: Host) -> str:
         return "unreachable"
     if host.circuit is not None:
         return "unusable"
-    return "connecting" if host.connecting else "disconnected"
+    return "connecting" if host.connecting_since is not None else "disconnected"
 
 
 def host_model(
