@@ -445,6 +445,21 @@ def test_a_noisy_login(
     assert start(install_spec(host.target)).value("1") == 1
 
 
+def test_a_login_with_odd_settings(
+    rig: Rig, home: Path, install_spec: InstallSpec, start: Start
+) -> None:
+    """Its umask forbids us our own files, and nobody is told of children that have ended."""
+    host = rig.hosts[0]
+    user = next((user for user in host.homes if user != host.user), host.user)
+    host.write(f"{host.homes[user]}/.bashrc", "umask 0777\ntrap '' CHLD\n", 0o644, user=user)
+    try:
+        session = start(install_spec(f"{user}@{host.address}:{host.port}"))
+        assert session.value("1") == 1
+        assert session.value("oct(__import__('os').umask(0))") == "0o77"
+    finally:
+        host.run(["rm", f"{host.homes[user]}/.bashrc"], user=user)
+
+
 def test_a_kernel_that_dies_names_its_exit_code_and_its_last_words(
     rig: Rig,
     home: Path,

@@ -39,6 +39,8 @@ WORKS = {
     "equals": "HostName={address}",
     "match-exec": 'HostName {address}\nMatch originalhost box exec "test %n = box"\n LogLevel INFO',
     "match-exec-false": 'HostName {address}\nMatch host {address} exec "exit 1"\n Port 1',
+    "match-exec-leaves-a-program": "HostName {address}\n"
+    'Match originalhost box exec "sleep 8 & true"',
     "match-final": "HostName {address}\nMatch final host nowhere\n Port 1",
     "include": "HostName {address}\nInclude {ssh}/other",
     "proxy-home": "HostName {address}\n ProxyCommand sh ~/.ssh/proxy %h %p",
@@ -48,6 +50,8 @@ WORKS = {
     "global-known-hosts": "HostName {address}\n GlobalKnownHostsFile /dev/null",
     "known-hosts-of-each": "HostName {address}\n UserKnownHostsFile {ssh}/known/%k\n "
     "HostKeyAlias a",
+    "known-hosts-with-a-space": 'HostName {address}\n UserKnownHostsFile "{ssh}/known here" '
+    "{ssh}/nowhere",
     "broken-known-hosts": "HostName {address}\n UserKnownHostsFile {ssh}/broken",
     "alive-120": "HostName {address}\n ServerAliveInterval 5\n ServerAliveCountMax 120",
     "alive-0": "HostName {address}\n ServerAliveInterval 5\n ServerAliveCountMax 0",
@@ -70,6 +74,8 @@ WORKS = {
     "IdentityAgent ${{OUR_AGENTS}}/agent",
     "fork-after": "HostName {address}\n ForkAfterAuthentication yes",
     "jump-address": "HostName {address}\n ProxyJump {other_user}@{other}:{other_port}",
+    "jump-tokens": "HostName {address}\n ProxyJump %r@other-of-%n\nHost other-of-box\n"
+    " HostName {other}\n Port {other_port}",
     "jump-chain": "HostName {address}\n ProxyJump {other_user}@{other}:{other_port},second\n"
     "Host second\n HostName {address}\n Port {port}\n User {user}",
 }
@@ -122,6 +128,7 @@ class Client:
         known.mkdir(exist_ok=True)
         (known / "a").write_text(f"a {key}\n")
         (self.ssh / "other").write_text("Host *\n Compression no\n")
+        (self.ssh / "known here").write_text(f"{self._names()} {key}\n")
         (self.ssh / "broken").write_text(f"@what? is this\nhost\n{self._names()} {key}\n")
         (self.ssh / "revoked").write_text(f"@revoked * {key}\n{self._names()} {key}\n")
         (self.ssh / "pass-a-socket").write_text(PASS_A_SOCKET)
@@ -204,6 +211,29 @@ def test_works_as_with_openssh(
             monkeypatch.setenv("SSH_AUTH_SOCK", path)
             monkeypatch.setenv("OUR_AGENTS", str(tmp_path))
         client.ours()
+
+
+@pytest.mark.parametrize("change", ["+ssh-rsa", "-ecdsa-*"])
+def test_a_host_shows_the_key_that_is_known(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """It has several, and the configuration only adds or takes away algorithms."""
+    client = Client(own_rig, be_client(own_rig, monkeypatch))
+    host, files = client.host, {}
+    for kind in ("ed25519", "rsa"):
+        files[kind] = client.ssh / f"host-{kind}"
+        argv = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(files[kind])]
+        subprocess.run(argv, check=True)
+        host.write(f"/tmp/{kind}", files[kind].read_text(), 0o600)
+    host.sshd_option(HostKey="/tmp/ed25519\nHostKey /tmp/rsa")
+    known = files["rsa"].with_suffix(".pub").read_text()
+    (client.ssh / "rsa").write_text(f"{host.address} {known}")
+    client.configure(
+        f"HostName {{address}}\n UserKnownHostsFile {{ssh}}/rsa\n HostKeyAlgorithms {change}"
+    )
+    assert client.openssh().returncode == 0
+    assert client.ours(AUTOMATIC) is SSHTransport
+    client.restore()
 
 
 @pytest.mark.parametrize("name", FOR_TERMINALS)

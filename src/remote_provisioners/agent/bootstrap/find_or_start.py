@@ -179,7 +179,10 @@ def launch(directory: str, program: str) -> None:
         finally:
             os._exit(1)
     if not handed:
-        os.wait()
+        try:
+            os.wait()
+        except ChildProcessError:  # the login ignores SIGCHLD
+            pass
     os.close(write_end)
     os.close(own_error_end)
     started = os.read(read_end, 1)  # a byte when it listens, end of file when it failed
@@ -317,6 +320,7 @@ def main(stdin: BinaryIO) -> None:
         print(MARKER + ascii(answer), flush=True)
         return
     answer = {}
+    os.umask(os.umask(0o077) & 0o077)  # what we make is ours, whatever the login's umask is
     try:
         host, boot = host_identity()
         answer = {"host": host, "boot": boot}

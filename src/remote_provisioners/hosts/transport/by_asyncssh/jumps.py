@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ....errors import ConfigurationError, UnreachableError
 from ....placement.host_address import HostAddress, parse_address
-from ..ssh.reading import ask_openssh
+from ..ssh.reading import ask_openssh, jump_hosts
 
 #: ``ssh -G`` writes an IPv4 address in brackets, like an IPv6 one.
 _IPV4 = re.compile(r"\[([\d.]+)\]")
@@ -37,10 +37,11 @@ async def refuse_circle(
     The `ssh` program does not notice that, and starts itself again and again.
     `said`: the output of ``ssh -G`` for the address.
     """
-    seen = {address.host}
-    while (jumps := said.get("proxyjump", ["none"])[0]) != "none":
-        first = jump_address(jumps.split(",")[0])  # it leads to all other jump hosts
+    seen, name = {address.host}, address.host
+    while jumps := jump_hosts(name, said):
+        first = jump_address(jumps[0])  # it leads to all other jump hosts
         if first.host in seen:
             raise circle(first.host).at(str(address))
-        seen.add(first.host)
+        name = first.host
+        seen.add(name)
         said, _ = await ask_openssh(program, first)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from ..ssh.configuration import SSH_PORT, SSHConfiguration
 _CERTIFICATE = "-cert"
 #: How long the SSH agent may take. One that was forwarded by a lost connection never answers.
 _AGENT_SECONDS = 5.0
+
+#: asyncssh's option for the algorithms of host keys.
+_HOST_KEYS = "server_host_key_algs"
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,19 @@ class KnownHosts:
             port = configuration.port if configuration.port != SSH_PORT else None
         keys, authorities, revoked, *x509 = self._known.match(name, "", port)
         return (keys, authorities, [*revoked, *self._revoked], *x509)
+
+    def first(self, algorithms: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """The user's algorithms for host keys, if any, those of known keys first: a host shows
+        one key only, of the first algorithm that it has too.
+        """
+        keys, authorities, *_ = self.keys()
+        known = {name.decode("ascii") for key in keys for name in key.sig_algorithms}
+
+        def unknown(name: str) -> bool:
+            return not authorities if _CERTIFICATE in name else name not in known
+
+        names = algorithms.get(_HOST_KEYS)
+        return {_HOST_KEYS: sorted(names, key=unknown)} if names else {}
 
     def match(self, _host: str, _address: str, _port: int | None) -> HostKeys:
         """The signature that asyncssh calls."""

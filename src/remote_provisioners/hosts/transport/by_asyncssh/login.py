@@ -91,7 +91,8 @@ async def _open(
     """
     name = str(address)
     read, known = await _read(address)
-    options = {**connection_options(read), "known_hosts": known.match}
+    options = {**connection_options(read), **known.first(read.algorithms)}
+    options["known_hosts"] = known.match
     if not through:
         after = (*after, address.host)
         for number, hop in enumerate(read.jumps):

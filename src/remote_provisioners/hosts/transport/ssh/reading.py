@@ -9,12 +9,15 @@ the files.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import pwd
 import re
 import shutil
+import signal
 import socket
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,28 +105,34 @@ def host_words(address: HostAddress) -> list[str]:
 
 
 async def _ask(argv: Sequence[str]) -> Values:
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        stdout, stderr = await asyncio.wait_for(process.communicate(), _SECONDS)
-    except asyncio.TimeoutError:
-        raise UnreachableError(
-            f"the SSH configuration: `ssh -G` did not end within {_SECONDS:.0f} s;\n"
-            "a `Match exec` command or a name server may hang"
-        ) from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    # `Match exec` commands have our stderr. What one leaves in the background may keep that open,
+    # so it is a file: nobody waits for its end.
+    with tempfile.TemporaryFile() as errors:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            stdout, _ = await asyncio.wait_for(process.communicate(), _SECONDS)
+        except asyncio.TimeoutError:
+            raise UnreachableError(
+                f"the SSH configuration: `ssh -G` did not end within {_SECONDS:.0f} s;\n"
+                "a `Match exec` command or a name server may hang"
+            ) from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").strip()
     if process.returncode:
-        said = stderr.decode("utf-8", "replace").strip()
         raise UnreachableError(f"the SSH configuration cannot be read: {said or 'ssh -G failed'}")
     values: Values = {}
-    for line in stdout.decode("utf-8", "replace").splitlines():
+    for line in stdout.decode("utf-8", "surrogateescape").splitlines():
         keyword, _, value = line.partition(" ")
         values.setdefault(keyword, []).append(value)
     return values
@@ -181,7 +190,7 @@ def interpret(
         certificate_files=paths(said.get("certificatefile", [])),
         identities_only=_flag(said, "identitiesonly"),
         agent=_agent(said.get("identityagent", ["SSH_AUTH_SOCK"])[0], tokens),
-        jumps=tuple(jump.split(",")) if jump else (),
+        jumps=jump_hosts(name, said),
         proxy_command="" if jump else _expanded(_one(said, "proxycommand"), tokens),
         algorithms={
             theirs: _one(said, ours).split(",")
@@ -195,6 +204,19 @@ def interpret(
             "",
         )[0],
     )
+
+
+def jump_hosts(name: str, said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The jump hosts in `said`, the output of ``ssh -G`` for `name`; the first one first."""
+    jump = _one(said, "proxyjump")
+    tokens = {
+        "%": "%",
+        "h": _one(said, "hostname", name),
+        "n": name,
+        "p": _one(said, "port", str(SSH_PORT)),
+        "r": _one(said, "user"),
+    }
+    return tuple(_expanded(hop, tokens) for hop in jump.split(",")) if jump else ()
 
 
 def _options(said: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -268,5 +290,8 @@ def _path(text: str, tokens: Mapping[str, str]) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Split a list of paths as OpenSSH writes it: a path with a space is in quotes."""
-    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', text)]
+    """Split a list of paths as OpenSSH writes it: newer programs put one with a space in quotes,
+    others do not. A word that cannot begin a path goes on with the one before.
+    """
+    found = re.findall(r'"([^"]*)"|(.+?)(?= +[/~$%"]| +none\b| *$)', text)
+    return [quoted or bare.strip() for quoted, bare in found]
