@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from remote_provisioners.agent import apart
+from remote_provisioners.agent.machine import load as load_module
 from remote_provisioners.agent.machine.load import Load, cores, kernels_of_others, notable
 
 DIGEST = "0123456789ab"
@@ -138,6 +140,26 @@ def test_a_snapshot(tmp_path: Path) -> None:
     assert 0 < snapshot["memory_available"] < snapshot["memory"]
     assert snapshot["load"] >= 0
     assert (snapshot["kernels"], snapshot["mine"], snapshot["gpus_taken"]) == (2, 2, [])
+
+
+def test_ours_is_published_from_an_agent_on_another_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory may be below /run/user or in the home directory."""
+
+    async def body(shared: Path) -> None:
+        monkeypatch.setattr(load_module, "_shared_directory", lambda parent: str(shared))
+        load, mine, _ = load_of(tmp_path)
+        mine[0] = 2
+        load.changed()
+        await done(load)
+        assert [path.read_text() for path in shared.iterdir()] == [f"{os.getpid()} 2\n"]
+        load.close()
+        assert not list(shared.iterdir())
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as shared:
+        assert os.stat(shared).st_dev != tmp_path.stat().st_dev
+        asyncio.run(body(Path(shared)))
 
 
 def test_ours_is_published_while_we_have_kernels(tmp_path: Path) -> None:

@@ -62,9 +62,14 @@ class FileServer:
                 self._room.release()
                 continue
             connection.setblocking(True)
-            self._connections.add(connection)
             serve = threading.Thread(target=self._serve, args=(connection, loop), daemon=True)
-            serve.start()
+            self._connections.add(connection)
+            try:
+                serve.start()
+            except RuntimeError:  # the user may start no more threads (ulimit -u)
+                connection.close()
+                self._ended(connection)
+                await asyncio.sleep(1)
 
     def _serve(self, connection: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         from .session import Session  # noqa: PLC0415 - agents without files start sooner

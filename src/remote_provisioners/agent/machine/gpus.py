@@ -23,7 +23,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from .. import apart
 from ..log import say
 from ..processes.process_identity import start_time, stat_of
-from . import neighbours
+from . import neighbours, public_file
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -179,7 +179,7 @@ class Gpus:
         for name, uid, agent in self._files():
             path = os.path.join(self.temporary, name)
             if (uid, agent) == (os.getuid(), self._agent) and path != self._path:
-                _unlink(path)
+                public_file.remove(path)
 
     def released(self, held: Held) -> None:
         """Publish that these devices are free."""
@@ -206,7 +206,7 @@ class Gpus:
         """Remove our file: the agent and its kernels end."""
         with self._writing:
             self._closed = True
-            _unlink(self._path)
+            public_file.remove(self._path)
 
     def _path_with(self, suffix: str) -> str:
         name = "remote-provisioners-{}-{}{}.gpus".format(os.getuid(), self._agent, suffix)
@@ -220,27 +220,15 @@ class Gpus:
                 for name, held in list(self._held.items())
             ]
             if self._closed or not lines:
-                _unlink(self._path)
+                public_file.remove(self._path)
                 return
-            draft = self._path_with("." + os.urandom(8).hex() + ".new")
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(draft, flags, 0o600)
             try:
-                with open(descriptor, "w") as file:
-                    file.writelines(lines)
-                    os.fchmod(descriptor, 0o644)
-                self._replace(draft)
-            except BaseException:
-                _unlink(draft)
-                raise
-
-    def _replace(self, draft: str) -> None:
-        try:
-            os.rename(draft, self._path)
-        except OSError as error:  # another user has made something of this name
-            say("{}: {}; using another name".format(self._path, error.strerror))
-            self._path = self._path_with("." + os.urandom(8).hex())
-            os.rename(draft, self._path)
+                public_file.put(self._path, "".join(lines))
+            except (PermissionError, IsADirectoryError) as error:
+                # Another user has made something of this name.
+                say("{}: {}; using another name".format(self._path, error.strerror))
+                self._path = self._path_with("." + os.urandom(8).hex())
+                public_file.put(self._path, "".join(lines))
 
     def _others(self) -> Dict[str, Holder]:
         """The devices that kernels of other agents have. Raises OSError."""
@@ -311,10 +299,3 @@ def _quoted(device: str) -> str:
     from urllib.parse import quote  # noqa: PLC0415 (most agents never need it)
 
     return quote(device, safe="", errors="surrogateescape")
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass  # it is not there, or another user's

@@ -17,7 +17,7 @@ from ...protocol.wire import Message
 from .. import apart
 from ..background import Background
 from ..log import say
-from . import neighbours
+from . import neighbours, public_file
 from .gpus import Gpus
 from .memory import meminfo
 
@@ -38,7 +38,6 @@ class Load:
     def __init__(
         self, directory: str, running: Callable[[], int], tell: Callable[[Message], None]
     ) -> None:
-        self._directory = directory
         self._running = running
         self._tell = tell
         self._told: Optional[Message] = None
@@ -51,7 +50,7 @@ class Load:
         self._name = "remote-provisioners-{}-{}.kernels".format(os.getuid(), agent)
         self._path = os.path.join(self.temporary, self._name)
         self._published = False
-        _unlink(self._path)  # left by an agent that was killed
+        public_file.remove(self._path)  # left by an agent that was killed
 
     async def snapshot(self) -> Message:
         """The load now.
@@ -119,7 +118,7 @@ class Load:
         self.gpus.close()
         with self._publishing:
             self._closed = True
-            _unlink(self._path)
+            public_file.remove(self._path)
 
     def _publish(self, mine: int) -> None:
         """Write the file with the number of our kernels; remove it when we have none.
@@ -131,16 +130,11 @@ class Load:
                 return
             if not mine:
                 if self._published:
-                    _unlink(self._path)
+                    public_file.remove(self._path)
                 self._published = False
                 return
-            draft = os.path.join(self._directory, "kernels")
             try:
-                descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-                with open(descriptor, "w") as file:
-                    os.fchmod(descriptor, 0o644)
-                    file.write("{} {}\n".format(os.getpid(), mine))
-                os.rename(draft, self._path)
+                public_file.put(self._path, "{} {}\n".format(os.getpid(), mine))
                 self._published = True
             except OSError:
                 pass  # the disk is full, or the name is another user's: we are not counted
@@ -220,10 +214,3 @@ def _load_average() -> float:
         return round(os.getloadavg()[0], 2)
     except OSError:
         return 0.0
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass  # it is not there, or not ours
