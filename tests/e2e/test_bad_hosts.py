@@ -280,6 +280,30 @@ def test_a_python_that_this_user_may_not_reach(
     assert f"program {python!r} cannot be reached:\nthis user may not enter /run/closed" in text
 
 
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"KERNEL_TOKEN": "x" * 140_000}, "the environment variable KERNEL_TOKEN is too long for"),
+        ({f"KERNEL_{n}": "x" * 130_000 for n in range(40)}, "environment and arguments are too"),
+    ],
+)
+def test_an_environment_that_is_too_long(
+    rig: Rig,
+    home: Path,
+    install_spec: InstallSpec,
+    start: Start,
+    env: dict[str, str],
+    said: str,
+    local: bool,
+) -> None:
+    target = "localhost" if local else rig.hosts[0].target
+    name = install_spec(target, argv=["sh", "-c", "sleep 9", "{connection_file}"])
+    with pytest.raises(KernelStartError, match=f"host {target}: {said}") as raised:
+        start(name, env=env)
+    assert "KERNEL_" in assert_readable(raised.value)
+
+
 def test_not_a_python(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:
     text = refused(start, install_spec(rig.hosts[0].target, python="cat"), KernelStartError)
     assert text.startswith(f"host {rig.hosts[0].target}: ")
