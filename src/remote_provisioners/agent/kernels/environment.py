@@ -103,20 +103,6 @@ def resolve_command(argv: Sequence[str], python: str, environ: Mapping[str, str]
     raise CommandError("program {!r} is not on PATH ({})".format(candidates[0], path))
 
 
-def why_too_long(argv: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Why the system has refused a command as too long (E2BIG)."""
-    sizes = [
-        (len(os.fsencode("{}={}".format(*item))), "the environment variable {}".format(item[0]))
-        for item in environ.items()
-    ]
-    sizes += [(len(os.fsencode(word)), "the argument {!r}".format(word[:20])) for word in argv]
-    size, longest = max(sizes)
-    if size >= 32 * os.sysconf("SC_PAGE_SIZE"):  # Linux' limit for one of them
-        return "{} is too long for a program: {} bytes".format(longest, size)
-    text = "environment and arguments are too long for a program: {} bytes;\nthe longest is {} ({})"
-    return text.format(sum(each for each, _ in sizes), longest, size)
-
-
 def _why_not(path: str) -> str:
     """Why the program `path` cannot be run."""
     closed = _closed(path)

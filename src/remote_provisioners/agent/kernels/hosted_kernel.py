@@ -6,7 +6,6 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import signal
@@ -15,7 +14,6 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
 from ...protocol.agent_requests import GpuRequest, OutputBounds, Start
 from ...protocol.answers import (
     CANCELLED,
-    CANNOT_START,
     NO_GPUS,
     NO_PORTS,
     NO_PROGRAM,
@@ -161,9 +159,6 @@ class HostedKernel:
         except PortsTakenError as error:
             raise RefusedError(NO_PORTS, str(error)) from None
         except OSError as error:
-            if error.errno == errno.E2BIG:
-                text = environment.why_too_long(command.argv, command.environ)
-                raise RefusedError(CANNOT_START, text) from None
             raise start_error(error) from None
         self._watch_endpoints(on_listening)
 

@@ -5,6 +5,7 @@ Standard library only: this module travels to hosts.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -75,6 +76,10 @@ class KernelProcess:
                 start_new_session=True,
                 pass_fds=command.descriptors,
             )
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise OSError(errno.E2BIG, _why_too_long(command)) from None
+            raise
         finally:
             os.close(log)
         process.returncode = 0  # reap() below reaps it, not subprocess
@@ -125,6 +130,22 @@ class KernelProcess:
     def trim_log(self) -> None:
         """Keep the output file within LOG_LIMIT."""
         trim(self.log_path)
+
+
+def _why_too_long(command: Command) -> str:
+    """Why the system has refused a command as too long."""
+    sizes = [
+        (len(os.fsencode("{}={}".format(*item))), "the environment variable {}".format(item[0]))
+        for item in command.environ.items()
+    ]
+    sizes += [
+        (len(os.fsencode(word)), "the argument {!r}".format(word[:20])) for word in command.argv
+    ]
+    size, longest = max(sizes)
+    if size >= 32 * os.sysconf("SC_PAGE_SIZE"):  # Linux' limit for one of them
+        return "{} is too long for a program: {} bytes".format(longest, size)
+    text = "environment and arguments are too long for a program: {} bytes;\nthe longest is {} ({})"
+    return text.format(sum(each for each, _ in sizes), longest, size)
 
 
 def tail_of(path: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from ...agent.bootstrap.find_or_start import host_identity
 from ...errors import ConfigurationError, RemoteProvisionerError
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
@@ -15,6 +16,11 @@ from ..kernels.found import FoundKernel, pick
 from ..kernels.search import SearchCommand
 
 _HIGHEST = 65535
+#: Connections would go round in a circle.
+_ITSELF = (
+    "the kernel runs on this machine: its port {0} would lead to itself.\n"
+    "Use http://127.0.0.1:{0}, or name another local port: PORT:LOCAL"
+)
 
 
 class ForwardApp(SearchCommand):
@@ -48,6 +54,8 @@ class ForwardApp(SearchCommand):
                 number = await io_thread().call(forward.listen(local))
             except ConfigurationError as error:
                 raise CommandError(error.message) from None
+            if number == port and await io_thread().call(_is_here(chosen)):
+                raise CommandError(_ITSELF.format(port))
             print(f"http://127.0.0.1:{number}", flush=True)
             stop = asyncio.Event()
             for signum in (signal.SIGINT, signal.SIGTERM):
@@ -64,6 +72,13 @@ async def _forward(
     registry = await host_registry()
     host = registry.host_with(found.host, found.agent)
     return LocalPort(lambda: host, found.kernel_id, port, on_error)
+
+
+async def _is_here(found: FoundKernel) -> bool:
+    """Whether the kernel's host is this machine."""
+    host = (await host_registry()).host_with(found.host, found.agent)
+    there = (await host.link()).agent.host
+    return there != "" and there == (await asyncio.to_thread(host_identity))[0]
 
 
 def ports(word: str) -> tuple[int, int]:
