@@ -11,7 +11,8 @@ import contextlib
 import importlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from .refused import RefusedError
 from .watch import PodWatch, broken
 
 _SECONDS = 15.0
+#: How soon the configuration is read again for a cluster that does not know us.
+_RENEW_SECONDS = 10.0
 _MISSING = (
     "Kubernetes needs a package. Install it where the server runs:\n"
     "pip install 'remote-provisioners[kubernetes]'"
@@ -36,6 +39,10 @@ class Access:
     context: str = ""
 
 
+class UnknownUserError(AuthenticationError):
+    """The cluster does not know us (401)."""
+
+
 class Cluster:
     """One cluster. Methods raise HostError if it is unusable, RefusedError if it refuses."""
 
@@ -46,6 +53,9 @@ class Cluster:
         self._client: Any = None
         self._sockets: Any = None
         self._configuration: Any = None
+        self._renewed = 0.0
+        #: Of earlier certificates: pipes into pods use them.
+        self._former: list[Any] = []
         #: The namespace of the kubeconfig's context, or of our own pod.
         self.namespace = "default"
         #: By namespace.
@@ -140,7 +150,9 @@ class Cluster:
 
     async def exec(self, namespace: str, name: str, container: str, argv: Sequence[str]) -> Any:
         """The web socket of a program in a pod. Raises HostError, RefusedError."""
-        await self._open()
+        return await self._as_known(lambda: self._exec(namespace, name, container, argv))
+
+    async def _exec(self, namespace: str, name: str, container: str, argv: Sequence[str]) -> Any:
         api = self._package.client.CoreV1Api(self._sockets)
         asked = await api.connect_get_namespaced_pod_exec(
             name,
@@ -179,8 +191,10 @@ class Cluster:
 
     async def request(self, method: str, *words: Any, of: str = "CoreV1Api", **options: Any) -> Any:
         """Send a request. Returns the answer; its content has not been read."""
-        client = await self._open()
-        api = getattr(self._package.client, of)(client)
+        return await self._as_known(lambda: self._request(of, method, *words, **options))
+
+    async def _request(self, of: str, method: str, *words: Any, **options: Any) -> Any:
+        api = getattr(self._package.client, of)(self._client)
         try:
             response = await getattr(api, method)(*words, _preload_content=False, **options)
         except Exception as error:
@@ -189,6 +203,18 @@ class Cluster:
             body = await response.read()
             raise self._refused(response.status, body.decode("utf-8", "replace"))
         return response
+
+    async def _as_known(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """What `ask` returns. If the cluster does not know us, reads the configuration again and
+        asks once more: a token has expired, or the user has logged in again.
+        """
+        await self._open()
+        token = self._token
+        try:
+            return await ask()
+        except UnknownUserError:
+            await self._renew(token)
+            return await ask()
 
     def _translated(self, error: Exception) -> Exception:
         """The error of a request, as one of ours."""
@@ -211,7 +237,7 @@ class Cluster:
         with contextlib.suppress(ValueError, AttributeError):
             message = str(json.loads(body).get("message") or body)
         if status == 401:
-            return AuthenticationError(
+            return UnknownUserError(
                 "Kubernetes does not know us (401): the token or certificate is not valid.\n"
                 "Log in again, or correct the option `kubeconfig`."
             )
@@ -224,16 +250,43 @@ class Cluster:
 
     # -- opening and closing ----------------------------------------------------------------
 
-    async def _open(self) -> Any:
-        """The client. Raises ConfigurationError, AuthenticationError."""
+    async def _open(self) -> None:
+        """Make the clients, once. Raises ConfigurationError."""
         async with self._opening:
             if self._client is None:
                 self._package = await asyncio.to_thread(package)
-                self._configuration = await self._configured()
-                self._client = self._package.client.ApiClient(self._configuration)
-                stream = importlib.import_module("kubernetes_asyncio.stream")
-                self._sockets = stream.WsApiClient(self._configuration, heartbeat=20.0)
-        return self._client
+                self._make_clients(await self._configured())
+
+    def _make_clients(self, configuration: Any) -> None:
+        stream = importlib.import_module("kubernetes_asyncio.stream")
+        self._client = self._package.client.ApiClient(configuration)
+        self._sockets = stream.WsApiClient(configuration, heartbeat=20.0)
+        self._configuration = configuration
+
+    @property
+    def _token(self) -> str:
+        return str(self._configuration.api_key.get("BearerToken", ""))
+
+    async def _renew(self, refused: str) -> None:
+        """Read the configuration again. `refused`: the token that the cluster does not know.
+
+        Raises AuthenticationError.
+        """
+        async with self._opening:
+            now = time.monotonic()
+            if self._token != refused or now - self._renewed < _RENEW_SECONDS:
+                return
+            self._renewed = now
+            try:
+                read = await self._configured()
+            except ConfigurationError as error:
+                raise AuthenticationError(error.message) from None
+            if read.cert_file or read.host != self._configuration.host:
+                self._former += [self._client, self._sockets]
+                self._make_clients(read)
+            else:  # the clients read the token for each request
+                self._configuration.api_key = read.api_key
+                self._configuration.refresh_api_key_hook = read.refresh_api_key_hook
 
     async def _configured(self) -> Any:
         config, access = self._package.config, self._access
@@ -252,7 +305,7 @@ class Cluster:
                 )
                 found = getattr(loader, "current_context", None) or {}
                 self.namespace = str((found.get("context") or {}).get("namespace") or "default")
-        except (OSError, config.ConfigException) as error:
+        except Exception as error:  # whatever a damaged file does to its reader
             raise ConfigurationError(
                 f"cannot read how to reach Kubernetes: {error}\n"
                 "Set the option `kubeconfig` (and `kube_context`), or run the server in a pod."
@@ -265,7 +318,7 @@ class Cluster:
             watch.close()
         for pipe in self._early.values():
             pipe.abort()
-        for client in (self._client, self._sockets):
+        for client in (self._client, self._sockets, *self._former):
             if client is not None:
                 await client.close()
 
