@@ -376,16 +376,6 @@ def test_ports_that_cannot_be_forwarded(
         assert "port 1: no program of this user listens there" in said
 
 
-def test_a_port_that_would_lead_to_itself(install_spec: InstallSpec, start: Start) -> None:
-    kernel_id = start(install_spec("localhost")).manager.kernel_id
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with forwarded(kernel_id, str(port)) as (process, line):
-        assert (process.wait(60), line) == (1, "")
-        said = process.stderr.read()  # type: ignore[union-attr]
-    assert f"its port {port} would lead to itself" in said
-
-
 @pytest.mark.parametrize("word", ["", "x", "0", "65536", "80:", "80:-1", "80:x", "80:1:2"])
 def test_what_is_no_port(word: str) -> None:
     with pytest.raises(CommandError):
