@@ -13,9 +13,9 @@ from remote_provisioners.errors import RemoteProvisionerError
 from ..conftest import Start
 
 
-def doctor(name: str) -> tuple[int, str]:
+def doctor(name: str, *options: str) -> tuple[int, str]:
     """The doctor's exit code and what it says of a kernelspec."""
-    words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name]
+    words = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor", name, *options]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
 

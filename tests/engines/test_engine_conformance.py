@@ -187,6 +187,9 @@ def test_the_server_is_killed(
         assert [k["id"] for k in server.ask("GET", "/api/kernels")[1]] == [kernel]
         assert server.run(kernel, "print(kept)") == "17\n"
         assert engine.jobs() == before
+        listed = applications.jupyter("remote", "kernels")
+        assert listed.wait() == 0
+        assert kernel in listed.output
         server.ask("DELETE", f"/api/kernels/{kernel}")
         eventually(lambda: engine.jobs() == [], 20)
 
@@ -259,4 +262,4 @@ def test_a_limit(engine: EngineRig, row: Row, install: Install, start: Start) ->
         session = start(install(**limit.options))
         session.client.execute(limit.code)
         eventually(lambda: not session.manager.is_alive(), limit.seconds)
-        assert re.search(limit.text, session.provisioner.reason)
+        assert re.search(limit.text, session.provisioner.reason), session.provisioner.reason

@@ -15,7 +15,7 @@ import pytest
 from remote_provisioners.cli.spec.samples import SparkSite
 
 from ..conftest import Session, be_client
-from ..engines.rig import EngineRig
+from ..engines.rig import EngineRig, Limit
 from ..rig import open_rig
 from . import cluster, kernelspec
 from .yarn import Yarn
@@ -30,7 +30,6 @@ class YarnRig(EngineRig):
     provisioner = "yarn-provisioner"
     notes: ClassVar = {
         "engine lost while running": "a ResourceManager without recovery ends its containers",
-        "limit hit": "not tested: YARN's check of memory is off",
     }
     remarks: ClassVar = {
         "restart in place": "in another container",
@@ -40,6 +39,7 @@ class YarnRig(EngineRig):
     down_text = r"(?s)not\s+answer"
     full_text = r"(?s)accepted\s+by\s+YARN,\s+waiting\s+for\s+resources\s+in\s+queue\s+small"
     short_wait: ClassVar = {"launch_timeout": 30.0}
+    limit = Limit(r"memory than its container has", {}, "x = bytearray(1 << 30)")
 
     @staticmethod
     def unavailable() -> str:
@@ -49,7 +49,7 @@ class YarnRig(EngineRig):
         self._stack = contextlib.ExitStack()
         self._rig = self._stack.enter_context(open_rig(2))
         staging = tempfile.TemporaryDirectory(prefix="yarn-staging-", dir=sys.prefix)
-        self.yarn = Yarn(self._rig.hosts, Path(self._stack.enter_context(staging)))
+        self.yarn = Yarn(self._rig.hosts, Path(self._stack.enter_context(staging)), True)
         self.yarn.open()
         self._queue = ""
 

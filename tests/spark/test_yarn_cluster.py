@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +28,12 @@ from remote_provisioners.errors import (
 )
 
 from ..conftest import Start, eventually, words
+from ..engines.errors import doctor
 from .conformance import Table
 from .conftest import InstallSample
 from .languages import samples_of
 from .requirements import require
+from .test_engine_away import NOBODY
 from .yarn import Yarn
 
 pytestmark = pytest.mark.yarn
@@ -186,3 +190,22 @@ asyncio.run(main(sys.argv[1], json.loads(sys.stdin.read())))
     )
     assert "42" in done.stdout, done.stderr
     eventually(lambda: not session.manager.is_alive(), 30)
+
+
+@pytest.mark.long
+def test_the_doctor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said = doctor(name, "--timeout=90")
+    assert code == 0, said
+    assert "ok    engine      answers" in said
+    assert "ok    kernel      answers on " in said
+
+
+@pytest.mark.long
+def test_the_doctor_without_a_resource_manager(
+    install_sample: InstallSample, yarn_cluster_site: SparkSite, tmp_path: Path
+) -> None:
+    (tmp_path / "yarn-site.xml").write_text(NOBODY)
+    name = install_sample(NAME, replace(yarn_cluster_site, hadoop_conf_dir=str(tmp_path)))
+    code, said = doctor(name)
+    assert code == 1
+    assert re.search(r"FAIL  engine      YARN's ResourceManager does not answer: .*refused", said)

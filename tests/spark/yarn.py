@@ -66,10 +66,13 @@ def _directory() -> Path:
 class Yarn:
     """The ResourceManager on the first host, a NodeManager on each."""
 
-    def __init__(self, hosts: Sequence[Host], shared: Path) -> None:
-        """`shared` is a directory that all hosts see, in place of HDFS."""
+    def __init__(self, hosts: Sequence[Host], shared: Path, limits_memory: bool = False) -> None:
+        """`shared` is a directory that all hosts see, in place of HDFS. `limits_memory`: whether
+        NodeManagers end a container that uses more memory than it has.
+        """
         self.hosts = hosts
         self.shared = shared
+        self._limits_memory = limits_memory
         self.endpoint = f"http://{hosts[0].address}:{UI_PORT}/ws/v1/cluster"
         #: Of spark-submit, for a cluster without HDFS whose nodes have Spark's jars.
         self.options = (
@@ -166,7 +169,9 @@ class Yarn:
                 "yarn.nodemanager.resource.memory-mb": 2048,
                 "yarn.nodemanager.resource.cpu-vcores": 4,
                 "yarn.nodemanager.vmem-check-enabled": "false",
-                "yarn.nodemanager.pmem-check-enabled": "false",
+                "yarn.nodemanager.pmem-check-enabled": str(self._limits_memory).lower(),
+                "yarn.nodemanager.container-monitor.interval-ms": 1000,
+                "yarn.nodemanager.resource.memory.enforced": "false",  # control groups would do it
                 "yarn.nodemanager.local-dirs": "/tmp/yarn/local",
                 "yarn.nodemanager.log-dirs": "/tmp/yarn/log",
                 "yarn.nodemanager.disk-health-checker.enable": "false",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -18,7 +19,7 @@ from ..kernels.remote_kernel import RemoteKernel
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
 from ..placement.placer import Placer, Recorder, StartAttempt
-from .base import Engine, Node
+from .base import POLL_SECONDS, Engine, Node
 from .deadline import tell_before_end
 from .submission import Submission, Submissions
 
@@ -195,18 +196,24 @@ class EnginePlacer(Placer):
         """Ask the engine, once in each life that did not end by itself, whether the node ended."""
         life = kernel.life
         stopping = getattr(manager, "shutting_down", False)
-        if not self.place_stays or stopping or (life.exit_code or 0) >= 0:
+        if stopping or (life.exit_code or 0) >= 0:
             return True
+        if not self.place_stays and life.state is not State.LOST:
+            return True  # the node ends with its kernel, whose end is known
         if self._explained is None or self._explained[0] is not life:
             self._explained = life, io_thread().begin(self._explain(life))
         return self._explained[1].done()
 
     async def _explain(self, life: Lifecycle) -> None:
-        engine = self._options.engine(None)
+        engine, until = self._options.engine(None), time.monotonic() + _EXPLAIN_SECONDS
         with contextlib.suppress(RemoteProvisionerError, asyncio.TimeoutError):
-            if not await asyncio.wait_for(_is_there(engine, self._tag), _EXPLAIN_SECONDS):
-                why = await asyncio.wait_for(engine.diagnose(self._tag), _EXPLAIN_SECONDS)
-                life.ended_with_node(why)
+            while await asyncio.wait_for(_is_there(engine, self._tag), _EXPLAIN_SECONDS):
+                if self.place_stays or time.monotonic() > until:
+                    return
+                # The kernel was lost with its node, which the engine may not know yet.
+                await asyncio.sleep(POLL_SECONDS)
+            why = await asyncio.wait_for(engine.diagnose(self._tag), _EXPLAIN_SECONDS)
+            life.ended_with_node(why)
 
     def describe(self) -> Mapping[str, Any]:
         """The node for a record. It may contain the launcher's secret."""

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from traitlets import TraitError
 from traitlets.config import Config
 
@@ -36,7 +36,8 @@ class InstalledSpec:
         Raises ConfigurationError, like the start of a kernel.
         """
         try:
-            provisioner = self.provisioner_class(config=config, **self.options)
+            spec = KernelSpec.from_resource_dir(self.directory)
+            provisioner = self.provisioner_class(config=config, kernel_spec=spec, **self.options)
             provisioner.check_options()
         except (TraitError, TypeError) as error:
             raise ConfigurationError(str(error)) from None

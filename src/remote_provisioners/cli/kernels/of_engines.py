@@ -28,11 +28,16 @@ async def kernels_of_engines(
     engines: Mapping[str, CommonOptions],
 ) -> tuple[list[FoundKernel], list[str]]:
     """The kernels, and the failures of nodes that did not answer. In the I/O thread."""
-    asked = [_kernel(engines[record.kernel_name], record) for record in recorded(engines)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    found = [answer for answer in answers if isinstance(answer, FoundKernel)]
-    errors = [answer for answer in answers if isinstance(answer, RemoteProvisionerError)]
-    return found, [str(error) for error in errors]
+
+    async def found(record: Record) -> FoundKernel | str | None:
+        try:
+            return await _kernel(engines[record.kernel_name], record)
+        except RemoteProvisionerError as error:
+            return str(error)
+
+    answers = await asyncio.gather(*map(found, recorded(engines)))
+    kernels = [answer for answer in answers if isinstance(answer, FoundKernel)]
+    return kernels, [answer for answer in answers if isinstance(answer, str)]
 
 
 async def _kernel(options: Any, record: Record) -> FoundKernel | None:

@@ -21,6 +21,7 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from ...errors import AuthenticationError, ConfigurationError, HostError, UnreachableError
 from ...user import user_name
+from .ends import why_ended
 from .spnego import Negotiation, demanded
 
 _SECONDS = 3.0
@@ -57,9 +58,8 @@ class Application:
     @property
     def end(self) -> str:
         """Why it ended, as far as YARN knows."""
-        diagnostics = self.diagnostics.strip() or "YARN gives no reason"
-        log = f"; its log: {self.log}" if self.log else ""
-        return f"{self.id} is {self.state.lower()}: {diagnostics}{log}"
+        log = f"\nIts log: {self.log}" if self.log else ""
+        return f"{self.id} is {self.state.lower()}: {why_ended(self.diagnostics)}{log}"
 
 
 class ResourceManager:
