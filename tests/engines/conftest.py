@@ -41,9 +41,10 @@ _HEAD = """\
 
 <!-- Written by the tests: python -m pytest tests/engines --conformance-table. -->
 
-The same tests run on [Docker](docker.md), [Podman](docker.md#podman), [Kubernetes](kubernetes.md),
-[Slurm](slurm.md) and [YARN](spark.md) (`spark_python_yarn_cluster`), with real kernels on real
-engines. *yes* means that the test passes. Any other text says what is different, or why the row does not apply.
+The same tests run on [Docker](docker.md), [Podman](docker.md#podman),
+[Kubernetes](kubernetes.md), [Slurm](slurm.md) and [YARN](spark.md)
+(`spark_python_yarn_cluster`), with real kernels on real engines. *yes* means that the test
+passes. Any other text says what is different, or why the row does not apply.
 [Another table](spark-conformance.md) shows all kernelspecs for Spark, also in R and Scala.
 
 What *yes* means in some rows:
