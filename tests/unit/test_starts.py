@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import warnings
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -99,6 +101,33 @@ def test_who_awaits_a_start_and_is_cancelled_takes_the_start_with_it() -> None:
 
     asyncio.run(main())
     assert stopped
+
+
+def test_who_is_cancelled_before_the_start_is_known_waits_for_its_end() -> None:
+    stopped = []
+
+    async def stops_slowly() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+            stopped.append(True)
+
+    async def slowly(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        await asyncio.sleep(0.05)
+        return await coroutine
+
+    async def main() -> None:
+        running = asyncio.ensure_future(Starts().run("k", stops_slowly(), io=slowly))
+        await asyncio.sleep(0.02)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert stopped
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # `slowly` never awaited the first one
+        asyncio.run(main())
 
 
 def test_a_listener_that_fails_is_no_matter_to_the_others() -> None:

@@ -308,8 +308,10 @@ class Operations:
     ) -> KernelspecFiles:
         from .environments.kernelspecs import read_files  # noqa: PLC0415
 
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, read_files, request.path)
+        try:
+            return await apart.run(request.path, lambda: read_files(request.path))
+        except OSError as error:
+            return KernelspecFiles(error="cannot read {}: {}".format(request.path, error.strerror))
 
     # -- the host ---------------------------------------------------------------------------
 

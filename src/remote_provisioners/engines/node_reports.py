@@ -51,10 +51,14 @@ class NodeReports:
         key = wanted or towards
         async with self._opening:
             if key not in self._servers:
-                host = host or _own_address(towards)
-                self._servers[key] = await asyncio.start_server(
-                    self._serve, host, int(port or 0), ssl=identity().context
-                )
+                host = host or await asyncio.to_thread(_own_address, towards)
+                try:
+                    self._servers[key] = await asyncio.start_server(
+                        self._serve, host, int(port or 0), ssl=identity().context
+                    )
+                except (OSError, OverflowError, ValueError) as error:
+                    text = f"cannot listen for reports at {wanted or host}: {error}"
+                    raise HostError(text) from None
         bound = self._servers[key].sockets[0].getsockname()
         return f"{bound[0]}:{bound[1]}"
 

@@ -20,6 +20,8 @@ from ...protocol.keep_alive import keep_alive
 from .base import Completed, Endpoint, Transport
 
 _SECONDS = 5.0
+#: More than a line has.
+_MOST_BYTES = 64 * 1024
 
 
 async def connect_node(address: NodeAddress) -> Transport:
@@ -40,16 +42,13 @@ class NodeTransport(Transport):
 
     async def dial(self) -> _Opening:
         """An authenticated connection. Raises UnreachableError, OSError."""
-        opening = None
         try:
             opening = await asyncio.wait_for(self._dial(), _SECONDS)
-            secret = await asyncio.wait_for(opening.line(), _SECONDS)
         except ConnectionRefusedError:
             raise
         except (OSError, ssl.SSLError, asyncio.TimeoutError) as error:
-            if opening is not None:
-                opening.transport.abort()
             raise UnreachableError(f"its launcher does not answer: {error!r}") from None
+        secret = await opening.answer()
         if not hmac.compare_digest(secret, self._address.secret.encode()):
             opening.transport.abort()
             raise ConnectionRefusedError("another launcher listens there now")
@@ -79,13 +78,8 @@ class NodeTransport(Transport):
     ) -> asyncio.Protocol:
         opening, self.spare = self.spare, None
         opening = opening or await self.dial()
-        try:
-            opening.transport.write(f"{endpoint}\n".encode())
-            answer = await asyncio.wait_for(opening.line(), _SECONDS)
-        except (OSError, asyncio.TimeoutError) as error:
-            opening.transport.abort()
-            raise UnreachableError(f"its launcher does not answer: {error!r}") from None
-        if answer != b"+":
+        opening.transport.write(f"{endpoint}\n".encode())
+        if await opening.answer() != b"+":
             opening.transport.abort()
             raise ConnectionRefusedError(f"nothing listens on {endpoint}")
         protocol = protocol_factory()
@@ -125,14 +119,27 @@ class _Opening(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        if len(self._received) > _MOST_BYTES and b"\n" not in self._received:
+            self.transport.abort()  # it is no launcher
         self._changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._changed.set()
 
-    async def line(self) -> bytes:
-        """The next line. Raises ConnectionError."""
+    async def answer(self) -> bytes:
+        """The next line. If there is none, closes the connection. Raises UnreachableError."""
+        try:
+            return await asyncio.wait_for(self._line(), _SECONDS)
+        except (OSError, asyncio.TimeoutError) as error:
+            self.transport.abort()
+            raise UnreachableError(f"its launcher does not answer: {error!r}") from None
+        except BaseException:
+            self.transport.abort()
+            raise
+
+    async def _line(self) -> bytes:
+        """Raises ConnectionError."""
         while b"\n" not in self._received:
             if self._lost:
                 raise ConnectionResetError("closed by the other side")

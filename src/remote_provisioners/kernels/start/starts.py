@@ -60,12 +60,13 @@ class Starts:
             await io(self._begin(start))
             result: T = await task
         except asyncio.CancelledError:
-            task.cancel()
+            await _ended(task)
             await io(self._over(start, Phase.CANCELLED))
             if start.cancelled:
                 raise StartCancelledError("the start was cancelled by its user") from None
             raise
         except BaseException as error:
+            await _ended(task)
             await io(self._over(start, Phase.FAILED, error))
             raise
         await io(self._over(start, Phase.READY))
@@ -114,6 +115,12 @@ class Starts:
         self._tell(
             start, replace(start.progress, phase=phase, host=host, text="", ahead=None, error=error)
         )
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """Cancel it, and wait until it has left nothing."""
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def starts() -> Starts:

@@ -62,6 +62,8 @@ class PendingStarts:
     async def _start(self, *args: Any, **kwargs: Any) -> Any:
         manager, kernel_id = self._manager, kwargs.get("kernel_id")
         name = kwargs.get("kernel_name") or manager.default_kernel_name
+        if kernel_id is not None and await self.wait(kernel_id):
+            return kernel_id  # two requests for the same one
         if not self._judge.is_ours(name) or (kernel_id is not None and kernel_id in manager):
             return await _started(manager, self._start_kernel(*args, **kwargs))
         if asked := requested.get():

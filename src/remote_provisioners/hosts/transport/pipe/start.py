@@ -57,7 +57,10 @@ class Introduction:
         line, newline, rest = after.partition(b"\n")
         if newline:
             numbers, _, tag = line.decode("ascii").rpartition(") ")
-            major, minor, _, level, _ = ast.literal_eval(f"({numbers})")
+            try:
+                major, minor, _, level, _ = ast.literal_eval(f"({numbers})")
+            except (SyntaxError, TypeError):
+                raise ValueError("it does not say its version") from None
             self.interpreter = Interpreter((major, minor), level, tag.strip())
             return rest
         self._noise += len(data)
