@@ -32,7 +32,7 @@ demo: .venv/demo
 	@$(BIN)/jupyter-remote demo
 
 # Three processes keep two cores busy: half of what tests do is waiting.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --durations 30
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadscope --durations 30
 
 # What fails beside other tests runs once more, alone. It is a fault nevertheless: mend it.
 AGAIN := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none

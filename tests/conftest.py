@@ -27,6 +27,7 @@ from remote_provisioners.errors import HostError
 from remote_provisioners.io_thread import close_io_thread, io_thread
 from remote_provisioners.placement import host_table
 
+from .clusters import ENGINES, ByCluster
 from .rig import Host, Rig, open_rig
 
 for number, handler in (
@@ -46,10 +47,6 @@ IPYKERNEL = ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 SETTLE_SECONDS = 10.0
 #: For one test with its fixtures; those of the engines start clusters.
 TIMEOUT_SECONDS, ENGINES_TIMEOUT_SECONDS = 300.0, 600.0
-#: Where the tests of engines are.
-ENGINES = ("tests/spark/", "tests/engines/", "tests/slurm/", "tests/docker/", "tests/kubernetes/")
-#: The markers of engines: each has a cluster, which one process of a run opens.
-CLUSTERS = ("slurm", "docker", "kubernetes", "spark")
 #: A cell to be interrupted once it has printed. Not by one long sleep: a signal that comes between
 #: Python's last look and the system call does not end that, 1 in 40 on a busy machine.
 SLEEP = "import time; print('on', flush=True)\nwhile True: time.sleep(0.01)"
@@ -63,28 +60,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its time limit, and those that share a cluster their group.
+    """Give each test its time limit.
 
     The limit is a signal. It is raised in the main thread, wherever that waits (for a loop, a
     thread or a process), so the test fails, its fixtures end what it has started, and the next
     test runs. The other method would end the whole process.
-
-    Where several processes share the tests, one takes a group as a whole, the largest first; the
-    other tests are handed out one at a time.
     """
     for item in items:
-        engines = item.nodeid.startswith(ENGINES)
         if item.config.pluginmanager.has_plugin("timeout"):
+            engines = item.nodeid.startswith(ENGINES)
             seconds = ENGINES_TIMEOUT_SECONDS if engines else TIMEOUT_SECONDS
             if settings.get_current_profile_name() == "long":
                 seconds *= 3  # twenty times as many examples for a property
             item.add_marker(pytest.mark.timeout(seconds, method="signal"))
-        if engines and item.config.pluginmanager.has_plugin("xdist"):
-            group = "kerberos" if "secure_rig" in getattr(item, "fixturenames", ()) else "yarn"
-            group = next((c for c in CLUSTERS if item.get_closest_marker(c)), group)
-            item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByCluster:
+    return ByCluster(config, log)
 
 
 def share(of_examples: float) -> int:

@@ -49,6 +49,22 @@ def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
     return conftest.eventually(condition, seconds)
 
 
+class Signal:
+    """What a cell waits for; given on its host."""
+
+    def __init__(self, host: Host) -> None:
+        self.path = f"/tmp/signal-{uuid.uuid4().hex}"
+        self.given = f"os.path.exists({self.path!r})"
+        self.wait = f"while not {self.given}: time.sleep(0.05)\n"
+        self._host = host
+
+    def give(self) -> None:
+        self._host.run(["touch", self.path])
+
+    def remove(self) -> None:
+        self._host.run(["rm", "-f", self.path])
+
+
 def agents_on(host: Host) -> list[int]:
     """The agents of this package that run on `host`."""
     return [p.pid for p in host.processes() if "agent.pyz" in " ".join(p.argv)]

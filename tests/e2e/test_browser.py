@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from ..conftest import InstallSpec
-from ..rig import Host, Rig
-from .applications import TOKEN, Applications, Server, eventually
+from ..rig import Rig
+from .applications import TOKEN, Applications, Server, Signal, eventually
 
 pytestmark = pytest.mark.browser
 
@@ -20,21 +19,6 @@ LINES = 300
 OPEN_SECONDS = 90.0
 #: JupyterLab tries again after up to 1, 3, 7, 15, 31 seconds.
 RECONNECTED_SECONDS = 90.0
-
-
-class Signal:
-    """What a cell waits for; given on its host."""
-
-    def __init__(self, host: Host) -> None:
-        self.path = f"/tmp/signal-{uuid.uuid4().hex}"
-        self.wait = f"while not os.path.exists({self.path!r}): time.sleep(0.05)\n"
-        self._host = host
-
-    def give(self) -> None:
-        self._host.run(["touch", self.path])
-
-    def remove(self) -> None:
-        self._host.run(["rm", "-f", self.path])
 
 
 class Notebook:

@@ -17,7 +17,7 @@ from ..conftest import InstallSpec, Start, eventually
 from ..rig.containers import SHARED
 from ..rig.docker import STAYS, Docker
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.docker
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from ..engines.errors import doctor, failure
 from ..rig.containers import SHARED
 from ..rig.docker import Docker
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.docker
 
 VOLUMES = [f"{path}:{path}:ro" for path in SHARED]
 Install = Callable[..., str]

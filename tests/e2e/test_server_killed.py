@@ -14,7 +14,7 @@ import pytest
 
 from ..conftest import InstallSpec
 from ..rig import Rig
-from .applications import WHERE, Applications, Server, eventually, kernels_on
+from .applications import WHERE, Applications, Server, Signal, eventually, kernels_on
 
 SLOW = f"echo begun; sleep 3; exec {sys.executable} -m ipykernel_launcher -f $0"
 # As long as a server waits for a kernel that it has told to end.
@@ -69,9 +69,13 @@ def test_in_every_phase(
         server.run(kernel, f"kept = {phase!r}")
     for phase in ("shutdown", "restart"):
         server.run(ids[phase], SLOW_END)
-    server.connect(ids["busy"]).execute("import time; time.sleep(20); kept += ', done'")
+    restored = Signal(host)
+    server.connect(ids["busy"]).execute(f"import os, time\n{restored.wait}kept += ', done'")
     printing = server.connect(ids["printing"])
-    printing.execute("import time\nfor n in range(200): print(n, flush=True); time.sleep(0.1)")
+    printing.execute(
+        "import itertools, os, time\nfor n in itertools.count():\n    print(n, flush=True)\n"
+        f"    time.sleep(0.1)\n    if {restored.given}: break"
+    )
     while printing.receive()["content"].get("text") != "0\n":
         pass
     before = set(kernels_on(host))
@@ -84,6 +88,7 @@ def test_in_every_phase(
 
     server = applications.server("server")
     assert set(kernels(server)) == set(ids.values()) - {ids["shutdown"]}
+    restored.give()
     # Ended: nobody has the id of what was starting, and the other one was to be stopped.
     eventually(lambda: not ({*starting, pids["shutdown"]} & set(kernels_on(host))))
     eventually(lambda: len(list(applications.directory.glob("data/**/*.json"))) == len(ids) - 1)
@@ -101,6 +106,7 @@ def test_in_every_phase(
     channels.execute("import os; os._exit(3)")
     channels.wait_for_state("restarting")
     assert channels.run("print(6 * 7)") == "42\n"
+    restored.remove()
 
 
 def test_while_many_start(

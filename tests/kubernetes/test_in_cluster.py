@@ -14,7 +14,6 @@ from .cluster import Cluster, template
 pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.long,
-    pytest.mark.xdist_group("kubernetes"),
 ]
 
 NAME = "server"

@@ -16,7 +16,6 @@ from .cluster import IMAGE, Cluster, template
 pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.long,
-    pytest.mark.xdist_group("kubernetes"),
 ]
 
 

@@ -26,7 +26,6 @@ from .conftest import Install
 pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.long,
-    pytest.mark.xdist_group("kubernetes"),
 ]
 
 

@@ -19,7 +19,6 @@ from .cluster import IMAGE, Cluster
 pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.long,
-    pytest.mark.xdist_group("kubernetes"),
 ]
 
 PODS = 120  # the client has a hundred connections
