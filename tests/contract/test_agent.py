@@ -145,9 +145,11 @@ class Server(asyncio.Protocol):
         await self.closed
 
 
-async def agent_socket() -> str:
-    """Of this user's agent here, which is started if it does not run."""
-    found = await bootstrap.find_or_start_agent(LocalTransport(), sys.executable, "here")
+async def agent_socket(expected: str = "") -> str:
+    """Of this user's agent here, which is started, for this kernel, if it does not run."""
+    found = await bootstrap.find_or_start_agent(
+        LocalTransport(), sys.executable, "here", expected=expected
+    )
     return found.socket
 
 

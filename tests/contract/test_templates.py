@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from remote_provisioners.agent.forking.templates import MOST_TEMPLATES
+from remote_provisioners.options.expected import expected_kernel
 
 from ..conftest import eventually
 from ..unit.test_agent_on_old_python import FOUND, supported
@@ -140,8 +141,8 @@ class Agent:
 
 
 @contextlib.asynccontextmanager
-async def agent(reports: Path) -> AsyncIterator[Agent]:
-    path = await test_agent.agent_socket()
+async def agent(reports: Path, expected: str = "") -> AsyncIterator[Agent]:
+    path = await test_agent.agent_socket(expected)
     async with test_agent.servers("a", path=path) as (server,):
         yield Agent(path, server, reports)
 
@@ -188,6 +189,48 @@ def test_the_first_kernel_waits_for_no_template(environment: Environment, tmp_pa
             assert ((await first)["forked"], second["forked"]) == (False, True)
             await here.start(environment.python, env={"OTHER": "1"})
             await here.until(lambda: len(here.templates) == 2)
+
+    run(body())
+
+
+def test_the_kernel_that_an_agent_is_started_for_is_forked(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Its template loads while the agent starts."""
+    python, env = environment.python, {"OTHER": "$HOME"}
+
+    async def body() -> None:
+        async with agent(tmp_path, expected_kernel(["python", *KERNEL], env, python)) as here:
+            await here.until(lambda: here.templates)
+            forked = await here.start(python, env=env)
+            spawned = await here.start(python, env=env, spawn=True)
+            assert (forked["forked"], spawned["forked"]) == (True, False)
+            for name in ("same", "descriptors"):
+                assert forked[name] == spawned[name]
+            assert len(here.templates) == 1
+
+    run(body())
+
+
+@pytest.mark.parametrize("wrong", ["{", '{"argv": []}', '{"argv": ["python"], "env": {}}'])
+def test_without_what_an_agent_expects_its_kernel_is_spawned(
+    environment: Environment, tmp_path: Path, wrong: str
+) -> None:
+    async def body() -> None:
+        async with agent(tmp_path, wrong) as here:
+            assert not (await here.start(environment.python))["forked"]
+            assert "no first template" in here.log
+
+    run(body())
+
+
+def test_an_expected_interpreter_that_is_not_there_stops_no_kernel(
+    environment: Environment, tmp_path: Path
+) -> None:
+    async def body() -> None:
+        async with agent(tmp_path, expected_kernel(["python", *KERNEL], {}, "/nowhere")) as here:
+            assert not (await here.start(environment.python))["forked"]
+            assert "no first template: program '/nowhere' does not exist" in here.log
 
     run(body())
 

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from functools import partial
-from typing import Any, Dict, Optional, Set
+from typing import Any, Dict, Mapping, Optional, Set
 
 from ..protocol.agent_events import Dropped, LoadChanged, Notice
 from ..protocol.answers import AgentDescription
@@ -40,10 +40,6 @@ from .servers.peer import Peer
 from .servers.peers import Peers
 from .streams.stream_server import Streams
 
-#: The file in our directory that says what to expect.
-EXPECTED = "expected.json"
-#: The file in our directory that describes the template that head_start.py has loaded.
-TEMPLATE = "template.json"
 #: Seconds without a server or a kernel after which the agent ends itself.
 IDLE_SECONDS = 60.0
 
@@ -51,8 +47,10 @@ IDLE_SECONDS = 60.0
 class Agent:
     """Keeps the kernels of one user on one host, for any number of servers of that user."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, template: Optional[Mapping[str, Any]] = None) -> None:
+        """`template`: see forking/first_template.py."""
         self.directory = directory
+        self._first_template = template
         kernels_directory = os.path.join(directory, "k")
         # An agent that was killed leaves it, with kernels that still run.
         os.makedirs(kernels_directory, 0o700, exist_ok=True)
@@ -159,7 +157,6 @@ class Agent:
         os.write(ready, b"+")
         os.close(ready)
         self._revive_siblings()
-        self._background.run(self._expect_first(), "loading the first template")
         with contextlib.suppress(asyncio.CancelledError):
             while not self._over.is_set():
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -178,35 +175,12 @@ class Agent:
         self._templates.close()
 
     def _take_template(self) -> None:
-        """Use the template that head_start.py loaded before this agent ran, if there is one."""
-        path = os.path.join(self.directory, TEMPLATE)
+        """Use the template that was loaded before this agent ran, if there is one."""
         try:
-            with open(path) as file:
-                import json  # noqa: PLC0415
-
-                handed = json.load(file)
-            os.unlink(path)  # the template is not a child of the next agent
-            if handed["agent"] == os.getpid():
-                self._templates.take(handed)
-        except (OSError, ValueError, KeyError) as error:
-            if not isinstance(error, FileNotFoundError):
-                report_failure("taking the first template", error)
-
-    async def _expect_first(self) -> None:
-        """Who starts us for one kernel writes down what that will be, such as a job's script."""
-        path = os.path.join(self.directory, EXPECTED)
-
-        def read() -> Any:
-            with open(path) as file:
-                import json  # noqa: PLC0415
-
-                return json.load(file)
-
-        try:
-            expected = await apart.run(path, read)
-        except FileNotFoundError:
-            return
-        await self._operations.expect(expected["argv"], expected["env"], expected["python"])
+            if self._first_template is not None:
+                self._templates.take(self._first_template)
+        except OSError as error:
+            report_failure("taking the first template", error)
 
     def _accepted(self) -> Peer:
         return Peer(self._operations.answer, self._peers.add, self._disconnected)

@@ -10,8 +10,8 @@ import fcntl
 import os
 import shutil
 import socket
-import subprocess
 import sys
+from typing import Any, Mapping, Optional
 
 from ..protocol.conventions import AGENT_SOCKET
 from . import log
@@ -19,10 +19,11 @@ from .agent import Agent
 from .private_socket import bind_private
 
 
-def main(directory: str, ready: int) -> None:
-    """Serve on our socket in `directory` until there is nothing left to hold."""
-    # With vfork all of our threads wait until the program runs: for ever where its files hang.
-    setattr(subprocess, "_USE_VFORK", False)  # noqa: B010 (typed as final)
+def main(directory: str, ready: int, template: Optional[Mapping[str, Any]] = None) -> None:
+    """Serve on our socket in `directory` until there is nothing left to hold.
+
+    `template`: see forking/first_template.py.
+    """
     path = os.path.join(directory, AGENT_SOCKET)
     try:
         listener = _listen(path)
@@ -30,7 +31,7 @@ def main(directory: str, ready: int) -> None:
         sys.exit("cannot listen on {}: {}".format(path, error.strerror or error))
     log.write_in_thread()
     try:
-        asyncio.run(_serve(directory, listener, ready))
+        asyncio.run(_serve(directory, listener, ready, template))
     finally:
         log.finish()
     try:
@@ -47,8 +48,10 @@ def _listen(path: str) -> socket.socket:
     return listener
 
 
-async def _serve(directory: str, listener: socket.socket, ready: int) -> None:
-    await Agent(directory).serve(listener, ready)
+async def _serve(
+    directory: str, listener: socket.socket, ready: int, template: Optional[Mapping[str, Any]]
+) -> None:
+    await Agent(directory, template).serve(listener, ready)
 
 
 def _leave_nothing(directory: str, path: str) -> None:

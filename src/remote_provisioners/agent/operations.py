@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, Dict, List
+from typing import TYPE_CHECKING
 
 from ..protocol import agent_events as events
 from ..protocol import agent_requests as requests
@@ -45,7 +45,6 @@ from ..protocol.version import VersionError, agree
 from . import apart
 from .errors import RefusedError
 from .kernels import resource_store as resources
-from .kernels.environment import kernel_environment, resolve_command
 from .kernels.environment_hook import Environments
 from .kernels.hosted_kernel import HostedKernel
 from .processes import descriptors, out_of_memory
@@ -126,11 +125,6 @@ class Operations:
         )
 
     # -- kernels ----------------------------------------------------------------------------
-
-    async def expect(self, argv: List[str], env: Dict[str, str], python: str) -> None:
-        """Load the template of the first kernel, whose server is still on its way to us."""
-        environ = kernel_environment(await self._environments.after(""), env, {})
-        self._warm.templates.expect(resolve_command(argv, python, environ), environ)
 
     async def op_start(self, peer: Peer, request: requests.Start) -> KernelDescription:
         kernel_id = request.kernel_id

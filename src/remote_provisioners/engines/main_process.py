@@ -9,10 +9,10 @@ import json
 import zlib
 
 from ..agent.bootstrap.head_start import TEMPLATE_DESCRIPTOR
-from ..agent.forking.template_process import program_text
-from ..agent.forking.templates import flags_of
+from ..agent.forking.forkable import flags_of
+from ..agent.forking.template_program import program_text
+from ..options.expected import expected_argv
 from ..options.launch_request import LaunchRequest
-from .expected import expected_argv
 
 # f"'{...}'" is an expression with or without the outer quotes, which a shell removes. The text in
 # it has no quotes and no character that a shell expands within quotes.

@@ -39,6 +39,8 @@ class AgentFinder:
     def __init__(self, address: HostAddress, owner: str, former: str = "") -> None:
         """`owner` names us to the agent. `former`: the directory of one of another version."""
         self.former = former
+        #: The kernel that an agent is started for (options/expected.py).
+        self.expected = ""
         #: Interpreters that an agent may be started by, the one that has worked first.
         self.pythons = list(_PYTHONS)
         #: The boot of the host, as it names it; "" where that is not known.
@@ -87,7 +89,9 @@ class AgentFinder:
 
     async def _find(self, transport: Transport) -> FoundAgent:
         try:
-            found, python = await find_agent(transport, self.pythons, self._name, self.former)
+            found, python = await find_agent(
+                transport, self.pythons, self._name, self.former, self.expected
+            )
         except AgentGoneError as error:
             self.boot = error.boot
             text = f"its agent is gone from {self.former}: {error}"

@@ -46,11 +46,15 @@ _PIPE = (
     "agent/pipe/stream_ends.py",
     "protocol/multiplex.py",
 )
-# The agent needs no TLS, and importing it would be a tenth of the agent's start.
-_MAIN = f"""import sys
+# The agent needs no TLS, and importing it would be a tenth of the agent's start. With vfork all of
+# its threads would wait until a program runs: for ever where the program's files hang.
+_MAIN = f"""import subprocess, sys
+subprocess._USE_VFORK = False
 sys.modules["ssl"] = None
+from {_THERE}.agent.forking.first_template import load
+template = load(sys.argv[1])
 from {_THERE}.agent.main import main
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[2]), template)
 """
 # The command prints a number that its text does not contain, so only Python can print it. After
 # that, the rest comes on stdin. The command has no space, and means the same with and without a
@@ -148,18 +152,19 @@ class AgentGoneError(Exception):
 
 
 async def find_agent(
-    transport: Transport, pythons: Sequence[str], host: str, former: str = ""
+    transport: Transport, pythons: Sequence[str], host: str, former: str = "", expected: str = ""
 ) -> tuple[FoundAgent, str]:
     """Find or start the agent by the first of these interpreters that works. Returns the agent
     and the interpreter.
 
-    `former`: the directory of an agent of another version, to start again. Raises AgentError,
+    `former`: the directory of an agent of another version, to start again. `expected`: the kernel
+    that an agent of ours is started for (options/expected.py). Raises AgentError,
     AgentGoneError, UnreachableError.
     """
     failed: list[UnusablePythonError] = []
     for python in pythons:
         try:
-            finding = find_or_start_agent(transport, python, host, former)
+            finding = find_or_start_agent(transport, python, host, former, expected)
             return await asyncio.wait_for(finding, _FIND_SECONDS), python
         except UnusablePythonError as error:
             failed.append(error)
@@ -173,12 +178,12 @@ async def find_agent(
 
 
 async def find_or_start_agent(
-    transport: Transport, python: str, host: str, former: str = ""
+    transport: Transport, python: str, host: str, former: str = "", expected: str = ""
 ) -> FoundAgent:
     """The agent on the host, found or started. Raises as find_agent, and UnusablePythonError."""
     bootstrap, archive, digest = await asyncio.to_thread(_archive)
     archive = b"" if former else archive
-    header = request(digest, len(archive), former)
+    header = request(digest, len(archive), former, expected)
     if python.startswith("~/"):
         python = "." + python[1:]  # commands run in the home directory without a shell
     first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))

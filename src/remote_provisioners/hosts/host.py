@@ -283,6 +283,10 @@ class Host:
         if python and python not in self.pythons:
             self.pythons.insert(1, python)
 
+    def expect(self, kernel: str) -> None:
+        """If an agent has to be started, it is for this kernel (options/expected.py)."""
+        self._agents.expected = kernel
+
     @property
     def pythons(self) -> list[str]:
         """Interpreters that the agent may be started by, the one that has worked first."""

@@ -21,6 +21,7 @@ from ..kernels.remote_kernel import RemoteKernel
 from ..kernels.socket_directory import SocketDirectory
 from ..kernels.start.known_transports import KnownTransports
 from ..kernels.start.launcher_reports import LauncherReports
+from ..options.expected import expected_on
 from ..options.launch_request import LaunchRequest
 from ..placement.host_address import HostAddress
 from ..placement.inventory import HostSpec
@@ -167,6 +168,7 @@ class HostRegistry:
             await known.note(kernel.spec, request)
 
     async def _launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
+        kernel.host.expect(expected_on(kernel.spec, request))
         try:
             await kernel.launch(request, self._reports)
         except ChannelLostError:

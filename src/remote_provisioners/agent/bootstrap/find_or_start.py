@@ -1,12 +1,12 @@
 """Find or start the agent on this host. Sent as text to ``python -c`` over the connection.
 
 Stdin holds, after this text, a line with the digest and size of the agent's archive and perhaps the
-directory of a former agent, then the archive. Prints MARKER and a Python dictionary: ``host`` and
-``boot`` (see host_identity), and ``socket`` (a path), ``error`` (a text) or ``gone`` (a text: that
-former agent cannot come back). A login shell may print anything before it. A former agent is
-started again by its own program, which knows its own records best. Standard library only; rarely
-needed modules are imported late, because imports take half of the time. The agent contains this
-module too, for other agents of its user (siblings.py).
+directory of a former agent, a line with the expected kernel, then the archive. Prints MARKER and a
+Python dictionary: ``host`` and ``boot`` (see host_identity), and ``socket`` (a path), ``error`` (a
+text) or ``gone`` (a text: that former agent cannot come back). A login shell may print anything
+before it. A former agent is started again by its own program, which knows its own records best.
+Standard library only; rarely needed modules are imported late, because imports take half of the
+time. The agent contains this module too, for other agents of its user (siblings.py).
 """
 
 from __future__ import annotations
@@ -129,8 +129,10 @@ def host_identity() -> Tuple[str, str]:
     return "{:08x}".format(crc32("{} {}".format(boot, node).encode("utf-8", "replace"))), boot
 
 
-def start(directory: str, archive: bytes) -> None:
+def start(directory: str, archive: bytes, expected: str = "") -> None:
     """Start the agent in `directory`, detached from this session. Raises Refused, OSError.
+
+    `expected`: the kernel that it is started for.
 
     Earlier files stay, whatever happens: kernels of a killed agent may run, and their sockets and
     records are there.
@@ -139,6 +141,8 @@ def start(directory: str, archive: bytes) -> None:
     private_directory(directory)
     try:
         program = install(directory, archive)
+        if expected:
+            expect(directory, expected)
         launch(directory, program)
     except BaseException:
         if made:
@@ -158,6 +162,16 @@ def install(directory: str, archive: bytes) -> str:
             file.write(archive)
         os.rename(program + ".new", program)
     return program
+
+
+def expect(directory: str, expected: str) -> None:
+    """Tell the agent which kernel it is started for: forking/first_template.py reads it."""
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+    try:
+        with open(os.open(os.path.join(directory, "expected.json"), flags, 0o600), "w") as file:
+            file.write(expected)
+    except OSError:  # the disk is full: its kernel is spawned
+        pass
 
 
 def launch(directory: str, program: str) -> None:
@@ -276,7 +290,7 @@ def revive(directory: str, host: str) -> None:
     start(directory, b"")
 
 
-def find_or_start(digest: str, archive: bytes, former: str, host: str) -> str:
+def find_or_start(digest: str, archive: bytes, former: str, host: str, expected: str = "") -> str:
     """The path of the socket of the agent of this digest, or of the former agent whose directory
     is `former`. Raises Refused, GoneError, OSError.
     """
@@ -295,7 +309,7 @@ def find_or_start(digest: str, archive: bytes, former: str, host: str) -> str:
             if former:
                 revive(directory, host)
             else:
-                start(directory, archive)
+                start(directory, archive, expected)
         return path
     except BaseException:
         try:
@@ -307,9 +321,10 @@ def find_or_start(digest: str, archive: bytes, former: str, host: str) -> str:
         os.close(lock)
 
 
-def request(digest: str, size: int, former: str = "") -> bytes:
-    """The line that follows this text: for an archive of this size, or for a former agent."""
-    return "{} {} {}\n".format(digest, size, former).encode("utf-8", "surrogateescape")
+def request(digest: str, size: int, former: str = "", expected: str = "") -> bytes:
+    """The lines that follow this text: for an archive of this size, or for a former agent."""
+    text = "{} {} {}\n{}\n".format(digest, size, former, expected)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def main(stdin: BinaryIO) -> None:
@@ -324,10 +339,12 @@ def main(stdin: BinaryIO) -> None:
     try:
         host, boot = host_identity()
         answer = {"host": host, "boot": boot}
-        digest, size, former = (
-            stdin.readline().decode("utf-8", "surrogateescape")[:-1].split(" ", 2)
+        line, expected = (
+            stdin.readline().decode("utf-8", "surrogateescape")[:-1] for _ in range(2)
         )
-        answer["socket"] = find_or_start(digest, stdin.read(int(size)), former, host)
+        digest, size, former = line.split(" ", 2)
+        archive = stdin.read(int(size))
+        answer["socket"] = find_or_start(digest, archive, former, host, expected)
     except GoneError as error:
         answer["gone"] = str(error)
     except Refused as error:

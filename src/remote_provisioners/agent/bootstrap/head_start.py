@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The template's descriptor of its connection (main_process.py).
 TEMPLATE_DESCRIPTOR = 3
-#: The file in the agent's directory that describes the template. agent.py reads it.
+#: The file in the agent's directory that describes the template. first_template.py reads it.
 TEMPLATE = "template.json"
 _FIRST_SECONDS, _ASK_SECONDS = 600.0, 5.0
 _PR_SET_CHILD_SUBREAPER = 36

@@ -1,6 +1,6 @@
 """The fork server: a process that has imported what a Python kernel needs, and forks kernels.
 
-The agent writes the text of this module and of the other PARTS (template_process.py) to the
+The agent writes the text of this module and of the other PARTS (template_program.py) to the
 standard input of the kernels' own interpreter, which has their flags and environment. There they
 are one module. The process has one thread, no event loop, no ZeroMQ context and no application
 instance: each kernel makes its own after the fork. The next kernel's process is forked ahead, and

@@ -1,6 +1,6 @@
 """Whether the files that a template has imported have changed on the disk.
 
-A part of the template's program (see PARTS in template_process.py). Standard library only: this
+A part of the template's program (see PARTS in template_program.py). Standard library only: this
 module travels to hosts.
 """
 

@@ -1,6 +1,6 @@
 """A forked process becomes its kernel: its request's directory, environment, argv and program.
 
-A part of the template's program (see PARTS in template_process.py). Standard library only: this
+A part of the template's program (see PARTS in template_program.py). Standard library only: this
 module travels to hosts.
 """
 

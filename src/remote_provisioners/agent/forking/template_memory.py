@@ -3,7 +3,7 @@
 Counting a reference to an object writes to the object's page, which is not shared any more then.
 Kernels that list all modules do that, and so does the template before each fork.
 
-A part of the template's program (see PARTS in template_process.py). Standard library only: this
+A part of the template's program (see PARTS in template_program.py). Standard library only: this
 module travels to hosts.
 """
 

@@ -1,7 +1,7 @@
 """Messages between the agent and a template, and between a template and its kernels.
 
 A message is four bytes of length, then JSON; descriptors may come with it. A part of the
-template's program (see PARTS in template_process.py). Standard library only: this module travels to
+template's program (see PARTS in template_program.py). Standard library only: this module travels to
 hosts.
 """
 

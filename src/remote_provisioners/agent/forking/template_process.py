@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import socket
-import subprocess
+from functools import partial
 from typing import Callable, Mapping, Optional, Protocol, Sequence
 
 from ...protocol.wire import Message
@@ -19,9 +19,8 @@ from .. import apart
 from ..log import say
 from ..processes.kernel_process import Command, open_output
 from .template_connection import receive, send
+from .template_program import spawn
 
-#: The modules of a template's program; a later one uses the earlier ones. We only read them.
-PARTS = ("template_messages", "template_files", "template_memory", "template_kernel", "template")
 LOAD_SECONDS = 15.0
 FORK_SECONDS = 10.0
 RETRY_SECONDS = 60.0
@@ -84,37 +83,14 @@ class Template:
         cwd: str,
         preload: Sequence[str],
     ) -> Template:
-        """Start the process.
-
-        `kernel_argv`: the first kernel's. The template's argv is made as long, so that the process
-        list can show the argv of each forked kernel.
-        """
+        """Start the process: see template_program.py."""
         connection, theirs = socket.socketpair()
-        argv = [*program, "-"]
-        missing = _size(kernel_argv) - _size(argv)
-        text = program_text(theirs.fileno(), preload)
-
-        def begin() -> subprocess.Popen[bytes]:
-            with theirs:
-                process = subprocess.Popen(
-                    argv + (["-" * (missing - 1)] if missing > 0 else []),
-                    env=dict(environ),
-                    cwd=cwd,
-                    stdin=subprocess.PIPE,
-                    stdout=None,  # the agent's log
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                )
-            assert process.stdin is not None
-            with process.stdin as stdin:
-                stdin.write(text.encode())
-            return process
-
+        begin = partial(spawn, program, kernel_argv, environ, cwd, preload, connection=theirs)
         return cls(program[0], connection, begin)
 
     @classmethod
     def handed(cls, program: str, descriptor: int, pid: int) -> Template:
-        """A template that head_start.py loaded before this agent ran. It is our child."""
+        """A template that was loaded before this agent ran. It is our child."""
         os.set_inheritable(descriptor, False)
         return cls(program, socket.socket(fileno=descriptor), lambda: Child(pid))
 
@@ -224,24 +200,7 @@ def _kill(process: Process) -> None:
         process.poll()
 
 
-def program_text(descriptor: int, preload: Sequence[str]) -> str:
-    """The program of a template: each of PARTS on one line, as one module, and a call of main."""
-    lines = ["program = {'__name__': 'template'}"]
-    here = os.path.dirname(__file__)
-    for part in PARTS:
-        path = os.path.join(here, part + ".py")
-        source = __loader__.get_data(path).decode("utf-8")  # type: ignore[name-defined]
-        lines.append("exec(compile({!r}, {!r}, 'exec'), program)".format(source, part))
-    lines.append("program['main']({}, {!r})".format(descriptor, list(preload)))
-    return "\n".join(lines) + "\n"
-
-
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def _size(argv: Sequence[str]) -> int:
-    """The bytes that `argv` takes in a process's memory."""
-    return sum(len(os.fsencode(word)) + 1 for word in argv)

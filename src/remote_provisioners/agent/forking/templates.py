@@ -1,24 +1,23 @@
 """Fork kernels: one template process for each interpreter and environment, started when needed.
 
 Kernels that cannot be forked are spawned (fork and exec). So is the first kernel of an environment,
-because it would wait longer for its template. Standard library only: this module travels to hosts.
+because it would wait longer for its template, unless first_template.py has begun it. Standard
+library only: this module travels to hosts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import select
 import signal
 import sys
 import time
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Sequence, Set, Tuple
 
 from .. import apart
 from ..log import say
-from ..machine import gpus as devices
 from ..processes.kernel_process import Command, KernelProcess
+from .forkable import flags_of, has_own_interpreter, is_relative, shared_part
 from .template_process import Template
 
 #: A template that is not used any more still takes 45 MB of memory.
@@ -27,36 +26,7 @@ MOST_TEMPLATES = 4
 LOAD_AFTER_SECONDS = 1.0
 _KILL_SECONDS = 0.5
 
-_PYTHON = re.compile(r"python(3(\.\d+)?)?")
-_FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
-_MODULES = ("ipykernel_launcher", "ipykernel")
-_SCRIPT = "launch_ipykernel.py"
-#: Variables of one kernel, which do not count when kernels share an environment.
-_PRIVATE = re.compile("KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET|{}".format(devices.VARIABLE))
-#: Variables that an interpreter reads when it starts.
-_EARLY = re.compile("PYTHON.*|LD_.*")
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-def flags_of(argv: Sequence[str]) -> Optional[List[str]]:
-    """The interpreter's flags in `argv`; None if this kernel cannot be forked.
-
-    Only commands that run ipykernel can: ``python [flags] -m ipykernel_launcher …`` or
-    ``python [flags] …/launch_ipykernel.py …``.
-    """
-    if not _PYTHON.fullmatch(os.path.basename(argv[0])):
-        return None
-    flags: List[str] = []
-    words = list(argv[1:])
-    while words and words[0] != "-m" and words[0].startswith("-"):
-        takes_word = words[0] in ("-X", "-W")
-        if not takes_word and not _FLAG.fullmatch(words[0]):
-            return None
-        flags += words[: 1 + takes_word]
-        del words[: 1 + takes_word]
-    if words[:1] == ["-m"]:
-        return flags if words[1:2] and words[1] in _MODULES else None
-    return flags if words and os.path.basename(words[0]) == _SCRIPT else None
 
 
 #: Program and flags, environment, directory, modules to preload.
@@ -109,7 +79,7 @@ class Templates:
             return None
         shared = shared_part(command.environ, private)
         cwd = "/"
-        if _is_relative(shared.get("PYTHONPATH", "")):
+        if is_relative(shared.get("PYTHONPATH", "")):
             if waits:
                 return None  # its directory is not known yet
             cwd = command.cwd
@@ -127,22 +97,13 @@ class Templates:
         self._expect(key, command.argv, shared)
         return None
 
-    def expect(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Load a template now, for a kernel that will soon be asked for. Raises OSError."""
-        flags = flags_of(argv)
-        shared = shared_part(environ, frozenset())
-        if flags is None or _is_relative(shared.get("PYTHONPATH", "")) or not self._can_fork():
-            return
-        self._template(((argv[0], *flags), frozenset(shared.items()), "/", ()), argv, shared)
-
     def take(self, handed: Mapping[str, Any]) -> None:
-        """Use a template that head_start.py has loaded. Raises OSError if there is none."""
+        """Use a template that was loaded before this agent ran. Raises OSError if there is none."""
         if not self._can_fork():
             return
         found = Template.handed(handed["program"][0], handed["descriptor"], handed["pid"])
-        self._templates[tuple(handed["program"]), frozenset(handed["environ"].items()), "/", ()] = (
-            found
-        )
+        program, preload = tuple(handed["program"]), tuple(handed.get("preload", ()))
+        self._templates[program, frozenset(handed["environ"].items()), "/", preload] = found
 
     def _note_spawned(self, program: str, why: str) -> None:
         if (program, why) not in self._spawned:
@@ -205,29 +166,6 @@ class Templates:
         deadline = time.monotonic() + _KILL_SECONDS
         while not all(each.has_ended for each in closed) and time.monotonic() < deadline:
             select.select([], [], [], 0.001)  # time.sleep fails where the clock is a faked one
-
-
-def shared_part(environ: Mapping[str, str], private: FrozenSet[str]) -> Dict[str, str]:
-    """The variables that kernels share: without those of one kernel, and without `private`."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name not in private and not _PRIVATE.fullmatch(name)
-    }
-
-
-def has_own_interpreter(private: FrozenSet[str]) -> bool:
-    """Whether `private` has a variable that an interpreter reads when it starts.
-
-    `private`: the variables of the environment whose values name this kernel. Then no other
-    kernel's interpreter starts in the same way.
-    """
-    return any(map(_EARLY.fullmatch, private))
-
-
-def _is_relative(path: str) -> bool:
-    """Whether a PYTHONPATH means something else in another directory, as ``:/x`` does."""
-    return path != "" and not all(map(os.path.isabs, path.split(os.pathsep)))
 
 
 def _adopt_orphans() -> bool:

@@ -21,8 +21,9 @@ from ..channels.endpoints import connection_file, ipc_prefix, ready_endpoints, w
 from ..channels.listening import until_all_listen
 from ..log import say
 from ..processes.kernel_process import Command, KernelProcess
+from .forkable import flags_of, has_own_interpreter, shared_part
 from .template_connection import receive, send
-from .templates import Templates, flags_of, has_own_interpreter, shared_part
+from .templates import Templates
 
 #: A warm kernel is made when no kernel has been started for this long, so as to slow no start.
 REFILL_SECONDS = 2.0

@@ -11,7 +11,7 @@ import os
 from typing import List, Mapping, Sequence
 
 from .. import apart
-from ..forking.templates import flags_of
+from ..forking.forkable import flags_of
 from ..log import say
 
 IN_MEMORY = "--HistoryManager.hist_file=:memory:"

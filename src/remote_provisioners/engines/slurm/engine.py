@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...errors import HostError
+from ...options.expected import expected_kernel
 from ...options.launch_request import LaunchRequest
 from ...placement.host_address import HostAddress, JobAddress
 from ...placement.policies import Requirements
@@ -21,7 +22,7 @@ from .cluster import Cluster, cluster_at
 from .connection import step_words
 from .reasons import read_seconds
 from .request import JobOptions
-from .script import batch_script, expected_kernel
+from .script import batch_script
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ secret.
 from __future__ import annotations
 
 import base64
-import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ...hosts.deploy_agent import agent_archive
-from ..expected import expected_argv
 
 _END = "REMOTE_PROVISIONERS_END"
 #: Python 3.8. The first process stays: Slurm tracks its descendants, and orphans become its own.
@@ -103,18 +101,6 @@ finally:
 if os.WIFEXITED(status) and os.WEXITSTATUS(status):
     sys.exit(os.WEXITSTATUS(status))
 """
-
-
-def expected_kernel(argv: Sequence[str], env: Mapping[str, str], python: str) -> str:
-    """What the agent can prepare before the server asks for the kernel (agent/agent.py), in JSON.
-
-    It contains only the kernelspec's interpreter, flags, module and environment. "" if these depend
-    on the kernel.
-    """
-    words = expected_argv(argv)
-    if not words or any("{" in text for text in env.values()):
-        return ""
-    return json.dumps({"argv": words, "env": dict(env), "python": python})
 
 
 def batch_script(directory: str, python: str, lines: Sequence[str], expected: str = "") -> bytes:

@@ -1,0 +1,88 @@
+"""The template of the first kernel: it loads while the agent itself is still being imported.
+
+Whoever starts an agent for a kernel writes down what that kernel will be: a server
+(bootstrap/find_or_start.py), or the script of a job. Standard library only: this module travels to
+hosts. It imports little, because the agent's other modules wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from typing import Any, Dict, List, Optional
+
+from ..channels.endpoints import connection_file
+from ..kernels.environment import (
+    CommandError,
+    kernel_environment,
+    resolve_command,
+    session_free,
+    substitute,
+)
+from .forkable import flags_of, is_relative, shared_part
+from .template_program import spawn
+
+#: Files in the agent's directory: the kernel; the template that bootstrap/head_start.py has loaded.
+EXPECTED, TEMPLATE = "expected.json", "template.json"
+#: The agent does not wait longer for files: they may hang.
+_SECONDS = 0.5
+
+
+def load(directory: str) -> Optional[Dict[str, Any]]:
+    """Begin to load the template, unless one is loaded. Returns what Templates.take needs; None if
+    no kernel is expected.
+    """
+    begun: List[Optional[Dict[str, Any]]] = []
+
+    def begin() -> None:
+        try:
+            begun.append(_handed(directory) or _begin(directory))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, CommandError) as error:
+            print("no first template: {}".format(error), file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=begin, daemon=True)
+    thread.start()
+    thread.join(_SECONDS)
+    return begun[0] if begun else None
+
+
+def _handed(directory: str) -> Optional[Dict[str, Any]]:
+    """The template that is a child of ours already. Raises OSError, ValueError, KeyError."""
+    path = os.path.join(directory, TEMPLATE)
+    if not os.path.exists(path):
+        return None
+    handed: Dict[str, Any] = _taken(path)
+    return handed if handed["agent"] == os.getpid() else None
+
+
+def _begin(directory: str) -> Optional[Dict[str, Any]]:
+    """Start the template. Raises OSError, ValueError, KeyError, CommandError."""
+    expected = _taken(os.path.join(directory, EXPECTED))
+    kernels = kernel_environment(session_free(os.environ), expected["env"], {})
+    environ = shared_part(kernels, frozenset())
+    # Of the same length as the first kernel's.
+    values = {"connection_file": connection_file(os.path.join(directory, "k", "0" * 10))}
+    argv = resolve_command(expected["argv"], expected["python"], environ)
+    argv = [substitute(word, values) for word in argv]
+    flags = flags_of(argv)
+    if flags is None or is_relative(environ.get("PYTHONPATH", "")):
+        return None
+    program, preload = [argv[0], *flags], expected.get("preload", [])
+    ours, theirs = socket.socketpair()
+    process = spawn(program, argv, environ, "/", preload, connection=theirs)
+    process.returncode = 0  # Template reaps it, not subprocess
+    begun = {"program": program, "environ": environ, "preload": preload, "pid": process.pid}
+    return {**begun, "descriptor": ours.detach()}
+
+
+def _taken(path: str) -> Any:
+    """What the file says; it is not for the next agent. Raises OSError, ValueError."""
+    with open(path) as file:
+        content = json.load(file)
+    os.unlink(path)
+    return content
