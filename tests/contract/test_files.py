@@ -120,6 +120,25 @@ def test_what_can_be_done_with_files(host: str) -> None:
     with_files(host, use)
 
 
+def test_the_first_entries_of_a_large_directory(host: str) -> None:
+    async def use(files: HostFiles) -> None:
+        for name in ("f9", "F10", "f10a", ".hidden", "g"):
+            await put(files, name, b"x")
+        await files.make_directory(ROOT, "z")
+
+        async def first(most: int, **how: Any) -> tuple[list[str], int]:
+            entries, left_out = await files.first(ROOT, "", most=most, **how)
+            assert all(entry.modified and entry.writable for entry in entries)
+            return [entry.name for entry in entries], left_out
+
+        assert await first(9) == (["z", ".hidden", "f9", "F10", "f10a", "g"], 0)
+        assert await first(3, hidden=False) == (["z", "f9", "F10"], 2)
+        assert await first(1, containing="F1", hidden=False) == (["F10"], 1)
+        assert await first(9, containing="nosuch") == ([], 0)
+
+    with_files(host, use)
+
+
 def test_a_save_is_whole_and_never_over_somebody_elses(host: str) -> None:
     async def use(files: HostFiles) -> None:
         first = await put(files, "a", b"first", mode=0o640)

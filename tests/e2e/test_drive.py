@@ -224,6 +224,15 @@ def test_a_directory_of_many_entries(drive: HostDrive, count: int) -> None:
     listed = drive.ask("GET", "")["content"]
     print(f"{count} entries in {time.monotonic() - began:.1f} s")
     assert len(listed) == count
+    began = time.monotonic()
+    found = drive.ask("GET", "?most=3&containing=1")
+    print(f"the first 3 of them in {time.monotonic() - began:.1f} s")
+    assert [model["name"] for model in found["content"]] == ["1", "10", "11"]
+    assert found["left_out"] == sum("1" in str(number) for number in range(count)) - 3
+    drive.save("a", "text", 201)
+    assert drive.text("a?most=3") == "text"
+    for most in ("x", "-1", "1000001"):
+        drive.ask("GET", f"?most={most}", expect=400)
 
 
 def test_who_is_not_logged_in_sees_no_file(drive: HostDrive) -> None:

@@ -115,7 +115,7 @@ def test_a_person_manages_files(
         "open(b'latin-\\xe4.txt', 'w').write('odd'); open('fixed.txt', 'w').write('fixed')\n"
         "os.chmod('fixed.txt', 0o444); open('b.bin', 'wb').write(bytes(range(256)) * 300)\n"
         "open('old.txt', 'w').write('old'); open('goes.txt', 'w'); os.mkdir('empty')\n"
-        "[open(f'many/{n:06}', 'w').close() for n in range(5_000)]\n"
+        "[open(f'many/{n:06}', 'w').close() for n in range(100_000)]\n"
     )
     host.run(["python3", "-c", make], timeout=120)
     with Applications(tmp_path) as applications:
@@ -186,8 +186,34 @@ def test_a_person_manages_files(
         began = time.monotonic()
         item.filter(has_text="many").dblclick()
         expect(item.first).to_contain_text("000000", timeout=60 * SECONDS)
-        print(f"5,000 entries are shown after {time.monotonic() - began:.1f} s")
+        print(f"a directory of 100,000 entries is shown after {time.monotonic() - began:.1f} s")
+        expect(item).to_have_count(1000)
+        more = files.locator(".rp-FilesMore")
+        expect(more).to_contain_text("The first 1,000 of 100,000 entries")
         lab.picture("many")
+        part = files.get_by_label("Show entries whose names contain")
+        part.fill("9999")
+        expect(item).to_have_count(19)  # 09999, 19999 and so on, and 99990 to 99999
+        expect(item.last).to_contain_text("099999")
+        lab.picture("many-filtered")
+        part.fill("")
+        expect(item).to_have_count(1000)
+        upload = upload.rename(tmp_path / "099999")
+        for answer in ("Cancel", "Overwrite"):
+            with page.expect_file_chooser() as chooser:
+                files.get_by_role("button", name="Upload Files").click()
+            chooser.value.set_files(str(upload))
+            dialog = page.locator(".jp-Dialog", has_text='"099999" already exists')
+            dialog.locator("button", has_text=answer).click()
+            lab.dismiss_dialogs()
+            size = "0" if answer == "Cancel" else str(len(binary))
+            eventually(
+                lambda size=size: host.run(["stat", "-c", "%s", f"{DIRECTORY}/many/099999"]).strip()
+                == size
+            )
+        files.locator(".jp-BreadCrumbs-home").click()
+        expect(item.filter(has_text="many")).to_have_count(1)
+        expect(more).to_be_hidden()
         assert lab.said == []
     host.run(["rm", "-rf", DIRECTORY])
 

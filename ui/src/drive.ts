@@ -1,7 +1,8 @@
 /** The files of a host: a drive for JupyterLab, and a file browser for it. */
 
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { ToolbarButton } from '@jupyterlab/apputils';
+import { Dialog, showDialog, ToolbarButton } from '@jupyterlab/apputils';
+import { PathExt } from '@jupyterlab/coreutils';
 import { Uploader, type FileBrowser, type IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { Drive, type Contents, type ServerConnection } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -9,28 +10,64 @@ import { newFolderIcon, refreshIcon, type LabIcon } from '@jupyterlab/ui-compone
 import { Widget, type PanelLayout } from '@lumino/widgets';
 
 import { ROOT } from './api';
+import { LargeDirectory } from './directory';
 import type { Fleet } from './fleet';
 
 const KNOWN = 'remote-provisioners:drives';
+/** JupyterLab makes elements for each entry of a directory at once: more of them take too long. */
+const MOST_SHOWN = 1000;
+
+/** What the server has listed of a directory: the entries whose names contain a text. */
+export interface IListed {
+  containing: string;
+  count: number;
+  leftOut: number;
+}
 
 /** What follows a colon is a path to JupyterLab. The server names drives in the same way. */
 export function driveName(host: string): string {
   return host.replace(/[:/]/g, '-');
 }
 
-class HostDrive extends Drive {
+export class HostDrive extends Drive {
+  /** The directory of which only some entries are wanted: those whose names contain a text. */
+  filter = { path: '', containing: '' };
+  private readonly listed = new Map<string, IListed>();
   /** When each file was modified last, as we know it. */
   private readonly seen = new Map<string, string>();
   private readonly root: string;
 
-  constructor(host: string, serverSettings: ServerConnection.ISettings) {
+  constructor(
+    host: string,
+    serverSettings: ServerConnection.ISettings,
+    private readonly trans: TranslationBundle
+  ) {
     const root = `${ROOT}hosts/${encodeURIComponent(host)}/`;
     super({ name: driveName(host), apiEndpoint: `${root}contents`, serverSettings });
     this.root = root;
   }
 
+  /** What was listed last of this directory. */
+  of(path: string): IListed | undefined {
+    return this.listed.get(path);
+  }
+
   async get(path: string, options?: Contents.IFetchOptions): Promise<Contents.IModel> {
-    const model = await super.get(path, options);
+    const type = options?.type ?? 'directory';
+    if (type !== 'directory' || options?.content === false) {
+      return this.noted(path, await super.get(path, options));
+    }
+    const containing = this.filter.path === path ? this.filter.containing : '';
+    const asked = { content: true, ...options, most: MOST_SHOWN, containing };
+    const model: Contents.IModel & { left_out?: number } = await super.get(path, asked);
+    if (model.type === 'directory') {
+      const [count, leftOut] = [model.content.length, model.left_out ?? 0];
+      this.listed.set(path, { containing, count, leftOut });
+    }
+    return this.noted(path, model);
+  }
+
+  private noted(path: string, model: Contents.IModel): Contents.IModel {
     if (model.type !== 'directory') {
       this.seen.set(path, model.last_modified);
     }
@@ -39,11 +76,35 @@ class HostDrive extends Drive {
 
   /** The server refuses to replace a file that is newer than the one we know. */
   async save(path: string, options: Partial<Contents.IModel> = {}): Promise<Contents.IModel> {
+    if (options.name !== undefined && (options.chunk ?? 1) === 1) {
+      await this.mayUpload(path);
+    }
     const expected = options.chunk === undefined ? this.seen.get(path) : undefined;
     const asked = expected === undefined ? options : { ...options, expected };
     const model = await super.save(path, asked);
     this.seen.set(path, model.last_modified);
     return model;
+  }
+
+  /** JupyterLab asks before an upload replaces a file, but only if it has listed the file. */
+  private async mayUpload(path: string): Promise<void> {
+    const listed = this.listed.get(PathExt.dirname(path));
+    if (!listed?.leftOut && !listed?.containing) {
+      return;
+    }
+    try {
+      await super.get(path, { content: false });
+    } catch {
+      return; // it is new
+    }
+    const answer = await showDialog({
+      title: this.trans.__('Overwrite file?'),
+      body: this.trans.__('"%1" already exists, overwrite?', PathExt.basename(path)),
+      buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: this.trans.__('Overwrite') })]
+    });
+    if (!answer.button.accept) {
+      throw new Error(this.trans.__('File not uploaded'));
+    }
   }
 
   async delete(path: string): Promise<void> {
@@ -70,7 +131,7 @@ class HostDrive extends Drive {
 
 /** The drives of all hosts. */
 export class Drives {
-  private readonly known = new Set<string>();
+  private readonly known = new Map<string, HostDrive>();
   private readonly browsers = new Map<string, FileBrowser>();
 
   constructor(
@@ -102,7 +163,7 @@ export class Drives {
   /** The host whose drive a path is on; "" for none. */
   hostOf(path: string): string {
     const drive = this.app.serviceManager.contents.driveName(path);
-    return [...this.known].find(host => driveName(host) === drive) ?? '';
+    return [...this.known.keys()].find(host => driveName(host) === drive) ?? '';
   }
 
   /** Show the files of a host in the left sidebar. */
@@ -122,9 +183,10 @@ export class Drives {
 
   private add(host: string): void {
     if (!this.known.has(host)) {
-      this.known.add(host);
       const { contents, serverSettings } = this.app.serviceManager;
-      contents.addDrive(new HostDrive(host, serverSettings));
+      const drive = new HostDrive(host, serverSettings, this.trans);
+      this.known.set(host, drive);
+      contents.addDrive(drive);
     }
   }
 
@@ -143,7 +205,9 @@ export class Drives {
     const label = new Widget();
     label.addClass('rp-FilesHost');
     label.node.textContent = host;
-    (browser.layout as PanelLayout).insertWidget(0, label);
+    const layout = browser.layout as PanelLayout;
+    layout.insertWidget(0, label);
+    layout.insertWidget(1, new LargeDirectory(this.known.get(host)!, browser.model, trans));
     browser.toolbar.addItem(
       'new-folder',
       new ToolbarButton({

@@ -65,9 +65,16 @@ class HostFiles:
 
     async def list(self, root: str, path: str) -> list[Entry]:
         """The entries of a directory, in no order."""
+        return (await self.first(root, path))[0]
+
+    async def first(self, root: str, path: str, **how: Any) -> tuple[list[Entry], int]:
+        """The first entries of a directory, and how many others there are.
+
+        `how`: fields of FileRequest. Without `most`, all entries are listed, in no order.
+        """
         rows: list[Any] = []
         async with self._connection() as connection:
-            await connection.say(self._request(files.LIST, root, path))
+            await connection.say(self._request(files.LIST, root, path, **how))
             self._checked(await connection.hear(FileAnswer), path)
             more = True
             while more:
@@ -75,7 +82,7 @@ class HostFiles:
                 rows += listed.entries
                 more = listed.more
         # In a thread: a directory may have 100,000 entries.
-        return await asyncio.to_thread(entries_of, rows)
+        return await asyncio.to_thread(entries_of, rows), listed.left_out
 
     @contextlib.asynccontextmanager
     async def read(self, root: str, path: str, offset: int = 0) -> AsyncIterator[Reading]:

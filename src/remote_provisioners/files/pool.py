@@ -21,6 +21,8 @@ class FilePool:
         """The files of a host, below these directories."""
         key = (host, tuple(roots))
         if key not in self._files:
+            for other in [other for other in self._files if other[0].closed]:
+                self._files.pop(other).close()
             self._files[key] = HostFiles(host, roots)
         return self._files[key]
 

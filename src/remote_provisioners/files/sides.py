@@ -123,8 +123,11 @@ class LocalSide(Side):
 
     async def list(self, path: str) -> list[Entry]:
         def rows() -> list[Entry]:
-            groups = listed(self._roots, _EVERYTHING, path)
-            return entries_of([row for group, _ in groups for row in group])
+            everything = [_EVERYTHING]
+            request = FileRequest(op=files.LIST, roots=everything, root=_EVERYTHING, path=path)
+            return entries_of(
+                [row for part in listed(self._roots, request) for row in part.entries]
+            )
 
         return await _in_thread(path, rows)
 

@@ -72,6 +72,11 @@ class Host:
         return self._link is not None
 
     @property
+    def closed(self) -> bool:
+        """Whether the registry has given it up."""
+        return self._closed
+
+    @property
     def channel(self) -> AgentChannel | None:
         """To the agent; None while the host is away."""
         return self._link.channel if self._link is not None else None

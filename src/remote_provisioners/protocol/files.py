@@ -82,6 +82,12 @@ class FileRequest(Structure):
     resume: str = ""
     #: REMOVE: with all that is inside. MAKE_DIRECTORY: with what is missing above.
     recursive: bool = False
+    #: LIST: only so many entries, the first by name, directories before others; 0: all.
+    most: int = 0
+    #: LIST with `most`: only names that contain this text, in any case.
+    containing: str = ""
+    #: LIST with `most`: also names that begin with a dot.
+    hidden: bool = True
 
 
 class FileAnswer(Structure):
@@ -99,3 +105,5 @@ class Listed(Structure):
 
     entries: Sequence[Any] = ()
     more: bool = False
+    #: How many entries `most` has left out.
+    left_out: int = 0

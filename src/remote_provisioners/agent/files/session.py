@@ -13,7 +13,7 @@ import struct
 from typing import Any
 
 from ...protocol import files
-from ...protocol.files import CHUNK, CHUNK_BYTES, FileAnswer, FileRequest, Listed
+from ...protocol.files import CHUNK, CHUNK_BYTES, FileAnswer, FileRequest
 from ...protocol.structure import FieldError
 from ...protocol.wire import encode
 from .content import NewContent
@@ -63,11 +63,11 @@ class Session:
             self._say(said)
 
     def _list(self, request: FileRequest) -> None:
-        groups = listed(Roots(request.roots), request.root, request.path)
+        groups = listed(Roots(request.roots), request)
         first = True
         while True:
             try:
-                rows, more = next(groups)
+                group = next(groups)
             except Exception as error:
                 self._say(refusal(error))
                 if not first:
@@ -76,8 +76,8 @@ class Session:
             if first:
                 self._say(FileAnswer())
             first = False
-            self._say(Listed(entries=rows, more=more))
-            if not more:
+            self._say(group)
+            if not group.more:
                 return
 
     def _read(self, request: FileRequest) -> None:

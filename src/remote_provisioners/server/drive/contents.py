@@ -78,7 +78,14 @@ class HostContents(AsyncContentsManager):
         type: str | None = None,  # noqa: A002 - Jupyter's
         format: str | None = None,  # noqa: A002
         require_hash: bool = False,
+        *,
+        most: int = 0,
+        containing: str = "",
     ) -> Model:
+        """`most`: only so many entries of a directory; `containing`: this text in their names.
+
+        Then the field left_out of the model says how many others there are.
+        """
         path = path.strip("/")
         if self.drive.is_top(path):
             model = model_of(Entry(name="", kind=DIRECTORY), path)
@@ -100,7 +107,10 @@ class HostContents(AsyncContentsManager):
             return model
         if model["type"] == "directory":
             if not self.drive.is_top(path):
-                entries = await self.drive.ask(lambda f, *place: f.list(*place), path)
+                how = {"most": most, "containing": containing, "hidden": self.allow_hidden}
+                entries, model["left_out"] = await self.drive.ask(
+                    lambda f, *place: f.first(*place, **how), path
+                )
             # In a thread: a directory may have 100,000 entries.
             listed = await asyncio.to_thread(models_of, entries, path, self.allow_hidden)
             return {**model, "content": listed, "format": "json"}

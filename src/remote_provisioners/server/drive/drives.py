@@ -40,13 +40,10 @@ class Drives:
         if not self.roots:
             raise HTTPError(403, "files are off on this server (option RemoteAccess.file_roots)")
         hosts = (await self._configuration.read()).hosts
-        if name in hosts:
-            spec = hosts[name].spec
-        else:
-            node = await io_thread().call(_node(name))
-            if node is None:
-                raise HTTPError(404, f"there is no host {name}")
-            spec = node
+        place = hosts.get(name)
+        spec = place.spec if place else (await io_thread().call(_nodes())).get(name)
+        if spec is None:
+            raise HTTPError(404, f"there is no host {name}")
         known = self._contents.get(name)
         if known is None or known[0] != spec:
 
@@ -55,6 +52,8 @@ class Drives:
 
             drive = Drive(name, find, self.roots)
             contents = HostContents(drive, self._trash, parent=self._parent)
+            present = {*hosts, *await io_thread().call(_nodes())}
+            self._contents = {key: of for key, of in self._contents.items() if key in present}
             known = self._contents[name] = (spec, contents)
         return known[1]
 
@@ -74,10 +73,9 @@ class Drives:
         return {}
 
 
-async def _node(name: str) -> HostSpec | None:
-    """The node of this name that an engine has chosen for a kernel."""
-    kernels = (await host_registry()).kernels
-    return next((kernel.spec for kernel in kernels if kernel.spec.name == name), None)
+async def _nodes() -> dict[str, HostSpec]:
+    """The nodes that engines have chosen for kernels, by name."""
+    return {kernel.spec.name: kernel.spec for kernel in (await host_registry()).kernels}
 
 
 async def _host(spec: HostSpec) -> Host:

@@ -29,6 +29,7 @@ from ...files.host_files import HostFiles, Reading
 from ...io_thread import io_thread
 from .contents import HostContents, translated
 from .drives import Drives
+from .models import Model
 
 try:
     from jupyter_client.jsonutil import json_default
@@ -36,6 +37,7 @@ except ImportError:  # it moved
     from jupyter_client.jsonutil import date_default as json_default
 
 DRIVES = "remote_provisioners_drives"
+_MOST = 1_000_000
 _RANGE = re.compile(r"bytes=(\d+)-")
 
 
@@ -73,14 +75,31 @@ class HostContentsHandler(OfHost, ContentsHandler):
     @web.authenticated
     @authorized
     async def get(self, path: str = "") -> None:
-        """As ContentsHandler's. A thread writes the answer: a directory may be large."""
+        """As ContentsHandler's, with the argument `most`: see HostContents.get.
+
+        A thread writes the answer, because a directory may be large.
+        """
         self._keeps = True
-        await ensure_async(super().get(path))
+        if self.get_query_argument("most", ""):
+            self._model = await self._first(path)
+        else:
+            await ensure_async(super().get(path))
         if self._model is not None:
             text = await asyncio.to_thread(json.dumps, self._model, default=json_default)
             self.set_header("Last-Modified", self._model["last_modified"])
             self.set_header("Content-Type", "application/json")
             await self.finish(text)
+
+    async def _first(self, path: str) -> Model:
+        """Raises HTTPError."""
+        contents: HostContents = self.contents_manager
+        if not contents.allow_hidden and await contents.is_hidden(path):
+            raise web.HTTPError(404)
+        most = self.get_query_argument("most")
+        if not most.isdecimal() or int(most) > _MOST:
+            raise web.HTTPError(400, f"most must be a number up to {_MOST:,}")
+        containing = self.get_query_argument("containing", "", strip=False)
+        return await contents.get(path, most=int(most), containing=containing)
 
     def _finish_model(self, model: Any, location: bool = True) -> None:
         if self._keeps:
