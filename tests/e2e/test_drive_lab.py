@@ -208,8 +208,9 @@ def test_a_person_manages_files(
             lab.dismiss_dialogs()
             size = "0" if answer == "Cancel" else str(len(binary))
             eventually(
-                lambda size=size: host.run(["stat", "-c", "%s", f"{DIRECTORY}/many/099999"]).strip()
-                == size
+                lambda size=size: (
+                    host.run(["stat", "-c", "%s", f"{DIRECTORY}/many/099999"]).strip() == size
+                )
             )
         files.locator(".jp-BreadCrumbs-home").click()
         expect(item.filter(has_text="many")).to_have_count(1)

@@ -81,6 +81,8 @@ class Echo(tornado.websocket.WebSocketHandler):
     def open(self):
         self.write_message(json.dumps(dict(self.request.headers)))
     def on_message(self, message):
+        if message == "leave":
+            return self.close()
         self.write_message(message[::-1], binary=isinstance(message, bytes))
 
 sockets = tornado.netutil.bind_sockets(PORT, "127.0.0.1")
@@ -90,7 +92,8 @@ def serve():
     async def main():
         application = tornado.web.Application(
             [("/away", Away), ("/ws", Echo), ("/events", Events), ("/cut", Cut),
-             ("/large/([0-9]+)/([0-9]*)", Large), ("/(.*)", Page)])
+             ("/large/([0-9]+)/([0-9]*)", Large), ("/(.*)", Page)],
+            websocket_max_message_size=2**25)
         tornado.httpserver.HTTPServer(application).add_sockets(sockets)
         await asyncio.Event().wait()
     asyncio.run(main())
@@ -137,7 +140,7 @@ def test_pages_and_websockets_of_a_kernels_host(rig: Rig, server: Server) -> Non
     assert api.ask("GET", "/ports")["kernels"] == [{"id": kernel_id, "ports": []}]
     port = start_application(server, kernel_id)
     (found,) = api.ask("GET", "/ports")["kernels"][0]["ports"]
-    page = f"/remote-provisioners/kernels/{kernel_id}/proxy/{port}/"
+    page = f"/remote-provisioners/kernels/{kernel_id}/port/{port}/"
     assert (found["number"], found["url"], found["chosen"]) == (port, page, False)
 
     home = f"http://{server.address}"
@@ -180,7 +183,8 @@ def test_pages_and_websockets_of_a_kernels_host(rig: Rig, server: Server) -> Non
     elsewhere = {"Origin": "http://elsewhere.example", "Cookie": login, "Authorization": ""}
     assert browser.ask("POST", page, b"", **elsewhere)[0] == 403
     assert browser.ask("POST", page, b"1", **{**elsewhere, "Origin": home})[0] == 200
-    absolute = page.replace("/proxy/", "/proxy/absolute/")
+    assert json.loads(browser.ask("GET", page.replace("/port/", "/proxy/"))[2])["uri"] == "/"
+    absolute = page.replace("/port/", "/proxy/absolute/")
     assert json.loads(browser.ask("GET", f"{absolute}x")[2])["uri"] == f"{absolute}x"
 
     address = f"ws://{server.address}{page}ws?token={TOKEN}"
@@ -189,9 +193,16 @@ def test_pages_and_websockets_of_a_kernels_host(rig: Rig, server: Server) -> Non
     assert TOKEN not in said
     opened.send("text")
     assert opened.recv() == "txet"
-    opened.send_binary(bytes(100_000) + b"\1")
-    assert opened.recv() == b"\1" + bytes(100_000)
-    opened.close()
+    for size in (100_000, 11 * 2**20):
+        opened.send_binary(bytes(size) + b"\1")
+        assert opened.recv() == b"\1" + bytes(size)
+    opened.send("leave")
+    assert opened.recv_data(control_frame=True)[0] == websocket.ABNF.OPCODE_CLOSE
+    opened.shutdown()
+    opened = websocket.create_connection(address.replace("/ws?", "/no?"), header=AUTHORIZATION)
+    kind, said = opened.recv_data(control_frame=True)
+    assert (kind, b"port" in said) == (websocket.ABNF.OPCODE_CLOSE, True), said
+    opened.shutdown()
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
         websocket.create_connection(
             address.partition("?")[0], cookie=login, origin="http://elsewhere.example", timeout=30

@@ -113,7 +113,7 @@ def test_panel(visitor: Visitor) -> None:
         "    return pn.Column(button, text)\n"
         "running = pn.serve(app, port=5006, threaded=True, show=False)"
     )
-    visitor.open("proxy/5006/")
+    visitor.open("port/5006/")
     visitor.page.get_by_role("button", name="press me").click()
     expect(visitor.page.get_by_text("it was pressed")).to_be_visible(timeout=WAIT)
     assert visitor.sockets
@@ -139,7 +139,7 @@ def test_bokeh(visitor: Visitor) -> None:
     assert visitor.sockets
 
 
-@pytest.mark.parametrize("way", ["proxy", "proxy/absolute"])
+@pytest.mark.parametrize("way", ["port", "proxy/absolute"])
 def test_streamlit(visitor: Visitor, way: str) -> None:
     visitor.cell(
         "pathlib.Path('app.py').write_text('''\n"
@@ -149,7 +149,7 @@ def test_streamlit(visitor: Visitor, way: str) -> None:
         "st.download_button('take it', b'data', 'data.bin')\n"
         "''')\n"
         "port = 8501\n"
-        f"os.environ['BASE'] = f{PREFIX!r} if {way!r} != 'proxy' else ''\n"
+        f"os.environ['BASE'] = f{PREFIX!r} if {way!r} != 'port' else ''\n"
     )
     visitor.cell(
         "%%bash --bg\n"
@@ -165,7 +165,7 @@ def test_streamlit(visitor: Visitor, way: str) -> None:
     assert visitor.sockets
 
 
-@pytest.mark.parametrize("way", ["proxy", "proxy/absolute"])
+@pytest.mark.parametrize("way", ["port", "proxy/absolute"])
 def test_tensorboard(visitor: Visitor, way: str) -> None:
     visitor.cell(
         "from tensorboard.compat.proto.event_pb2 import Event\n"
@@ -177,9 +177,9 @@ def test_tensorboard(visitor: Visitor, way: str) -> None:
         "    writer.add_event(Event(step=step, summary=Summary(value=[value])))\n"
         "writer.close()\n"
         "port = 6006\n"
-        f"os.environ['PREFIX'] = f{PREFIX!r} if {way!r} != 'proxy' else ''\n"
+        f"os.environ['PREFIX'] = f{PREFIX!r} if {way!r} != 'port' else ''\n"
     )
-    if way == "proxy":
+    if way == "port":
         visitor.cell("%load_ext tensorboard\n%tensorboard --logdir runs --port 6006")
     else:
         visitor.cell("%%bash --bg\ntensorboard --logdir runs --port 6006 --path_prefix $PREFIX")
@@ -237,29 +237,20 @@ def test_spark(
             "spark.sparkContext.setJobDescription('a small job')\n"
             "print(spark.range(9).selectExpr('sum(id)').collect())"
         )
-        visitor.open("proxy/4040/")
-        page.wait_for_url("**/proxy/4040/jobs/")
+        visitor.open("port/4040/")
+        page.wait_for_url("**/port/4040/jobs/")
         visitor.complete()
         expect(page.get_by_text("a small job", exact=True)).to_be_visible(timeout=WAIT)
         expect(page.locator(".navbar").first).to_have_css("display", "flex")
         for link, path, text in (
             ("collect at", "jobs/job/", "Details for Job 0"),
             ("Stages", "stages/", "a small job"),
+            ("collect at", "stages/stage/", "PROCESS_LOCAL"),
             ("SQL", "SQL/", "a small job"),
+            ("Executors", "executors/", "driver"),
         ):
             page.get_by_role("link", name=link).first.click()
-            page.wait_for_url(f"**/proxy/4040/{path}*")
+            page.wait_for_url(f"**/port/4040/{path}*")
             visitor.complete()
             expect(page.get_by_text(text).locator("visible=true").first).to_be_visible(timeout=WAIT)
-
-        # Two pages take the word "proxy" in their address for that of YARN.
-        forward = applications.jupyter("remote", "forward", visitor.kernel_id, "4040:0")
-        address = forward.expect(r"http://[0-9.:]+").group()
-        for path, text in (
-            ("executors/", "driver"),
-            ("stages/stage/?id=0&attempt=0", "PROCESS_LOCAL"),
-        ):
-            page.goto(f"{address}/{path}")
-            visitor.complete()
-            expect(page.get_by_role("cell", name=text, exact=True)).to_be_visible(timeout=WAIT)
         assert visitor.errors == []

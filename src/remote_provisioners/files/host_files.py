@@ -63,10 +63,6 @@ class HostFiles:
             await connection.say(self._request(op, root, path, follow=False, **how))
             self._checked(await connection.hear(FileAnswer), path)
 
-    async def list(self, root: str, path: str) -> list[Entry]:
-        """The entries of a directory, in no order."""
-        return (await self.first(root, path))[0]
-
     async def first(self, root: str, path: str, **how: Any) -> tuple[list[Entry], int]:
         """The first entries of a directory, and how many others there are.
 
@@ -83,6 +79,10 @@ class HostFiles:
                 more = listed.more
         # In a thread: a directory may have 100,000 entries.
         return await asyncio.to_thread(entries_of, rows), listed.left_out
+
+    async def list(self, root: str, path: str) -> list[Entry]:
+        """The entries of a directory, in no order."""
+        return (await self.first(root, path))[0]
 
     @contextlib.asynccontextmanager
     async def read(self, root: str, path: str, offset: int = 0) -> AsyncIterator[Reading]:

@@ -1,5 +1,7 @@
-"""``/remote-provisioners/kernels/ID/proxy/PORT/``, by jupyter-server-proxy.
+"""``/remote-provisioners/kernels/ID/port/PORT/``, by jupyter-server-proxy.
 
+``…/proxy/PORT/`` is the same, as jupyter-server-proxy names it. But Spark's pages take the word
+"proxy" for YARN's. A program behind ``…/proxy/absolute/PORT/`` gets the whole path.
 Imported when a page is first asked for: jupyter-server-proxy takes a third of a second.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import aiohttp
 from jupyter_core.utils import ensure_async
@@ -15,6 +18,7 @@ from jupyter_server_proxy.handlers import ProxyHandler
 from tornado import web
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClosedError
 
 from ...errors import RemoteProvisionerError
 from ...io_thread import io_thread
@@ -28,16 +32,19 @@ from .credentials import (
     sets_other_cookie,
     without_token,
 )
-from .passing import answer_of, headers_of
+from .passing import LONGEST_MESSAGE, answer_of, headers_of, messages_of, send, web_socket
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _HIGHEST_PORT = 65535
+#: The code of a closed websocket ("internal error"), and the bytes that a reason may have.
+_FAILED, _LONGEST_REASON = 1011, 120
 
 
 class PortHandler(ProxyHandler):  # type: ignore[misc]
     """One request or websocket to a port of the host of a kernel of this server."""
 
     auth_resource = RESOURCE
+    ws: aiohttp.ClientWebSocketResponse | None = None
     _passing: asyncio.Task[None] | None = None
     _browser_left = False
 
@@ -54,17 +61,45 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
 
     # -- jupyter-server-proxy's methods -----------------------------------------------------
 
-    async def http_get(self, kernel_id: str, port: str, path: str) -> None:
-        await self._pass_on(kernel_id, port, path)
+    async def http_get(self, kernel_id: str, kind: str, port: str, path: str) -> None:
+        await self._pass_on(kernel_id, kind, port, path)
 
-    async def post(self, kernel_id: str, port: str, path: str) -> None:
-        await self._pass_on(kernel_id, port, path)
+    async def post(self, kernel_id: str, kind: str, port: str, path: str) -> None:
+        await self._pass_on(kernel_id, kind, port, path)
 
     put = delete = head = patch = options = post
 
-    async def open(self, kernel_id: str, port: str, path: str) -> None:
-        await self._find(kernel_id, port)
-        await self.proxy_open("localhost", self._port, path)
+    async def open(self, kernel_id: str, kind: str, port: str, path: str) -> None:
+        """Open the program's websocket. The browser has its own already."""
+        opened: asyncio.Future[aiohttp.ClientWebSocketResponse]
+        opened = asyncio.get_running_loop().create_future()
+        try:
+            await self._find(kernel_id, kind, port)
+            self._passing = asyncio.ensure_future(self._pass_messages(path, opened))
+            self.ws = await opened
+        except (web.HTTPError, aiohttp.ClientError) as error:
+            reason = getattr(error, "log_message", None) or str(error)
+            self.close(_FAILED, f"port {port}: {reason}"[:_LONGEST_REASON])
+
+    @property
+    def max_message_size(self) -> int:
+        return LONGEST_MESSAGE
+
+    async def on_message(self, message: str | bytes) -> None:
+        self._record_activity()
+        if self.ws is not None:
+            with suppress(ConnectionError):  # then the program has closed it
+                await send(self.ws, message)
+
+    async def on_ping(self, data: bytes) -> None:
+        self._record_activity()
+        if self.ws is not None:
+            with suppress(ConnectionError):
+                await self.ws.ping(data)
+
+    def on_close(self) -> None:
+        if self._passing is not None:
+            self._passing.cancel()
 
     def on_connection_close(self) -> None:
         """The browser has left. A program may be silent for ever, as in a stream of events."""
@@ -105,8 +140,33 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
 
     # -- ours -------------------------------------------------------------------------------
 
-    async def _pass_on(self, kernel_id: str, port: str, path: str) -> None:
-        await self._find(kernel_id, port)
+    async def _pass_messages(
+        self, path: str, opened: asyncio.Future[aiohttp.ClientWebSocketResponse]
+    ) -> None:
+        """Pass on the program's messages, as fast as the browser takes them."""
+        address = self.get_client_uri("http", "localhost", self._port, path)
+        headers = {**self.proxy_request_headers(), **self._context()}
+        protocols = self._requested_subprotocols or ()
+        try:
+            async with web_socket(self.unix_socket, address, headers, protocols) as program:
+                opened.set_result(program)
+                async for kind, data in messages_of(program):
+                    self._record_activity()
+                    if kind is aiohttp.WSMsgType.PING:
+                        self.ping(data)  # a proxy before this server would end a silent connection
+                    else:
+                        binary = kind is aiohttp.WSMsgType.BINARY
+                        await self.write_message(data, binary=binary)
+        except WebSocketClosedError:  # the browser has left
+            pass
+        except (aiohttp.ClientError, ConnectionError) as error:
+            if not opened.done():
+                opened.set_exception(error)
+                return  # `open` says why
+        self.close()
+
+    async def _pass_on(self, kernel_id: str, kind: str, port: str, path: str) -> None:
+        await self._find(kernel_id, kind, port)
         self._record_activity()
         self._passing = asyncio.ensure_future(self._pass_answer(port, path))
         try:
@@ -171,7 +231,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
         ours = self.absolute_url or location.startswith((f"{self._base}/", "//"))
         return self._base + location if location.startswith("/") and not ours else location
 
-    async def _find(self, kernel_id: str, port: str) -> None:
+    async def _find(self, kernel_id: str, kind: str, port: str) -> None:
         """Open the socket that leads to the port. Raises HTTPError."""
         self._port = int(port)
         if not 0 < self._port <= _HIGHEST_PORT:
@@ -180,7 +240,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
             kernel = await self.settings[VIEW].of_this_server(kernel_id)
         except KeyError:
             raise web.HTTPError(404, f"this server has no kernel {kernel_id}") from None
-        kind = "proxy/absolute" if self.absolute_url else "proxy"
+        self.absolute_url = kind == "proxy/absolute"
         self.proxy_base = url_path_join("remote-provisioners/kernels", kernel_id, kind, port)
         try:
             self.unix_socket = await io_thread().call(_socket_of(kernel, self._port))

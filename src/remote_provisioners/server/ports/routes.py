@@ -57,7 +57,7 @@ class _AddSlash(JupyterHandler):
     """A page's relative links need the slash."""
 
     @web.authenticated
-    def get(self) -> None:
+    def get(self, *_: str) -> None:
         path, mark, query = (self.request.uri or "").partition("?")
         self.redirect(f"{path}/{mark}{query}")
 
@@ -65,14 +65,8 @@ class _AddSlash(JupyterHandler):
 def routes(base_url: str, on: bool) -> list[tuple[Any, ...]]:
     """`on`: whether the operator allows the proxy."""
     kernel = url_path_join(base_url, "remote-provisioners/kernels")
-    port, absolute = rf"{kernel}/[^/]+/proxy/\d+", rf"{kernel}/[^/]+/proxy/absolute/\d+"
     if not on or not can_proxy():
         answer = {"status": 403, "text": _OFF} if not on else {"status": 501, "text": _MISSING}
-        return [(rf"{kernel}/[^/]+/proxy/.*", _NotProxied, answer)]
-    parts = rf"{kernel}/([^/]+)/proxy/(\d+)(/.*)", rf"{kernel}/([^/]+)/proxy/absolute/(\d+)(/.*)"
-    return [
-        (port, _AddSlash),
-        (absolute, _AddSlash),
-        (parts[0], _PortHandler, {"absolute_url": False}),
-        (parts[1], _PortHandler, {"absolute_url": True}),
-    ]
+        return [(rf"{kernel}/[^/]+/(?:port|proxy)/.*", _NotProxied, answer)]
+    page = rf"{kernel}/([^/]+)/(port|proxy|proxy/absolute)/(\d+)"
+    return [(page, _AddSlash), (rf"{page}(/.*)", _PortHandler)]

@@ -16,7 +16,7 @@ from ..ports.routes import can_proxy, prepare
 from .models import Model
 
 _ANSWER_SECONDS = 6.0
-PATH = "remote-provisioners/kernels/{}/proxy/{}/"
+PATH = "remote-provisioners/kernels/{}/port/{}/"
 
 
 class KernelPorts:
