@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,8 @@ T = TypeVar("T")
 Owned = TypeVar("Owned", bound="Closable")
 
 _CLOSE_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class Call(Protocol):
@@ -85,7 +88,10 @@ class IOThread:
 
         async def finish() -> None:
             for owned in reversed(list(self._owned.values())):
-                await owned.close()
+                try:
+                    await owned.close()
+                except Exception:  # the others still have something to end
+                    log.exception("%s could not be closed", type(owned).__name__)
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from remote_provisioners.server import page as page_package
+
 from ..conftest import InstallSpec
 from ..rig import Rig
 from .applications import TOKEN, Applications, eventually
@@ -107,3 +109,34 @@ def test_the_dashboard_shows_kernels_without_a_server_of_theirs(
             with refused.value:
                 assert refused.value.code == 404, path
         dashboard.end()
+
+
+#: Asks every host, which takes long. Meanwhile an event tells of a kernel. Returns whether the
+#: kernel is shown, and how often those were told whose neighbour fails.
+ASKS_WHILE_A_KERNEL_STARTS = """async () => {
+  const { Fleet } = await import('/fleet.js');
+  const kernels = [], kernel = { id: 'k1', host: 'host1' };
+  let answer, told = 0;
+  const asked = new Promise(resolve => { answer = resolve; });
+  const fleet = new Fleet({
+    hosts: async ask => { await (ask && asked); return { hosts: [], problems: [] }; },
+    kernels: async () => ({ kernels: [...kernels], starts: [] })
+  });
+  fleet.listen(() => { throw new Error('a listener that fails'); });
+  fleet.listen(() => { told += 1; });
+  const reading = fleet.refresh(true);
+  await new Promise(resolve => setTimeout(resolve, 10));
+  kernels.push(kernel);
+  answer();
+  await reading;
+  return [fleet.kernels.has('k1'), told];
+}"""
+
+
+def test_what_starts_while_hosts_are_asked_is_shown(browser: Browser) -> None:
+    page = browser.new_page()
+    static = Path(page_package.__file__).with_name("static")
+    page.route("**/fleet.html", lambda route: route.fulfill(body="", content_type="text/html"))
+    page.route("**/*.js", lambda route: route.fulfill(path=static / Path(route.request.url).name))
+    page.goto("http://page.test/fleet.html")
+    assert page.evaluate(ASKS_WHILE_A_KERNEL_STARTS) == [True, 1]

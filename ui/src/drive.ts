@@ -155,7 +155,11 @@ export class Drives {
       if (change.kind === 'all') {
         const names = [...fleet.hosts.keys()];
         names.forEach(name => this.add(name));
-        window.localStorage.setItem(KNOWN, JSON.stringify(names));
+        try {
+          window.localStorage.setItem(KNOWN, JSON.stringify(names));
+        } catch {
+          // it is full, or switched off
+        }
       }
     });
   }

@@ -87,7 +87,12 @@ export class Fleet {
   }
 
   private async read(ask: boolean): Promise<void> {
-    const [hosts, kernels] = await Promise.all([this.api.hosts(ask), this.api.kernels()]);
+    // Asking the hosts takes seconds. What is read of kernels must not be older than their events.
+    const asked = ask ? await this.api.hosts(true) : null;
+    const [hosts, kernels] = await Promise.all([
+      asked ?? this.api.hosts(false),
+      this.api.kernels()
+    ]);
     this.problems = hosts.problems;
     replace(this.hosts, hosts.hosts, host => host.name);
     replace(this.kernels, kernels.kernels, kernel => kernel.id);
@@ -211,7 +216,11 @@ export class Fleet {
 
   private tell(change: Change): void {
     for (const listener of [...this.listeners]) {
-      listener(change);
+      try {
+        listener(change);
+      } catch (reason) {
+        console.error('A part of the extension for remote hosts has failed.', reason);
+      }
     }
   }
 }

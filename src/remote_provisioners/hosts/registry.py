@@ -252,7 +252,10 @@ class HostRegistry:
             task.cancel()
         # Hosts first: they end the kernels, which must not wait for files here.
         hosts = [*self.hosts.values(), *self._former.values()]
-        await asyncio.gather(*(host.close() for host in hosts), *self._parting)
+        closing = [*(host.close() for host in hosts), *self._parting]
+        for error in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(error, Exception):
+                log.error("a host could not be left", exc_info=error)
         for kernel in list(self._kernels):
             self.close_kernel(kernel)
         for beside in reversed(self._beside.values()):
