@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +44,10 @@ class Log:
     def flush(self):
         pass
 
-def until_ready(descriptor, data, write=os.write):
+def takes_over(table, take_over=kernel_table.KernelTable.take_over):
     global serving
-    serving = serving or descriptor == int(ready)
-    return write(descriptor, data)
+    serving = True
+    return take_over(table)
 
 def ends(load, close=Load.close):
     global serving
@@ -53,7 +55,7 @@ def ends(load, close=Load.close):
     close(load)
 
 watch(on_loop, note)
-os.write, Load.close, sys.stdout = until_ready, ends, Log()
+kernel_table.KernelTable.take_over, Load.close, sys.stdout = takes_over, ends, Log()
 main.main(directory, int(ready))
 """
 
@@ -101,11 +103,8 @@ async def use(server: Server, spec: Path) -> None:
     await asyncio.sleep(0.5)  # the regular tasks run
 
 
-def test_nothing_on_the_loop_waits_for_a_file_system(
-    clean_environment: Path, tmp_path: Path
-) -> None:
-    directory, notes = clean_environment / "remote-provisioners-0" / "aa-1", tmp_path / "notes"
-    directory.mkdir(0o700, parents=True)
+@contextlib.contextmanager
+def watched_agent(directory: Path, notes: Path) -> Iterator[subprocess.Popen[bytes]]:
     read, write = os.pipe()
     words = [str(directory), str(write), str(notes), str(directory / "agent.pyz")]
     argv = [sys.executable, "-c", WATCHED, *words]
@@ -113,21 +112,39 @@ def test_nothing_on_the_loop_waits_for_a_file_system(
     os.close(write)
     try:
         assert os.read(read, 1) == b"+"
-
-        async def body() -> None:
-            server = await connect(str(directory / "agent.sock"), "a")
-            try:
-                await use(server, tmp_path)
-            finally:
-                await server.request("leave")
-                await server.disconnect()
-
-        run(body())
-        agent.wait(20)
+        yield agent
     finally:
         os.close(read)
         agent.kill()
         agent.wait()
+
+
+def test_nothing_on_the_loop_waits_for_a_file_system(
+    clean_environment: Path, tmp_path: Path
+) -> None:
+    """Nor does the next agent, which reads the records of the killed one."""
+    directory, notes = clean_environment / "remote-provisioners-0" / "aa-1", tmp_path / "notes"
+    directory.mkdir(0o700, parents=True)
+    path = directory / "agent.sock"
+
+    async def body(agent: subprocess.Popen[bytes]) -> None:
+        server = await connect(str(path), "a")
+        await use(server, tmp_path)
+        agent.kill()
+        await server.disconnect()
+
+    async def after(agent: subprocess.Popen[bytes]) -> None:
+        server = await connect(str(path), "a")
+        assert {each["kernel_id"] for each in server.hello["kernels"]} > {"spawned", "listens"}
+        await server.request("leave")
+        await server.disconnect()
+
+    with watched_agent(directory, notes) as agent:
+        run(body(agent))
+    path.unlink()
+    with watched_agent(directory, notes) as agent:
+        run(after(agent))
+        agent.wait(20)
     found = notes.read_text().splitlines()
     print(*found, sep="\n")
     assert found == []

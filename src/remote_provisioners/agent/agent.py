@@ -151,7 +151,7 @@ class Agent:
         await self._streams.listen()
         await self._ports.listen()
         self._files.listen()
-        self._table.take_over()
+        await self._table.take_over()
         self._take_template()
         server = await loop.create_unix_server(self._accepted, sock=listener)
         os.write(ready, b"+")

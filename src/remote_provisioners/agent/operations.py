@@ -110,6 +110,7 @@ class Operations:
         if self._table.not_taken_over:
             text = "it cannot read its records of kernels yet: {}"
             raise RefusedError(INTERNAL, text.format(self._table.not_taken_over))
+        await self._table.read_last_words()
         load = await self._load.snapshot()  # first: nothing may happen between the rest
         if not peer.connected:
             raise RefusedError(CANCELLED, "the server is gone")
@@ -247,12 +248,14 @@ class Operations:
         kernel = self._table.get(request.kernel_id)
         self._table.adopt(kernel, peer.owner, request.owner)
         await kernel.files_done()
+        await self._table.read_last_words()
         return kernel.describe()
 
     async def op_attach(self, peer: Peer, request: requests.Attach) -> KernelDescription:
         kernel = self._table.get(request.kernel_id)
         peer.attached.add(kernel.kernel_id)
         self._table.note_owners()
+        await self._table.read_last_words()
         return kernel.describe()
 
     # -- what kernels need ------------------------------------------------------------------
@@ -324,6 +327,7 @@ class Operations:
         connected = self._peers.owners
         self._table.note_owners()
         usage, load = await self._table.sample(), await self._load.snapshot()
+        await self._table.read_last_words()
         others = await self._siblings.answering()
 
         def of(kernel: HostedKernel) -> KernelStatus:

@@ -222,8 +222,11 @@ class HostedKernel:
             say("kernel {}: its record is old: {}".format(self.kernel_id, error))
 
     async def read_last_words(self) -> None:
-        """Read what it printed last, and wait until its record is written. It has ended."""
-        if self.process is not None:
+        """Read what it printed last, and wait until its record is written. It has ended.
+
+        Before that, nobody gets its description.
+        """
+        if self.process is not None and self._last_words is None:
             try:
                 self._last_words = await apart.turns.run(self.directory, self.process.tail)
             except OSError as error:
@@ -260,6 +263,8 @@ class HostedKernel:
         kernel.process = recorded_process(found, directory)
         kernel.process.started = found["started"]
         kernel.listening = found["listening"] and kernel.running
+        if not kernel.running:
+            kernel._last_words = kernel.process.tail()
         if found["ports"]:
             kernel._ports = PortReservation.of(found["ports"])
         return kernel
@@ -349,15 +354,10 @@ class HostedKernel:
             connection=self.connection,
             listening=self.listening,
             exit_code=process.returncode if process else None,
-            tail=self._words() if process and process.returncode is not None else "",
+            tail=self._last_words or "",
             lease=self.lease,
             ended_by=self.ended_by,
         )
-
-    def _words(self) -> str:
-        if self._last_words is None and self.process is not None:
-            return self.process.tail()
-        return self._last_words or ""
 
     def resolve(self, path: str) -> str:
         """The absolute path of what the kernel calls `path`; "" when nothing is there."""

@@ -6,15 +6,16 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Set
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set
 
 from ...protocol.agent_events import Exited, Listening, Taken
 from ...protocol.answers import NO_KERNEL, TAKEN
 from .. import apart
-from ..background import Background
+from ..background import Background, report_failure
 from ..errors import RefusedError
 from ..log import report, say
 from ..machine.memory import MemoryKills
@@ -36,6 +37,7 @@ _KILL_SECONDS = 0.5
 TICK_SECONDS = 20.0
 #: How soon the takeover tries again what it could not read.
 _AGAIN_SECONDS = 0.5
+_HANGS = "the file system hangs"
 
 
 class KernelTable:
@@ -66,6 +68,9 @@ class KernelTable:
         self._idleness = Idleness()
         self._memory_kills = MemoryKills()
         self._takeover = Takeover(directory)
+        self._looked_once = asyncio.Event()
+        # Whether all kernels of the records are in the table.
+        self._all_found = False
         self._unwatched: List[HostedKernel] = []
         # Kernels that were killed and have not ended yet; some of them may be forgotten already.
         self._ending: Set[HostedKernel] = set()
@@ -206,6 +211,12 @@ class KernelTable:
         if self.kernels.get(kernel.kernel_id) is kernel and not kernel.given_up:
             self._peers.tell(kernel.owner, Exited(**kernel.describe().fields()))
 
+    async def read_last_words(self) -> None:
+        """Read what kernels have printed last that have just ended."""
+        for kernel in self:
+            if kernel.process is not None and not kernel.running:
+                await kernel.read_last_words()
+
     def _note_memory(self, kernel: HostedKernel) -> None:
         """Note when the system killed it because memory ran out."""
         killed = kernel.process is not None and kernel.process.returncode == -signal.SIGKILL
@@ -272,12 +283,24 @@ class KernelTable:
         for kernel in kernels:
             await kernel.files_done()
 
-    def take_over(self) -> None:
+    async def take_over(self) -> None:
         """Look after the kernels of an agent that was killed; each has a lease from now on.
 
-        Again in a moment while something of it cannot be read.
+        Returns when their records are read, or after some seconds if the file system hangs. What
+        cannot be read is tried again in a moment; until then no server is greeted.
         """
-        for kernel in self._takeover.look():
+        self._look_for_left()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._looked_once.wait(), apart.SECONDS)
+
+    def _look_for_left(self) -> None:
+        apart.turns.begin(self.directory, self._takeover.look, self._looked)
+
+    def _looked(self, found: List[HostedKernel], error: Optional[BaseException]) -> None:
+        if error is not None:
+            report_failure("taking kernels over", error)
+            self._takeover.error = str(error)
+        for kernel in found or ():
             self.kernels[kernel.kernel_id] = kernel
             kernel.keep_gpus(self._load.gpus)
             self._unwatched.append(kernel)
@@ -286,10 +309,12 @@ class KernelTable:
             while self._unwatched:
                 self._watch(self._unwatched[-1])
                 self._unwatched.pop()
-        except OSError as error:
-            report("a kernel is not watched yet: {}".format(error))
-        if self._unwatched or not self._takeover.over:
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.take_over)
+        except OSError as refused:
+            report("a kernel is not watched yet: {}".format(refused))
+        self._all_found = self._takeover.over
+        self._looked_once.set()
+        if self._unwatched or not self._all_found:
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._look_for_left)
         else:
             self._load.gpus.settle()
 
@@ -303,7 +328,7 @@ class KernelTable:
     @property
     def not_taken_over(self) -> str:
         """Why kernels are still to be taken over; "" when all are."""
-        return "" if self._takeover.over else self._takeover.error
+        return "" if self._all_found else self._takeover.error or _HANGS
 
     def save_again(self) -> None:
         """Write the records that could not be written before."""

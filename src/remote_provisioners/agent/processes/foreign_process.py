@@ -48,6 +48,8 @@ class ForeignProcess(KernelProcess):
         self._note = ""
         self._timer: Optional[asyncio.TimerHandle] = None
         self._descriptor: Optional[int] = None
+        # The loop that watches the descriptor.
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
         if gone:
             self.returncode, self._note = UNKNOWN_EXIT_CODE, gone
             return
@@ -67,6 +69,7 @@ class ForeignProcess(KernelProcess):
         if self.returncode is not None:
             loop.call_soon(on_end)
         elif self._descriptor is not None:
+            self._loop = loop
             loop.add_reader(self._descriptor, self._noticed, on_end)
         else:
             self._timer = loop.call_later(_POLL_SECONDS, self._look, on_end)
@@ -170,7 +173,8 @@ class ForeignProcess(KernelProcess):
         if self._timer is not None:
             self._timer.cancel()
         if self._descriptor is not None:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
+            if self._loop is not None:
+                self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
 
