@@ -15,15 +15,12 @@ from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.multikernelmanager import MultiKernelManager
-from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import TraitError
 
-from . import forks
 from .clients import notebooks
 from .errors import ConfigurationError, HostError
-from .hosts.registry import end, has_pending_kill, let_go
+from .hosts.registry import end, has_pending_kill
 from .io_thread import from_any_loop, in_io_thread
-from .kernels.announcement import announce
 from .kernels.description import describe
 from .kernels.lifecycle import State
 from .kernels.remote_kernel import RemoteKernel
@@ -35,6 +32,7 @@ from .options.kinds import readable
 from .options.launch_request import LaunchRequest, authorize, build_request, request_environment
 from .options.session import session_of
 from .placement.placer import Placer
+from .restorable import Restorable
 from .server.hooks.kernel import ready_again
 from .server.hooks.shown_reason import ShownReason
 from .server.restore.keepers import keeper_of
@@ -47,7 +45,7 @@ _PROMPT_END_SECONDS = 0.5
 _UNREACHABLE_WAIT_SECONDS = 0.2
 
 
-class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[metaclass]
+class RemoteProvisioner(CommonOptions, Restorable):  # type: ignore[metaclass]
     """The base of provisioners: options, and a placer that `_make_placer` creates."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -58,14 +56,13 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
                 f"unknown option {', '.join(unknown)} in the kernelspec's kernel_provisioner "
                 f"config (known: {', '.join(sorted(self.class_trait_names(config=True)))})"
             )
-        self._kernel: RemoteKernel | None = None
         self._request: LaunchRequest | None = None
-        self._waited = self._came_back = False
+        self._came_back = False
         self._shown_reason = ShownReason()
         #: The `get_provisioner_info` of another process, whose kernel is to be adopted.
         self._left: Mapping[str, Any] | None = None
-        #: A text for the next cell; and the path of the notebook, as Jupyter's servers pass it.
-        self._announcement = self._notebook = ""
+        #: The path of the notebook, as Jupyter's servers pass it.
+        self._notebook = ""
         self.own_start = OwnStart(lambda: ready_again(self.parent))
         #: After `cleanup`: whether it may still run on a host that could not be reached.
         self.left_behind = False
@@ -75,7 +72,6 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             raise ConfigurationError(readable(error)) from None
         self.check_options()
         self.placer = self._make_placer()
-        forks.forget_in_child(self, "_kernel")
 
     def _make_placer(self) -> Placer:
         raise NotImplementedError
@@ -324,72 +320,6 @@ class RemoteProvisioner(CommonOptions, KernelProvisionerBase):  # type: ignore[m
             return
         self.connection_info = (await self.prepare_adoption(provisioner_info)).client_connection()
         await self.adopt()
-
-    async def prepare_adoption(self, info: Mapping[str, Any]) -> RemoteKernel:
-        """Represent the kernel that `info` describes. `adopt` is the first to ask its host."""
-        self.username = info.get("launch", {}).get("env", {}).get("KERNEL_USERNAME", "")
-        self._kernel = await self.placer.prepare_adoption(self.kernel_id, info)
-        self._waited = False
-        return self._kernel
-
-    async def adopt(self) -> None:
-        """Become the kernel's owner, or let go of it and raise KernelLostError or HostError."""
-        kernel = self._kernel
-        assert kernel is not None
-        try:
-            await in_io_thread(kernel.adopt())
-        except BaseException:
-            await self.let_go()
-            raise
-
-    async def adopt_when_reachable(self) -> None:
-        """Become the owner of the kernel once its host can be reached, or give it up.
-
-        Raises KernelLostError. What became of it is in `poll` and `reason`.
-        """
-        if self._kernel is not None:
-            await in_io_thread(self._kernel.adopt_when_reachable())
-
-    @property
-    def adoption_pending(self) -> bool:
-        """Whether the kernel is another process's still, as far as its host has told."""
-        return self._kernel is not None and self._kernel.life.adoption_pending
-
-    @property
-    def reason(self) -> str:
-        """Why the kernel ended, or what its start waits for; "" while it runs."""
-        return self.placer.reason(self._kernel)
-
-    @property
-    def place(self) -> str:
-        """The kernel's host; "" without a kernel."""
-        return self._kernel.spec.name if self._kernel is not None else ""
-
-    @property
-    def left_on_host(self) -> frozenset[str]:
-        """Kernels of this user there whose servers were away when we connected."""
-        return self._kernel.host.left if self._kernel is not None else frozenset()
-
-    async def replay_output(self) -> None:
-        """Send the output that no client has received to the next client."""
-        if self._kernel is not None:  # the first client is the manager's own
-            await in_io_thread(self._kernel.client_sockets.replay_to_second())
-
-    async def announce(self, text: str) -> None:
-        """Show a text in the next cell that the kernel runs, now or after its start."""
-        self._announcement = text
-        await self._announce()
-
-    async def _announce(self) -> None:
-        if self._kernel is not None and self._announcement:
-            text, self._announcement = self._announcement, ""
-            await in_io_thread(announce(self._kernel, text))
-
-    async def let_go(self) -> None:
-        """Leave the kernel running, for another process to adopt."""
-        kernel, self._kernel = self._kernel, None
-        if kernel is not None:
-            await in_io_thread(let_go(kernel))
 
     def resolve_path(self, path: str) -> Any:
         """`path` of the kernel's file system made absolute; None where there is nothing.

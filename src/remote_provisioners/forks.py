@@ -11,7 +11,7 @@ import contextlib
 import os
 import weakref
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Forked(Protocol):
@@ -22,18 +22,11 @@ class Forked(Protocol):
 
 
 _watched: weakref.WeakSet[Forked] = weakref.WeakSet()
-#: By object: the attributes that are None in a child.
-_forgotten: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def watch(one: Forked) -> None:
     """Call `after_fork` of this object in every process that is forked from this one."""
     _watched.add(one)
-
-
-def forget_in_child(one: Any, attribute: str) -> None:
-    """Set this attribute to None in every process that is forked from this one."""
-    _forgotten[one] = attribute
 
 
 def close_in_child(descriptors: Iterable[int]) -> None:
@@ -51,8 +44,6 @@ def close_in_child(descriptors: Iterable[int]) -> None:
 def _in_child() -> None:
     for one in list(_watched):
         one.after_fork()
-    for holder, attribute in list(_forgotten.items()):
-        setattr(holder, attribute, None)
 
 
 os.register_at_fork(after_in_child=_in_child)

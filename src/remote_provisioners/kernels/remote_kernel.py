@@ -17,17 +17,15 @@ from ..events import KernelChanged, OutputDropped, Phase, events
 from ..hosts.host import Host
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
-from ..protocol.agent_events import Accepted, Dropped, Exited, Listening, Queued, Taken
-from ..protocol.agent_requests import Adopt, Attach, Forget, GetLoad, ReportListening, Signal
+from ..protocol.agent_events import Dropped, Exited, Listening, Taken
+from ..protocol.agent_requests import Adopt, Attach, Signal
 from ..protocol.answers import KernelDescription
-from ..protocol.version import ACCEPTS
 from .client_sockets import ClientSockets
 from .failure import ended_early, log_end, too_late
 from .lifecycle import LOST_EXIT_CODE, Lifecycle, State, why_gone
-from .start.launcher_reports import SECRET_VARIABLE, LauncherReports
-from .start.pausable_timeout import PausableTimeout, TimeoutExceeded
-from .start.resource_upload import put_resources
-from .start.start_message import start_message
+from .start.host_start import HostStart
+from .start.launcher_reports import LauncherReports
+from .start.pausable_timeout import TimeoutExceeded
 from .start.starts import starts
 
 log = logging.getLogger(__name__)
@@ -71,11 +69,10 @@ class RemoteKernel:
         #: Whether the host may have received the start request.
         self._asked = False
         self._changed = asyncio.Event()
-        self._accepted = asyncio.Event()
         #: Whether a connected host that says nothing is waited for: no other can be tried.
         self.patient = True
         self._grace_timer: asyncio.TimerHandle | None = None
-        self._timeout = PausableTimeout(0)
+        self._start: HostStart | None = None
 
     def move(self, spec: HostSpec, host: Host) -> None:
         """Use another host for the next start."""
@@ -103,7 +100,7 @@ class RemoteKernel:
 
     # -- start ------------------------------------------------------------------------------
 
-    async def launch(self, request: LaunchRequest, response: LauncherReports) -> None:
+    async def launch(self, request: LaunchRequest, reports: LauncherReports) -> None:
         """Start the process. Returns when it listens.
 
         Raises HostError if the host is to blame, KernelStartError with the exit code and the last
@@ -112,10 +109,13 @@ class RemoteKernel:
         self.life, self._asked = self.life.restarted(), False
         self.client_sockets.drop_orders()
         self.host.remember(self)
-        self._timeout = PausableTimeout(request.timeout)
+        restarts = self.pid is not None
+        start = self._start = HostStart(
+            request, self.spec, self.host, reports, restarts=restarts, patient=self.patient
+        )
         succeeded = False
         try:
-            await self._timeout.run(self._launch(request, response))
+            await start.within_limit(self._launch(start))
             succeeded = True
         except TimeoutExceeded:
             spec, asked = self.spec, self.life.state is not State.STARTING
@@ -124,61 +124,38 @@ class RemoteKernel:
         except RemoteProvisionerError as error:
             raise error if error.host else error.at(self.spec.name) from None
         finally:
-            response.forget(self.kernel_id)
+            start.close()
             if not succeeded:
                 self.life.lost("did not start")
                 await asyncio.shield(self.discard())
 
-    async def _launch(self, request: LaunchRequest, response: LauncherReports) -> None:
-        phase = Phase.LAUNCHING if self.host.connected else Phase.CONNECTING
-        starts().note(self.kernel_id, phase, host=self.spec.name)
-        link = await self.host.link()
-        starts().note(self.kernel_id, Phase.LAUNCHING, host=self.spec.name)
-        if self.life.adoption_pending:  # remove the kernel that another server left
-            await link.channel.request(Forget(kernel_id=self.kernel_id))
+    async def _launch(self, start: HostStart) -> None:
+        await start.connect()
+        if self.life.adoption_pending:
+            await start.remove_earlier()
             self.life.replaced()
-        patient = self.patient or link.agent.protocol < ACCEPTS
-        if not patient and request.resource_dir is not None:
-            await self.host.unless_silent(link.channel.request(GetLoad()), asyncio.Event())
-        resources = await put_resources(request.resource_dir, link.channel)
-        expected, secret, substitutions = None, {}, {}
-        if request.reports_endpoints:
-            expected = response.expect(self.kernel_id)
-            address = "ipc://" + await self.host.expose(response.path)
-            substitutions = {"response_address": address, "public_key": response.public_key}
-            secret = {SECRET_VARIABLE: expected.secret}
+        message = await start.prepare()
         self._asked = True
         self.client_sockets.prepare()  # starts once the request is sent
-        start = start_message(
-            request, self.spec, substitutions=substitutions, secret=secret, resources=resources
-        )
-        self._accepted.clear()
-        begins = self.pid is None
-        start.capacity = start.capacity if begins else None  # a restart has its place
-        asked = link.channel.request(start)
-        started = await (asked if patient else self.host.unless_silent(asked, self._accepted))
-        self._timeout.resume()
+        described = await start.send(message)
         self.host.started(self)
-        self._describe(started)
+        self._describe(described)
         starts().note(self.kernel_id, Phase.LAUNCHING, way=self.way)
         self.life.launched()
-        if expected is not None:
-            expected.connection.set_result(self.connection)
-            expected.reported.add_done_callback(lambda _: self._changed.set())
+        start.tell_launcher(self.connection, self._changed.set)
         while not self.life.over and self.life.state is not State.RUNNING:
-            if expected is not None and expected.reported.done():
-                self.connection.update(expected.reported.result())
+            reported = start.reported
+            if reported is not None:
+                self.connection.update(reported)
                 self.life.listening()
-                # The agent must know the endpoints before a client's stream needs them.
-                report = ReportListening(kernel_id=self.kernel_id, connection=self.connection)
-                await link.channel.request(report)
+                await start.pass_report(self.connection)
                 break
             self._changed.clear()
             await self._changed.wait()
         if self.life.over:
             raise ended_early(self.life, self.spec.name)
         self.client_sockets.encrypted = "curve_publickey" in self.connection
-        self.client_sockets.serve(begins)
+        self.client_sockets.serve(begins=not start.restarts)
 
     def client_connection(self) -> KernelConnectionInfo:
         """The connection info for a client here: endpoints on this machine, and the key."""
@@ -275,13 +252,9 @@ class RemoteKernel:
 
     def on_event(self, event: Any) -> None:
         """The agent reports an event of this kernel."""
-        if isinstance(event, Accepted):
-            self._accepted.set()
-        elif isinstance(event, Queued):
-            self._timeout.suspend()
-            log.info("kernel %s: waits in the queue of %s", self.kernel_id, self.spec.name)
-            starts().note(self.kernel_id, Phase.QUEUED, ahead=event.ahead)
-        elif isinstance(event, Dropped):
+        if self._start is not None:
+            self._start.on_event(event)
+        if isinstance(event, Dropped):
             events.tell(OutputDropped(self, event.messages))
         elif isinstance(event, Listening):
             self.life.listening()

@@ -50,7 +50,6 @@ def recipe_of(
     argv: List[str],
     environ: Dict[str, str],
     private: FrozenSet[str],
-    preload: Tuple[str, ...],
 ) -> Optional[Recipe]:
     """The recipe of a warm kernel that can become the kernel of `request`; None if none can.
 
@@ -64,7 +63,7 @@ def recipe_of(
         return None
     shared = frozenset(shared_part(environ, private).items())
     scheme = connection.get("signature_scheme", "hmac-sha256")
-    return Recipe(tuple(argv), shared, preload, scheme)
+    return Recipe(tuple(argv), shared, tuple(request.preload), scheme)
 
 
 class WarmKernel:

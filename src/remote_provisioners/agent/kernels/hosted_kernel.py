@@ -6,10 +6,11 @@ Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from ...protocol.agent_requests import GpuRequest, OutputBounds, Start
 from ...protocol.answers import (
@@ -24,7 +25,6 @@ from .. import apart
 from ..channels.endpoints import (
     PortReservation,
     PortsTakenError,
-    connection_file,
     ipc_prefix,
     remove_sockets,
     write_connection,
@@ -35,13 +35,24 @@ from ..forking.warm_kernels import PREFIX, WarmKernels, recipe_of, remove
 from ..log import say
 from ..machine import gpus as devices
 from ..processes.foreign_process import ForeignProcess, recorded_process
-from ..processes.kernel_process import OUTPUT, Command, KernelProcess
+from ..processes.kernel_process import KernelProcess
 from ..processes.process_identity import boot_id, start_time
-from . import environment, history
+from . import environment
 from . import kernel_record as record
+from .preparation import BaseEnvironment, prepare
 
-#: Returns the environment that kernels start from, after the hook of this text.
-BaseEnvironment = Callable[[str], Awaitable[Mapping[str, str]]]
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn the errors of a start into those that a server gets."""
+    try:
+        yield
+    except environment.CommandError as error:
+        raise RefusedError(NO_PROGRAM, str(error)) from None
+    except PortsTakenError as error:
+        raise RefusedError(NO_PORTS, str(error)) from None
+    except OSError as error:
+        raise start_error(error) from None
 
 
 class HostedKernel:
@@ -101,84 +112,44 @@ class HostedKernel:
         on_listening: Callable[[HostedKernel], None],
     ) -> None:
         """Start the process as `request` says. Raises RefusedError."""
-        try:
-            environ = environment.kernel_environment(
-                await base(request.hook), request.env, request.request_env
-            )
-            values = {**request.substitutions, "resource_dir": resource_directory}
-            argv = await self._locate_command(request, resource_directory, values, environ)
-            private = frozenset(
-                name
-                for name in request.env.keys() - request.request_env.keys()
-                if environment.has_placeholder(environ[name])
-            )
-            preload = tuple(request.preload)
+        self._reports_endpoints = request.reports_endpoints
+        self._trial_seconds = float(request.trial)
+        with _refusals():
+            prepared = await prepare(request, base, resource_directory)
+            self._cwd = prepared.cwd
             recipe = None
             if not self._started_before:
-                recipe = recipe_of(request, argv, environ, private, preload)
-            home = os.path.expanduser("~")
-            self._cwd = await apart.run(
-                ", ".join([*request.cwd, home]),
-                lambda: environment.working_directory(request.cwd, home),
-            )
+                recipe = recipe_of(request, prepared.argv, prepared.environ, prepared.private)
             spare = await warm.take(recipe) if recipe is not None else None
             if spare is not None:
                 self.directory = spare.directory
             else:
-                argv = await history.usable(argv, environ)
+                prepared = await prepared.with_history()
             self.connection = await apart.turns.run(
                 self.directory, lambda: self._prepare(request, bound=spare is not None)
             )
-            values["connection_file"] = connection_file(self.directory)
-            argv = [environment.substitute(word, values) for word in argv]
-            for name in private:
-                environ[name] = environment.substitute(environ[name], values)
-            gpus = request.gpus.fields()
-            environ.update(devices.variables(gpus, self._gpus, dict(request.env)))
-            if self.given_up:
-                raise RefusedError(CANCELLED, "the start was cancelled")
-            output = os.path.join(self.directory, OUTPUT)
-            command = Command(argv, environ, self._cwd, output)
-            self._reports_endpoints = request.reports_endpoints
-            self._trial_seconds = float(request.trial)
+            variables = devices.variables(request.gpus.fields(), self._gpus, dict(request.env))
+            command = prepared.command(self.directory, variables)
+            self._refuse_if_given_up()
             if spare is not None:
                 self.process = spare.process  # from here on we have to end it
                 self.process.way = "warm"
                 await spare.assign(command, request.connection["key"])
             else:
-                self.process = await warm.templates.start(command, private, preload)
+                self.process = await warm.templates.start(
+                    command, prepared.private, tuple(request.preload)
+                )
             if recipe is not None:
                 warm.want(recipe, request.warm)
-            if self.given_up:  # meanwhile; our caller ends it
-                raise RefusedError(CANCELLED, "the start was cancelled")
+            self._refuse_if_given_up()  # meanwhile; our caller ends it
             await self._gpus.give_to(self.process.pid)
             record_now = self._record()
             await apart.turns.run(self.directory, lambda: record.write(self.directory, record_now))
-        except environment.CommandError as error:
-            raise RefusedError(NO_PROGRAM, str(error)) from None
-        except PortsTakenError as error:
-            raise RefusedError(NO_PORTS, str(error)) from None
-        except OSError as error:
-            raise start_error(error) from None
         self._watch_endpoints(on_listening)
 
-    async def _locate_command(
-        self,
-        request: Start,
-        resource_directory: str,
-        values: Mapping[str, str],
-        environ: Mapping[str, str],
-    ) -> List[str]:
-        """argv with the program's path on this host. Raises CommandError, OSError."""
-
-        def locate() -> List[str]:
-            there = (request.resources_from, resource_directory)
-            argv = [environment.travelled(word, *there) for word in request.argv]
-            argv = [environment.substitute(word, values) for word in argv]
-            return environment.resolve_command(argv, request.python, environ)
-
-        looked = [*request.argv[:1], request.python, "PATH"]
-        return await apart.run(", ".join(filter(None, looked)), locate)
+    def _refuse_if_given_up(self) -> None:
+        if self.given_up:
+            raise RefusedError(CANCELLED, "the start was cancelled")
 
     def _watch_endpoints(self, on_listening: Callable[[HostedKernel], None]) -> None:
         if not self._reports_endpoints:
