@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 
-def replace(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content`, for this user only. Makes the directory if need be. Raises OSError."""
+def replace(path: Path, content: Mapping[str, Any], mode: int = 0o600) -> None:
+    """Write `content`, for this user only unless `mode` says else. Makes the directory if need be.
+
+    Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, made = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1) + "\n")
+            file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        Path(made).chmod(mode)
         Path(made).replace(path)
     finally:
         Path(made).unlink(missing_ok=True)

@@ -297,6 +297,17 @@ def test_what_only_openssh_can_do(
     assert f"host box: the ssh program connects ({keyword} in its SSH configuration)" in caplog.text
 
 
+def test_the_program_is_asked_once_for_its_configuration(client: Client) -> None:
+    read = client.ssh / "read"
+    client.configure(
+        "HostName {address}\n VerifyHostKeyDNS yes\n"
+        'Match originalhost box exec "echo once more >> {ssh}/read"'
+    )
+    assert client.ours(AUTOMATIC) is PipeTransport
+    assert len(read.read_text().splitlines()) == 2  # `ssh -G`, and the connection
+    read.unlink()
+
+
 def test_by_default_host_keys_are_checked_whoever_connects(client: Client) -> None:
     client.configure(
         "HostName {address}\n ControlPath {ssh}/cm-%C\n"

@@ -150,6 +150,9 @@ def test_the_end_of_the_time_is_announced(
         session.client.execute_interactive(code, timeout=30, output_hook=collect)
     assert re.search(r"Slurm ends this kernel in \d+ seconds \(its time limit\)", "".join(shown))
     assert len(shown) == 1
+    left = session.provisioner.placer.seconds_left  # what pages show
+    assert left is not None
+    assert 0 < left < 60
 
 
 def of_a_server(slurm: Slurm, applications: Applications, name: str) -> tuple[Any, str, str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import zmq
 import zmq.asyncio
-from remote_provisioners.protocol.messages import ReportListening, Start
 
 from benchmarks.simulation.starts import request
 from remote_provisioners.errors import UnreachableError
@@ -24,6 +23,7 @@ from remote_provisioners.kernels.remote_kernel import RemoteKernel
 from remote_provisioners.kernels.start.launcher_reports import LauncherReports
 from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.inventory import HostSpec
+from remote_provisioners.protocol.agent_requests import ReportListening, Start
 from remote_provisioners.protocol.answers import KernelDescription
 from remote_provisioners.protocol.version import ACCEPTS
 

@@ -1,11 +1,12 @@
-"""Tell a kernel's users before the engine ends its node. In the I/O thread."""
+"""When an engine ends a kernel's node: asked again and again, and told to the kernel's users."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
-from ..errors import HostError
+from ..errors import RemoteProvisionerError
 from ..kernels.announcement import announce
 from ..kernels.remote_kernel import RemoteKernel
 from .base import Engine
@@ -14,34 +15,54 @@ log = logging.getLogger(__name__)
 
 #: Seconds before the end at which users are told.
 MARKS = (600.0, 120.0)
+#: How often an engine is asked. A time limit hardly ever changes.
+_ASK_SECONDS = 300.0
 _AGAIN_SECONDS = 60.0
 #: Engines count whole seconds.
 _SLACK_SECONDS = 1.5
 
 
-async def tell_before_end(kernel: RemoteKernel, engine: Engine, tag: str) -> None:
-    """Announce the end of a kernel's node in its notebook, at each of MARKS.
+class Deadline:
+    """The end of one kernel's node. Any thread may read `seconds_left`."""
 
-    The engine is asked again each time, because an operator may have given the node more time.
-    """
-    marks = list(MARKS)
-    while marks:
-        try:
-            left = await engine.seconds_left(tag)
-        except HostError as error:
-            log.info("kernel %s: cannot ask for its end: %s", kernel.kernel_id, error)
-            await asyncio.sleep(_AGAIN_SECONDS)
-            continue
-        if left is None:
-            return
-        later = [mark for mark in marks if mark < left - _SLACK_SECONDS]
-        if len(later) < len(marks):
-            text = end_text(engine.name, left)
-            log.info("kernel %s: %s", kernel.kernel_id, text)
-            await announce(kernel, text, now=True)
-        marks = later
-        if marks:
-            await asyncio.sleep(max(left - marks[0], 1.0))
+    def __init__(self, kernel: RemoteKernel, engine: Engine, tag: str) -> None:
+        self._kernel = kernel
+        self._engine = engine
+        self._tag = tag
+        self._end: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """As the engine last said; None: it does not end the node, or nobody knows."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    async def watch(self) -> None:
+        """Ask as long as this process has the kernel, and announce the end at each of MARKS.
+
+        An operator may give the node more time. Runs in the I/O thread.
+        """
+        marks = list(MARKS)
+        while not self._kernel.client_sockets.closed:
+            pause = _ASK_SECONDS
+            try:
+                left = await self._engine.seconds_left(self._tag)
+            except RemoteProvisionerError as error:
+                log.info("kernel %s: cannot ask for its end: %s", self._kernel.kernel_id, error)
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            self._end = None if left is None else time.monotonic() + left
+            if left is not None:
+                later = [mark for mark in marks if mark < left - _SLACK_SECONDS]
+                if len(later) < len(marks):
+                    await self._announce(left)
+                marks = later
+                pause = min(pause, max(left - marks[0], 1.0)) if marks else pause
+            await asyncio.sleep(pause)
+
+    async def _announce(self, left: float) -> None:
+        text = end_text(self._engine.name, left)
+        log.info("kernel %s: %s", self._kernel.kernel_id, text)
+        await announce(self._kernel, text, now=True)
 
 
 def end_text(name: str, left: float) -> str:

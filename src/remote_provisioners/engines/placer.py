@@ -20,7 +20,7 @@ from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
 from ..placement.placer import Placer, Recorder, StartAttempt
 from .base import POLL_SECONDS, Engine, Node
-from .deadline import tell_before_end
+from .deadline import Deadline
 from .submission import Submission, Submissions
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ class EnginePlacer(Placer):
         self._id = ""
         #: The last life that ended, and the question to the engine why.
         self._explained: tuple[Lifecycle, Future[None]] | None = None
-        self._deadline: Future[None] | None = None
+        self._deadline: Deadline | None = None
+        self._watching: Future[None] | None = None
 
     async def start(self, request: LaunchRequest, record: Recorder) -> RemoteKernel:
         self._refuse_pinned(request)
@@ -178,19 +179,18 @@ class EnginePlacer(Placer):
             return False
         return True
 
-    async def seconds_left(self) -> float | None:
-        if self._node is None:
-            return None
-        return await in_io_thread(self._options.engine(None).seconds_left(self._tag))
+    @property
+    def seconds_left(self) -> float | None:
+        return None if self._deadline is None else self._deadline.seconds_left
 
     def _watch_end(self, kernel: RemoteKernel | None) -> None:
         """Tell the kernel's users before the engine ends its node; of None, no more."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = self._deadline = None
         if kernel is not None and self.place_stays:
-            telling = tell_before_end(kernel, self._options.engine(None), self._tag)
-            self._deadline = io_thread().begin(telling)
+            self._deadline = Deadline(kernel, self._options.engine(None), self._tag)
+            self._watching = io_thread().begin(self._deadline.watch())
 
     def explained(self, kernel: RemoteKernel, manager: Any) -> bool:
         """Ask the engine, once in each life that did not end by itself, whether the node ended."""

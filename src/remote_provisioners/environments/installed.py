@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,12 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpecManager
 
 from ..errors import ConfigurationError
+from ..json_file import replace
 from .host_entry import Entry, name_of
 from .kernelspec import SECTION, Files, digest, file_digests, signed
 
 FILE = "kernel.json"
+_FOR_EVERYBODY = 0o644
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def write_environment(
             path = made / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            path.chmod(0o755 if name in programs else 0o644)
-        _write_content(made / FILE, signed(content, file_digests(files)))
+            path.chmod(0o755 if name in programs else _FOR_EVERYBODY)
+        replace(made / FILE, signed(content, file_digests(files)), _FOR_EVERYBODY)
         for path in (made, *(p for p in made.rglob("*") if p.is_dir())):
             path.chmod(0o755)
         if directory.exists():
@@ -130,15 +131,4 @@ def write_environment(
 
 def rewrite(installed: InstalledEnvironment, content: Mapping[str, Any]) -> None:
     """Replace the kernel.json and keep the files. Raises OSError."""
-    _write_content(installed.directory / FILE, signed(content, installed.files))
-
-
-def _write_content(path: Path, content: Mapping[str, Any]) -> None:
-    descriptor, made = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        Path(made).chmod(0o644)
-        Path(made).replace(path)
-    finally:
-        Path(made).unlink(missing_ok=True)
+    replace(installed.directory / FILE, signed(content, installed.files), _FOR_EVERYBODY)

@@ -34,6 +34,8 @@ Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protoco
 _RETRY_SECONDS = 0.1
 #: How long to keep links for the first clients after a kernel's start.
 _SPARE_SECONDS = 10.0
+#: How soon a kernel's own manager follows the output of a kernel that is restored.
+_FIRST_CLIENT_SECONDS = 1.0
 
 
 class ClientSockets:
@@ -65,6 +67,8 @@ class ClientSockets:
         # Links that are open or opening for future clients.
         self._spares: deque[asyncio.Task[_ClientLink | None]] = deque()
         self.clients: set[LocalEnd] = set()
+        #: An iopub client has come.
+        self._followed = asyncio.Event()
         self.closed = False
         #: Bytes to and from the kernel, of clients that are gone.
         self._traffic = (0, 0)
@@ -119,10 +123,8 @@ class ClientSockets:
 
     async def replay_to_second(self) -> None:
         """Like `replay`, but for the second iopub client. The first gets no old output."""
-        for _ in range(100):
-            if self.has_client("iopub"):
-                break
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._followed.wait(), _FIRST_CLIENT_SECONDS)
         self.replay()
 
     def has_client(self, channel: str) -> bool:
@@ -260,6 +262,12 @@ class ClientSockets:
             there, back = there + end.stream.outgoing.end, back + end.stream.received
         return there, back
 
+    def joined(self, end: LocalEnd) -> None:
+        """A client has come."""
+        self.clients.add(end)
+        if end.request.channel == "iopub":
+            self._followed.set()
+
     def left(self, end: LocalEnd) -> None:
         """A client has gone."""
         if end in self.clients:
@@ -307,7 +315,7 @@ class LocalEnd(SocketEnd):
             # The greeting of the kernel's socket, two round trips earlier. The agent leaves it out.
             kind = b"PUB" if self.request.channel == "iopub" else b"ROUTER"
             self.transport.write(zmtp.greeting(kind))
-        self._client_sockets.clients.add(self)
+        self._client_sockets.joined(self)
         self._task = asyncio.ensure_future(self._client_sockets.carry(self))
         self._task.add_done_callback(self._carried)
 

@@ -57,11 +57,9 @@ class Placer(ABC):
         Returns whether nothing can run there any more.
         """
 
-    async def seconds_left(self) -> float | None:
-        """The seconds until the place ends with the kernel; None: it does not, or nobody knows.
-
-        May raise RemoteProvisionerError.
-        """
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds until the place ends with the kernel; None: it does not, or nobody knows."""
         return None
 
     def explained(self, kernel: RemoteKernel, manager: Any) -> bool:

@@ -12,15 +12,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import RemoteProvisionerError
 from ..kernels.remote_kernel import RemoteKernel
-from .hooks.kernel import kernels_of
+from .hooks.kernel import kernel_of, kernels_of
 
 #: A limit is told of when this much is left, or a quarter of a limit that is shorter.
 WARN_SECONDS = 900.0
 _LOOK_SECONDS = 2.0
-#: How often an engine is asked. A job's time limit hardly ever changes.
-_ASK_SECONDS = 300.0
 
 GRACE, LEASE, TIME_LIMIT = "grace", "lease", "time limit"
 
@@ -58,9 +55,6 @@ class LimitWatch:
         self._manager = manager
         self._loop = loop
         self._told: set[tuple[str, str]] = set()
-        #: By kernel: when its engine was asked, and when the engine ends it (None: it does not).
-        self._asked: dict[str, float] = {}
-        self._ends: dict[str, float | None] = {}
         self._looking: asyncio.Task[None] | None = None
 
     def follow(
@@ -79,20 +73,15 @@ class LimitWatch:
 
     def time_left(self, kernel_id: str) -> float | None:
         """The seconds until the engine ends the kernel, as it last said."""
-        ends = self._ends.get(kernel_id)
-        return None if ends is None else max(0.0, ends - time.monotonic())
+        provisioner = getattr(kernel_of(self._manager, kernel_id), "provisioner", None)
+        return getattr(getattr(provisioner, "placer", None), "seconds_left", None)
 
     async def _look(self, kernels: Any, tell: Any) -> None:
-        ours = {kernel_id: manager.provisioner for kernel_id, manager in kernels_of(self._manager)}
-        for forgotten in self._asked.keys() - ours.keys():
-            self._asked.pop(forgotten)
-            self._ends.pop(forgotten, None)
+        ours = {kernel_id for kernel_id, _ in kernels_of(self._manager)}
         near: set[tuple[str, str]] = set()
         for kernel in await kernels():
             if kernel.kernel_id not in ours:
                 continue
-            if self._is_due(kernel.kernel_id):
-                await self._ask(kernel.kernel_id, ours[kernel.kernel_id].placer)
             for limit in self._limits(kernel):
                 if limit.near:
                     near.add((kernel.kernel_id, limit.name))
@@ -105,14 +94,3 @@ class LimitWatch:
         left = self.time_left(kernel.kernel_id)
         if left is not None and not kernel.life.over:
             yield Limit(TIME_LIMIT, left)
-
-    def _is_due(self, kernel_id: str) -> bool:
-        return time.monotonic() - self._asked.get(kernel_id, -_ASK_SECONDS) >= _ASK_SECONDS
-
-    async def _ask(self, kernel_id: str, placer: Any) -> None:
-        self._asked[kernel_id] = time.monotonic()
-        try:
-            left = await placer.seconds_left()
-        except RemoteProvisionerError:
-            return  # what the engine said last is still the best that is known
-        self._ends[kernel_id] = None if left is None else time.monotonic() + left

@@ -76,11 +76,11 @@ class _Block:
             self.gap, self.messages = gap, None
 
     def load(self) -> List[bytes]:
-        """Read the file; no messages if it is gone. Called in a thread."""
+        """Read the file; no messages if it is gone, or damaged. Called in a thread."""
         try:
             with open(self.path, "rb") as file:
                 return [raw for _, raw in zmtp.Decoder().feed(file.read())]
-        except OSError:
+        except (OSError, zmtp.ZmtpError):
             return []
 
     def lost(self) -> Gap:
