@@ -42,7 +42,7 @@ def test_the_program_is_left_when_the_browser_leaves(
             writer.close()
 
         async with await asyncio.start_unix_server(silent, tmp_path / "socket"):
-            passing = asyncio.ensure_future(handler._pass_on("kernel", "1", "/events"))
+            passing = asyncio.ensure_future(handler._pass_on("kernel", "port", "1", "/events"))
             await asked.wait()
             handler.on_connection_close()
             await asyncio.gather(passing, left.wait())
