@@ -370,10 +370,16 @@ class Applications:
         return started
 
     def server(
-        self, application: str, *options: str, wait: bool = True, port: int = 0, **env: str
+        self,
+        application: str,
+        *options: str,
+        wait: bool = True,
+        port: int = 0,
+        python: str = sys.executable,
+        **env: str,
     ) -> Server:
         """``jupyter APPLICATION``, once it answers; at a free port, unless it is told one."""
-        argv = [sys.executable, "-m", "jupyter", application, "--ip=127.0.0.1"]
+        argv = [python, "-m", "jupyter", application, "--ip=127.0.0.1"]
         if application != "kernelgateway":
             argv += ["--allow-root", "--no-browser", f"--ServerApp.root_dir={self.root}"]
             argv += ["--ServerApp.port_retries=0"]

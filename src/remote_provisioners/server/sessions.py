@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -60,7 +61,10 @@ class Sessions:
         whole = getattr(self._manager, "get_kernel_env", None)
         if whole is None:
             return {}
-        env = whole(session.get("path"), session.get("name"))
+        words = [session.get("path"), session.get("name")]
+        if len(inspect.signature(whole).parameters) == 1:  # of jupyter_server before 2.3
+            words.pop()
+        env = whole(*words)
         return {name: value for name, value in env.items() if os.environ.get(name) != value}
 
     async def restore(
