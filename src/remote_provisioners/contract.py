@@ -6,8 +6,6 @@ the call). Work on a host happens in the I/O thread and is awaited here.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -39,8 +37,6 @@ from .server.restore.keepers import keeper_of
 from .server.restore.record import lasting
 from .user import user_name
 
-#: A kernel usually ends within this time after a shutdown message.
-_PROMPT_END_SECONDS = 0.5
 #: The wait of a shutdown whose message cannot reach the kernel.
 _UNREACHABLE_WAIT_SECONDS = 0.2
 
@@ -263,9 +259,7 @@ class RemoteProvisioner(CommonOptions, Restorable):  # type: ignore[metaclass]
         """
         kernel = self._kernel
         if kernel is not None and not kernel.life.unreachable:
-            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                ended = in_io_thread(kernel.wait())
-                await asyncio.wait_for(ended, _PROMPT_END_SECONDS)
+            await in_io_thread(kernel.wait_a_moment())
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         """The manager's wait, shortened for a kernel that the message cannot reach."""

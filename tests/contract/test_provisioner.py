@@ -98,6 +98,12 @@ def test_restart_now_keeps_the_endpoints(session: Session) -> None:
     assert session.value("'x' in globals()") is False
 
 
+def test_a_killed_kernel_has_ended(session: Session) -> None:
+    """At once, for a manager that would look again after 100 ms only."""
+    asyncio.run(session.provisioner.kill())
+    assert not session.manager.is_alive()
+
+
 def test_interrupt_by_signal(session: Session) -> None:
     interrupted = interrupt(session)
     assert "KeyboardInterrupt" in interrupted
