@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -32,6 +33,9 @@ from .shell_requests import ShellRequests
 Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
 
 _RETRY_SECONDS = 0.1
+#: What a socket may hold for its client. The system's default is less than what we read at once, so
+#: the rest would be copied twice more.
+_SEND_BYTES = 1024 * 1024
 #: How long to keep links for the first clients after a kernel's start.
 _SPARE_SECONDS = 10.0
 #: How soon a kernel's own manager follows the output of a kernel that is restored.
@@ -305,6 +309,8 @@ class LocalEnd(SocketEnd):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        connected = transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         if self.requests is not None:
             self.stream.socket = self.requests.watching(self.transport)
         if self._client_sockets.closed:  # accepted a moment ago
