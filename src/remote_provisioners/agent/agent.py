@@ -208,7 +208,7 @@ class Agent:
 
     def _tell_news(self) -> None:
         if self._peers:
-            self._load.tell_news()
+            self._load.changed()
 
     def _sample(self) -> None:
         self._background.run(self._table.sample(), "measuring kernels")

@@ -5,8 +5,7 @@
 - CLOSE: empty. This side's socket is closed and nothing follows. The other side answers with CLOSE
 - ASK: empty. Requests an ACK at once
 
-Standard library only: this module travels to
-hosts.
+Standard library only: this module travels to hosts.
 """
 
 from __future__ import annotations

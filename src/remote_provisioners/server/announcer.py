@@ -28,7 +28,7 @@ from ..kernels.lifecycle import State
 from ..kernels.remote_kernel import RemoteKernel
 from ..placement.host_address import HostAddress
 from .limits import Limit
-from .view.models import Model, host_state, start_model
+from .view.models import Model, UnknownNameError, host_state, start_model
 
 #: Changes of one host within this time are one event.
 _GATHER_SECONDS = 0.05
@@ -87,7 +87,7 @@ class Announcer:
         for kernel_id, notebook in (await self._models.notebooks()).items():
             if notebook != self._notebooks.get(kernel_id):
                 self._notebooks[kernel_id] = notebook
-                with contextlib.suppress(KeyError):  # it has just been shut down
+                with contextlib.suppress(UnknownNameError):  # it has just been shut down
                     model = await self._models.kernel(kernel_id)
                     self._say("kernel", {"change": "session", "kernel": model})
 

@@ -96,8 +96,6 @@ class Load:
             self._telling = True
             self._background.run(self._tell_all(), "telling the load", self._told_all)
 
-    tell_news = changed
-
     async def _tell_all(self) -> None:
         """Tell the servers and the other agents if something notable has changed."""
         while self._has_news:

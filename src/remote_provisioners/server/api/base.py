@@ -16,7 +16,7 @@ from tornado import web
 from ...errors import RemoteProvisionerError
 from ..view.actions import Actions
 from ..view.environments import Environments
-from ..view.models import Model, error_model
+from ..view.models import Model, UnknownNameError, error_model
 from ..view.view import View
 
 #: The resource name that an authorizer gets.
@@ -99,7 +99,7 @@ def answers(method: Method) -> Any:
     async def answered(self: RemoteHandler, *args: Any) -> None:
         try:
             await method(self, *args)
-        except KeyError as error:
+        except UnknownNameError as error:
             raise web.HTTPError(404, f"there is no {error.args[0]!r}") from None
         except RemoteProvisionerError as error:
             self.log.info("%s %s: %s", self.request.method, self.request.path, error)

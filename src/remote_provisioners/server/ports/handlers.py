@@ -25,6 +25,7 @@ from ...io_thread import io_thread
 from ...kernels.remote_kernel import RemoteKernel
 from ...ports.port_sockets import port_sockets
 from ..api.base import RESOURCE, VIEW
+from ..view.models import UnknownNameError
 from .credentials import (
     is_login,
     other_cookies,
@@ -238,7 +239,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
             raise web.HTTPError(404)
         try:
             kernel = await self.settings[VIEW].of_this_server(kernel_id)
-        except KeyError:
+        except UnknownNameError:
             raise web.HTTPError(404, f"this server has no kernel {kernel_id}") from None
         self.absolute_url = kind == "proxy/absolute"
         self.proxy_base = url_path_join("remote-provisioners/kernels", kernel_id, kind, port)

@@ -16,7 +16,7 @@ from ...io_thread import io_thread
 from ...kernels.start.starts import starts
 from ...options.installed_specs import read_spec
 from ...protocol.agent_requests import GetOutput
-from .models import Model
+from .models import Model, UnknownNameError
 from .view import View
 
 
@@ -42,11 +42,11 @@ class Actions:
     ) -> Model:
         """Start a kernel of one of our kernelspecs; `path` is its notebook or directory.
 
-        Raises KeyError, and the errors of :mod:`errors`.
+        Raises UnknownNameError, and the errors of :mod:`errors`.
         """
         directory = self._manager.kernel_spec_manager.find_kernel_specs().get(name)
         if directory is None:
-            raise KeyError(name)
+            raise UnknownNameError(name)
         if read_spec(name, Path(directory)) is None:
             raise ConfigurationError(f"kernels of kernelspec {name!r} do not run on hosts")
         env = dict(os.environ)
@@ -81,7 +81,8 @@ class Actions:
     async def move(self, kernel_id: str, host: str) -> Model:
         """Shut the kernel down and start it on another host, with its id. Its variables are lost.
 
-        Raises KeyError; HostError if that host cannot be used: then the kernel stays as it is.
+        Raises UnknownNameError; HostError if that host cannot be used: then the kernel stays as it
+        is.
         """
         await self._view.of_this_server(kernel_id)
         provisioner = self._manager.get_kernel(kernel_id).provisioner
@@ -92,7 +93,7 @@ class Actions:
     async def stop(self, kernel_id: str, host: str = "") -> None:
         """End a kernel of this server, or one that another server left on `host`.
 
-        Raises KeyError, HostError.
+        Raises UnknownNameError, HostError.
         """
         if not host or kernel_id in self._manager:
             await self._view.of_this_server(kernel_id)
@@ -102,7 +103,10 @@ class Actions:
         await io_thread().call(end_kernel(spec, agent, kernel_id))
 
     async def logs(self, kernel_id: str, host: str = "") -> str:
-        """Ask the host for what the kernel's process has written. Raises KeyError, HostError."""
+        """Ask the host for what the kernel's process has written.
+
+        Raises UnknownNameError, HostError.
+        """
         if not host or kernel_id in self._manager:
             kernel = await self._view.of_this_server(kernel_id)
             asked = kernel.host.request(GetOutput(kernel_id=kernel_id))

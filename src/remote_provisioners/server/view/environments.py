@@ -19,7 +19,7 @@ from ...errors import ConfigurationError
 from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
 from .configured import Configuration
-from .models import Model, error_model
+from .models import Model, UnknownNameError, error_model
 from .view import View
 
 
@@ -39,7 +39,7 @@ class Environments:
         self._config = config
 
     async def on_host(self, name: str) -> Model:
-        """The environments of a host; asks it. Raises KeyError, HostError."""
+        """The environments of a host; asks it. Raises UnknownNameError, HostError."""
         found = await self._ask(name)
         here = await asyncio.to_thread(kernelspecs_here, self._manager)
         return {
@@ -55,10 +55,12 @@ class Environments:
     async def add(self, name: str, keys: Collection[str]) -> Model:
         """Make kernelspecs of these environments for the server's user.
 
-        Raises KeyError for a key that is not there, HostError, ConfigurationError.
+        Raises UnknownNameError for a key that is not there, HostError, ConfigurationError.
         """
         found = await self._ask(name)
         usable = {each.key: each for each in found.usable}
+        if unknown := [key for key in keys if key not in usable]:
+            raise UnknownNameError(unknown[0])
         chosen = [usable[key] for key in keys]
         directory = Path(self._manager.user_kernel_dir)
         return self._done(await self._adding().add([(found, chosen)], directory))
@@ -66,7 +68,7 @@ class Environments:
     async def refresh(self, name: str) -> Model:
         """Ask a host for its environments, and update the kernelspecs that were made of them.
 
-        Raises KeyError, ConfigurationError.
+        Raises UnknownNameError, ConfigurationError.
         """
         spec = await self._spec(name)
         # In a thread: it reads all kernelspecs.

@@ -18,6 +18,11 @@ from ...protocol.answers import KernelStatus
 
 Model = dict[str, Any]
 
+
+class UnknownNameError(KeyError):
+    """This server has no host, kernelspec, environment or kernel of this name."""
+
+
 _PRINTED = "; it printed:\n"
 _NO_LOAD = {"cores": None, "load": None, "memory": None, "memory_available": None}
 

@@ -23,6 +23,7 @@ from ..session_table import Session, SessionTable
 from .configured import Configuration, ConfiguredHost
 from .models import (
     Model,
+    UnknownNameError,
     error_model,
     found_kernel_model,
     host_model,
@@ -95,7 +96,7 @@ class View:
         return host_model(place.spec, place.kernelspecs, host, self._since(place.spec.address))
 
     async def host(self, name: str) -> Model:
-        """One host. Raises KeyError."""
+        """One host. Raises UnknownNameError."""
         place = await self._place(name)
         return self._model(place, (await self._registry()).hosts.get(place.spec.address))
 
@@ -108,7 +109,7 @@ class View:
         return [self._model(place, host) for place in places]
 
     async def reconnect(self, name: str) -> Model:
-        """Connect to a host now, and get its load. Raises KeyError, HostError."""
+        """Connect to a host now, and get its load. Raises UnknownNameError, HostError."""
         place = await self._place(name)
         await io_thread().call(_within(_reach(place.spec)))
         return await self.host(name)
@@ -122,24 +123,24 @@ class View:
         return await self.hosts()
 
     async def place_of(self, name: str) -> ConfiguredHost:
-        """A host with its configuration. Raises KeyError."""
+        """A host with its configuration. Raises UnknownNameError."""
         return await self._place(name)
 
     async def _place(self, name: str) -> ConfiguredHost:
-        """The host of this name. Raises KeyError if this server has none."""
+        """The host of this name. Raises UnknownNameError if this server has none."""
         configured = (await self._configuration.read()).hosts
         if name in configured:
             return configured[name]
         try:
             address = parse_address(name)
         except ConfigurationError:
-            raise KeyError(name) from None
+            raise UnknownNameError(name) from None
         known = (await self._registry()).hosts
         for kernel in (await self._registry()).kernels:  # a node that a resource manager chose
             if kernel.spec.name == name:
                 return ConfiguredHost(kernel.spec, ())
         if address not in known:
-            raise KeyError(name)
+            raise UnknownNameError(name)
         return ConfiguredHost(HostSpec(name, address), ())
 
     # -- kernels ----------------------------------------------------------------------------
@@ -156,7 +157,7 @@ class View:
         return {"kernels": models, "starts": await self.starts()}
 
     async def kernel(self, kernel_id: str, ask: bool = False) -> Model:
-        """One kernel of this server; `ask`: with memory and idle time. Raises KeyError."""
+        """One kernel of this server; `ask`: with memory and idle time. Raises UnknownNameError."""
         kernel = await self.of_this_server(kernel_id)
         model = await self.of_kernel(kernel)
         if ask:
@@ -199,11 +200,11 @@ class View:
         return model
 
     async def of_this_server(self, kernel_id: str) -> RemoteKernel:
-        """Raises KeyError."""
+        """Raises UnknownNameError."""
         for kernel in (await self._registry()).kernels:
             if kernel.kernel_id == kernel_id and kernel_id in self._manager:
                 return kernel
-        raise KeyError(kernel_id)
+        raise UnknownNameError(kernel_id)
 
     async def starts(self) -> list[Model]:
         async def under_way() -> list[Model]:
@@ -232,13 +233,13 @@ class View:
     async def found_on(self, kernel_id: str, name: str) -> tuple[HostSpec, str]:
         """The host of a kernel that is not this server's, and the directory of its agent.
 
-        Asks the host. Raises KeyError, HostError.
+        Asks the host. Raises UnknownNameError, HostError.
         """
         spec = (await self._place(name)).spec
         for agent, kernel in await io_thread().call(_within(kernels_on(spec))):
             if kernel.kernel_id == kernel_id:
                 return spec, agent
-        raise KeyError(kernel_id)
+        raise UnknownNameError(kernel_id)
 
     async def _registry(self) -> HostRegistry:
         return await io_thread().call(host_registry())
