@@ -200,7 +200,7 @@ def test_a_name_that_is_taken_does_no_harm(tmp_path: Path) -> None:
     mine[0] = 2
 
     async def body() -> None:
-        load.tell_news()
+        load.changed()
         await done(load)
         load.close()
 

@@ -90,7 +90,7 @@ class Load:
         return others, self.gpus.taken()
 
     def changed(self) -> None:
-        """A kernel has started or ended: report the load, once for all changes of this moment."""
+        """Report the load if it has changed, once for all changes of this moment."""
         self._has_news = True
         if not self._telling:
             self._telling = True
