@@ -369,6 +369,7 @@ def test_disk_full_after_the_agent_has_started(
     host.run(["sh", "-c", "dd if=/dev/zero of=/tmp/fill bs=4k 2>/dev/null || true"])
     text = refused(start, name, AgentError)
     assert "No space left on device" in text
+    assert "None" not in text
     assert session.value("1 + 1") == 2
     host.run(["rm", "/tmp/fill"])
     assert start(name).value("2") == 2
@@ -386,6 +387,7 @@ def test_an_environment_hook_where_the_disk_is_full(
         start, install_spec(host.target, environment_hook=fill, name="hooked"), KernelStartError
     )
     assert "No space left on device" in text
+    assert "None" not in text
 
 
 @pytest.mark.parametrize("logged_in", [True, False])

@@ -125,6 +125,25 @@ def test_a_login_that_reads_stdin_gets_nothing_of_ours(
     assert host.run(["sh", "-c", "cat /run/was-read || true"]).strip() == ""
 
 
+#: As the real one answers; Debian has it no longer.
+PYTHON_2 = """#!/bin/sh
+echo "Unknown option: -I
+usage: $0 [option] ... [-c cmd | -m mod | file | -] [arg] ...
+Try 'python -h' for more information." >&2
+exit 2
+"""
+
+
+def test_a_host_with_python_2_only(host: Host, install_spec: InstallSpec, start: Start) -> None:
+    host.write(host.home / "bin/python3", PYTHON_2, 0o755)
+    host.write(host.home / ".bashrc", "PATH=~/bin\n")
+    text = refused(start, install_spec(host.target, python="python3"))
+    first, *_ = text.splitlines()
+    assert first.startswith(f"host {host.target}: 'python3'")
+    assert "is too old: the agent needs Python 3.8 or later" in first
+    assert "Unknown option" not in text
+
+
 def test_a_login_that_goes_elsewhere(host: Host, install_spec: InstallSpec, start: Start) -> None:
     """`~/python` is below the home directory all the same."""
     host.write(host.home / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n', 0o755)

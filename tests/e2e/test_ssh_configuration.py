@@ -355,13 +355,61 @@ def test_asyncssh_where_it_can(client: Client) -> None:
     assert client.ours(ASYNCSSH) is SSHTransport
 
 
+@pytest.mark.parametrize("kind", [ASYNCSSH, OPENSSH])
 @pytest.mark.parametrize("name", REFUSED)
-def test_host_keys_are_checked(client: Client, name: str) -> None:
+def test_host_keys_are_checked(client: Client, name: str, kind: str) -> None:
     client.configure(REFUSED[name])
     with pytest.raises(HostKeyError) as raised:
-        client.ours()
+        client.ours(kind)
     expected = "REVOKED" if name == "revoked" else "unknown"
-    assert f"the host key is {expected}" in assert_readable(raised.value)
+    text = assert_readable(raised.value)
+    assert f"the host key is {expected}" in text
+    assert ("Do not connect" in text) == (name == "revoked")
+    assert "ssh-keygen -R" not in text
+
+
+#: Certificates of a host: the known authority, the certificate's validity and name, and the error.
+CERTIFICATES = {
+    "works": ("ours", "+1d", "{address}", ""),
+    "expired": ("ours", "20200101:20200102", "{address}", "the host needs a new certificate"),
+    "of another host": ("ours", "+1d", "other.example", "the host needs a new certificate"),
+    "of another authority": ("another", "+1d", "{address}", "Add its key with @cert-authority to"),
+    "of an unknown authority": ("", "+1d", "{address}", "Add its key with @cert-authority to"),
+}
+
+
+@pytest.mark.parametrize("kind", [ASYNCSSH, OPENSSH])
+def test_certificates_of_hosts(
+    own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """None of these is a key that has changed: to forget it would be bad advice."""
+    home, host = be_client(own_rig, monkeypatch), own_rig.hosts[0]
+    client = Client(own_rig, home)
+    for name in ("ours", "another"):
+        key = tmp_path / name
+        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+        subprocess.run(argv, check=True)
+    (tmp_path / "host.pub").write_text(host.host_key)
+    for case, (known, validity, principal, text) in CERTIFICATES.items():
+        argv = ["ssh-keygen", "-q", "-s", str(tmp_path / "ours"), "-I", "it", "-h", "-V", validity]
+        names = principal.format(address=host.address)
+        subprocess.run([*argv, "-n", names, str(tmp_path / "host.pub")], check=True)
+        host.write("/run/host-cert.pub", (tmp_path / "host-cert.pub").read_text())
+        host.sshd_option(HostCertificate="/run/host-cert.pub")
+        authority = (tmp_path / f"{known}.pub").read_text() if known else ""
+        (client.ssh / "authorities").write_text(authority and f"@cert-authority * {authority}")
+        client.configure("HostName {address}\n UserKnownHostsFile {ssh}/authorities")
+        if not text:
+            client.ours(kind)
+            continue
+        with pytest.raises(HostKeyError) as raised:
+            client.ours(kind)
+        said = assert_readable(raised.value)
+        print(f"-- {case}\n{said}")
+        assert text in said, case
+        assert "ssh-keygen -R" not in said
+        assert "confirm it" not in said
+    client.restore()
 
 
 def test_a_broken_block_says_where(client: Client) -> None:

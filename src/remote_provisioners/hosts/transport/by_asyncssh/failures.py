@@ -17,6 +17,8 @@ from ..pipe.errors import last_lines
 from ..ssh.configuration import SSHConfiguration
 from ..ssh.login_errors import (
     Phase,
+    authority_unknown,
+    certificate_invalid,
     key_changed,
     key_revoked,
     key_unknown,
@@ -85,15 +87,10 @@ def _host_key_advice(read: SSHConfiguration, known: KnownHosts, said: str) -> st
     where = ", ".join(known.files) or ", ".join(read.known_hosts) or "no known_hosts file"
     if "revoked" in said:
         return key_revoked(said)
-    if "expired" in said or "not yet valid" in said:
-        return f"{said}: the host needs a new certificate"
+    if any(words in said for words in ("expired", "not yet valid", "principal mismatch")):
+        return certificate_invalid(said)
     if "CA key" in said and not keys:
-        if not authorities:
-            return (
-                f"the host shows a certificate of an authority that is unknown ({said}).\n"
-                f"Add its key with @cert-authority to {where}"
-            )
-        return f"the host's certificate is of another authority than the known one ({said})"
+        return authority_unknown(where, said)
     if keys or authorities:
         return key_changed(read.key_name, said, where)
     return key_unknown(read.name, said, where)

@@ -33,6 +33,8 @@ from ..ssh.ciphers import aes_first, has_aes
 from ..ssh.command import shell_command
 from ..ssh.login_errors import (
     Phase,
+    authority_unknown,
+    certificate_invalid,
     key_changed,
     key_revoked,
     key_unknown,
@@ -100,6 +102,7 @@ _HOST_KEY = re.compile(
     r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY"
     r"|No \S+ host key is known for"
 )
+_CERTIFICATE = re.compile(r"^(Certificate invalid: .*?)\r?$", re.M)
 _DENIED = re.compile(r"^(?:(\S+): )?Permission denied \(([^)]*)\)", re.M)
 _NO_NAME = re.compile(r"Could not resolve hostname (\S+): (.*)")
 _REFUSED = re.compile(r"connect to host (\S+) port (\d+): Connection refused")
@@ -258,8 +261,12 @@ def explain(verbose: str, address: HostAddress) -> HostError:
 def _host_key(verbose: str, listed: str) -> str:
     if "REVOKED HOST KEY" in verbose or "revoked by file" in verbose:
         return key_revoked()
+    if found := _CERTIFICATE.search(verbose):
+        return certificate_invalid(found.group(1))
     if "HAS CHANGED" in verbose:
         return key_changed(listed)
+    if "No matching CA found" in verbose:
+        return authority_unknown("your known_hosts file")
     return key_unknown(listed)
 
 

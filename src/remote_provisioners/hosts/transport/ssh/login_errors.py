@@ -102,3 +102,17 @@ def key_unknown(name: str, details: str = "", known: str = "") -> str:
     """No file of known hosts has the host. `known`: where its key may be added."""
     said, where = f" ({details})" if details else "", f", or add it to {known}" if known else ""
     return f"the host key is unknown{said}.\nConnect once by `ssh {name}` and confirm it{where}"
+
+
+def certificate_invalid(said: str) -> str:
+    """The host's certificate has expired, is not valid yet, or names another host."""
+    return f"{said}: the host needs a new certificate"
+
+
+def authority_unknown(known: str, details: str = "") -> str:
+    """No file of known hosts has the authority of the host's certificate."""
+    said = f" ({details})" if details else ""
+    return (
+        f"the host shows a certificate of an authority that is unknown{said}.\n"
+        f"Add its key with @cert-authority to {known}"
+    )
