@@ -38,26 +38,50 @@ def jupyter(kind: str, msg_id: str, parent: str = "", content: str = "") -> list
     return [b"<IDS|MSG>", b"signature", header, of, b"{}", content.encode()]
 
 
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+class Watched(Conversation):
+    """Counts what its kernel sends."""
+
+    received = 0
+    lost = False
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.received += len(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.lost = True
+
+
 class Kernel:
     """The socket of a kernel."""
 
     def __init__(self, directory: Path) -> None:
+        self.conversations: list[Watched] = []
         self.path = str(directory / "k")
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.bind(f"ipc://{self.path}")
 
     async def receive(self) -> list[bytes]:
-        while not self._socket.poll(0):
-            await asyncio.sleep(0.002)
+        await until(lambda: self._socket.poll(0))
         return self._socket.recv_multipart()
 
     async def reply(self, request: list[bytes], content: str = "") -> None:
+        """Returns when the agent has the reply, if it has the client's connection."""
         parent = json.loads(request[3])["msg_id"]
-        self._socket.send_multipart(
-            [request[0], *jupyter("execute_reply", f"re-{parent}", parent, content)]
-        )
-        await asyncio.sleep(0.05)
+        reply = jupyter("execute_reply", f"re-{parent}", parent, content)
+        connected = [c for c in self.conversations if c.identity == request[0] and not c.lost]
+        before = [conversation.received for conversation in connected]
+        self._socket.send_multipart([request[0], *reply])
+        size = len(zmtp.message(reply))
+        for conversation, had in zip(connected, before, strict=True):
+            await until(lambda c=conversation, n=had + size: c.lost or c.received >= n)
 
     def close(self) -> None:
         self._context.destroy(0)
@@ -102,7 +126,8 @@ class World:
 
     async def connect(self, channel: str = "shell", identity: bytes = CLIENT) -> Conversation:
         key = (self.hosted, channel, identity)
-        made = Conversation(identity, lambda: self.left.keep(key, made))
+        made = Watched(identity, lambda: self.left.keep(key, made))
+        self.kernel.conversations.append(made)
         await asyncio.get_running_loop().create_unix_connection(lambda: made, self.kernel.path)
         return made
 
@@ -197,8 +222,7 @@ def test_nothing_is_kept_that_cannot_go_on(tmp_path: Path) -> None:
         ended.vanish()
         assert len(world.left) == 1
         world.kernel.close()
-        await asyncio.sleep(0.05)
-        assert not len(world.left)
+        await until(lambda: not len(world.left))
 
     run(body, tmp_path)
 
@@ -241,7 +265,6 @@ def test_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert world.take(identity=b"client0") is None
         for request in requests[1:]:
             await world.kernel.reply(request, "x" * 40_000)
-        await asyncio.sleep(0.05)
         assert world.take(identity=b"client1") is None  # it had left first
         for number in (2, 3):
             kept = world.take(identity=b"client%d" % number)
@@ -271,7 +294,7 @@ def test_a_question_waits_while_its_cell_runs(
                 kept = world.take(channel)
                 if kept is not None:
                     kept.end()
-            await asyncio.sleep(0.05)
+            await until(lambda: all(each.lost for each in world.kernel.conversations))
 
     run(body, tmp_path)
 

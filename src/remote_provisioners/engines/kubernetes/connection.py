@@ -86,16 +86,8 @@ async def _opened(cluster: Cluster, address: PodAddress, python: str) -> PipeTra
         address.namespace, address.host, address.container, introduction.argv
     )
     start = PipeStart(introduction)
-    carrier = SocketCarrier(socket, start)
-    try:
-        await asyncio.wait([start.opened], timeout=_OPEN_SECONDS)
-    except BaseException:
-        start.give_up()
-        carrier.abort()
-        raise
-    if not start.opened.done():
-        start.fail(f"no answer within {_OPEN_SECONDS:.0f} s")
-    return start.opened.result()
+    SocketCarrier(socket, start)
+    return await start.within(_OPEN_SECONDS)
 
 
 class SocketCarrier:

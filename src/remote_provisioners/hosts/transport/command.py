@@ -5,7 +5,6 @@ The words after it mean the same whether or not a shell reads them (pipe/start.p
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 from collections.abc import Sequence
@@ -79,13 +78,5 @@ async def open_process(
     `by` names it in errors. Leaves no process when it fails or is cancelled.
     """
     start = PipeStart(introduction, by=by)
-    carrier = ProcessCarrier(argv, start)
-    try:
-        await asyncio.wait([start.opened], timeout=seconds)
-    except BaseException:
-        start.give_up()
-        carrier.abort()
-        raise
-    if not start.opened.done():
-        start.fail(f"no answer within {seconds:.0f} s")
-    return start.opened.result()
+    ProcessCarrier(argv, start)
+    return await start.within(seconds)

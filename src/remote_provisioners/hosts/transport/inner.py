@@ -5,8 +5,6 @@ So a login node, with whatever its login takes, is connected once for all jobs o
 
 from __future__ import annotations
 
-import asyncio
-
 from ...placement.host_address import InnerAddress
 from ...placement.way_in import COMMAND, WayIn
 from .base import Transport
@@ -36,10 +34,7 @@ async def open_inner(through: Transport, address: InnerAddress, python: str) -> 
     start = PipeStart(introduction)
     try:
         await through.begin([*address.words, *introduction.argv], start)
-        await asyncio.wait([start.opened], timeout=_OPEN_SECONDS)
     except BaseException:
         start.abort()
         raise
-    if not start.opened.done():
-        start.fail(f"no answer within {_OPEN_SECONDS:.0f} s")
-    return start.opened.result()
+    return await start.within(_OPEN_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,15 +59,14 @@ class _ChannelCarrier(asyncssh.SSHClientSession[bytes]):
 
 async def begin(
     connection: asyncssh.SSHClientConnection, argv: Sequence[str], carried: Carried
-) -> Any:
-    """Run a command on a new channel; its last word needs no quotes. Returns the channel.
+) -> None:
+    """Run a command on a new channel; its last word needs no quotes.
 
     Raises asyncssh.Error, OSError.
     """
-    channel, _ = await connection.create_session(
+    await connection.create_session(
         lambda: _ChannelCarrier(carried), python_command(argv), encoding=None, request_pty=False
     )
-    return channel
 
 
 async def open_pipe(
@@ -77,13 +75,5 @@ async def open_pipe(
     """Open a pipe on a new channel. Raises NotOpened, HostError, asyncssh.Error, OSError."""
     introduction = Introduction(python)
     start = PipeStart(introduction)
-    channel = await begin(connection, [*become, *introduction.argv], start)
-    try:
-        await asyncio.wait([start.opened], timeout=OPEN_SECONDS)
-    except BaseException:
-        start.give_up()
-        channel.abort()
-        raise
-    if not start.opened.done():
-        start.fail(f"no answer within {OPEN_SECONDS:.0f} s")
-    return start.opened.result()
+    await begin(connection, [*become, *introduction.argv], start)
+    return await start.within(OPEN_SECONDS)

@@ -156,7 +156,7 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     argv = [*await _ssh_command(address), words, introduction.argv[-1]]
     start = PipeStart(introduction, own_words)
     try:
-        carrier = ProcessCarrier(argv, start)
+        ProcessCarrier(argv, start)
     except OSError as error:
         raise UnreachableError(
             f"cannot run the program {PROGRAM!r} ({error.strerror}).\n"
@@ -166,8 +166,7 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     try:
         await _within_limits(start)
     except BaseException:
-        start.give_up()
-        carrier.abort()
+        start.abort()
         raise
     try:
         return start.opened.result()

@@ -107,6 +107,17 @@ class PipeStart:
         #: Raises NotOpened, AgentError.
         self.opened: asyncio.Future[PipeTransport] = asyncio.get_running_loop().create_future()
 
+    async def within(self, seconds: float) -> PipeTransport:
+        """The pipe, once it is open. Ends the process otherwise. Raises NotOpened, HostError."""
+        try:
+            await asyncio.wait([self.opened], timeout=seconds)
+        except BaseException:
+            self.abort()
+            raise
+        if not self.opened.done():
+            self.fail(f"no answer within {seconds:.0f} s")
+        return self.opened.result()
+
     def begin(self, carrier: Carrier) -> None:
         """The process runs."""
         self._carrier = carrier
@@ -171,13 +182,9 @@ class PipeStart:
             NotOpened(why, self._introduction.said, self._own_words(self.stderr), returncode)
         )
 
-    def give_up(self) -> None:
-        """Nobody waits for it any more."""
-        self.opened.cancel()
-
     def abort(self) -> None:
         """Nobody waits for it any more: end the process, if there is one."""
-        self.give_up()
+        self.opened.cancel()
         if self._carrier is not None:
             self._carrier.abort()
 
