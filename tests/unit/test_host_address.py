@@ -49,6 +49,7 @@ def test_reads_every_form(text: str, address: HostAddress) -> None:
         "user@[::1]x",
         "big:\uff12\uff12",
         "host,other",
+        pytest.param("big:" + "9" * 5000, id="a port of 5000 digits"),
     ],
 )
 def test_refuses_what_is_no_host(text: str) -> None:

@@ -77,6 +77,8 @@ def test_the_key_is_not_in_the_repr() -> None:
         ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "soon"}}, "KERNEL_LAUNCH_TIMEOUT is 'soon'"),
         ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "-1"}}, "KERNEL_LAUNCH_TIMEOUT is '-1'"),
         ({"request_env": {"KERNEL_LAUNCH_TIMEOUT": "nan"}}, "KERNEL_LAUNCH_TIMEOUT is 'nan'"),
+        ({"request_env": {"KERNEL_GPUS": "two"}}, "KERNEL_GPUS is 'two'"),
+        ({"request_env": {"KERNEL_GPUS": "9" * 5000}}, "must be a number of GPUs"),
     ],
 )
 def test_refuses_what_no_process_can_be_given(changes: dict[str, Any], says: str) -> None:

@@ -181,7 +181,7 @@ def _launch_timeout(request_env: Mapping[str, str], default: float) -> float:
 def _requirements(request_env: Mapping[str, str]) -> Requirements:
     labels = request_env.get("KERNEL_HOST_LABELS", "").split(",")
     text = request_env.get("KERNEL_GPUS", "").strip() or "0"
-    if not (text.isascii() and text.isdigit()):
+    if not re.fullmatch("[0-9]{1,5}", text):
         raise ConfigurationError(f"KERNEL_GPUS is {text!r}, must be a number of GPUs")
     return Requirements(frozenset(label.strip() for label in labels if label.strip()), int(text))
 

@@ -168,7 +168,7 @@ def parse_address(text: str) -> HostAddress:
 
 
 def _port(text: str, port: str) -> int:
-    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+    if not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= 65535):
         raise _unreadable(text, f"{port!r} is not a port (1 to 65535)")
     return int(port)
 
