@@ -110,8 +110,8 @@ class Operations:
         if self._table.not_taken_over:
             text = "it cannot read its records of kernels yet: {}"
             raise RefusedError(INTERNAL, text.format(self._table.not_taken_over))
-        await self._table.read_last_words()
-        load = await self._load.snapshot()  # first: nothing may happen between the rest
+        load = await self._load.snapshot()
+        await self._table.read_last_words()  # nothing may happen between the rest
         if not peer.connected:
             raise RefusedError(CANCELLED, "the server is gone")
         self._peers.greet(peer, request.owner)
@@ -327,8 +327,8 @@ class Operations:
         connected = self._peers.owners
         self._table.note_owners()
         usage, load = await self._table.sample(), await self._load.snapshot()
-        await self._table.read_last_words()
         others = await self._siblings.answering()
+        await self._table.read_last_words()
 
         def of(kernel: HostedKernel) -> KernelStatus:
             pid = kernel.process.pid if kernel.process and kernel.running else 0

@@ -192,6 +192,11 @@ class HostedKernel:
         if error is not None:
             say("kernel {}: its record is old: {}".format(self.kernel_id, error))
 
+    @property
+    def last_words_missing(self) -> bool:
+        """Whether it has ended, and what it printed last was not read yet."""
+        return self.process is not None and not self.running and self._last_words is None
+
     async def read_last_words(self) -> None:
         """Read what it printed last, and wait until its record is written. It has ended.
 

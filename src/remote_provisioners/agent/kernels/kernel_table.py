@@ -212,10 +212,15 @@ class KernelTable:
             self._peers.tell(kernel.owner, Exited(**kernel.describe().fields()))
 
     async def read_last_words(self) -> None:
-        """Read what kernels have printed last that have just ended."""
-        for kernel in self:
-            if kernel.process is not None and not kernel.running:
-                await kernel.read_last_words()
+        """Read what kernels have printed last that have just ended, all at once: each may hang.
+
+        When it returns, that of every ended kernel is known.
+        """
+        while True:
+            ended = [kernel for kernel in self if kernel.last_words_missing]
+            if not ended:
+                return
+            await asyncio.gather(*(kernel.read_last_words() for kernel in ended))
 
     def _note_memory(self, kernel: HostedKernel) -> None:
         """Note when the system killed it because memory ran out."""
