@@ -184,7 +184,7 @@ def install_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallSpec
 
 def kernel_of(provisioner: Any) -> Any:
     """Its `RemoteKernel`: no application needs that, and tests look at its life and its pid."""
-    return provisioner._kernel
+    return provisioner.kernel
 
 
 class Session:

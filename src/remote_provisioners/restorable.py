@@ -62,6 +62,11 @@ class Restorable(KernelProvisionerBase):
             await in_io_thread(self._kernel.adopt_when_reachable())
 
     @property
+    def kernel(self) -> RemoteKernel | None:
+        """None before the first start, and when nothing of the kernel is left here."""
+        return self._kernel
+
+    @property
     def adoption_pending(self) -> bool:
         """Whether the kernel is another process's still, as far as its host has told."""
         return self._kernel is not None and self._kernel.life.adoption_pending

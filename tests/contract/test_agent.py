@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.agent.bootstrap import find_or_start
 from remote_provisioners.agent.kernels.resource_store import KEPT
 from remote_provisioners.agent.processes.process_identity import start_time
 from remote_provisioners.hosts import deploy_agent as bootstrap
@@ -593,7 +594,7 @@ def test_what_kernels_see(gpus: Callable[..., Any]) -> None:
 
 def another_agent(python: str, directory: Path, **user: Any) -> str:
     """The socket of an agent of another version."""
-    text, archive, _ = bootstrap._archive()
+    text, archive = Path(find_or_start.__file__).read_bytes(), bootstrap.agent_archive()
     header = bootstrap.request("f" * 64, len(archive))
     done = subprocess.run(
         [python, "-I", "-S", "-c", f"import sys;exec(sys.stdin.buffer.read({len(text)}))"],

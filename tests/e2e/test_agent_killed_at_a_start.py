@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from remote_provisioners.errors import AgentError
-from remote_provisioners.hosts.agent_channel import AgentChannel
+from remote_provisioners.hosts.agent_channel import AgentChannel, ChannelLostError
 from remote_provisioners.protocol.agent_requests import Forget
 from remote_provisioners.protocol.agent_requests import Start as StartRequest
 
@@ -108,11 +108,11 @@ class CutAtStart:
             if isinstance(request, StartRequest):
                 cutter.starts += 1
                 if cutter.starts == 1 and not arrives:
-                    channel._transport.abort()
+                    channel.close()
             answer = await request_of(channel, request)
             if isinstance(request, StartRequest) and cutter.starts == 1:
-                channel._transport.abort()
-                raise channel._lost()
+                channel.close()
+                raise ChannelLostError("cut", host="")
             return answer
 
         monkeypatch.setattr(AgentChannel, "request", request)

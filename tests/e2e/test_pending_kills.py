@@ -30,7 +30,7 @@ class CutAtForget:
     async def __call__(self, channel: AgentChannel, request: Any) -> Any:
         if isinstance(request, Forget) and len(self.cut) < self.times:
             self.cut.append(request.kernel_id)
-            channel._transport.abort()
+            channel.close()
         return await self._request(channel, request)
 
 

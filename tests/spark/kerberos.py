@@ -66,7 +66,7 @@ class SecureYarn(Yarn):
 
     def _fetch(self, path: str) -> Any:
         try:
-            return asyncio.run(self.manager()._ask(path))
+            return asyncio.run(self.manager().ask(path))
         except HostError:
             return None
 

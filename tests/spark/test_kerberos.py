@@ -68,7 +68,7 @@ def _submitted(manager: ResourceManager, tag: str) -> None:
     """An application that sleeps, as anybody may submit one by REST."""
 
     async def submit() -> None:
-        made = await manager._ask("apps/new-application", method="POST", body="")
+        made = await manager.ask("apps/new-application", method="POST", body="")
         command = {"commands": {"command": "sleep 600"}}
         wanted = {
             "application-id": made["application-id"],
@@ -79,7 +79,7 @@ def _submitted(manager: ResourceManager, tag: str) -> None:
             "resource": {"memory": 128, "vCores": 1},
             "max-app-attempts": 1,
         }
-        await manager._ask("apps", method="POST", body=json.dumps(wanted))
+        await manager.ask("apps", method="POST", body=json.dumps(wanted))
 
     asyncio.run(submit())
 

@@ -17,7 +17,7 @@ import zmq
 from remote_provisioners.agent.channels import listening
 from remote_provisioners.agent.channels.endpoints import Endpoint
 
-WAYS = [listening._by_netlink, listening._by_proc]
+WAYS = [listening.by_netlink, listening.by_proc]
 
 
 @pytest.fixture(params=["unix", "127.0.0.1", "0.0.0.0", "::"])
@@ -67,9 +67,9 @@ def test_the_ways_are_tried_in_turn(
     def refused(*_: object) -> bool:
         raise OSError("not here")
 
-    monkeypatch.setattr(listening, "_by_netlink", refused)
+    monkeypatch.setattr(listening, "by_netlink", refused)
     assert listening.is_listening(endpoint) is True
-    monkeypatch.setattr(listening, "_by_proc", refused)
+    monkeypatch.setattr(listening, "by_proc", refused)
     assert listening.is_listening(endpoint) is None
 
 

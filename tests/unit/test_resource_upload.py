@@ -25,7 +25,7 @@ def test_links_arrive_as_what_they_lead_to(tmp_path: Path) -> None:
     os.mkfifo(spec / "pipe")
 
     archive = ResourceArchive(spec)
-    content = base64.b64encode(archive._content).decode()
+    content = base64.b64encode(archive.content).decode()
     resource_store.unpack(str(there), archive.digest, content)
     arrived = Path(resource_store.path(str(there), archive.digest))
     assert {str(p.relative_to(arrived)): p.read_text() for p in arrived.rglob("*.*")} == {

@@ -86,7 +86,7 @@ async def until_listens(
 
 def is_listening(endpoint: Endpoint) -> Optional[bool]:
     """Whether somebody listens there; None where the system does not say."""
-    for ask in (_by_netlink, _by_proc):
+    for ask in (by_netlink, by_proc):
         try:
             return ask(endpoint)
         except (OSError, ValueError, struct.error):
@@ -97,8 +97,8 @@ def is_listening(endpoint: Endpoint) -> Optional[bool]:
 # -- netlink ---------------------------------------------------------------------------------
 
 
-def _by_netlink(endpoint: Endpoint) -> bool:
-    """Raises OSError."""
+def by_netlink(endpoint: Endpoint) -> bool:
+    """Whether somebody listens there, by sock_diag. Raises OSError."""
     if isinstance(endpoint, str):
         name = os.fsencode(endpoint)
         return any(found == name for found in _unix_names())
@@ -157,8 +157,8 @@ def _dump(request: bytes) -> Iterator[bytes]:
 # -- /proc/net -------------------------------------------------------------------------------
 
 
-def _by_proc(endpoint: Endpoint) -> bool:
-    """Raises OSError, ValueError."""
+def by_proc(endpoint: Endpoint) -> bool:
+    """Whether somebody listens there, by /proc/net. Raises OSError, ValueError."""
     if isinstance(endpoint, str):
         return _unix_by_proc(os.fsencode(endpoint))
     for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):

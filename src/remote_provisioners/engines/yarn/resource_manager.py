@@ -87,11 +87,11 @@ class ResourceManager:
 
     async def check(self) -> None:
         """Raises UnreachableError if no active one answers, or AuthenticationError."""
-        await self._ask("metrics")  # a standby also answers "info"
+        await self.ask("metrics")  # a standby also answers "info"
 
     async def find(self, tag: str) -> Application | None:
         """The application with this tag. Raises UnreachableError, AuthenticationError."""
-        answer = await self._ask(f"apps?applicationTags={quote(tag)}")
+        answer = await self.ask(f"apps?applicationTags={quote(tag)}")
         for app in (answer.get("apps") or {}).get("app", []):
             fields = ("state", "queue", "diagnostics", "amContainerLogs")
             return Application(app["id"], *(app.get(name) or "" for name in fields))
@@ -101,9 +101,10 @@ class ResourceManager:
         """Kill an application in any state. Raises UnreachableError, also if this is refused."""
         user = quote(user_name())
         path = f"apps/{application_id}/state?user.name={user}"  # for servers that trust this
-        await self._ask(path, method="PUT", body=json.dumps({"state": "KILLED"}))
+        await self.ask(path, method="PUT", body=json.dumps({"state": "KILLED"}))
 
-    async def _ask(self, path: str, **how: Any) -> Any:
+    async def ask(self, path: str, **how: Any) -> Any:
+        """What the API answers; `how`: as for a request of tornado. Raises UnreachableError."""
         errors = []
         if self._user:
             path += f"{'&' if '?' in path else '?'}doAs={quote(self._user, safe='')}"

@@ -45,14 +45,14 @@ class ResourceArchive:
             raise ConfigurationError(
                 f"cannot read the kernelspec directory {directory}: {error.strerror}"
             ) from None
-        self._content = buffer.getvalue()
-        self.digest = hashlib.sha256(self._content).hexdigest()
+        self.content = buffer.getvalue()
+        self.digest = hashlib.sha256(self.content).hexdigest()
 
     async def put(self, channel: AgentChannel) -> str:
         """Send the archive unless the host has it. Returns the digest. Raises KernelStartError."""
         asked = await channel.request(HasResources(digest=self.digest))
         if not asked.present:
-            archive = base64.b64encode(self._content).decode("ascii")
+            archive = base64.b64encode(self.content).decode("ascii")
             await channel.request(PutResources(digest=self.digest, archive=archive))
         return self.digest
 
