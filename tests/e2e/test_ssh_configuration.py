@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from remote_provisioners.errors import (
 from remote_provisioners.hosts.transport import connect
 from remote_provisioners.hosts.transport.by_asyncssh.transport import SSHTransport
 from remote_provisioners.hosts.transport.pipe.transport import PipeTransport
+from remote_provisioners.hosts.transport.ssh import login_errors
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.placement.host_address import parse_address
 from remote_provisioners.placement.way_in import ASYNCSSH, AUTOMATIC, OPENSSH, WayIn
@@ -331,6 +333,48 @@ def test_terminals_do_not_share_our_connection(client: Client) -> None:
             await transport.close()
 
     assert not io_thread().call_blocking(run(), 40)
+
+
+def test_a_shared_connection_that_hangs(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program would wait for it; a connection of its own works."""
+    monkeypatch.setattr(login_errors, "CONNECT_SECONDS", 1.0)
+    client.configure(
+        "HostName {address}\n ControlMaster auto\n ControlPersist 60\n ControlPath {ssh}/hangs"
+    )
+    assert client.openssh().returncode == 0
+    [master] = (
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"ssh/hangs" in path.read_bytes()
+    )
+    os.kill(master, signal.SIGSTOP)
+    try:
+        assert client.ours(AUTOMATIC) is PipeTransport
+    finally:
+        os.kill(master, signal.SIGCONT)
+        os.kill(master, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("kind", [AUTOMATIC, OPENSSH])
+def test_no_window_asks(
+    client: Client, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor for a jump host, where another ssh program connects."""
+    ask = tmp_path / "ask"
+    ask.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexit 1\n")
+    ask.chmod(0o755)
+    monkeypatch.setenv("SSH_ASKPASS", str(ask))
+    monkeypatch.setenv("DISPLAY", ":9")
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    client.configure(
+        "HostName {address}\n ProxyJump jump\n UserKnownHostsFile {ssh}/known_hosts\n"
+        " IdentityFile {ssh}/id_ed25519\nHost jump\n HostName {other}\n Port {other_port}\n"
+        " User {other_user}\n UserKnownHostsFile {ssh}/nowhere\n"
+        " StrictHostKeyChecking ask\n BatchMode no"
+    )
+    with pytest.raises(HostKeyError):
+        client.ours(kind)
+    assert not (tmp_path / "asked").exists()
 
 
 def test_an_sshd_whose_algorithms_asyncssh_lacks(

@@ -10,6 +10,8 @@ import socket
 import tempfile
 from typing import Any
 
+from ..ssh.reading import environment
+
 _TAIL_BYTES = 2000
 _TAIL_LINES = 5
 _END_SECONDS = 1.0
@@ -40,6 +42,7 @@ class ProxyCommand:
                 stdin=its.fileno(),
                 stdout=its.fileno(),
                 stderr=self._stderr,
+                env=environment(),
                 start_new_session=True,
             )
         except BaseException:

@@ -7,6 +7,7 @@ them. Its `-v` output shows how far it came, and why it stopped.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,12 +48,15 @@ from ..ssh.login_errors import (
 from ..ssh.reading import (
     ask_openssh,
     configuration_files,
+    environment,
     host_words,
     options_without_terminal,
 )
 from . import master
 
 PROGRAM = "ssh"
+
+log = logging.getLogger(__name__)
 
 #: How long the program may take to say which ciphers the user wants.
 _ASK_SECONDS = 1.0
@@ -78,6 +82,8 @@ _PHASES = {
     ),
 }
 _PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
+#: The program makes a connection of its own.
+_OWN = re.compile(rf"^debug1: Connecting to |{_PROXIED.pattern}", re.M)
 #: One for each program behind a proxy: ours, and those of ProxyJump, which print `-v` output too.
 _PROXY = re.compile(r"^debug1: Executing proxy command", re.M)
 _BY_PROXY = re.compile(r"^Authenticated to .* \(via proxy\)", re.M)
@@ -131,32 +137,47 @@ def ssh_command(address: HostAddress, more: Sequence[str] = (), ciphers: str = "
     return [*words, *host_words(address)]
 
 
-async def _ssh_command(address: HostAddress) -> list[str]:
-    """As `ssh_command`, with options that depend on the program and the configuration."""
-    more: list[str] = []
-    ciphers = ""
+async def _ssh_command(address: HostAddress, shared: bool) -> tuple[list[str], bool]:
+    """As `ssh_command`, with options that depend on the program and the configuration; and whether
+    the program may use a master connection. `shared`: whether it is to use one.
+    """
+    more = [] if shared else ["-oControlPath=none"]
     try:  # if this fails, the program itself will say what is wrong
-        more = await options_without_terminal(PROGRAM)
-        asked = await asyncio.wait_for(ask_openssh(PROGRAM, address), _ASK_SECONDS)
+        more += await options_without_terminal(PROGRAM)
+        said, default = await asyncio.wait_for(ask_openssh(PROGRAM, address), _ASK_SECONDS)
     except (asyncio.TimeoutError, OSError, UnreachableError):
-        return ssh_command(address, more)
-    await refuse_circle(PROGRAM, address, asked[0])
-    if has_aes():
-        ciphers = aes_first(*asked)
-    return ssh_command(address, more, ciphers)
+        return ssh_command(address, more), False
+    await refuse_circle(PROGRAM, address, said)
+    ciphers = aes_first(said, default) if has_aes() else ""
+    return ssh_command(address, more, ciphers), shared and "controlpath" in said
 
 
 async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport:
     """Connect, log in and run Python there. Raises HostError."""
-    name, way = str(address), address.way
     await master.refuse_without_login(address)
+    try:
+        return await _connect(address, python)
+    except _MasterHangs:
+        log.warning("host %s: its shared connection (ControlPath) hangs", address.label)
+    # The program itself would wait for ever, such as after the machine has slept.
+    return await _connect(address, python, shared=False)
+
+
+class _MasterHangs(Exception):
+    """The master connection takes requests, but does not answer in time."""
+
+
+async def _connect(address: HostAddress, python: str, shared: bool = True) -> PipeTransport:
+    """`shared`: by the master connection, if there is one. Raises HostError, _MasterHangs."""
+    name, way = str(address), address.way
     introduction = Introduction(login_python(python, way))
     # A login shell reads these words, so they are quoted. The last word needs no quotes.
     words = shell_command([*way.become, *introduction.argv[:-1]])
-    argv = [*await _ssh_command(address), words, introduction.argv[-1]]
+    command, shared = await _ssh_command(address, shared)
+    argv = [*command, words, introduction.argv[-1]]
     start = PipeStart(introduction, own_words)
     try:
-        ProcessCarrier(argv, start)
+        ProcessCarrier(argv, start, environ=environment())
     except OSError as error:
         raise UnreachableError(
             f"cannot run the program {PROGRAM!r} ({error.strerror}).\n"
@@ -171,6 +192,8 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     try:
         return start.opened.result()
     except NotOpened as failed:
+        if shared and failed.returncode is None and not _OWN.search(start.stderr):
+            raise _MasterHangs from None
         tried(_KEY_FILE.findall(start.stderr))
         raise _why(failed, start.stderr, address, python).at(name) from None
     except HostError as error:

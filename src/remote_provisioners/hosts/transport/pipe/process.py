@@ -29,11 +29,16 @@ class ProcessCarrier:
     """Starts its process at once. Reports to a PipeStart."""
 
     def __init__(
-        self, argv: Sequence[str], start: Carried, login: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        start: Carried,
+        login: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """Raises OSError.
 
         `login`: the environment of a login, for a process that begins in the home directory.
+        `environ`: another environment than ours, without that.
 
         The process has a session of its own: it cannot ask questions at a terminal, and Ctrl-C
         there does not end it.
@@ -46,7 +51,7 @@ class ProcessCarrier:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env=login,
+            env=login if login is not None else environ,
             cwd=first_directory(login) if login is not None else None,
             start_new_session=True,
         )

@@ -82,6 +82,13 @@ async def ask_openssh(program: str, address: HostAddress) -> tuple[Values, Value
     return await _ask([program, *options, *host_words(address)]), default
 
 
+def environment() -> dict[str, str]:
+    """Our environment for an ``ssh`` program, also one that runs others (ProxyJump): no window
+    shall ask for a password, once for each attempt to connect.
+    """
+    return {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
+
+
 async def options_without_terminal(program: str) -> list[str]:
     """Options that take back what a configuration sets for terminals. Raises as `ask_openssh`."""
     return _not_ours(await _default(program))
@@ -129,12 +136,12 @@ async def _ask(argv: Sequence[str]) -> Values:
                 await process.wait()
         errors.seek(0)
         said = errors.read().decode("utf-8", "replace").strip()
-    if process.returncode:
-        raise UnreachableError(f"the SSH configuration cannot be read: {said or 'ssh -G failed'}")
     values: Values = {}
     for line in stdout.decode("utf-8", "surrogateescape").splitlines():
         keyword, _, value = line.partition(" ")
         values.setdefault(keyword, []).append(value)
+    if "hostname" not in values:  # the exit code is lost where this process ignores SIGCHLD
+        raise UnreachableError(f"the SSH configuration cannot be read: {said or 'ssh -G failed'}")
     return values
 
 
