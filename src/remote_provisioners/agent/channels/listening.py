@@ -12,6 +12,7 @@ import ctypes
 import os
 import socket
 import struct
+from functools import partial
 from typing import Any, Dict, Iterator, Optional, Sequence
 
 from ...protocol import zmtp
@@ -268,8 +269,13 @@ async def _exists(path: str) -> bool:
 
 
 def _close(watch: Optional[int]) -> None:
+    """Close it in a thread: that takes 10 ms, because the system waits for all users of watches."""
     if watch is not None:
-        os.close(watch)
+        apart.begin(partial(os.close, watch), _nobody_waits)
+
+
+def _nobody_waits(result: None, error: Optional[BaseException]) -> None:
+    """Nobody waits for it."""
 
 
 def _watch(directories: Sequence[str]) -> Optional[int]:
