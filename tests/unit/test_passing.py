@@ -48,3 +48,53 @@ def test_the_program_is_left_when_the_browser_leaves(
             await asyncio.gather(passing, left.wait())
 
     asyncio.run(asyncio.wait_for(use(), 5))
+
+
+def handler_of(socket: Path, closed: list[tuple[int, str]]) -> PortHandler:
+    """One that has a browser's websocket to a program behind this socket."""
+    handler = PortHandler.__new__(PortHandler)
+    vars(handler).update(
+        absolute_url=True,
+        _port=1,
+        unix_socket=str(socket),
+        request=SimpleNamespace(path="/ws", query="", method="GET", body=b""),
+        _find=nothing,
+        _context=dict,
+        _requested_subprotocols=None,
+        proxy_request_headers=dict,
+        close=lambda code=0, reason="": closed.append((code, reason)),
+    )
+    return handler
+
+
+def test_a_browser_that_leaves_while_its_websocket_is_opened(tmp_path: Path) -> None:
+    closed: list[tuple[int, str]] = []
+
+    async def use() -> None:
+        asked, left = asyncio.Event(), asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.set()
+            await reader.read()
+            left.set()
+            writer.close()
+
+        handler = handler_of(tmp_path / "socket", closed)
+        async with await asyncio.start_unix_server(silent, tmp_path / "socket"):
+            opening = asyncio.ensure_future(handler.open("kernel", "port", "1", "/ws"))
+            await asked.wait()
+            handler.on_close()
+            await asyncio.gather(opening, left.wait())
+
+    asyncio.run(asyncio.wait_for(use(), 5))
+    assert closed == [(1011, "port 1: the browser has left")]
+
+
+def test_the_reason_of_a_closed_websocket_fits(tmp_path: Path) -> None:
+    """A reason has at most 123 bytes (RFC 6455), whatever characters are in it."""
+    closed: list[tuple[int, str]] = []
+    asyncio.run(handler_of(tmp_path / ("\u00e4" * 60), closed).open("kernel", "port", "1", "/ws"))
+    ((_, reason),) = closed
+    assert reason.startswith("port 1: ")
+    assert len(reason.encode()) <= 123

@@ -78,9 +78,9 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
             await self._find(kernel_id, kind, port)
             self._passing = asyncio.ensure_future(self._pass_messages(path, opened))
             self.ws = await opened
-        except (web.HTTPError, aiohttp.ClientError) as error:
-            reason = getattr(error, "log_message", None) or str(error)
-            self.close(_FAILED, f"port {port}: {reason}"[:_LONGEST_REASON])
+        except (web.HTTPError, aiohttp.ClientError, ConnectionError) as error:
+            reason = f"port {port}: {getattr(error, 'log_message', None) or error}"
+            self.close(_FAILED, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
 
     @property
     def max_message_size(self) -> int:
@@ -164,6 +164,9 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
             if not opened.done():
                 opened.set_exception(error)
                 return  # `open` says why
+        finally:
+            if not opened.done():
+                opened.set_exception(ConnectionError("the browser has left"))
         self.close()
 
     async def _pass_on(self, kernel_id: str, kind: str, port: str, path: str) -> None:
