@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import zmq
 
+from remote_provisioners.agent import apart
 from remote_provisioners.agent.channels import listening
 from remote_provisioners.agent.channels.endpoints import Endpoint
 
@@ -132,7 +133,7 @@ def test_a_file_system_that_hangs_for_a_while_hides_no_kernel(
             raise OSError(errno.ETIMEDOUT, "it hangs", what)
         return look()
 
-    monkeypatch.setattr(listening, "apart", SimpleNamespace(run=run))
+    monkeypatch.setattr(listening, "apart", SimpleNamespace(run=run, begin=apart.at_once))
 
     async def use() -> None:
         waiting = asyncio.ensure_future(listening.until_all_listen([str(tmp_path / "socket")]))

@@ -114,7 +114,7 @@ def host_words(address: HostAddress) -> list[str]:
 async def _ask(argv: Sequence[str]) -> Values:
     # `Match exec` commands have our stderr. What one leaves in the background may keep that open,
     # so it is a file: nobody waits for its end.
-    with tempfile.TemporaryFile() as errors:
+    with await asyncio.to_thread(tempfile.TemporaryFile) as errors:
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
@@ -135,7 +135,7 @@ async def _ask(argv: Sequence[str]) -> Values:
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         errors.seek(0)
-        said = errors.read().decode("utf-8", "replace").strip()
+        said = (await asyncio.to_thread(errors.read)).decode("utf-8", "replace").strip()
     values: Values = {}
     for line in stdout.decode("utf-8", "surrogateescape").splitlines():
         keyword, _, value = line.partition(" ")
