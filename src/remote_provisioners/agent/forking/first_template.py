@@ -33,21 +33,34 @@ _SECONDS = 0.5
 
 def load(directory: str) -> Optional[Dict[str, Any]]:
     """Begin to load the template, unless one is loaded. Returns what Templates.take needs; None if
-    no kernel is expected.
+    no kernel is expected, or if that takes long.
     """
-    begun: List[Optional[Dict[str, Any]]] = []
+    begun: List[Dict[str, Any]] = []
+    late, deciding = threading.Event(), threading.Lock()
 
     def begin() -> None:
         try:
-            begun.append(_handed(directory) or _begin(directory))
+            template = _handed(directory) or _begin(directory, late)
         except FileNotFoundError:
-            pass
+            return
         except (OSError, ValueError, KeyError, CommandError) as error:
             print("no first template: {}".format(error), file=sys.stderr, flush=True)
+            return
+        with deciding:
+            if template is not None and late.is_set():
+                os.close(template["descriptor"])  # nobody will take it: it ends
+            elif template is not None:
+                begun.append(template)
 
     thread = threading.Thread(target=begin, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # the user may start no more threads
+        print("no first template: {}".format(error), file=sys.stderr, flush=True)
+        return None
     thread.join(_SECONDS)
+    with deciding:
+        late.set()
     return begun[0] if begun else None
 
 
@@ -60,8 +73,10 @@ def _handed(directory: str) -> Optional[Dict[str, Any]]:
     return handed if handed["agent"] == os.getpid() else None
 
 
-def _begin(directory: str) -> Optional[Dict[str, Any]]:
-    """Start the template. Raises OSError, ValueError, KeyError, CommandError."""
+def _begin(directory: str, late: threading.Event) -> Optional[Dict[str, Any]]:
+    """Start the template, unless it is too late. Raises OSError, ValueError, KeyError,
+    CommandError.
+    """
     expected = _taken(os.path.join(directory, EXPECTED))
     kernels = kernel_environment(session_free(os.environ), expected["env"], {})
     environ = shared_part(kernels, frozenset())
@@ -71,6 +86,8 @@ def _begin(directory: str) -> Optional[Dict[str, Any]]:
     argv = [substitute(word, values) for word in argv]
     flags = flags_of(argv)
     if flags is None or is_relative(environ.get("PYTHONPATH", "")):
+        return None
+    if late.is_set():
         return None
     program, preload = [argv[0], *flags], expected.get("preload", [])
     ours, theirs = socket.socketpair()
