@@ -52,6 +52,12 @@ def listens(seconds: float, notes: object = "/dev/null") -> list[str]:
     return ["python", "-c", LISTENS, "{connection_file}", str(seconds), str(notes)]
 
 
+def after(signal: Path, argv: list[str]) -> list[str]:
+    """The same program, once the file `signal` exists."""
+    wait = f'while ! [ -e "$0" ]; do sleep 0.02; done; exec {sys.executable} "$@"'
+    return ["sh", "-c", wait, str(signal), *argv[1:]]
+
+
 class Refused(Exception):
     """The agent answers with an error."""
 
@@ -199,13 +205,15 @@ def two_cores() -> Iterator[None]:
 
 
 def test_never_more_than_the_limit_are_starting(two_cores: None, tmp_path: Path) -> None:
-    notes = tmp_path / "notes"
+    notes, all_asked = tmp_path / "notes", tmp_path / "all asked"
     names = [f"k{number}" for number in range(12)]
 
     async def body() -> None:
         async with servers("a") as (server,):
             for name in names:
-                server.begin(name, listens(0.05, notes))
+                server.begin(name, after(all_asked, listens(0.05, notes)))
+            await server.until(lambda: len(server.kernels("queued")) == 10)
+            all_asked.touch()
             await server.until(lambda: len(server.kernels("listening")) == 12)
             assert server.kernels("queued") == names[2:]
             starting, most = 0, 0
