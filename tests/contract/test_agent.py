@@ -363,14 +363,16 @@ def test_processes_that_are_stuck_hold_up_nobody() -> None:
             time.sleep(0.05)
 
 
-def test_started_again_while_it_waits_or_its_hook_runs(two_cores: None) -> None:
+def test_started_again_while_it_waits_or_its_hook_runs(two_cores: None, tmp_path: Path) -> None:
     """The files belong to the later start, whatever becomes of the earlier one."""
 
     async def body() -> None:
         async with servers("a") as (server,):
             for number in range(2):
-                first = server.begin("k1", listens(0), hook=f"sleep 0.3; export A={number}")
-                await asyncio.sleep(0.1)
+                hooked = tmp_path / f"hooked {number}"
+                hook = f"touch '{hooked}'; sleep 0.3; export A={number}"
+                first = server.begin("k1", listens(0), hook=hook)
+                await server.until(hooked.exists)
                 if number:
                     await server.request("forget", kernel_id="k1")
                 again = server.begin("k1", listens(0.5))

@@ -65,6 +65,15 @@ class Signal:
         self._host.run(["rm", "-f", self.path])
 
 
+#: Prints more than is kept, after a Signal; to be formatted with its `wait`.
+PRINT_MUCH = """
+import os, time
+{wait}
+for n in range(200):
+    display({{"text/plain": "x" * 100_000}}, raw=True)
+"""
+
+
 def agents_on(host: Host) -> list[int]:
     """The agents of this package that run on `host`."""
     return [p.pid for p in host.processes() if "agent.pyz" in " ".join(p.argv)]
@@ -344,6 +353,12 @@ class Applications:
             "KG_AUTH_TOKEN": TOKEN,
             "NO_COLOR": "1",
         }
+
+    @property
+    def in_progress(self) -> list[str]:
+        """The operation in each record of a kernel; "" for a kernel that runs."""
+        paths = self.directory.glob("data/**/*.json")
+        return [json.loads(path.read_text())["doing"] for path in paths]
 
     def configure(self, application: str, **options: Any) -> None:
         """Write the configuration file of `application` with options of our provisioners."""

@@ -19,7 +19,7 @@ import websocket
 
 from ..conftest import InstallSpec, be_client
 from ..rig import Rig
-from .applications import AUTHORIZATION, Applications, Server, eventually
+from .applications import AUTHORIZATION, PRINT_MUCH, Applications, Server, Signal, eventually
 from .made_environments import make_venv
 from .openapi import DocumentedApi
 
@@ -255,14 +255,6 @@ def test_a_start_is_followed_and_cancelled(
         followed.close()
 
 
-PRINT = """
-import time
-time.sleep(2)
-for n in range(200):
-    display({"text/plain": "x" * 100_000}, raw=True)
-"""
-
-
 @pytest.mark.long
 def test_a_limit_that_comes_near_and_output_that_is_dropped(
     own_rig: Rig, tmp_path: Path, install_spec: InstallSpec, monkeypatch: pytest.MonkeyPatch
@@ -280,13 +272,15 @@ def test_a_limit_that_comes_near_and_output_that_is_dropped(
             return [e for e in followed.of("kernel") if e["change"] == change]
 
         channels = server.connect(kernel_id)
-        channels.execute(PRINT)
+        away = Signal(host)
+        channels.execute(PRINT_MUCH.format(wait=away.wait))
         channels.wait_for_state("busy")
         host.link_down()
         (near,) = eventually(lambda: said("ends soon"), 40)
         assert near["limit"] == "grace"
         assert 0 < near["seconds_left"] <= 4
         assert near["kernel"]["state"] == "unreachable"
+        away.give()
         host.link_up()
         eventually(lambda: said("back"), 30)
         dropped = eventually(lambda: said("output dropped"), 30)

@@ -17,7 +17,7 @@ import pytest
 
 from ..conftest import InstallSpec, be_client
 from ..rig import Rig
-from .applications import Applications, Signal, eventually
+from .applications import PRINT_MUCH, Applications, Signal, eventually
 
 pytestmark = [
     pytest.mark.long,
@@ -30,12 +30,6 @@ global: {{scrape_interval: 1s}}
 scrape_configs:
 - job_name: jupyter
   static_configs: [{{targets: ['{address}']}}]
-"""
-PRINT = """
-import os, time
-{wait}
-for n in range(200):
-    display({{"text/plain": "x" * 100_000}}, raw=True)
 """
 #: Of the time that a person looks at.
 RANGE = "2m"
@@ -113,7 +107,7 @@ def test_every_panel_shows_what_has_happened(
         assert server.ask("POST", "/api/kernels", {"name": "ends"})[0] == 500
         channels = server.connect(first)
         unreachable = Signal(host)
-        channels.execute(PRINT.format(wait=unreachable.wait))
+        channels.execute(PRINT_MUCH.format(wait=unreachable.wait))
         channels.wait_for_state("busy")
         host.link_down()
         eventually(lambda: query('remote_provisioners_hosts{state="unreachable"} == 1'), 60)

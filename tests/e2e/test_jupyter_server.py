@@ -340,7 +340,7 @@ def test_the_end_of_the_server_while_a_restart_waits_for_its_host(
         ]
         for thread in asking:
             thread.start()
-        time.sleep(1)
+        eventually(lambda: applications.in_progress == ["restart", "restart"])
         assert all(thread.is_alive() for thread in asking)
         assert server.ask("DELETE", f"/api/kernels/{kernels[0]}")[0] == 204
         asking[0].join(5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -48,12 +47,6 @@ def kernels(server: Server) -> dict[str, Any]:
     return {kernel["id"]: kernel for kernel in server.ask("GET", "/api/kernels")[1]}
 
 
-def recorded(applications: Applications) -> set[str]:
-    """What the records say is in progress."""
-    paths = applications.directory.glob("data/**/*.json")
-    return {json.loads(path.read_text())["doing"] for path in paths}
-
-
 def pid_of(server: Server, kernel: str) -> int:
     return int(server.run(kernel, WHERE).split()[1])
 
@@ -89,7 +82,7 @@ def test_in_every_phase(
     under_way(server, "DELETE", f"/api/kernels/{ids['shutdown']}")
     under_way(server, "POST", f"/api/kernels/{ids['restart']}/restart")
     starting = eventually(lambda: set(kernels_on(host)) - before)
-    eventually(lambda: {"start", "stop", "restart"} <= recorded(applications))
+    eventually(lambda: {"start", "stop", "restart"} <= set(applications.in_progress))
     kill(server)
 
     server = applications.server("server")
