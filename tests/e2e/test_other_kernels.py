@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 from remote_provisioners.errors import KernelStartError
+from remote_provisioners.hosts import transport
+from remote_provisioners.hosts.transport import connect
 
 from ..conftest import InstallSpec, Session, Start, words
 from ..rig import Host, Rig
@@ -235,6 +238,43 @@ def test_the_first_start_shows_whether_a_kernel_binds_unix_sockets(
     session.manager.shutdown_kernel(now=True)
     assert start(spec).value("1") == 1  # by another provisioner
     assert begun(host, name) == [*first, later, later]
+
+
+@pytest.mark.long
+def test_a_slow_connection_takes_no_time_of_the_trial(
+    host: Host, install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(*args: Any) -> Any:
+        await asyncio.sleep(4.0)
+        return await connect(*args)
+
+    monkeypatch.setattr(transport, "connect", slowly)
+    argv = ["python", "-c", UNKNOWN.replace("{name}", "hangs"), "-f", "{connection_file}"]
+    host.run(["rm", "-f", "/tmp/starts-hangs"])
+    session = start(install_spec(host.target, argv=argv, launch_timeout=7.0))
+    assert session.value("6 * 7") == 42
+    assert begun(host, "hangs") == ["ipc", "tcp"]
+
+
+@pytest.mark.long
+def test_another_version_that_hangs_is_tried_again(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    """Also by the same provisioner, which knows how its kernel listened before."""
+    code = UNKNOWN.replace("{name}", "later").replace(
+        '"later" == "hangs"', '__import__("os").path.exists("/tmp/turned")'
+    )
+    argv = ["python", "-c", code, "-f", "{connection_file}"]
+    host.run(["rm", "-f", "/tmp/starts-later"])
+    session = start(install_spec(host.target, argv=argv, launch_timeout=6.0))
+    host.run(["touch", "/tmp/turned"])
+    with pytest.raises(KernelStartError, match="did not open its ports"):
+        session.manager.restart_kernel(now=True)
+    session.manager.restart_kernel(now=True)
+    session.client.kernel_info(reply=True, timeout=60)
+    assert session.value("6 * 7") == 42
+    host.run(["rm", "/tmp/turned"])
+    assert begun(host, "later") == ["ipc", "ipc", "ipc", "tcp"]
 
 
 @pytest.mark.long

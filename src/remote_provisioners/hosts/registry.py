@@ -156,14 +156,19 @@ class HostRegistry:
         try:
             await self._launch(kernel, request)
         except KernelStartError:
-            if kernel.life.state is not State.EXITED:
-                raise
+            kernel.connection = {}  # it never listened there
             if transport:  # the host may have another version of this kernel by now
                 await known.forget(kernel.spec, request)
                 raise
+            if kernel.life.state is not State.EXITED:
+                raise
             log.info("kernel %s: binds no unix sockets; starts with ports", kernel.kernel_id)
             request = request.by("tcp")
-            await self._launch(kernel, request)
+            try:
+                await self._launch(kernel, request)
+            except KernelStartError:
+                kernel.connection = {}
+                raise
         if not transport:
             await known.note(kernel.spec, request)
 

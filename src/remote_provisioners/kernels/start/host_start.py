@@ -49,7 +49,8 @@ class HostStart:
         self._reports = reports
         self.restarts = restarts
         self._patient = patient
-        self._timeout = PausableTimeout(request.timeout)
+        # The trial takes none of the time for the connection before it.
+        self._timeout = PausableTimeout(request.timeout + request.trial)
         self._link: HostConnection | None = None
         self._accepted = asyncio.Event()
         self._launcher: ExpectedLaunch | None = None
