@@ -15,10 +15,12 @@ def replace(path: Path, content: Mapping[str, Any], mode: int = 0o600) -> None:
 
     Raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # The records of kernels lie in the same directory, and must not be open to others.
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
     descriptor, made = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        # A name on a host may have bytes that are no text: they become escapes of JSON.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         Path(made).chmod(mode)
         Path(made).replace(path)
