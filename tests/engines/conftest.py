@@ -28,6 +28,7 @@ ROWS = (
     "kill -9 of the kernel",
     "kill -9 of the agent",
     "kill -9 of the server",
+    "kill -9 of the server while a start waits",
     "shutdown",
     "engine down at start",
     "engine lost while running",
@@ -53,7 +54,9 @@ What *yes* means in some rows:
 - *files and ports*: the drive shows the files that the kernel sees. The server passes on the
   kernel's web pages.
 - *kill -9 of the agent*: another agent takes over the kernel. The kernel keeps its variables.
-- *kill -9 of the server*: the next server restores the kernel. The kernel keeps its variables.
+- *kill -9 of the server*: the next server restores the kernel. The kernel keeps its variables. The
+  kernels of other servers go on.
+- *kill -9 of the server while a start waits*: the next server cancels the start.
 - *engine down at start*: the error names the part of the engine that does not answer.
 - *engine lost while running*: the kernel goes on until the user shuts it down.
 - *no room*: a start says what it waits for, and fails after a limited time. It leaves nothing.

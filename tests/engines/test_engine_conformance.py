@@ -177,8 +177,8 @@ def test_the_server_is_killed(
 ) -> None:
     with row("kill -9 of the server"), Applications(tmp_path) as applications:
         name = install()
-        server = applications.server("server")
-        kernel = server.start_kernel(name)
+        server, other = applications.server("server"), applications.server("server")
+        kernel, of_other = server.start_kernel(name), other.start_kernel(name)
         server.run(kernel, "kept = 17")
         before = engine.jobs()
         server.process.kill()
@@ -191,7 +191,35 @@ def test_the_server_is_killed(
         assert listed.wait() == 0
         assert kernel in listed.output
         server.ask("DELETE", f"/api/kernels/{kernel}")
+        eventually(lambda: len(engine.jobs()) == 1, 20)
+        assert other.run(of_other, "print(6 * 7)") == "42\n"
+        other.ask("DELETE", f"/api/kernels/{of_other}")
         eventually(lambda: engine.jobs() == [], 20)
+
+
+def test_the_server_is_killed_while_it_waits(
+    engine: EngineRig, row: Row, install: Install, tmp_path: Path
+) -> None:
+    """Nobody has the kernel's id: the next server cancels the start."""
+    title = "kill -9 of the server while a start waits"
+    with row(title), engine.full(), Applications(tmp_path) as applications:
+        name, others = install(), set(engine.jobs())
+        server = applications.server("server")
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):
+                server.start_kernel(name)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        eventually(lambda: set(engine.jobs()) > others, 60)
+        server.process.kill()
+        server.process.wait()
+        asking.join()
+        assert set(engine.jobs()) > others
+        server = applications.server("server")
+        eventually(lambda: set(engine.jobs()) == others, 30)
+        assert server.ask("GET", "/api/kernels")[1] == []
 
 
 def test_the_engine_is_down(engine: EngineRig, row: Row, install: Install, start: Start) -> None:

@@ -27,6 +27,7 @@ class DockerRig(EngineRig):
     notes: ClassVar = {
         "no room": _NO_QUEUE,
         "cancelled while it waits": _NO_QUEUE,
+        "kill -9 of the server while a start waits": _NO_QUEUE,
         "engine lost while running": "a killed daemon ends its containers",
     }
     down_text = r"docker does not reach its daemon"

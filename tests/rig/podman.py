@@ -41,6 +41,7 @@ class PodmanRig(EngineRig):
     notes: ClassVar = {
         "no room": _NO_QUEUE,
         "cancelled while it waits": _NO_QUEUE,
+        "kill -9 of the server while a start waits": _NO_QUEUE,
         "engine down at start": _NO_DAEMON,
         "engine lost while running": _NO_DAEMON,
     }
