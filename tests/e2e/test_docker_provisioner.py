@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +21,14 @@ from remote_provisioners.errors import (
     UnreachableError,
     UnusablePythonError,
 )
+from remote_provisioners.hosts.registry import host_registry
+from remote_provisioners.io_thread import io_thread
 
 from ..conftest import SLEEP, InstallSpec, Session, Start, eventually
 from ..engines.errors import doctor, failure
 from ..rig.containers import SHARED
 from ..rig.docker import Docker
+from .applications import Applications
 
 pytestmark = pytest.mark.docker
 
@@ -218,6 +224,35 @@ class TestContainers:
         assert container(other) == name
         other.manager.shutdown_kernel()
         assert docker.run("ps", "-a", "--format", "{{.Names}}") == ""
+
+    def test_a_server_that_is_killed_during_a_start(
+        self, docker: Docker, install: Install, tmp_path: Path
+    ) -> None:
+        """Nobody has the kernel's id: the next server removes the container."""
+        slow = tmp_path / "docker"
+        real = shutil.which("docker")
+        slow.write_text(f'#!/bin/sh\n{real} "$@" || exit $?\n[ "$1" != run ] || sleep 3\n')
+        slow.chmod(0o755)
+        name = install(docker_program=str(slow))
+        with Applications(tmp_path) as applications:
+            server = applications.server("server")
+
+            def ask() -> None:
+                with contextlib.suppress(Exception):
+                    server.start_kernel(name)
+
+            asking = threading.Thread(target=ask)
+            asking.start()
+            eventually(lambda: docker.run("ps", "--format", "{{.Names}}"), 30)
+            server.process.kill()
+            server.process.wait()
+            asking.join()
+            assert docker.run("ps", "--format", "{{.Names}}")
+            server = applications.server("server")
+            eventually(lambda: docker.run("ps", "-a", "--format", "{{.Names}}") == "", 30)
+            assert server.ask("GET", "/api/kernels")[1] == []
+        # The next process that has hosts removes the sockets of the killed one.
+        io_thread().call_blocking(host_registry(), 10)
 
     def test_nothing_is_left_for_ever(self, docker: Docker, install: Install, start: Start) -> None:
         """The server never comes back: the lease ends the kernel, and the container follows."""

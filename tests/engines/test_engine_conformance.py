@@ -19,6 +19,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 
 from remote_provisioners.errors import RemoteProvisionerError, StartCancelledError
+from remote_provisioners.hosts.registry import host_registry
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.start.starts import starts
 
@@ -220,6 +221,8 @@ def test_the_server_is_killed_while_it_waits(
         server = applications.server("server")
         eventually(lambda: set(engine.jobs()) == others, 30)
         assert server.ask("GET", "/api/kernels")[1] == []
+        # The next process that has hosts removes the sockets of the killed one.
+        io_thread().call_blocking(host_registry(), 10)
 
 
 def test_the_engine_is_down(engine: EngineRig, row: Row, install: Install, start: Start) -> None:

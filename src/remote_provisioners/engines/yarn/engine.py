@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ _KILL_SECONDS = 10.0
 _KILL_POLL_SECONDS = 0.2
 #: The last output of spark-submit, shown when it fails.
 _TAIL_BYTES = 3000
+_OUTPUT = "output"
 #: The program and arguments for the container (docs/spark.md).
 _KERNEL = ("python", "{resource_dir}/scripts/cluster.py", "{connection_file}")
 
@@ -74,7 +76,7 @@ class YarnEngine(Engine):
         argv = [substitute(word, values) for word in request.argv]
         environ = {**self._environ, "RP_LAUNCH_TAG": launch.tag}
         argv = resolve_command(argv, sys.executable, environ)
-        self._submitter = await _Submitter.start(argv, environ, launch.secret)
+        self._submitter = await _Submitter.start(argv, environ, launch)
         report = listener.expect(launch.secret)
         report.add_done_callback(lambda _: listener.forget(launch.secret))
         return asyncio.ensure_future(self._submitter.arrive(report, launch.secret))
@@ -91,6 +93,7 @@ class YarnEngine(Engine):
         """Kill the application with this tag, if there is one, and wait for its end."""
         if self._submitter is not None:
             await self._submitter.close()
+        await asyncio.to_thread(_remove, _files_of(tag))  # a killed server has left them
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _KILL_SECONDS
         while True:
@@ -133,20 +136,18 @@ class _Submitter:
     def __init__(
         self,
         process: asyncio.subprocess.Process,
-        output: Path,
-        directory: tempfile.TemporaryDirectory[str],
+        directory: Path,
     ) -> None:
         self.process = process
-        self._output = output
         self._directory = directory
 
     @classmethod
-    async def start(cls, argv: list[str], environ: Mapping[str, str], secret: str) -> _Submitter:
+    async def start(cls, argv: list[str], environ: Mapping[str, str], launch: Launch) -> _Submitter:
         """Raises KernelStartError."""
-        directory = tempfile.TemporaryDirectory(prefix="rp-launch-")  # 0700
-        launcher, output = Path(directory.name, "launcher.py"), Path(directory.name, "output")
+        directory = _files_of(launch.tag)
+        launcher, output = directory / "launcher.py", directory / _OUTPUT
         try:
-            await asyncio.to_thread(_write, launcher, secret)
+            await asyncio.to_thread(_write, launcher, launch.secret)
             descriptor = os.open(output, os.O_WRONLY | os.O_CREAT, 0o600)
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -160,11 +161,11 @@ class _Submitter:
             finally:
                 os.close(descriptor)
         except BaseException as error:
-            directory.cleanup()
+            _remove(directory)
             if isinstance(error, OSError):
                 raise KernelStartError(f"cannot run {argv[0]}: {error.strerror}") from None
             raise
-        return cls(process, output, directory)
+        return cls(process, directory)
 
     async def arrive(self, reported: asyncio.Future[dict[str, Any]], secret: str) -> Node:
         """The node, when the launcher has reported and the submitter has cleaned up and ended."""
@@ -188,15 +189,25 @@ class _Submitter:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()
-        self._directory.cleanup()
+        await asyncio.to_thread(_remove, self._directory)
 
     async def last_words(self) -> str:
         """The last lines of its output."""
-        printed = await asyncio.to_thread(self._output.read_bytes)
+        printed = await asyncio.to_thread((self._directory / _OUTPUT).read_bytes)
         return printed[-_TAIL_BYTES:].decode("utf-8", "replace")
 
 
+def _files_of(tag: str) -> Path:
+    """The directory with the files of a submission on this machine."""
+    return Path(tempfile.gettempdir(), f"rp-launch-{tag}")
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 def _write(path: Path, secret: str) -> None:
+    path.parent.mkdir(mode=0o700)
     path.write_text(launcher_source(secret), "ascii")
 
 
