@@ -25,7 +25,8 @@ from remote_provisioners.errors import (
 )
 from remote_provisioners.hosts.transport.by_asyncssh import connection as ssh_connection
 from remote_provisioners.hosts.transport.ssh import login_errors
-from remote_provisioners.kernels.client_sockets import ClientSockets, LocalEnd
+from remote_provisioners.kernels.client_sockets import ClientSockets
+from remote_provisioners.kernels.client_stream import LocalEnd
 
 from ..conftest import InstallSpec, Session, Start, assert_readable, be_client, eventually
 from ..rig import Host, Rig

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,21 +20,14 @@ from typing import Any, cast
 from jupyter_client.connect import KernelConnectionInfo
 
 from ..errors import RemoteProvisionerError
-from ..protocol import zmtp
-from ..protocol.answers import NO_STREAM
 from ..protocol.conventions import CHANNELS, ipc_ports
-from ..protocol.stream import Link, SocketEnd, Stream
-from ..protocol.stream_opening import OpenStream, StreamOpened
-from ..protocol.wire import Message
-from .shell_requests import ShellRequests
+from ..protocol.stream_opening import OpenStream
+from .client_stream import ClientLink, LocalEnd
 
 #: Connects a protocol to the agent's streams. The argument of the inner function is its pid.
 Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
 
 _RETRY_SECONDS = 0.1
-#: What a socket may hold for its client. The system's default is less than what we read at once, so
-#: the rest would be copied twice more.
-_SEND_BYTES = 1024 * 1024
 #: How long to keep links for the first clients after a kernel's start.
 _SPARE_SECONDS = 10.0
 #: How soon a kernel's own manager follows the output of a kernel that is restored.
@@ -69,7 +61,7 @@ class ClientSockets:
         self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
         # Links that are open or opening for future clients.
-        self._spares: deque[asyncio.Task[_ClientLink | None]] = deque()
+        self._spares: deque[asyncio.Task[ClientLink | None]] = deque()
         self.clients: set[LocalEnd] = set()
         #: An iopub client has come.
         self._followed = asyncio.Event()
@@ -141,17 +133,17 @@ class ClientSockets:
         self._spares.extend(spares)
         asyncio.get_running_loop().call_later(_SPARE_SECONDS, self._drop, spares)
 
-    async def _open_spare(self) -> _ClientLink | None:
+    async def _open_spare(self) -> ClientLink | None:
         with contextlib.suppress(ConnectionError, RemoteProvisionerError):
             return await self._open()
         return None
 
-    async def _open(self) -> _ClientLink:
-        link = await self.open_link(_ClientLink)
-        assert isinstance(link, _ClientLink)
+    async def _open(self) -> ClientLink:
+        link = await self.open_link(ClientLink)
+        assert isinstance(link, ClientLink)
         return link
 
-    async def _link(self) -> _ClientLink:
+    async def _link(self) -> ClientLink:
         """An unused link. Raises ConnectionError, RemoteProvisionerError."""
         while self._spares:
             opening = self._spares.popleft()
@@ -164,7 +156,7 @@ class ClientSockets:
                 return spare
         return await self._open()
 
-    def _drop(self, spares: Iterable[asyncio.Task[_ClientLink | None]]) -> None:
+    def _drop(self, spares: Iterable[asyncio.Task[ClientLink | None]]) -> None:
         """Close the links that no client has taken."""
         for spare in [spare for spare in spares if spare in self._spares]:
             self._spares.remove(spare)
@@ -292,107 +284,7 @@ class ClientSockets:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
-class LocalEnd(SocketEnd):
-    """A client on this machine. Nothing is read from it until the kernel is there."""
-
-    def __init__(self, client_sockets: ClientSockets, request: OpenStream) -> None:
-        super().__init__(Stream())
-        self.request = request
-        #: Whether something was sent to an agent, and whether the agent has answered.
-        self.opened = self.known = False
-        self._client_sockets = client_sockets
-        self._task: asyncio.Task[None] | None = None
-        #: A shell client's requests.
-        self.requests: ShellRequests | None = None
-        if request.channel == "shell" and request.greeted:
-            self.requests = ShellRequests(client_sockets.unanswered)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        connected = transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
-        if self.requests is not None:
-            self.stream.socket = self.requests.watching(self.transport)
-        if self._client_sockets.closed:  # accepted a moment ago
-            self.stream.abort()
-            return
-        self.transport.pause_reading()
-        if self.request.greeted:
-            # The greeting of the kernel's socket, two round trips earlier. The agent leaves it out.
-            kind = b"PUB" if self.request.channel == "iopub" else b"ROUTER"
-            self.transport.write(zmtp.greeting(kind))
-        self._client_sockets.joined(self)
-        self._task = asyncio.ensure_future(self._client_sockets.carry(self))
-        self._task.add_done_callback(self._carried)
-
-    def data_received(self, data: bytes) -> None:
-        if self.requests is not None:
-            self.requests.sent(data)
-        super().data_received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if not self.opened and self._task is not None:
-            self._task.cancel()
-
-    def abort(self) -> None:
-        self.stream.abort()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _carried(self, task: asyncio.Task[None]) -> None:
-        self._client_sockets.left(self)
-
-
-class _ClientLink(Link):
-    """A connection to the agent with this pid, for a client's stream."""
-
-    def __init__(self, agent: int) -> None:
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._agent = agent
-        self._end: LocalEnd | None = None
-        super().__init__(self._answered, self._is_lost)
-
-    def carry(self, end: LocalEnd) -> None:
-        """Carry a client's stream as long as this connection lasts."""
-        if end.stream.over:
-            self.abort()
-            return
-        self._end = end
-        request = end.request
-        request.agent = request.agent or self._agent
-        request.received, request.known = end.stream.received, end.known
-        self.say(request)
-        if not end.opened:  # nothing can have arrived yet, so there is no answer to wait for
-            end.opened = True
-            end.stream.attach(self, 0)
-
-    def _is_lost(self, link: Link) -> None:
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def _answered(self, link: Link, message: Message) -> None:
-        """Read the agent's answer. Raises FieldError, which ends the stream."""
-        answer = StreamOpened.read(message)
-        assert self._end is not None
-        stream = self._end.stream
-        if answer.error == NO_STREAM:
-            stream.abort()
-            self.close()
-        elif answer.error:
-            # This can follow a positive answer, because an ending kernel closes its sockets first.
-            # Nothing has arrived, so the waiting data is for the next process.
-            self._end.opened = self._end.known = False
-            stream.detach(self)
-            self.stream = None
-            self.close()
-        else:
-            self._end.known = True
-            if stream.link is not self:
-                stream.attach(self, answer.received)
-
-
-def _close(spare: asyncio.Task[_ClientLink | None]) -> None:
+def _close(spare: asyncio.Task[ClientLink | None]) -> None:
     link = None if spare.cancelled() else spare.result()
     if link is not None:
         link.close()

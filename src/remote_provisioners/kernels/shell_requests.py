@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol import zmtp
-from ..protocol.requests import Requests
+from ..protocol.unanswered_requests import Requests
 
 #: The rest of a larger message is not looked at.
 _LARGE_BYTES = 64 * 1024

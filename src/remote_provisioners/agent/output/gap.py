@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Dict, Iterable, List, Optional, Tuple
 
 from ...protocol import zmtp
-from ...protocol.requests import DELIMITER
+from ...protocol.unanswered_requests import DELIMITER
 
 NO_PARENT = b"{}"
 #: If more cells have lost output, the earlier ones get no notice.

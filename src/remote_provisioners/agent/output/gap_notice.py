@@ -13,7 +13,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ...protocol import zmtp
-from ...protocol.requests import DELIMITER
+from ...protocol.unanswered_requests import DELIMITER
 from .gap import NO_PARENT, Gap, parent_of
 
 

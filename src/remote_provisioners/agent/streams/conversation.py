@@ -12,8 +12,8 @@ from collections import deque
 from typing import Any, Callable, Deque, List, Optional, Tuple
 
 from ...protocol import zmtp
-from ...protocol.requests import Requests
 from ...protocol.stream import Stream
+from ...protocol.unanswered_requests import Requests
 from .lost_replies import LostReplies
 
 #: A larger message is passed on while it arrives, and is not kept.

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any, Callable, Dict, List, Sequence
 
-from ...protocol.requests import Requests, headers
+from ...protocol.unanswered_requests import Requests, headers
 from ..output.gap_notice import message_of
 
 #: For the cell.
