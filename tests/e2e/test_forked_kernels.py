@@ -132,6 +132,15 @@ def seen_by(session: Session) -> dict[str, Any]:
     return seen
 
 
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_the_first_kernel_of_a_host_is_forked(
+    rig: Rig, home: object, install_spec: InstallSpec, start: Start, hosts: int
+) -> None:
+    install_spec([host.target for host in rig.hosts[:hosts]])
+    session = start("remote")
+    assert session.value("__import__('gc').get_freeze_count()") > 9999
+
+
 @pytest.mark.parametrize(
     ("flags", "env"),
     [

@@ -171,7 +171,7 @@ class HostPlacer(Placer):
         spec = await search.next()
         attempt.patient = not search.has_another(spec)
         self._pending_kills.pop(spec.name, None)
-        return await attempt.reserve(registry, self._options.completed(spec))
+        return await attempt.reserve(registry, spec)
 
     def _note_pending_kill(self, kernel: RemoteKernel) -> None:
         """In the I/O thread, before the kernel goes to another host."""
@@ -214,7 +214,10 @@ class HostPlacer(Placer):
 
     def _search(self, request: LaunchRequest, tried: Mapping[str, HostError]) -> HostSearch:
         policy = load_balancer(self._options.load_balancing_algorithm)
-        return HostSearch(self._find_scheduler, request, self._options.inventory(), policy, tried)
+        inventory, complete = self._options.inventory(), self._options.completed
+        return HostSearch(
+            self._find_scheduler, request, inventory, policy, tried, complete=complete
+        )
 
     async def _restart_in_place(
         self, kernel: RemoteKernel, request: LaunchRequest

@@ -14,6 +14,7 @@ from ..events import Phase
 from ..hosts.host import Host
 from ..hosts.registry import HostRegistry
 from ..kernels.start.starts import starts
+from ..options.expected import expected_on
 from ..options.launch_request import LaunchRequest
 from .inventory import HostSpec, Inventory
 from .policies import LoadBalancer
@@ -44,12 +45,16 @@ class HostSearch:
         inventory: Inventory,
         policy: LoadBalancer,
         tried: Mapping[str, HostError],
+        *,
+        complete: Callable[[HostSpec], HostSpec],
     ) -> None:
+        """`complete` fills in a host's missing properties."""
         self._find = find
         self._request = request
         self._inventory = inventory
         self._policy = policy
         self._tried = dict(tried)
+        self._complete = complete
         self._scheduler: Scheduler | None = None
         self._turn = 0
 
@@ -71,7 +76,8 @@ class HostSearch:
         assert self._scheduler is not None
         table = self._scheduler.table(self._inventory)
         without = {**others, **self._tried}
-        return await self._scheduler.choose(table, self._policy, self._turn, self._request, without)
+        chosen = self._scheduler.choose(table, self._policy, self._turn, self._request, without)
+        return self._complete(await chosen)
 
     async def _first_that_answers(self, first: HostSpec, registry: HostRegistry) -> HostSpec:
         """Raises as `next`. After the start's time limit it returns `first` all the same."""
@@ -88,6 +94,7 @@ class HostSearch:
                     if host.connected:
                         return chosen  # with no await since it was chosen
                     starts().note(self._request.kernel_id, Phase.CONNECTING, host=chosen.name)
+                    host.expect(expected_on(chosen, self._request))
                     connecting[asyncio.ensure_future(host.link())] = chosen
                     seconds = min(seconds, self._patience(host, registry, len(connecting)))
                 done, _ = await asyncio.wait(
