@@ -1,4 +1,4 @@
-"""A conda environment that rattler, the installer of pixi, installs from a channel on this disk."""
+"""A conda environment that rattler, the installer of pixi, or conda installs from this disk."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ async def main(channel, prefix, cache):
 
 asyncio.run(main(*sys.argv[1:]))
 """
+_LEFT_OUT = {"site-packages", "__pycache__", "test", "tests", "idlelib", "ensurepip"}
 ACTIVATE = 'export LIBS_OF="$CONDA_PREFIX/lib"\n'
 
 
@@ -53,14 +54,18 @@ def _package(
                 archive.addfile(member, io.BytesIO(what.encode()))
 
 
-def install_conda(prefix: Path, work: Path) -> Path:
-    """Install Python, ipykernel and a package with an activation script into `prefix`."""
+def install_conda(prefix: Path, work: Path, conda: str = "") -> Path:
+    """Install Python, ipykernel and a package with an activation script into `prefix`.
+
+    `conda`: the program that does it, instead of rattler.
+    """
     channel = work / "channel"
     base = Path(sys.base_prefix, "lib", f"python{MINOR}")
+    # conda itself links files only.
     standard = {
-        f"lib/python{MINOR}/{entry.name}": entry
-        for entry in base.iterdir()
-        if entry.name not in ("site-packages", "__pycache__")
+        f"lib/python{MINOR}/{path.relative_to(base)}": path
+        for path in base.rglob("*")
+        if path.is_file() and not _LEFT_OUT.intersection(path.relative_to(base).parts)
     }
     programs = {
         f"bin/python{MINOR}": Path(os.path.realpath(sys.executable)),
@@ -80,5 +85,10 @@ def install_conda(prefix: Path, work: Path) -> Path:
     }
     _package(channel, "linux-64", "libs", "1.0", scripts)
     argv = [sys.executable, "-c", _INSTALL, str(channel), str(prefix), str(work / "cache")]
-    subprocess.run(argv, check=True)
+    if conda:
+        packages = [path.as_uri() for path in sorted(channel.rglob("*.tar.bz2"))]
+        argv = [conda, "create", "--yes", "--quiet", "--offline", "--prefix", str(prefix)]
+        argv += packages
+    own = {"HOME": str(work), "CONDA_PKGS_DIRS": str(work / "cache")}
+    subprocess.run(argv, check=True, env={**os.environ, **own})
     return prefix

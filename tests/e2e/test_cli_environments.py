@@ -408,12 +408,16 @@ def test_refresh_marks_nothing_of_a_host_that_does_not_answer(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("installer", ["rattler", "conda"])
 def test_an_environment_that_conda_has_installed(
-    host: Host, command: CommandLine, start: Start, tmp_path: Path
+    host: Host, command: CommandLine, start: Start, tmp_path: Path, installer: str
 ) -> None:
-    if importlib.util.find_spec("rattler") is None:
+    program = shutil.which("conda") if installer == "conda" else ""
+    if program is None:
+        pytest.skip("conda is not installed")
+    if not program and importlib.util.find_spec("rattler") is None:
         pytest.skip("rattler is not installed (by pip: py-rattler)")
-    prefix = install_conda(host.home / "miniforge3" / "envs" / "real", tmp_path / "work")
+    prefix = install_conda(host.home / "miniforge3/envs/real", tmp_path / "work", program)
     found = command.scanned(host.target)["real"]
     assert (found["kind"], found["version"]) == ("conda", VERSION)
     assert found["package_version"] == KERNEL
@@ -425,6 +429,27 @@ def test_an_environment_that_conda_has_installed(
     assert found["LIBS_OF"] == f"{prefix}/lib"
     assert found["LIBS_VERSION"] == "1"
     assert found["CONDA_DEFAULT_ENV"] == "real"
+
+
+@pytest.mark.long
+def test_conda_accepts_the_environments_that_tests_make(tmp_path: Path) -> None:
+    conda = shutil.which("conda")
+    if conda is None:
+        pytest.skip("conda is not installed")
+    prefix = make_conda(
+        tmp_path / "envs/made", scripts={"a.sh": "export OF_SCRIPT=1"}, STORED="x y"
+    )
+
+    def said(*words: str) -> str:
+        done = subprocess.run([conda, *words], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    listed = {each["name"]: each for each in json.loads(said("list", "-p", str(prefix), "--json"))}
+    assert listed["python"]["version"] == VERSION
+    found = dict(line.split("=", 1) for line in said("run", "-p", str(prefix), "env").splitlines())
+    assert (found["STORED"], found["OF_SCRIPT"]) == ("x y", "1")
+    assert (found["CONDA_PREFIX"], found["CONDA_DEFAULT_ENV"]) == (str(prefix), "made")
+    assert found["PATH"].startswith(f"{prefix}/bin:")
 
 
 @pytest.mark.long
