@@ -21,6 +21,7 @@ from ..rig import Host, Rig
 from .made_environments import (
     KERNEL,
     MINOR,
+    PACKAGES,
     VERSION,
     link_packages,
     make_conda,
@@ -266,6 +267,37 @@ def test_one_environment_on_several_hosts_is_one_kernelspec(
         "remote-analysis": "unchanged",
         f"own-{two}": "gone",
     }
+
+
+@pytest.mark.long
+def test_an_environment_that_is_gone_from_one_of_its_hosts(
+    rig: Rig, command: CommandLine, start: Start
+) -> None:
+    if not rig.own_address:
+        pytest.skip("needs hosts with directories of their own")
+    one, two = (host.target for host in rig.hosts)
+    prefix = "/tmp/envs/analysis"  # each host has its own /tmp
+    program = f"{sys.executable} -m venv --without-pip {prefix}"
+    program += f" && ln -s {PACKAGES}/* {prefix}/lib/python{MINOR}/site-packages"
+    for host in rig.hosts:
+        host.run(["sh", "-c", program], timeout=60)
+    name, where = "remote-analysis", "--directory=/tmp/envs"
+    assert command.changes("add", f"{one},{two}", "analysis", "--user", where) == {name: "new"}
+    assert command.changes("refresh") == {name: "unchanged"}
+    for host, left, change in ((rig.hosts[1], [one], "changed"), (rig.hosts[0], [one], "gone")):
+        host.run(["rm", "-r", prefix])
+        assert command.changes("refresh") == {name: change}
+        assert command.hosts(name) == left
+        assert command.title(name).endswith(" (gone)") == (change == "gone")
+        if change == "changed":
+            assert start(name).host == one
+            before = command.files()
+            assert command.changes("refresh") == {name: "unchanged"}
+            assert command.files() == before
+    rig.hosts[1].run(["sh", "-c", program], timeout=60)  # it is back on the other one
+    assert command.changes("add", two, "analysis", "--user", where) == {name: "changed"}
+    for host in rig.hosts:
+        host.run(["rm", "-rf", "/tmp/envs"])
 
 
 def test_kernelspecs_of_any_language_are_taken_over(
