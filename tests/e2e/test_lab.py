@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -70,11 +71,14 @@ def test_a_person_chooses_a_host_sees_it_and_moves_on(
         notice = lab.page.locator(".Toastify__toast", has_text="listens on port 8317")
         notice.wait_for()
         lab.picture("port")
-        lab.toolbar.click()
         with lab.page.context.expect_page() as opened:
-            details.get_by_role("link", name=f"Open port 8317 of {two}").click()
+            notice.get_by_role("button", name="Open").click()
         expect(opened.value.locator("body")).to_have_text("a page of the host")
+        address = opened.value.url
         opened.value.close()
+        lab.toolbar.click()
+        link = details.get_by_role("link", name=f"Open port 8317 of {two}")
+        expect(link).to_have_attribute("href", re.compile(re.escape(urlsplit(address).path) + "$"))
         lab.page.keyboard.press("Escape")
         expect(details).to_have_count(0)
         lab.show_hosts()
