@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.agent.bootstrap import find_or_start
 from remote_provisioners.agent.processes.process_identity import start_time, stat_of
 from remote_provisioners.errors import AgentError
 from remote_provisioners.hosts import deploy_agent as bootstrap
@@ -273,6 +274,19 @@ def test_a_record_that_cannot_be_used(clean_environment: Path, name: str) -> Non
                 assert (await again.start("bad", SLEEPS))["pid"]
 
     run(body())
+
+
+def test_an_agent_of_another_host_is_not_started_again(tmp_path: Path) -> None:
+    """Hosts may share the directory; its name says whose it is."""
+    base = tmp_path / "remote-provisioners-0"
+    base.mkdir(0o700)
+    former = base / "0123456789ab-00000000"
+    former.mkdir(0o700)
+    (former / "agent.pyz").write_text("raise SystemExit('it was started')")
+    host, _ = find_or_start.host_identity()
+    with pytest.raises(find_or_start.GoneError, match="it is of another host"):
+        find_or_start.find_or_start("", b"", str(former), host)
+    assert not (former / "agent.log").exists()
 
 
 def test_two_records_of_one_kernel(clean_environment: Path) -> None:
