@@ -14,6 +14,8 @@ from remote_provisioners.agent.files.operations import answer
 from remote_provisioners.agent.files.places import PlaceError
 from remote_provisioners.protocol.files import TRASH, FileRequest
 
+from ..small_disk import fill, small_disk
+
 OWN = f".Trash-{os.getuid()}"
 
 
@@ -53,6 +55,29 @@ def test_names_in_the_trash_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
 
 
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be moved stays, and no note of it is left."""
+    data = tmp_path / "data"
+    with small_disk(data) as filling:
+        monkeypatch.setenv("XDG_DATA_HOME", str(data))
+        for name in ("first", "second"):
+            (data / name).write_text("")
+        trash(data / "first")
+        fill(filling)
+        with pytest.raises(PlaceError, match=r"no trash for it \(No space left on device\)"):
+            trash(data / "second")
+        assert (data / "second").exists()
+        assert [path.name for path in (data / "Trash/info").iterdir()] == ["first.trashinfo"]
+
+
+def test_a_home_that_cannot_have_a_trash(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file on another file system goes to the trash there."""
+    monkeypatch.setenv("XDG_DATA_HOME", "/proc/nowhere")
+    (elsewhere / "a").write_text("")
+    trash(elsewhere / "a")
+    assert (Path("/dev/shm") / OWN / "files/a").exists()
+
+
 def test_what_has_lost_its_note_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     there = tmp_path / "data" / "Trash"
@@ -76,7 +101,7 @@ def test_nothing_goes_to_the_trash_of_somebody_else(elsewhere: Path) -> None:
     theirs.mkdir()
     (Path("/dev/shm") / OWN).symlink_to(theirs)
     (elsewhere / "a").write_text("a")
-    with pytest.raises(PlaceError, match="no trash for you"):
+    with pytest.raises(PlaceError, match="no trash for it"):
         trash(elsewhere / "a")
     assert (elsewhere / "a").read_text() == "a"
     assert list(theirs.iterdir()) == []

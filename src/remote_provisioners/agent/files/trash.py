@@ -18,7 +18,11 @@ from ...protocol.files import DENIED
 from .places import Place, PlaceError
 
 _INFO = "[Trash Info]\nPath={}\nDeletionDate={}\n"
-_NONE = "its file system has no trash for you ({}): delete it in a terminal"
+_NONE = "there is no trash for it ({}): delete it in a terminal"
+
+
+class _UnusableTrash(Exception):
+    """Nothing can be moved there. It has the OSError."""
 
 
 def move_to_trash(place: Place, path: str) -> None:
@@ -26,28 +30,39 @@ def move_to_trash(place: Place, path: str) -> None:
 
     Raises PlaceError, OSError.
     """
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(data):
+        data = os.path.expanduser("~/.local/share")
     try:
         _move(place, path, os.path.join(data, "Trash"))
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        try:
-            _move(place, path, _own_trash(_top(place.directory, path)))
-        except OSError as failed:
-            raise PlaceError(DENIED, _NONE.format(failed.strerror)) from None
+    except _UnusableTrash as unusable:
+        first = unusable.args[0]
+    else:
+        return
+    try:
+        _move(place, path, _own_trash(_top(place.directory, path)))
+    except (_UnusableTrash, OSError) as error:
+        why = error.args[0] if isinstance(error, _UnusableTrash) else error
+        if first.errno != errno.EXDEV:
+            why = first
+        raise PlaceError(DENIED, _NONE.format(why.strerror)) from None
 
 
 def _move(place: Place, path: str, trash: str) -> None:
-    """Rename it. A trash on another file system raises EXDEV; then nothing has changed."""
+    """Rename it. Raises _UnusableTrash, OSError; then nothing has changed."""
     files, info = os.path.join(trash, "files"), os.path.join(trash, "info")
-    for directory in (files, info):
-        os.makedirs(directory, 0o700, exist_ok=True)
-    name, note = _note(trash, place.name, path)
+    try:
+        for directory in (files, info):
+            os.makedirs(directory, 0o700, exist_ok=True)
+        name, note = _note(trash, place.name, path)
+    except OSError as error:
+        raise _UnusableTrash(error) from None
     try:
         os.rename(place.name, os.path.join(files, name), src_dir_fd=place.directory)
-    except BaseException:
+    except BaseException as error:
         os.unlink(note)
+        if isinstance(error, OSError) and error.errno == errno.EXDEV:
+            raise _UnusableTrash(error) from None
         raise
 
 
@@ -65,8 +80,12 @@ def _note(trash: str, name: str, path: str) -> Tuple[str, str]:
         except FileExistsError:
             tried = "{}.{}".format(os.fsdecode(os.fsencode(name)[:200]), secrets.token_hex(4))
             continue
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+        except OSError:  # the disk is full
+            os.unlink(note)
+            raise
         return kept, note
 
 
