@@ -246,6 +246,47 @@ def test_who_is_not_logged_in_sees_no_file(drive: HostDrive) -> None:
         connection.close()
 
 
+@pytest.mark.long
+def test_no_user_reaches_the_files_of_another(
+    rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec
+) -> None:
+    """Alice and root have drives of one host, both of a directory that both may enter."""
+    host = rig.hosts[0]
+    if "alice" not in host.homes or host.user != "root":
+        pytest.skip("needs hosts with users of their own")
+    names = [f"{user}@{host.target}" for user in ("root", "alice")]
+    install_spec(names)
+    make = (
+        "import os; os.umask(0); os.mkdir('/tmp/both', 0o777); os.chdir('/tmp/both')\n"
+        "os.mkdir('private', 0o700); open('private/a', 'w').write('secret')\n"
+        "open('a', 'w').write('secret'); os.chmod('a', 0o600); os.symlink('private/a', 'link')\n"
+    )
+    host.run(["python3", "-c", make])
+    with Applications(tmp_path) as applications:
+        server = applications.server("server", "--RemoteAccess.file_roots=/tmp/both")
+        of_root, of_alice = HostDrive(server, host), HostDrive(server, host)
+        for drive, name in ((of_root, names[0]), (of_alice, names[1])):
+            drive.root = f"/remote-provisioners/api/v1/hosts/{name}"
+        for path in ("a", "private/a", "link"):
+            assert of_root.text(path) == "secret"
+            assert of_alice.download(path)[0] == 403
+            of_alice.save(path, "x", 403)
+        of_alice.ask("GET", "private", expect=403)
+        listed = {m["name"]: m["writable"] for m in of_alice.ask("GET", "")["content"]}
+        assert listed == {"a": False, "private": False}
+        of_alice.ask("PUT", "hers", {"type": "file", "format": "text", "content": "hers"}, 201)
+        assert host.run(["stat", "-c", "%U", "/tmp/both/hers"]).strip() == "alice"
+        # Nor by the socket of root's agent.
+        reach = (
+            "import glob, os, socket, sys\n"
+            "try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
+            "except PermissionError: print('refused')\n"
+        )
+        (found,) = host.run(["sh", "-c", "ls /tmp/remote-provisioners-0/*/files.sock"]).split()
+        assert host.run(["python3", "-c", reach, found], user="alice").strip() == "refused"
+    host.run(["rm", "-r", "/tmp/both"])
+
+
 def test_a_notebook_of_the_drive_has_its_kernel_there(drive: HostDrive, rig: Rig) -> None:
     for host in rig.hosts:
         host.run(["mkdir", "-p", f"{DIRECTORY}/deep"])
