@@ -417,8 +417,8 @@ CERTIFICATES = {
     "works": ("ours", "+1d", "{address}", ""),
     "expired": ("ours", "20200101:20200102", "{address}", "the host needs a new certificate"),
     "of another host": ("ours", "+1d", "other.example", "the host needs a new certificate"),
-    "of another authority": ("another", "+1d", "{address}", "Add its key with @cert-authority to"),
-    "of an unknown authority": ("", "+1d", "{address}", "Add its key with @cert-authority to"),
+    "of another authority": ("another", "+1d", "{address}", "key with @cert-authority to"),
+    "of an unknown authority": ("", "+1d", "{address}", "key with @cert-authority to"),
 }
 
 
@@ -426,7 +426,7 @@ CERTIFICATES = {
 def test_certificates_of_hosts(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
-    """None of these is a key that has changed: to forget it would be bad advice."""
+    """No case is a changed host key, so no error advises to forget the key."""
     home, host = be_client(own_rig, monkeypatch), own_rig.hosts[0]
     client = Client(own_rig, home)
     for name in ("ours", "another"):

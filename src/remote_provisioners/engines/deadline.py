@@ -1,4 +1,4 @@
-"""When an engine ends a kernel's node: asked again and again, and told to the kernel's users."""
+"""When an engine ends a kernel's node. We ask the engine regularly and tell the kernel's users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds before the end at which users are told.
 MARKS = (600.0, 120.0)
-#: How often an engine is asked. A time limit hardly ever changes.
+#: How often we ask an engine. A time limit hardly ever changes.
 _ASK_SECONDS = 300.0
 _AGAIN_SECONDS = 60.0
 #: Engines count whole seconds.
@@ -47,7 +47,9 @@ class Deadline:
             try:
                 left = await self._engine.seconds_left(self._tag)
             except RemoteProvisionerError as error:
-                log.info("kernel %s: cannot ask for its end: %s", self._kernel.kernel_id, error)
+                log.info(
+                    "kernel %s: cannot ask for its time limit: %s", self._kernel.kernel_id, error
+                )
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
             self._end = None if left is None else time.monotonic() + left

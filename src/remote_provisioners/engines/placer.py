@@ -158,7 +158,7 @@ class EnginePlacer(Placer):
         try:
             await self._options.engine(request).cancel(tag)
         except RemoteProvisionerError as error:
-            log.warning("%s: %s did not end it: %s", tag, self._type.name, error)
+            log.warning("%s: %s did not cancel it: %s", tag, self._type.name, error)
             return False
         return True
 

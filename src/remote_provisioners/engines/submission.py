@@ -165,4 +165,4 @@ class Submission:
         try:
             await self.engine.cancel(self.launch.tag)
         except RemoteProvisionerError as error:
-            log.warning("%s: %s did not end it: %s", self.launch.tag, self.engine.name, error)
+            log.warning("%s: %s did not cancel it: %s", self.launch.tag, self.engine.name, error)

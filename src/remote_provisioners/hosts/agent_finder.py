@@ -29,7 +29,7 @@ from .transport import Transport
 _PYTHONS = ("python3", "python", *(f"python3.{minor}" for minor in range(13, 7, -1)))
 #: How often to look for an agent that somebody else starts.
 _AGENT_POLL_SECONDS = 0.02
-#: How long an agent may take to say hello.
+#: How long an agent may take to answer `hello`.
 _HELLO_SECONDS = 15.0
 
 
@@ -71,7 +71,7 @@ class AgentFinder:
             except asyncio.TimeoutError:
                 channel.close()
                 text = f"its agent has not answered for {_HELLO_SECONDS:.0f} s"
-                raise SilentError(f"{text}: it is stopped, or hangs", host=self._name) from None
+                raise SilentError(f"{text}: it is stopped, or it hangs", host=self._name) from None
             except (ConnectionError, UnreachableError) as error:
                 # The agent that was found may have ended itself, idle, at this very moment.
                 comes = isinstance(error, ConnectionRefusedError) and time.monotonic() < until

@@ -52,8 +52,8 @@ _PIPE = (
     "agent/pipe/stream_ends.py",
     "protocol/multiplex.py",
 )
-# The agent needs no TLS, and importing it would be a tenth of the agent's start. With vfork all of
-# its threads would wait until a program runs: for ever where the program's files hang.
+# The agent needs no TLS. Its import would take a tenth of the agent's start. With vfork all threads
+# of the agent would wait until a program runs: for ever if the program's files hang.
 _MAIN = f"""import subprocess, sys
 subprocess._USE_VFORK = False
 sys.modules["ssl"] = None
@@ -128,9 +128,9 @@ def _compiled(path: str, source: bytes) -> bytes:
 
 
 def _installed(path: str, source: bytes, name: str) -> CodeType | None:
-    """The code of an installed module, as from the file `name`; None if it is not of `source`.
+    """The code of an installed module, as from the file `name`; None if `source` is another text.
 
-    Python has usually compiled it before, and compiling all modules takes 60 ms.
+    Python has usually compiled the module before. Compiling all modules takes 60 ms.
     """
     loader = SourceFileLoader(name, str(_PACKAGE / path))
     with contextlib.suppress(OSError, ImportError):
@@ -196,9 +196,8 @@ async def find_agent(
             failed.append(error)
         except asyncio.TimeoutError:
             text = f"cannot find or start its agent within {_FIND_SECONDS:.0f} s"
-            raise UnreachableError(
-                f"{text}: the host hangs, or an agent there does not start", host=host
-            ) from None
+            why = "the host hangs, or the agent does not start"
+            raise UnreachableError(f"{text}:\n{why}", host=host) from None
     tried = ", ".join(pythons)
     raise AgentError(f"{failed[0].message}\n(tried: {tried})", host=host)
 

@@ -260,7 +260,7 @@ class HostRegistry:
         closing = [*(host.close() for host in hosts), *self._parting]
         for error in await asyncio.gather(*closing, return_exceptions=True):
             if isinstance(error, Exception):
-                log.error("a host could not be left", exc_info=error)
+                log.error("cannot close the connection to a host", exc_info=error)
         for kernel in list(self._kernels):
             self.close_kernel(kernel)
         for beside in reversed(self._beside.values()):

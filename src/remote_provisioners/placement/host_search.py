@@ -1,4 +1,4 @@
-"""Find the host of one start: the next one while, or because, the chosen one does not answer."""
+"""Find the host of one start. If the chosen host does not answer, connect to the next ones too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: How long a start waits for a connection before it also tries the next host.
 _FIRST_SECONDS = 2.0
-#: The same when other hosts of the list are silent.
+#: The same when another host of the list is silent.
 _NEXT_SECONDS = 0.25
 _NOT_NOW = HostError("not now")
 
@@ -32,10 +32,10 @@ _NOT_NOW = HostError("not now")
 class HostSearch:
     """The hosts for one start, one after the other, and the errors of the earlier ones.
 
-    Nobody waits for hosts that are down, one after the other. While the chosen host does not
-    answer, the search connects to the next ones as well, and the first that answers is used, as in
-    RFC 8305 (Happy Eyeballs). The other connections are made for later starts. No host has got a
-    request to start the kernel at that time, so there is never a second kernel.
+    The search does not wait for one host that is down after the other. While the chosen host does
+    not answer, the search connects to the next ones as well, and takes the first host that answers,
+    as in RFC 8305 (Happy Eyeballs). Later starts use the other connections. At that time no host
+    has got a request to start the kernel, so there is never a second kernel.
     """
 
     def __init__(

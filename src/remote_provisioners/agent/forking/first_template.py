@@ -1,8 +1,8 @@
-"""The template of the first kernel: it loads while the agent itself is still being imported.
+"""The template of the first kernel: it loads while Python imports the agent's other modules.
 
-Whoever starts an agent for a kernel writes down what that kernel will be: a server
-(bootstrap/find_or_start.py), or the script of a job. Standard library only: this module travels to
-hosts. It imports little, because the agent's other modules wait for it.
+A server (bootstrap/find_or_start.py) or the script of a job starts an agent for a kernel. It first
+writes into a file what that kernel will be. Standard library only: this module travels to hosts.
+It imports little, because the agent's other modules wait for it.
 """
 
 from __future__ import annotations

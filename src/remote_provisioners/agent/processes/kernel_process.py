@@ -133,7 +133,7 @@ class KernelProcess:
 
 
 def _why_too_long(command: Command) -> str:
-    """Why the system has refused a command as too long."""
+    """Which part of a command is too long for the system."""
     sizes = [
         (len(os.fsencode("{}={}".format(*item))), "the environment variable {}".format(item[0]))
         for item in command.environ.items()
@@ -142,8 +142,9 @@ def _why_too_long(command: Command) -> str:
         (len(os.fsencode(word)), "the argument {!r}".format(word[:20])) for word in command.argv
     ]
     size, longest = max(sizes)
-    if size >= 32 * os.sysconf("SC_PAGE_SIZE"):  # Linux' limit for one of them
-        return "{} is too long for a program: {} bytes".format(longest, size)
+    most = 32 * os.sysconf("SC_PAGE_SIZE")  # Linux' limit for one of them
+    if size >= most:
+        return "{} is too long for a program: {} bytes of {}".format(longest, size, most)
     text = "environment and arguments are too long for a program: {} bytes;\nthe longest is {} ({})"
     return text.format(sum(each for each, _ in sizes), longest, size)
 

@@ -1,4 +1,4 @@
-"""Requests whose replies a killed agent took along: they end, with a notice.
+"""Ends the requests whose replies were lost with a killed agent, with a notice.
 
 Standard library only: this module travels to hosts.
 """
@@ -35,7 +35,7 @@ _LOST: Dict[str, Any] = {
 
 
 class LostReplies:
-    """Finds the requests of one client that get no reply any more.
+    """Finds the requests of one client that no longer get a reply.
 
     A kernel sends no reply to a client that is not connected. So the reply of a cell that ends
     between a killed agent and the next one is lost. A kernel executes one request after the other:

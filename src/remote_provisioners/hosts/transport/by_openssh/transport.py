@@ -158,8 +158,9 @@ async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport
     try:
         return await _connect(address, python)
     except _MasterHangs:
-        log.warning("host %s: its shared connection (ControlPath) hangs", address.label)
-    # The program itself would wait for ever, such as after the machine has slept.
+        # Without an option, ssh would wait for ever, such as after the machine has slept.
+        text = "host %s: the shared connection (ControlPath) hangs; connecting without it"
+        log.warning(text, address.label)
     return await _connect(address, python, shared=False)
 
 

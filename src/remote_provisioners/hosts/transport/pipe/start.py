@@ -60,7 +60,7 @@ class Introduction:
             try:
                 major, minor, _, level, _ = ast.literal_eval(f"({numbers})")
             except (SyntaxError, TypeError):
-                raise ValueError("it does not say its version") from None
+                raise ValueError("Python does not say its version") from None
             self.interpreter = Interpreter((major, minor), level, tag.strip())
             return rest
         self._noise += len(data)

@@ -110,9 +110,9 @@ def certificate_invalid(said: str) -> str:
 
 
 def authority_unknown(known: str, details: str = "") -> str:
-    """No file of known hosts has the authority of the host's certificate."""
+    """No file of known hosts has the authority that signed the host's certificate."""
     said = f" ({details})" if details else ""
     return (
-        f"the host shows a certificate of an authority that is unknown{said}.\n"
-        f"Add its key with @cert-authority to {known}"
+        f"an unknown authority has signed the host's certificate{said}.\n"
+        f"Add the authority's key with @cert-authority to {known}"
     )
