@@ -258,7 +258,7 @@ def test_a_newer_agent_looks_after_the_kernels_of_an_older_one(host: Host, serve
     assert kernels(host) == {left["pid"]}
     two = serve("new")
     two.start()
-    eventually(lambda: old in agents(host))
+    eventually(lambda: old in agents(host), 20)
     kill(host, agents(host)[old])
     assert left["pid"] in kernels(host)
     # Who lists kernels sees it, and can end it.
