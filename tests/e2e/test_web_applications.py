@@ -69,7 +69,9 @@ class Visitor:
 
         eventually(there, 60)
         self.errors.clear()
+        self.given_up = False
         self.page.goto(address)
+        self.complete()
 
     def complete(self) -> None:
         """Wait for all parts of the page. Load it again where Chromium gave one up.
