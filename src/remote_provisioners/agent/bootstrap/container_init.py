@@ -39,16 +39,6 @@ def reap(*_):
         pass
 
 
-def is_agent(ahead):
-    # type: (int) -> bool
-    """Whether the head start has become the agent."""
-    try:
-        with open("/proc/{}/comm".format(ahead)) as file:
-            return file.read() == "agent\n"
-    except (IOError, OSError):
-        return False
-
-
 def present(ahead):
     # type: (int) -> Tuple[bool, bool]
     """Whether there is an agent, and whether a server is connected or is just connecting.
@@ -65,9 +55,7 @@ def present(ahead):
         except (IOError, OSError):  # it has ended meanwhile
             continue
         agent = agent or b"/agent.pyz\0" in words
-        if int(name) == ahead:
-            agent = agent or is_agent(ahead)
-        else:
+        if int(name) != ahead:
             server = server or b"\0-I\0-S\0-c\0f" in words  # pipe/start.py
     return agent, server
 

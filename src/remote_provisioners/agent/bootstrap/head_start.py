@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 TEMPLATE_DESCRIPTOR = 3
 #: The file in the agent's directory that describes the template. first_template.py reads it.
 TEMPLATE = "template.json"
-#: The name of the process, once it is the agent.
-NAME = "agent"
 _FIRST_SECONDS, _ASK_SECONDS = 600.0, 5.0
 _PR_SET_CHILD_SUBREAPER = 36
 #: The template's argv must have room for a forked kernel's argv, which `ps` then shows.
@@ -132,28 +130,6 @@ def wait(listener: socket.socket, path: str) -> Tuple[str, str, int, int]:
     return directory, program, log, ready
 
 
-def import_ahead() -> None:
-    """Import what the agent imports of the standard library, while nobody waits for it."""
-    sys.modules["ssl"] = None  # type: ignore[assignment] # as the agent does
-    import asyncio  # noqa: F401, PLC0415
-    import dataclasses  # noqa: F401, PLC0415
-    import random  # noqa: F401, PLC0415
-    import shutil  # noqa: F401, PLC0415
-    import zipimport  # noqa: F401, PLC0415
-
-
-def become_agent(program: str, directory: str, ready: int) -> None:
-    """Run the agent's program in this process, which saves the start of another interpreter."""
-    import zipimport  # noqa: PLC0415
-
-    with open("/proc/self/comm", "w") as file:  # container_init.py recognizes us by it
-        file.write(NAME)
-    sys.argv = [program, directory, str(ready)]
-    sys.path.insert(0, program)
-    exec(zipimport.zipimporter(program).get_code("__main__"), {"__name__": "__main__"})  # noqa: S102
-    os._exit(0)
-
-
 def main(expected: Dict[str, Any]) -> None:
     """Load the template, wait, and become the agent. Raises an error if no server comes."""
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -162,7 +138,6 @@ def main(expected: Dict[str, Any]) -> None:
     complete_environment()
     listener, path = listen(module(expected, "find_or_start"))
     template, connection = load(expected)
-    import_ahead()
     adopt_orphans()  # before the template forks the next kernel ahead
     directory, program, log, ready = wait(listener, path)
     template.update(agent=os.getpid(), descriptor=connection.fileno())
@@ -174,4 +149,5 @@ def main(expected: Dict[str, Any]) -> None:
     for descriptor in (ready, connection.fileno()):
         os.set_inheritable(descriptor, True)
     os.chdir("/")
-    become_agent(program, directory, ready)
+    words = [sys.executable, "-I", "-S", program, directory, str(ready)]
+    os.execv(sys.executable, words)
