@@ -53,8 +53,8 @@ export class HostDrive extends Drive {
   }
 
   async get(path: string, options?: Contents.IFetchOptions): Promise<Contents.IModel> {
-    const type = options?.type ?? 'directory';
-    if (type !== 'directory' || options?.content === false) {
+    const ofFile = options?.format || options?.hash || (options?.type ?? 'directory') !== 'directory';
+    if (ofFile || options?.content === false) {
       return this.noted(path, await super.get(path, options));
     }
     const containing = this.filter.path === path ? this.filter.containing : '';
