@@ -67,12 +67,13 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
         return await connect_ssh(address, python)
     except OnlyOpenSSH as only:
         log.info("host %s: the ssh program connects (%s)", address.label, only)
+        asked = only.asked
     from .by_openssh.transport import connect_by_openssh  # noqa: PLC0415
 
     # Only with `connect = "openssh"` may ~/.ssh/config turn off the check of host keys.
     way = replace(address.way, kind=OPENSSH, strict_host_keys=True)
     by_openssh = replace(address, way=way)
-    return await connect_by_openssh(by_openssh, python)
+    return await connect_by_openssh(by_openssh, python, asked)
 
 
 __all__ = ["Completed", "Endpoint", "Transport", "connect"]

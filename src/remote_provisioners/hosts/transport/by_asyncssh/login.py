@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import asyncssh
 
@@ -29,7 +30,14 @@ _SHELL_ACTS_ON = set("$\\`;&|<>()")
 
 
 class OnlyOpenSSH(Exception):
-    """Only OpenSSH's own program can connect. The text says why, for the log."""
+    """Only OpenSSH's own program can connect. The text says why, for the log.
+
+    `asked`: what `ask_openssh` has returned for the host.
+    """
+
+    def __init__(self, why: str, asked: Any) -> None:
+        super().__init__(why)
+        self.asked = asked
 
 
 async def log_in(address: HostAddress) -> list[Login]:
@@ -62,23 +70,42 @@ async def _read(address: HostAddress) -> tuple[SSHConfiguration, KnownHosts]:
         raise UnreachableError(text, host=name) from None
     automatic = address.way.kind == AUTOMATIC
     if automatic and read.only_openssh:
-        raise OnlyOpenSSH(f"{read.only_openssh} in its SSH configuration")
+        raise OnlyOpenSSH(f"{read.only_openssh} in its SSH configuration", read.asked)
     try:
         read = replace(read, algorithms=usable(read.algorithms))
     except UnreachableError as error:
         if automatic:
-            raise OnlyOpenSSH("an algorithm that asyncssh lacks in its SSH configuration") from None
+            why = "an algorithm that asyncssh lacks in its SSH configuration"
+            raise OnlyOpenSSH(why, read.asked) from None
         raise error.at(name) from None
     try:
         return read, await asyncio.to_thread(KnownHosts, read)
     except (OSError, ValueError) as error:
         if automatic:  # the program can read it, or says what is wrong
-            raise OnlyOpenSSH("RevokedHostKeys in its SSH configuration") from None
+            raise OnlyOpenSSH("RevokedHostKeys in its SSH configuration", read.asked) from None
         raise HostKeyError(
             f"RevokedHostKeys {read.revoked_host_keys!r} cannot be read ({reason_of(error)}):\n"
             "asyncssh reads a list of public keys only",
             host=name,
         ) from None
+
+
+async def _open_jumps(
+    address: HostAddress, read: SSHConfiguration, opened: list[Login], after: tuple[str, ...]
+) -> None:
+    """Log in to the jump hosts of `address`, each through the one before. Raises as `_open`."""
+    for number, hop in enumerate(read.jumps):
+        try:
+            jump = jump_address(hop)
+            if number == 0 and jump.host in after:
+                raise circle(jump.host)
+            jump = replace(jump, way=WayIn(address.way.kind))
+            await _open(jump, opened, number > 0, after)
+        except OnlyOpenSSH as only:
+            raise OnlyOpenSSH(str(only), read.asked) from None
+        except HostError as error:
+            text = f"jump host {hop}: {error.message}"
+            raise type(error)(text, host=str(address)) from None
 
 
 async def _open(
@@ -93,18 +120,9 @@ async def _open(
     read, known = await _read(address)
     options = {**connection_options(read), **known.first(read.algorithms)}
     options["known_hosts"] = known.match
-    if not through:
-        after = (*after, address.host)
-        for number, hop in enumerate(read.jumps):
-            try:
-                jump = jump_address(hop)
-                if number == 0 and jump.host in after:
-                    raise circle(jump.host)
-                jump = replace(jump, way=WayIn(address.way.kind))
-                await _open(jump, opened, number > 0, after)
-            except HostError as error:
-                raise type(error)(f"jump host {hop}: {error.message}", host=name) from None
-            through = True
+    if read.jumps and not through:
+        await _open_jumps(address, read, opened, (*after, address.host))
+        through = True
     if through and opened:
         options["tunnel"], _ = opened[-1]
     client = Client()
@@ -123,7 +141,8 @@ async def _open(
             await asyncio.shield(client.proxy_ended())
             if do_not_agree(client, error):
                 if address.way.kind == AUTOMATIC:
-                    raise OnlyOpenSSH("asyncssh and its sshd have no algorithm in common") from None
+                    why = "asyncssh and its sshd have no algorithm in common"
+                    raise OnlyOpenSSH(why, read.asked) from None
                 raise UnreachableError(f"{reason_of(error)}.\n{_OTHER_WAY}", host=name) from None
             # ValueError: asyncssh raises it for a key that it cannot read.
             if isinstance(error, (Late, Refused, OSError, asyncssh.Error, ValueError)):

@@ -46,6 +46,7 @@ from ..ssh.login_errors import (
     what_is_late,
 )
 from ..ssh.reading import (
+    Values,
     ask_openssh,
     configuration_files,
     environment,
@@ -55,6 +56,7 @@ from ..ssh.reading import (
 from . import master
 
 PROGRAM = "ssh"
+Asked = tuple[Values, Values]
 
 log = logging.getLogger(__name__)
 
@@ -137,44 +139,55 @@ def ssh_command(address: HostAddress, more: Sequence[str] = (), ciphers: str = "
     return [*words, *host_words(address)]
 
 
-async def _ssh_command(address: HostAddress, shared: bool) -> tuple[list[str], bool]:
+async def _ssh_command(
+    address: HostAddress, shared: bool, asked: Asked | None
+) -> tuple[list[str], bool]:
     """As `ssh_command`, with options that depend on the program and the configuration; and whether
     the program may use a master connection. `shared`: whether it is to use one.
     """
     more = [] if shared else ["-oControlPath=none"]
     try:  # if this fails, the program itself will say what is wrong
         more += await options_without_terminal(PROGRAM)
-        said, default = await asyncio.wait_for(ask_openssh(PROGRAM, address), _ASK_SECONDS)
+        if asked is None:
+            asked = await asyncio.wait_for(ask_openssh(PROGRAM, address), _ASK_SECONDS)
     except (asyncio.TimeoutError, OSError, UnreachableError):
         return ssh_command(address, more), False
+    said, default = asked
     await refuse_circle(PROGRAM, address, said)
     ciphers = aes_first(said, default) if has_aes() else ""
     return ssh_command(address, more, ciphers), shared and "controlpath" in said
 
 
-async def connect_by_openssh(address: HostAddress, python: str) -> PipeTransport:
-    """Connect, log in and run Python there. Raises HostError."""
+async def connect_by_openssh(
+    address: HostAddress, python: str, asked: Asked | None = None
+) -> PipeTransport:
+    """Connect, log in and run Python there. Raises HostError.
+
+    `asked`: what `ask_openssh` has just returned for the host.
+    """
     await master.refuse_without_login(address)
     try:
-        return await _connect(address, python)
+        return await _connect(address, python, asked)
     except _MasterHangs:
         # Without an option, ssh would wait for ever, such as after the machine has slept.
         text = "host %s: the shared connection (ControlPath) hangs; connecting without it"
         log.warning(text, address.label)
-    return await _connect(address, python, shared=False)
+    return await _connect(address, python, asked, shared=False)
 
 
 class _MasterHangs(Exception):
     """The master connection takes requests, but does not answer in time."""
 
 
-async def _connect(address: HostAddress, python: str, shared: bool = True) -> PipeTransport:
+async def _connect(
+    address: HostAddress, python: str, asked: Asked | None, shared: bool = True
+) -> PipeTransport:
     """`shared`: by the master connection, if there is one. Raises HostError, _MasterHangs."""
     name, way = str(address), address.way
     introduction = Introduction(login_python(python, way))
     # A login shell reads these words, so they are quoted. The last word needs no quotes.
     words = shell_command([*way.become, *introduction.argv[:-1]])
-    command, shared = await _ssh_command(address, shared)
+    command, shared = await _ssh_command(address, shared, asked)
     argv = [*command, words, introduction.argv[-1]]
     start = PipeStart(introduction, own_words)
     try:

@@ -36,6 +36,8 @@ class SSHConfiguration:
     options: Mapping[str, Any]
     #: The keyword that asks for what only OpenSSH's own program can do, "" for none.
     only_openssh: str = ""
+    #: What `ask_openssh` has returned for the host; None if there is no ``ssh`` program.
+    asked: Any = None
 
     @property
     def key_name(self) -> str:

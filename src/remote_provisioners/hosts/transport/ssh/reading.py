@@ -210,6 +210,7 @@ def interpret(
             *(word for keyword, word in _ONLY_OPENSSH_IF_ON.items() if _flag(said, keyword)),
             "",
         )[0],
+        asked=(said, default),
     )
 
 
