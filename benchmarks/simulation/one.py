@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from . import forwards, placement, scale
+from . import client_sockets, placement, scale
 from .process import limit_memory
 
 _GIGABYTES = 4.0
@@ -19,7 +19,7 @@ def main(what: str, argument: Any) -> Any:
         return asdict(scale.measure(scale.Scale(**argument)))
     if what == "placement":
         return placement.measure(argument)
-    return {name: asdict(cost) for name, cost in forwards.measure().items()}
+    return {name: asdict(cost) for name, cost in client_sockets.measure().items()}
 
 
 if __name__ == "__main__":

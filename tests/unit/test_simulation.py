@@ -33,7 +33,7 @@ async def a_scheduler(world: World) -> AsyncIterator[Scheduler]:
     """The real one, and the real registry, on simulated hosts. They leave nothing, anywhere."""
     with world.instead_of_ssh():
         registry = HostRegistry()
-        directory = registry._sockets.path
+        directory = registry.sockets.path
         scheduler = Scheduler(registry)
         try:
             yield scheduler

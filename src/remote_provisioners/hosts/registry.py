@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, TypeVar
@@ -15,12 +14,10 @@ import zmq
 from ..errors import KernelStartError, RemoteProvisionerError
 from ..events import HostChanged, HostForgotten, KernelForgotten, KernelMoved, events
 from ..io_thread import Closable, io_thread
-from ..kernels.client_sockets import ClientSockets
 from ..kernels.lifecycle import State
+from ..kernels.own_sockets import OwnSockets
 from ..kernels.remote_kernel import RemoteKernel
-from ..kernels.socket_directory import SocketDirectory
 from ..kernels.start.known_transports import KnownTransports
-from ..kernels.start.launcher_reports import LauncherReports
 from ..options.expected import expected_on
 from ..options.launch_request import LaunchRequest
 from ..placement.host_address import HostAddress
@@ -31,8 +28,6 @@ from .host import Host
 
 #: A host keeps our clients' streams longer than we wait for the host.
 _KEEP_AFTER_GRACE_SECONDS = 60.0
-#: How often to check that the sockets' directory exists.
-_LOOK_SECONDS = 1.0
 _NO_SOCKETS = "cannot open the sockets of kernels on this machine:\n{}"
 
 log = logging.getLogger(__name__)
@@ -67,13 +62,7 @@ class HostRegistry:
         self._reaching: set[asyncio.Task[None]] = set()
         self._kernels: set[RemoteKernel] = set()
         self._beside: dict[type[Any], Any] = {}
-        self._sockets = SocketDirectory()
-        try:
-            self._reports = LauncherReports(self._sockets.path)
-        except BaseException:
-            self._sockets.remove()
-            raise
-        self._looking = asyncio.ensure_future(self._keep_sockets())
+        self.sockets = OwnSockets(lambda: [kernel.client_sockets for kernel in self.kernels])
 
     def beside(self, kind: type[Beside]) -> Beside:
         """The one object of this class that the hosts need. It is closed after them."""
@@ -144,7 +133,7 @@ class HostRegistry:
         """Start the kernel on its host. Raises the errors of RemoteKernel.launch."""
         # On failure, clients cannot connect yet. It is tried again.
         with contextlib.suppress(OSError, zmq.ZMQError):
-            await self._open_sockets()
+            await self.sockets.open()
         if not request.trial:
             await self._launch(kernel, request)
             return
@@ -175,14 +164,14 @@ class HostRegistry:
     async def _launch(self, kernel: RemoteKernel, request: LaunchRequest) -> None:
         kernel.host.expect(expected_on(kernel.spec, request))
         try:
-            await kernel.launch(request, self._reports)
+            await kernel.launch(request, self.sockets.reports)
         except ChannelLostError:
             if not kernel.patient:
                 raise
             # Nothing else can be tried, and the agent may only have been killed. The next agent
             # ends what the first request has started, at the latest when it gets the second one.
             log.info("kernel %s: starts again on %s", kernel.kernel_id, kernel.spec.name)
-            await kernel.launch(request, self._reports)
+            await kernel.launch(request, self.sockets.reports)
 
     async def leave(self, kernel: RemoteKernel) -> None:
         """End what is left of the kernel on its host before `move`."""
@@ -265,28 +254,7 @@ class HostRegistry:
             self.close_kernel(kernel)
         for beside in reversed(self._beside.values()):
             await beside.close()
-        self._looking.cancel()
-        await self._reports.close()
-        self._sockets.remove()
-
-    async def _keep_sockets(self) -> None:
-        """Open the sockets of all kernels again if their directory was removed."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            try:
-                await self._open_sockets()
-            except (OSError, zmq.ZMQError) as error:
-                log.warning("cannot open the sockets of kernels on this machine: %s", error)
-
-    async def _open_sockets(self) -> None:
-        """Raises OSError, ZMQError."""
-        if self._sockets.is_there():
-            return
-        log.warning("%s was removed; opening its sockets again", self._sockets.path)
-        self._sockets.renew()
-        self._reports.listen(self._sockets.path)
-        for kernel in list(self._kernels):
-            await kernel.client_sockets.move(self._sockets.path)
+        await self.sockets.close()
 
     async def new_kernel(
         self, kernel_id: str, spec: HostSpec, grace: float, agent: str = ""
@@ -294,14 +262,13 @@ class HostRegistry:
         """A new kernel, counted on its host, with open endpoints."""
         host = self.host_with(spec, agent)
         keep = _KEEP_AFTER_GRACE_SECONDS + 2 * grace
-        name = secrets.token_hex(4)
 
         def open_link(factory: Any) -> Any:
             return kernel.host.open_link(factory)  # on its host at that time
 
         with contextlib.suppress(OSError, zmq.ZMQError):  # `listen` will report it
-            await self._open_sockets()
-        client_sockets = ClientSockets(self._sockets.path, name, kernel_id, open_link, keep)
+            await self.sockets.open()
+        client_sockets = self.sockets.of_kernel(kernel_id, open_link, keep)
         kernel = RemoteKernel(kernel_id, spec, host, client_sockets, grace)
         self._kernels.add(kernel)
         self._count(spec, 1)
