@@ -224,7 +224,8 @@ class EnginePlacer(Placer):
     def reason(self, kernel: RemoteKernel | None) -> str:
         waits = self._submission.text if self._submission is not None else ""
         said = super().reason(kernel)
-        if kernel is not None and kernel.life.state is State.LOST and self._id:
+        lost = kernel is not None and kernel.life.state is State.LOST
+        if lost and self._id and self._id not in said:
             said = f"{said}; it was {self._id} of {self._type.name}"
         return waits or said
 
