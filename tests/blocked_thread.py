@@ -1,7 +1,8 @@
 """Measures for how long a thread sleeps in a system call, whatever else this machine does.
 
-Between two looks at which the thread has the same number of voluntary context switches and is in a
-system call, it has slept in that one all the time: it waits for no processor then.
+We look at the thread again and again. If it is in a system call at two looks, and the number of its
+voluntary context switches is the same, it has slept in this call all the time. So it did not wait
+for a processor.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-#: By their numbers on x86-64: where a loop waits for work (epoll_wait, epoll_pwait), and where it
-#: waits for another of our threads (futex: Python's own lock) or for a program to begin (vfork).
+#: System calls by their numbers on x86-64. In the first ones a loop waits for work (epoll_wait,
+#: epoll_pwait). In the others it waits for another of our threads (futex: Python's own lock) or for
+#: a program to begin (vfork).
 _FOR_WORK = (232, 281)
 _FOR_US = (202, 56, 58, 435)
-#: Python's lock is handed over every 5 ms, if the thread that has it has a processor.
+#: A thread hands over Python's lock every 5 ms, if it has a processor.
 _LONG_SECONDS = 1.0
 
 
@@ -30,7 +32,7 @@ class Sleeps:
         self._over = threading.Event()
 
     def late(self, seconds: float) -> dict[int, float]:
-        """The system calls in which it has slept for longer."""
+        """The system calls in which the thread has slept for longer."""
         limits = dict.fromkeys(_FOR_US, _LONG_SECONDS)
         return {n: took for n, took in self.longest.items() if took > limits.get(n, seconds)}
 
@@ -68,7 +70,7 @@ class Sleeps:
 
 @contextlib.contextmanager
 def sleeps_of(pid: int, thread: int = 0) -> Iterator[Sleeps]:
-    """Those of a thread (by default the first one of the process) during the block."""
+    """The sleeps of a thread (by default the process's first one) during the block."""
     sleeps = Sleeps(pid, thread or pid)
     watching = threading.Thread(target=sleeps.watch)
     watching.start()

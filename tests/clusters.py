@@ -1,4 +1,4 @@
-"""Which tests share a cluster: one process of a run opens it, and runs all of them.
+"""Which tests share a cluster: one process of a run opens the cluster, and runs all these tests.
 
 By the names of tests alone: the process that hands out the tests knows nothing else of them.
 """
@@ -33,7 +33,7 @@ def cluster_of(test: str) -> str:
 
 
 class ByCluster(LoadScopeScheduling):  # type: ignore[misc]
-    """The tests of a cluster are one unit, the largest unit first; any other test is its own."""
+    """The tests of a cluster are one unit. The largest unit runs first. Any other test is a unit."""
 
     def _split_scope(self, nodeid: str) -> Any:
         return cluster_of(nodeid) or nodeid

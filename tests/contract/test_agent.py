@@ -153,7 +153,7 @@ class Server(asyncio.Protocol):
 
 
 async def agent_socket(expected: str = "") -> str:
-    """Of this user's agent here, which is started, for this kernel, if it does not run."""
+    """A connection to this user's agent here. If no agent runs, one is started for this kernel."""
     found = await bootstrap.find_or_start_agent(
         LocalTransport(), sys.executable, "here", expected=expected
     )

@@ -122,7 +122,7 @@ def watched_agent(directory: Path, notes: Path) -> Iterator[subprocess.Popen[byt
 def test_nothing_on_the_loop_waits_for_a_file_system(
     clean_environment: Path, tmp_path: Path
 ) -> None:
-    """Nor does the next agent, which reads the records of the killed one."""
+    """The next agent reads the records of the killed one, and does not wait for them either."""
     directory, notes = clean_environment / "remote-provisioners-0" / "aa-1", tmp_path / "notes"
     directory.mkdir(0o700, parents=True)
     path = directory / "agent.sock"

@@ -1,6 +1,6 @@
 """No file system and no stuck process holds a loop for more than 5 ms, as a clock shows.
 
-Which calls the loops make is checked by `test_agents_loop.py` and `test_event_loop.py`.
+`test_agents_loop.py` and `test_event_loop.py` check which calls the loops make.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def freezer() -> Iterator[Path]:
 
 
 def test_a_sleep_is_seen(slow_files: SlowFiles) -> None:  # noqa: F811
-    """What these tests would see if a loop waited."""
+    """If a loop waited, these tests would notice."""
     slow_files.late(0.05)
     code = f"import os\nfor n in range(9): os.path.exists('{slow_files.directory}/%d' % n)"
     with subprocess.Popen([sys.executable, "-c", code]) as waits, sleeps_of(waits.pid) as sleeps:
@@ -92,7 +92,7 @@ def test_the_servers_io_thread(
     slow_files: SlowFiles,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a slow home directory, and a kernelspec whose files are there."""
+    """The home directory is slow, and the kernelspec's files are there."""
     slow_home = slow_files.directory / "home"
     (slow_home / ".ssh").mkdir(parents=True)
     for path in (home / ".ssh").iterdir():

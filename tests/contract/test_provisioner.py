@@ -99,7 +99,7 @@ def test_restart_now_keeps_the_endpoints(session: Session) -> None:
 
 
 def test_a_killed_kernel_has_ended(session: Session) -> None:
-    """At once, for a manager that would look again after 100 ms only."""
+    """At once: a manager that finds it alive looks again only after 100 ms."""
     asyncio.run(session.provisioner.kill())
     assert not session.manager.is_alive()
 

@@ -277,7 +277,7 @@ def test_a_record_that_cannot_be_used(clean_environment: Path, name: str) -> Non
 
 
 def test_an_agent_of_another_host_is_not_started_again(tmp_path: Path) -> None:
-    """Hosts may share the directory; its name says whose it is."""
+    """Hosts may share the parent directory. The name of an agent's directory names the host."""
     base = tmp_path / "remote-provisioners-0"
     base.mkdir(0o700)
     former = base / "0123456789ab-00000000"

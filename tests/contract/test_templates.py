@@ -196,7 +196,7 @@ def test_the_first_kernel_waits_for_no_template(environment: Environment, tmp_pa
 def test_the_kernel_that_an_agent_is_started_for_is_forked(
     environment: Environment, tmp_path: Path
 ) -> None:
-    """Its template loads while the agent starts."""
+    """The kernel's template loads while the agent starts."""
     python, env = environment.python, {"OTHER": "$HOME"}
 
     async def body() -> None:
@@ -213,7 +213,7 @@ def test_the_kernel_that_an_agent_is_started_for_is_forked(
 
 
 @pytest.mark.parametrize("wrong", ["{", '{"argv": []}', '{"argv": ["python"], "env": {}}'])
-def test_without_what_an_agent_expects_its_kernel_is_spawned(
+def test_a_kernel_that_its_agent_does_not_expect_is_spawned(
     environment: Environment, tmp_path: Path, wrong: str
 ) -> None:
     async def body() -> None:

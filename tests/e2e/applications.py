@@ -50,7 +50,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 class Signal:
-    """What a cell waits for; given on its host."""
+    """A signal that a cell waits for. The test gives it on the cell's host."""
 
     def __init__(self, host: Host) -> None:
         self.path = f"/tmp/signal-{uuid.uuid4().hex}"

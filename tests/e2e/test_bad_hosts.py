@@ -474,7 +474,7 @@ def test_a_noisy_login(
 def test_a_login_with_odd_settings(
     rig: Rig, home: Path, install_spec: InstallSpec, start: Start
 ) -> None:
-    """Its umask forbids us our own files, and nobody is told of children that have ended."""
+    """The login's umask forbids our own files, and the login ignores SIGCHLD."""
     host = rig.hosts[0]
     user = next((user for user in host.homes if user != host.user), host.user)
     host.write(f"{host.homes[user]}/.bashrc", "umask 0777\ntrap '' CHLD\n", 0o644, user=user)

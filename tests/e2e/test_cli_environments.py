@@ -294,7 +294,7 @@ def test_an_environment_that_is_gone_from_one_of_its_hosts(
             before = command.files()
             assert command.changes("refresh") == {name: "unchanged"}
             assert command.files() == before
-    rig.hosts[1].run(["sh", "-c", program], timeout=60)  # it is back on the other one
+    rig.hosts[1].run(["sh", "-c", program], timeout=60)  # it is back on the other host
     assert command.changes("add", two, "analysis", "--user", where) == {name: "changed"}
     for host in rig.hosts:
         host.run(["rm", "-rf", "/tmp/envs"])

@@ -32,7 +32,7 @@ def few_files() -> None:
         ("cp a localhost:b", "", few_files, (1, NO_MORE)),
     ],
 )
-def test_one_clear_line(
+def test_an_error_of_a_stream_is_one_clear_line(
     words: str,
     redirection: str,
     prepare: Callable[[], None] | None,

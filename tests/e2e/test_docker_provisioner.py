@@ -206,7 +206,7 @@ class TestContainers:
                 )
             except TimeoutError:
                 return False
-            found = reply["content"].get("user_expressions", {})  # none in a reply that is lost
+            found = reply["content"].get("user_expressions", {})  # absent if the reply is lost
             return bool(found) and bool(found["x"]["data"]["text/plain"] == "7")
 
         eventually(answers, 30)

@@ -276,7 +276,7 @@ def test_no_user_reaches_the_files_of_another(
         assert listed == {"a": False, "private": False}
         of_alice.ask("PUT", "hers", {"type": "file", "format": "text", "content": "hers"}, 201)
         assert host.run(["stat", "-c", "%U", "/tmp/both/hers"]).strip() == "alice"
-        # Nor by the socket of root's agent.
+        # The socket of root's agent gives no access either.
         reach = (
             "import glob, os, socket, sys\n"
             "try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"

@@ -354,8 +354,8 @@ def test_a_move_that_fails_leaves_no_kernel_that_seems_to_live(
 def test_the_first_output_on_another_host(
     hosts: list[Host], install_spec: InstallSpec, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that was there before gets it, even if its request is sooner there than its
-    subscription, as on a busy machine.
+    """An earlier client gets the output, even if its request arrives before its subscription, as on
+    a busy machine.
     """
     carry = ClientSockets.carry
 

@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[2]
 
 @pytest.fixture
 def oldest(tmp_path: Path) -> str:
-    """An interpreter that has them."""
+    """An interpreter that has these versions."""
     uv, directory = Path(sys.executable).with_name("uv"), tmp_path / "oldest"
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, directory], check=True)
     python = str(directory / "bin/python")

@@ -260,7 +260,7 @@ def test_a_slow_connection_takes_no_time_of_the_trial(
 def test_another_version_that_hangs_is_tried_again(
     host: Host, install_spec: InstallSpec, start: Start
 ) -> None:
-    """Also by the same provisioner, which knows how its kernel listened before."""
+    """Also by the same provisioner, although it knows how its kernel listened before."""
     code = UNKNOWN.replace("{name}", "later").replace(
         '"later" == "hangs"', '__import__("os").path.exists("/tmp/turned")'
     )

@@ -111,8 +111,8 @@ def test_the_dashboard_shows_kernels_without_a_server_of_theirs(
         dashboard.end()
 
 
-#: Asks every host, which takes long. Meanwhile an event tells of a kernel. Returns whether the
-#: kernel is shown, and how often those were told whose neighbour fails.
+#: Asks every host, which takes long. Meanwhile a kernel's event arrives. Returns whether the page
+#: shows the kernel, and how often it has told a listener that comes after one that fails.
 ASKS_WHILE_A_KERNEL_STARTS = """async () => {
   const { Fleet } = await import('/fleet.js');
   const kernels = [], kernel = { id: 'k1', host: 'host1' };
@@ -133,7 +133,7 @@ ASKS_WHILE_A_KERNEL_STARTS = """async () => {
 }"""
 
 
-def test_what_starts_while_hosts_are_asked_is_shown(browser: Browser) -> None:
+def test_a_kernel_that_starts_while_the_page_asks_hosts_is_shown(browser: Browser) -> None:
     page = browser.new_page()
     static = Path(page_package.__file__).with_name("static")
     page.route("**/fleet.html", lambda route: route.fulfill(body="", content_type="text/html"))

@@ -219,7 +219,7 @@ def test_works_as_with_openssh(
 def test_a_host_shows_the_key_that_is_known(
     own_rig: Rig, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """It has several, and the configuration only adds or takes away algorithms."""
+    """The host has several keys. The configuration only adds or removes algorithms."""
     client = Client(own_rig, be_client(own_rig, monkeypatch))
     host, files = client.host, {}
     for kind in ("ed25519", "rsa"):
@@ -336,7 +336,7 @@ def test_terminals_do_not_share_our_connection(client: Client) -> None:
 
 
 def test_a_shared_connection_that_hangs(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program would wait for it; a connection of its own works."""
+    """The program ssh would wait for the shared connection. A new connection works."""
     monkeypatch.setattr(login_errors, "CONNECT_SECONDS", 1.0)
     client.configure(
         "HostName {address}\n ControlMaster auto\n ControlPersist 60\n ControlPath {ssh}/hangs"
@@ -359,7 +359,7 @@ def test_a_shared_connection_that_hangs(client: Client, monkeypatch: pytest.Monk
 def test_no_window_asks(
     client: Client, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Nor for a jump host, where another ssh program connects."""
+    """No window asks for a jump host either, to which another ssh program connects."""
     ask = tmp_path / "ask"
     ask.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexit 1\n")
     ask.chmod(0o755)

@@ -71,7 +71,7 @@ class EngineRig(ABC):
 
     @property
     def title(self) -> str:
-        """The head of its column."""
+        """The head of the engine's column."""
         return self.column or self.provisioner
 
     @staticmethod

@@ -151,8 +151,8 @@ def test_no_node_has_room(cluster: Cluster, install: Install, start: Start) -> N
 
 
 def test_an_image_that_cannot_be_pulled(cluster: Cluster, install: Install, start: Start) -> None:
-    """Its registry does not answer. After the first try, the kubelet waits before each other one
-    (ImagePullBackOff), and the status says so, without why.
+    """The image's registry does not answer. After the first try, the kubelet waits before each
+    other try (ImagePullBackOff). The status then says that the kubelet waits, but not why.
     """
     name = install(lambda pod: _image(pod, "127.0.0.1:1/absent:1"), launch_timeout=60.0)
     started = InBackground(name)

@@ -94,7 +94,7 @@ class PodmanRig(EngineRig):
         return sorted(self._podman("ps", "-a", "--format", "{{.Names}}").split())
 
     def run(self, session: Session, argv: Sequence[str]) -> str:
-        # `kill` is a shell's own in some images
+        # in some images, `kill` is only a command of the shell
         return self._podman("exec", "--user=root", session.host, "sh", "-c", '"$@"', "sh", *argv)
 
     def down(self) -> AbstractContextManager[None]:

@@ -211,8 +211,8 @@ def test_a_node_fails(slurm: Slurm, install_slurm: InstallSpec, start: Start) ->
 
 @pytest.mark.long
 def test_too_much_memory(slurm: Slurm, install_slurm: InstallSpec, start: Start) -> None:
-    """The system kills the kernel at the job's limit. The job and its agent stay. If it kills them
-    too, Slurm says why.
+    """The system kills the kernel at the job's limit. The job and its agent stay. If the system
+    kills them too, Slurm says why.
     """
     if not slurm.limits_memory:
         pytest.skip("needs control groups of memory (version 1) that it may make")

@@ -1,4 +1,4 @@
-"""Many jobs that wait."""
+"""What many waiting jobs cost."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .cluster import Slurm
 pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 JOBS = 100
-#: Jobs that have waited for so long are asked for every 6 seconds, later every 15.
+#: After this time the server asks for the jobs every 6 seconds, later every 15.
 WAIT_SECONDS, LOOK_SECONDS = 60.0, 30.0
 
 
 def used() -> float:
-    """The CPU time of this process and of the programs of Slurm's that it has run."""
+    """The CPU time of this process and of Slurm's programs that it has run."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in spent)
 

@@ -21,7 +21,7 @@ def _files(code: CodeType) -> Iterator[str]:
             yield from _files(constant)
 
 
-def test_its_bytecode_is_that_of_its_sources() -> None:
+def test_the_bytecode_belongs_to_the_sources() -> None:
     archive = zipfile.ZipFile(io.BytesIO(deploy_agent.agent_archive()))
     compiled = [name for name in archive.namelist() if name.endswith(".pyc")]
     assert len(compiled) > 50

@@ -44,7 +44,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Watched(Conversation):
-    """Counts what its kernel sends."""
+    """Counts the messages that the kernel sends."""
 
     received = 0
     lost = False

@@ -1,4 +1,4 @@
-"""The agent's socket for files, where its user may start no more threads."""
+"""The agent's socket for files, when its user may start no more threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from remote_provisioners.protocol.files import FILE_SOCKET
 
 
 def test_a_connection_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is closed; the next one is served."""
+    """The agent closes this connection, and serves the next one."""
     start, refused = threading.Thread.start, []
 
     def starting(thread: threading.Thread) -> None:

@@ -42,8 +42,10 @@ def test_a_stopped_agent(silent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
-def test_a_host_where_nothing_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where /tmp hangs, after the interpreter has spoken."""
+def test_a_host_that_hangs_before_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/tmp hangs after the interpreter has answered."""
     monkeypatch.setattr(deploy_agent, "_FIND_SECONDS", 0.2)
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -61,7 +63,7 @@ def test_a_host_where_nothing_comes_back(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_ssh_agent_that_does_not_answer(
     silent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As OpenSSH's own, the login goes on with the keys in files."""
+    """The login goes on with the keys in files, as with OpenSSH."""
     monkeypatch.setattr(keys, "_AGENT_SECONDS", 0.2)
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(tmp_path / "key")

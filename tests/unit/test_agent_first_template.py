@@ -1,4 +1,4 @@
-"""The template of a host's first kernel, where the agent cannot wait for it."""
+"""The template of a host's first kernel: the agent does not wait for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from remote_provisioners.agent.forking import first_template
 
 
 def test_a_template_that_comes_late_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its files hang for a while. The agent has gone on without it."""
+    """The template's files hang for a while. The agent goes on without the template."""
     ours, its = socket.socketpair()
 
     def slowly(directory: str) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def test_a_template_that_comes_late_ends(tmp_path: Path, monkeypatch: pytest.Mon
     its.close()
 
 
-def test_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_template, "_handed", lambda directory: {"descriptor": -1})
     assert first_template.load(str(tmp_path)) == {"descriptor": -1}
 
@@ -38,7 +38,7 @@ def test_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_user_who_may_start_no_more_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The agent starts all the same."""
+    """The agent starts without a template."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

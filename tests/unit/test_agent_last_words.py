@@ -1,4 +1,4 @@
-"""What ended kernels have printed last is read before a server hears of them."""
+"""The agent reads the last output of ended kernels before a server learns of their end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ended:
         self._table += self._meanwhile
 
 
-def test_all_are_read_at_once_and_none_that_ends_meanwhile_is_missed() -> None:
+def test_the_agent_reads_all_at_once_and_misses_no_kernel_that_ends_meanwhile() -> None:
     table: list[Ended] = []
     table += [Ended(table, []) for _ in range(20)]
     table.append(Ended(table, [Ended(table, [])]))
@@ -32,6 +32,6 @@ def test_all_are_read_at_once_and_none_that_ends_meanwhile_is_missed() -> None:
         await of_table(table)
         return asyncio.get_running_loop().time() - began
 
-    assert asyncio.run(main()) < 1  # 0.2 s; one after the other they take 2.2 s
+    assert asyncio.run(main()) < 1  # 0.2 s; one after the other, the kernels take 2.2 s
     assert len(table) == 22
     assert not any(kernel.last_words_missing for kernel in table)

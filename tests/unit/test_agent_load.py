@@ -142,10 +142,10 @@ def test_a_snapshot(tmp_path: Path) -> None:
     assert (snapshot["kernels"], snapshot["mine"], snapshot["gpus_taken"]) == (2, 2, [])
 
 
-def test_ours_is_published_from_an_agent_on_another_file_system(
+def test_an_agent_on_another_file_system_publishes_its_kernels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its directory may be below /run/user or in the home directory."""
+    """An agent's directory may be below /run/user or in the home directory."""
 
     async def body(shared: Path) -> None:
         monkeypatch.setattr(load_module, "_shared_directory", lambda parent: str(shared))

@@ -70,7 +70,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [path.name for path in (data / "Trash/info").iterdir()] == ["first.trashinfo"]
 
 
-def test_a_home_that_cannot_have_a_trash(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_directory_without_a_trash(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file on another file system goes to the trash there."""
     monkeypatch.setenv("XDG_DATA_HOME", "/proc/nowhere")
     (elsewhere / "a").write_text("")

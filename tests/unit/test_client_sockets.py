@@ -126,8 +126,8 @@ def test_an_order_that_no_process_has_had_is_not_for_the_next() -> None:
 
 
 @pytest.mark.parametrize("channel", ["iopub", "shell"])
-def test_who_waits_for_a_kernel_gets_all_its_output(channel: str) -> None:
-    """Also what it prints for a request on another channel that was sooner there."""
+def test_a_client_that_waits_for_a_kernel_gets_all_its_output(channel: str) -> None:
+    """Also the output for a request that has arrived earlier, on another channel."""
 
     async def body() -> None:
         async with client_of(channel) as (agent, client_sockets, client):

@@ -1,4 +1,4 @@
-"""What a cluster does when its API no longer knows us, asked of a real HTTP server."""
+"""What a cluster does when its API, a real HTTP server, no longer accepts the token."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def kubeconfig(directory: Path, port: int, user: dict[str, Any]) -> Access:
 
 
 def test_a_token_that_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plug-in of the kubeconfig gives another one. All who ask at once need one login."""
+    """The kubeconfig's plug-in gives another token. Requests at the same time need one login."""
     monkeypatch.setattr(module, "_RENEW_SECONDS", 0.0)
     plug_in = tmp_path / "plug_in.py"
     plug_in.write_text(PLUG_IN)

@@ -1,4 +1,4 @@
-"""What an agent can prepare for a kernel before it is asked for it."""
+"""What an agent can prepare for a kernel before the server asks for the kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from remote_provisioners.options.expected import expected_kernel
 ARGV = ["python", "-E", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 
 
-def test_the_kernelspec_and_the_host_say_it() -> None:
+def test_the_kernelspec_and_the_host_describe_the_kernel() -> None:
     expected = json.loads(expected_kernel(ARGV, {"A": "$HOME"}, "/opt/python", ["numpy"]))
     assert expected["argv"] == ARGV
     assert expected["env"] == {"A": "$HOME"}

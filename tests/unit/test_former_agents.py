@@ -53,7 +53,7 @@ def with_registry(scenario: Callable[[HostRegistry], Coroutine[Any, Any, None]])
     asyncio.run(main())
 
 
-def test_not_before_its_kernel_is_ended(closed: Closed) -> None:
+def test_a_server_stays_until_the_agents_kernel_has_ended(closed: Closed) -> None:
     """The host is away: the kill is pending, and the kernel's record stays."""
 
     async def scenario(registry: HostRegistry) -> None:
@@ -71,7 +71,7 @@ def test_not_before_its_kernel_is_ended(closed: Closed) -> None:
     with_registry(scenario)
 
 
-def test_not_while_another_kernel_starts_there(closed: Closed) -> None:
+def test_a_server_stays_while_another_kernel_starts_there(closed: Closed) -> None:
     async def scenario(registry: HostRegistry) -> None:
         one = await registry.new_kernel("k1", SPEC, 1.0, AGENT)
         other = await registry.new_kernel("k2", SPEC, 1.0, AGENT)
@@ -85,7 +85,9 @@ def test_not_while_another_kernel_starts_there(closed: Closed) -> None:
     with_registry(scenario)
 
 
-def test_after_looking_at_its_kernels(closed: Closed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_leaves_after_a_look_at_kernels(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def request(host: Host, request: Any) -> Any:
         if host.directory:
             assert closed == []

@@ -21,7 +21,7 @@ class Newer:
         raise RuntimeError("a bug")
 
 
-def test_an_object_that_cannot_be_closed_is_no_matter_to_the_others(
+def test_an_object_that_cannot_be_closed_keeps_no_other_open(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     CLOSED.clear()

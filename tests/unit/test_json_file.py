@@ -23,7 +23,7 @@ def ordinary_umask() -> Iterator[None]:
     os.umask(before)
 
 
-def test_it_makes_a_directory_that_the_records_of_kernels_can_use(tmp_path: Path) -> None:
+def test_the_records_of_kernels_can_use_the_new_directory(tmp_path: Path) -> None:
     """A notebook that ran without a server, or `jupyter remote environments`, may come first."""
     parent = tmp_path / "data" / "remote-provisioners"
     json_file.replace(parent / "transports.json", {"transports": {}})

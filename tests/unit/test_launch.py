@@ -1,4 +1,4 @@
-"""What a start leaves when it ends at a bad moment, with the agent's part played here."""
+"""What a start leaves when it ends at a bad moment. These tests play the agent."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_connection_lost_when_the_kernel_listens() -> None:
     assert kernel.life.over
 
 
-def test_a_connection_lost_right_after_that() -> None:
+def test_a_connection_lost_right_after_the_kernel_listens() -> None:
     """The start has succeeded: the kernel is there when the host is back."""
     kernel, ended, error = launched(lambda kernel: kernel.on_disconnected())
     assert error is None

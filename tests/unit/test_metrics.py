@@ -45,7 +45,7 @@ def samples(metrics: Metrics, host: str) -> list[str]:
     ]
 
 
-def test_a_containers_figures_go_with_it() -> None:
+def test_the_figures_of_a_container_disappear_with_it() -> None:
     """A server that starts a container for each kernel must not grow for weeks."""
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""A connection to a launcher that is given up, or that is to something else."""
+"""A connection to a launcher that we give up, or that leads to another program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def opened(serve: Serve) -> tuple[asyncio.Server, _Opening]:
     return server, opening
 
 
-def test_who_gives_up_leaves_no_connection() -> None:
+def test_a_connection_that_we_give_up_is_closed() -> None:
     async def main() -> None:
         ended = asyncio.Event()
 
@@ -43,7 +43,7 @@ def test_who_gives_up_leaves_no_connection() -> None:
     asyncio.run(main())
 
 
-def test_what_never_ends_its_line_is_no_launcher() -> None:
+def test_a_program_that_never_ends_its_line_is_refused() -> None:
     async def main() -> None:
         ended = asyncio.Event()
 

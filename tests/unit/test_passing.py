@@ -51,7 +51,7 @@ def test_the_program_is_left_when_the_browser_leaves(
 
 
 def handler_of(socket: Path, closed: list[tuple[int, str]]) -> PortHandler:
-    """One that has a browser's websocket to a program behind this socket."""
+    """A handler with a browser's websocket to a program behind this socket."""
     handler = PortHandler.__new__(PortHandler)
     vars(handler).update(
         absolute_url=True,

@@ -70,7 +70,7 @@ class Client(asyncio.Protocol):
 
 
 def test_a_stream_that_ends_with_its_answer() -> None:
-    """Everything comes in one batch, before the client is there, which reads slowly."""
+    """All frames come in one batch, before the client is there. The client reads slowly."""
 
     def answer(kind: int, stream: int) -> bytes:
         data = [frame(DATA, stream, b"some "), frame(DATA, stream, b"data")]
@@ -86,7 +86,7 @@ def test_a_stream_that_ends_with_its_answer() -> None:
 
 
 def test_an_accepted_stream_that_ends_at_once(tmp_path: Path) -> None:
-    """A program of the host connects to a socket that stands for one here, and is killed."""
+    """A program on the host connects to a socket that leads to one here, and is killed."""
 
     def answer(kind: int, stream: int) -> bytes:
         accepted = frame(ACCEPTED, 2, b"%d" % stream)
@@ -105,7 +105,7 @@ def test_an_accepted_stream_that_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_is_lost_meanwhile() -> None:
-    """Whoever waits hears that the host is unreachable, not that somebody has cancelled it."""
+    """A waiting request fails because the host is unreachable. It does not look cancelled."""
 
     async def main() -> None:
         async with pipe_to(lambda kind, stream: b"") as pipe:

@@ -260,7 +260,9 @@ async def until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 @pytest.mark.parametrize("policy", [*POLICIES, "least-connection"])
 def test_of_two_hundred_hosts_most_are_down(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for one after the other. What works is used. All times are a tenth."""
+    """No start waits for one host after the other. Each finds a host that works. All times are a
+    tenth of the real ones.
+    """
     monkeypatch.setattr(host_search, "_FIRST_SECONDS", 0.2)
     monkeypatch.setattr(host_search, "_NEXT_SECONDS", 0.025)
     monkeypatch.setattr(scheduler_module, "_CONNECT_SECONDS", 0.2)

@@ -1,4 +1,4 @@
-"""Which directories of sockets a process removes, in a place that other users can write."""
+"""Which directories of sockets a process removes from a directory that other users can write."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_what_a_killed_process_left_is_removed(abandoned: Path) -> None:
+def test_the_directory_of_a_killed_process_is_removed(abandoned: Path) -> None:
     SocketDirectory().remove()
     assert not abandoned.exists()
 
 
-def test_what_holds_other_files_is_kept(abandoned: Path) -> None:
+def test_a_directory_with_other_files_is_kept(abandoned: Path) -> None:
     (abandoned / "notes.txt").touch()
     SocketDirectory().remove()
     assert len(os.listdir(abandoned)) == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can create another user's directory")
-def test_another_users_is_kept(abandoned: Path) -> None:
+def test_another_users_directory_is_kept(abandoned: Path) -> None:
     os.chown(abandoned, 12345, 12345)
     SocketDirectory().remove()
     assert os.listdir(abandoned)
 
 
-def test_a_path_replaced_by_a_link_leads_nowhere(
+def test_a_path_that_became_a_link_is_not_followed(
     abandoned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As another user can do while this process looks at the directory."""
+    """Another user can replace the directory while this process looks at it."""
     victim = abandoned.with_name("victim")
     victim.mkdir()
     (victim / "S01link").symlink_to("/etc/passwd")

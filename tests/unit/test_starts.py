@@ -103,7 +103,7 @@ def test_who_awaits_a_start_and_is_cancelled_takes_the_start_with_it() -> None:
     assert stopped
 
 
-def test_who_is_cancelled_before_the_start_is_known_waits_for_its_end() -> None:
+def test_a_caller_cancelled_early_waits_for_the_end_of_its_start() -> None:
     stopped = []
 
     async def stops_slowly() -> None:
@@ -126,7 +126,9 @@ def test_who_is_cancelled_before_the_start_is_known_waits_for_its_end() -> None:
         assert stopped
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # `slowly` never awaited the first one
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # `slowly` never awaited the first coroutine
         asyncio.run(main())
 
 

@@ -183,7 +183,7 @@ class CannotCancel(NeverArrives):
         raise UnreachableError("it does not answer")
 
 
-def test_who_gives_up_hears_why_not_what_went_wrong_then() -> None:
+def test_a_failed_cancellation_does_not_replace_the_first_error() -> None:
     async def body() -> None:
         with pytest.raises(LaunchTimeoutError, match="waits for room"):
             await submission(CannotCancel(), seconds=0.8).run()
@@ -203,7 +203,7 @@ class CancelsSlowly(NeverArrives):
 
 
 class Options:
-    """Those of a provisioner, for a placer."""
+    """The options of a provisioner, for a placer."""
 
     network_grace = 1.0
 
@@ -218,8 +218,8 @@ async def of_the_thread(kind: type[NeverArrives]) -> NeverArrives:
     return kind()
 
 
-def test_a_cancelled_start_returns_when_the_engine_has_ended_it() -> None:
-    """The start is awaited on another loop than that of the submission."""
+def test_a_cancelled_start_returns_when_the_engine_has_cancelled_it() -> None:
+    """The start runs on one loop, its submission on another."""
 
     async def body() -> None:
         engine = await in_io_thread(of_the_thread(CancelsSlowly))
@@ -238,8 +238,8 @@ def test_a_cancelled_start_returns_when_the_engine_has_ended_it() -> None:
         close_io_thread()
 
 
-def test_a_process_that_ends_cancels_what_waits() -> None:
-    """Such as a console that its user interrupts: nobody cancels its start."""
+def test_a_process_that_ends_cancels_its_waiting_submissions() -> None:
+    """When its user interrupts a console, nobody cancels the console's start."""
 
     async def begun() -> tuple[NeverArrives, asyncio.Task[Any]]:
         engine = await in_io_thread(of_the_thread(CancelsSlowly))
@@ -255,7 +255,7 @@ def test_a_process_that_ends_cancels_what_waits() -> None:
     assert len(engine.cancelled) == 1
     with pytest.raises(asyncio.CancelledError):
         loop.run_until_complete(starting)
-    close_io_thread()  # it has used another one to undo
+    close_io_thread()  # the cancellation has begun a second thread
     loop.close()
 
 

@@ -1,4 +1,4 @@
-"""What YARN says when it ends an application."""
+"""Why YARN has ended an application, as sentences for users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Dump of the process-tree for c_1 :
         ("", "YARN gives no reason"),
     ],
 )
-def test_why_it_ended(diagnostics: str, text: str) -> None:
+def test_why_yarn_ended_an_application(diagnostics: str, text: str) -> None:
     said = why_ended(diagnostics)
     assert text in said
     assert "process-tree" not in said
