@@ -33,7 +33,7 @@ def cluster_of(test: str) -> str:
 
 
 class ByCluster(LoadScopeScheduling):  # type: ignore[misc]
-    """The tests of a cluster are one unit. The largest unit runs first. Any other test is a unit."""
+    """The tests of a cluster are one unit. The largest unit runs first. Other tests are single."""
 
     def _split_scope(self, nodeid: str) -> Any:
         return cluster_of(nodeid) or nodeid
