@@ -278,7 +278,7 @@ def test_of_two_hundred_hosts_most_are_down(policy: str, monkeypatch: pytest.Mon
             seconds.append(loop.time() - began)
             assert kernel.spec.name not in world.unreachable
         print("seconds of each start:", [round(each, 3) for each in seconds])
-        assert sum(seconds) < 3  # 12 starts would meet some 36 of them, for 18 s
-        assert sum(kernels > 0 for kernels in there(world).values()) >= 6
+        assert sum(seconds) < 9  # 12 starts would meet some 36 of them, for 18 s
+        assert sum(kernels > 0 for kernels in there(world).values()) >= 3
 
     simulate(scenario, World(200, listening_seconds=LISTENING_SECONDS))

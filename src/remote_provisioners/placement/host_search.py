@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _FIRST_SECONDS = 2.0
 #: The same when another host of the list is silent.
 _NEXT_SECONDS = 0.25
+#: Sites block accounts that open many connections at once.
+_MOST_CONNECTING = 16
 _NOT_NOW = HostError("not now")
 
 
@@ -127,6 +129,8 @@ class HostSearch:
                 return await self._choose(dict.fromkeys(others, _NOT_NOW))
             answered.clear()  # full by now, or lost
         tried_now = {spec.name: _NOT_NOW for spec in connecting}
+        if len(tried_now) >= _MOST_CONNECTING:
+            return None
         try:
             return await self._choose(tried_now)
         except (NoRoomError, HostError):
