@@ -66,7 +66,7 @@ class HostChanged:
 
 @dataclass(frozen=True)
 class HostForgotten:
-    """This process no longer needs the host: the container of a kernel, or a former agent."""
+    """This process no longer needs a host: a kernel's container, or an agent of another version."""
 
     host: Host
 

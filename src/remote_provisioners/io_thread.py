@@ -90,7 +90,7 @@ class IOThread:
             for owned in reversed(list(self._owned.values())):
                 try:
                     await owned.close()
-                except Exception:  # the others still have something to end
+                except Exception:  # the other objects must be closed all the same
                     log.exception("%s could not be closed", type(owned).__name__)
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:

@@ -19,7 +19,7 @@ def replace(path: Path, content: Mapping[str, Any], mode: int = 0o600) -> None:
     path.parent.mkdir(0o700, parents=True, exist_ok=True)
     descriptor, made = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
-        # A name on a host may have bytes that are no text: they become escapes of JSON.
+        # A name on a host may contain bytes that are not UTF-8. They become escapes of JSON.
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         Path(made).chmod(mode)

@@ -68,7 +68,7 @@ class Restorable(KernelProvisionerBase):
 
     @property
     def adoption_pending(self) -> bool:
-        """Whether the kernel is another process's still, as far as its host has told."""
+        """Whether the kernel still belongs to another process, as far as its host has told."""
         return self._kernel is not None and self._kernel.life.adoption_pending
 
     @property
@@ -88,7 +88,7 @@ class Restorable(KernelProvisionerBase):
 
     async def replay_output(self) -> None:
         """Send the output that no client has received to the next client."""
-        if self._kernel is not None:  # the first client is the manager's own
+        if self._kernel is not None:  # the manager's own client comes first
             await in_io_thread(self._kernel.client_sockets.replay_to_second())
 
     async def announce(self, text: str) -> None:

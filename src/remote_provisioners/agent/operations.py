@@ -111,7 +111,7 @@ class Operations:
             text = "it cannot read its records of kernels yet: {}"
             raise RefusedError(INTERNAL, text.format(self._table.not_taken_over))
         load = await self._load.snapshot()
-        await self._table.read_last_words()  # nothing may happen between the rest
+        await self._table.read_last_words()  # from here on, no await
         if not peer.connected:
             raise RefusedError(CANCELLED, "the server is gone")
         self._peers.greet(peer, request.owner)

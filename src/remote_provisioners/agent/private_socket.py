@@ -1,4 +1,4 @@
-"""The unix sockets of an agent, which only its own user can open, and may use.
+"""The unix sockets of an agent. Only the agent's own user can open them, and may use them.
 
 Standard library only: this module travels to hosts.
 """

@@ -101,10 +101,10 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has read enough, as `head` does.
+        # The reader, such as `head`, has read enough.
         discard_output()
         sys.exit(_CLOSED_PIPE)
-    except OSError as error:  # such as help that cannot be written
+    except OSError as error:  # such as a disk that is too full for the help
         sys.exit(f"jupyter remote: {why_failed(error)}")
 
 

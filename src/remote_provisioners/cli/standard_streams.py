@@ -1,4 +1,4 @@
-"""A command's standard streams: some may be closed, or take no output."""
+"""A command's standard streams. Some may be closed, or may not take output."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class _Output(io.FileIO):
 def open_standard_streams() -> None:
     """Make stdout raise OutputError, and open /dev/null in place of each stream that is closed.
 
-    For that one, Python has None, and its number would go to the next file that is opened.
+    For a closed stream, Python has None. The next file to be opened would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
             os.set_inheritable(opened, opened == number)
             stream = open(opened, "w" if number else "r", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)

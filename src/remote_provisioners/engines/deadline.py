@@ -33,7 +33,7 @@ class Deadline:
 
     @property
     def seconds_left(self) -> float | None:
-        """As the engine last said; None: it does not end the node, or nobody knows."""
+        """As the engine last said. None: the engine does not end the node, or did not say when."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     async def watch(self) -> None:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Submissions:
-    """Those in progress. The I/O thread ends them before the connections that they need."""
+    """The submissions in progress. The I/O thread ends them before the connections they need."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -81,7 +81,7 @@ class Submission:
         return node, max(1.0, seconds - (loop.time() - self._began))
 
     async def over(self) -> None:
-        """Return when a cancelled `run` has left nothing. Who cancels it goes on before that."""
+        """Return when a cancelled `run` has left nothing. Its caller goes on before that."""
         if self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
 

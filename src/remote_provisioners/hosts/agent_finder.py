@@ -39,7 +39,7 @@ class AgentFinder:
     def __init__(self, address: HostAddress, owner: str, former: str = "") -> None:
         """`owner` names us to the agent. `former`: the directory of one of another version."""
         self.former = former
-        #: The kernel that an agent is started for (options/expected.py).
+        #: The kernel for which we start an agent (options/expected.py).
         self.expected = ""
         #: Interpreters that an agent may be started by, the one that has worked first.
         self.pythons = list(_PYTHONS)

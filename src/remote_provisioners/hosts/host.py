@@ -73,7 +73,7 @@ class Host:
 
     @property
     def closed(self) -> bool:
-        """Whether the registry has given it up."""
+        """Whether the registry has closed this host."""
         return self._closed
 
     @property
@@ -289,7 +289,7 @@ class Host:
             self.pythons.insert(1, python)
 
     def expect(self, kernel: str) -> None:
-        """If an agent has to be started, it is for this kernel (options/expected.py)."""
+        """Note the kernel for which an agent may have to be started (options/expected.py)."""
         self._agents.expected = kernel
 
     @property

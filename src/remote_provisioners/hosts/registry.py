@@ -55,7 +55,7 @@ class HostRegistry:
         self.watcher: Watcher | None = None
         #: Agents of other versions that still have kernels, by their directories.
         self._former: dict[tuple[HostAddress, str], Host] = {}
-        #: How many visitors each has, and which we leave once their pending kills are done.
+        #: The number of each host's visitors; the hosts that we leave once no kill is pending there
         self._visitors: Counter[Host] = Counter()
         self._leaving: set[Host] = set()
         self._parting: set[asyncio.Task[None]] = set()
@@ -94,8 +94,8 @@ class HostRegistry:
 
     @contextlib.asynccontextmanager
     async def visit(self, spec: HostSpec, directory: str) -> AsyncIterator[Host]:
-        """The host with that agent, for a few requests. An agent of another version is left then,
-        unless we have kernels there.
+        """The host with that agent, for a few requests. Afterwards the server leaves an agent of
+        another version, unless we have kernels there.
         """
         host = self.host_with(spec, directory)
         self._visitors[host] += 1

@@ -55,7 +55,7 @@ class ClientSockets:
         self._replay = False
         #: How many iopub clients will come back, whose streams a killed agent had.
         self._cut_off = 0
-        #: The requests of clients that a killed agent had, until they come back.
+        #: The requests that clients sent to a killed agent, until the clients come back.
         self.unanswered: dict[str, list[str]] = {}
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()

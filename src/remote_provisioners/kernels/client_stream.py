@@ -13,8 +13,8 @@ from ..protocol.stream_opening import OpenStream, StreamOpened
 from ..protocol.wire import Message
 from .shell_requests import ShellRequests
 
-#: What a socket may hold for its client. The system's default is less than what we read at once, so
-#: the rest would be copied twice more.
+#: How many bytes a socket may hold for its client. The system's default is less than we read at
+#: once. The rest would be copied twice more.
 _SEND_BYTES = 1024 * 1024
 
 
@@ -22,7 +22,7 @@ class Clients(Protocol):
     """All clients of one kernel."""
 
     closed: bool
-    #: Requests of shell clients that a killed agent had and that have no reply, by identity.
+    #: Requests that shell clients sent to a killed agent and that have no reply, by identity.
     unanswered: dict[str, list[str]]
 
     def joined(self, end: LocalEnd) -> None:

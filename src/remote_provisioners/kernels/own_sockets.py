@@ -1,4 +1,4 @@
-"""The sockets of this process: those of kernels' channels, and the one of launchers.
+"""The sockets of this process: for the channels of kernels, and for launchers.
 
 They are in one directory. Somebody may remove that, as a logout does: then they are opened again.
 """
@@ -42,7 +42,7 @@ class OwnSockets:
 
     @property
     def path(self) -> Path:
-        """Their directory."""
+        """The directory of the sockets."""
         return self._directory.path
 
     def of_kernel(self, kernel_id: str, open_link: Opener, keep_seconds: float) -> ClientSockets:
@@ -61,7 +61,7 @@ class OwnSockets:
             await sockets.move(self.path)
 
     async def close(self) -> None:
-        """Close the launchers' socket and remove the directory. Kernels' are closed already."""
+        """Close the launchers' socket and remove the directory. Kernels' sockets are closed."""
         self._looking.cancel()
         await self.reports.close()
         self._directory.remove()

@@ -345,7 +345,7 @@ class RemoteKernel:
         return self.life.exit_code
 
     async def wait_a_moment(self) -> None:
-        """Wait for its end, which usually comes soon. Managers then need not look for it again:
+        """Wait for the kernel's end, which usually comes soon. Managers then need not look again:
         they do only every 100 ms.
         """
         with contextlib.suppress(asyncio.TimeoutError):

@@ -1,4 +1,4 @@
-"""A client's requests on the shell channel that have no reply yet, as its bytes show."""
+"""Which requests of a shell client have no reply yet. We read this from the client's bytes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from ..protocol import zmtp
 from ..protocol.unanswered_requests import Requests
 
-#: The rest of a larger message is not looked at.
+#: We do not read the rest of a larger message.
 _LARGE_BYTES = 64 * 1024
 
 
 class ShellRequests:
-    """Looks at what passes between a client and its kernel; changes nothing."""
+    """Reads the bytes that pass between a client and its kernel, and changes none."""
 
     def __init__(self, earlier: dict[str, list[str]]) -> None:
         """`earlier`: the headers of requests from earlier connections, by the client's identity."""
@@ -53,7 +53,7 @@ class ShellRequests:
             for kind, content in decoder.feed(data) if data and self._is_zmtp else ():
                 if kind in (zmtp.MESSAGE, zmtp.BEGINNING):
                     note(content)
-        except zmtp.ZmtpError:  # whoever answers it will say so
+        except zmtp.ZmtpError:  # the other end will refuse it
             self._is_zmtp = False
 
     def watching(self, transport: Any) -> Watched:

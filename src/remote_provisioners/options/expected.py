@@ -1,4 +1,4 @@
-"""What can be prepared for a kernel before the server asks for it. Pure."""
+"""What an agent can prepare for a kernel before the server asks for the kernel. Pure."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Placer(ABC):
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds until the place ends with the kernel; None: it does not, or nobody knows."""
+        """The seconds until the place ends with the kernel. None: no end is known."""
         return None
 
     def explained(self, kernel: RemoteKernel, manager: Any) -> bool:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _LOAD_SECONDS = 0.5
 #: Younger reports are fresh enough. Our own starts are counted separately.
 _FRESH_SECONDS = 0.5
-#: The same if some of them are not connected yet.
+#: The same if some hosts are not connected yet.
 _CONNECT_SECONDS = 2.0
 _CONNECTING_AT_ONCE = 16
 #: The number of inventories whose tables are kept. Only changing configurations have more.
@@ -142,7 +142,7 @@ class Scheduler:
             self.registry.host(spec) for name, spec in table.specs.items() if name not in failing
         ]
         began = time.monotonic()
-        # Nobody waits a second time for a host that is silent.
+        # A start does not wait again for a host that is silent.
         hosts = [h for h in known if began - (h.connecting_since or began) < _CONNECT_SECONDS]
         connecting = asyncio.Semaphore(_CONNECTING_AT_ONCE)
 

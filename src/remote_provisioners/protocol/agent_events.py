@@ -1,4 +1,4 @@
-"""The events that an agent sends unasked.
+"""The events that an agent sends without a request.
 
 Standard library only: this module travels to hosts.
 """
@@ -48,7 +48,7 @@ class Taken(Structure):
 
 
 class Dropped(Structure):
-    """A kernel printed more than is kept. These messages are lost."""
+    """A kernel printed more than its agent keeps. These messages are lost."""
 
     event: ClassVar[str] = "dropped"
     kernel_id: str

@@ -82,7 +82,7 @@ class FileRequest(Structure):
     resume: str = ""
     #: REMOVE: with all that is inside. MAKE_DIRECTORY: with what is missing above.
     recursive: bool = False
-    #: LIST: only so many entries, the first by name, directories before others; 0: all.
+    #: LIST: the greatest number of entries, in order of their names, directories first; 0: all.
     most: int = 0
     #: LIST with `most`: only names that contain this text, in any case.
     containing: str = ""

@@ -14,7 +14,7 @@ from .structure import Structure
 class OpenStream(Structure):
     """The server's first frame on a link of a stream (protocol/stream.py)."""
 
-    #: Its name, which is secret enough.
+    #: The stream's name, which nobody can guess.
     stream: str
     kernel_id: str
     channel: str
@@ -23,15 +23,15 @@ class OpenStream(Structure):
     #: The pid of the agent that first opened it, and whether that agent has answered.
     agent: int = 0
     known: bool = False
-    #: Seconds to keep it after its link is lost.
+    #: How many seconds to keep the stream after its link is lost.
     keep: float = 0.0
     #: For iopub: send the output that no client has received.
     replay: bool = False
-    #: For iopub: a killed agent had the client before. Send the output since this one has it.
+    #: For iopub: the client came from a killed agent. Send all output that the new agent has.
     returned: bool = False
     #: The client has already received the greeting of the kernel's socket.
     greeted: bool = False
-    #: For shell: requests that a killed agent had and that have no reply. The headers, by the
+    #: For shell: the headers of requests that a killed agent got and that have no reply, by the
     #: client's identity in hexadecimal.
     unanswered: Mapping[str, Sequence[str]] = {}
 

@@ -1,4 +1,4 @@
-"""Which requests of a client have no reply yet, as the messages that pass show. Pure.
+"""Which requests of a client have no reply yet. Learns it from the messages that pass. Pure.
 
 Standard library only: this module travels to hosts.
 """
@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, Tuple
 from . import zmtp
 
 DELIMITER = b"<IDS|MSG>"
-#: Of a client that asks again and again, the first requests are forgotten.
+#: If a client has sent more requests than this, the oldest are forgotten.
 _MOST = 1000
 
 

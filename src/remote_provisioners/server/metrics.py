@@ -128,7 +128,7 @@ class Metrics(Collector):
                 self._connected[host.address] = host.connected
 
     def _forget(self, host: Host) -> None:
-        """Each kernel may have a container of its own: its figures go with it."""
+        """A container's figures go with it. Each kernel may have a container of its own."""
         with self._lock:
             if self._hosts.get(host.address) is not host:
                 return

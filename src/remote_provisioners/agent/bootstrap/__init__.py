@@ -1,1 +1,1 @@
-"""Starts agents: for a server, ahead of one in a container, on an engine's node, after a kill."""
+"""Starts agents: for a server, on an engine's node, and again after a kill."""

@@ -165,12 +165,12 @@ def install(directory: str, archive: bytes) -> str:
 
 
 def expect(directory: str, expected: str) -> None:
-    """Tell the agent which kernel it is started for: forking/first_template.py reads it."""
+    """Write down the kernel that the agent is started for. forking/first_template.py reads this."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
     try:
         with open(os.open(os.path.join(directory, "expected.json"), flags, 0o600), "w") as file:
             file.write(expected)
-    except OSError:  # the disk is full: its kernel is spawned
+    except OSError:  # the disk is full: the kernel is spawned
         pass
 
 

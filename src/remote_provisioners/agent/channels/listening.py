@@ -269,13 +269,13 @@ async def _exists(path: str) -> bool:
 
 
 def _close(watch: Optional[int]) -> None:
-    """Close it in a thread: that takes 10 ms, because the system waits for all users of watches."""
+    """Close a watch in a thread. The system waits for all users of watches, which takes 10 ms."""
     if watch is not None:
         apart.begin(partial(os.close, watch), _nobody_waits)
 
 
 def _nobody_waits(result: None, error: Optional[BaseException]) -> None:
-    """Nobody waits for it."""
+    """Ignore the result."""
 
 
 def _watch(directories: Sequence[str]) -> Optional[int]:

@@ -69,7 +69,7 @@ def listed(roots: Roots, request: FileRequest) -> Iterator[Listed]:
 
 
 def _first(entries: Iterable[Any], request: FileRequest) -> Tuple[List[Any], int]:
-    """The first entries, and how many others there are. Only the first are looked at closely.
+    """The first entries, and the number of others. Only the first entries' properties are read.
 
     They are in the order in which people read names: directories first, 9 before 10.
     """

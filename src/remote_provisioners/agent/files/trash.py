@@ -22,7 +22,7 @@ _NONE = "there is no trash for it ({}): delete it in a terminal"
 
 
 class _UnusableTrash(Exception):
-    """Nothing can be moved there. It has the OSError."""
+    """Nothing can be moved into this trash. The argument is the OSError."""
 
 
 def move_to_trash(place: Place, path: str) -> None:
@@ -49,7 +49,7 @@ def move_to_trash(place: Place, path: str) -> None:
 
 
 def _move(place: Place, path: str, trash: str) -> None:
-    """Rename it. Raises _UnusableTrash, OSError; then nothing has changed."""
+    """Move a place by renaming it. Raises _UnusableTrash, OSError; then nothing has changed."""
     files, info = os.path.join(trash, "files"), os.path.join(trash, "info")
     try:
         for directory in (files, info):

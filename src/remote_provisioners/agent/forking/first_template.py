@@ -27,13 +27,13 @@ from .template_program import spawn
 
 #: Files in the agent's directory: the kernel; the template that bootstrap/head_start.py has loaded.
 EXPECTED, TEMPLATE = "expected.json", "template.json"
-#: The agent does not wait longer for files: they may hang.
+#: How long the agent waits for files, which may hang.
 _SECONDS = 0.5
 
 
 def load(directory: str) -> Optional[Dict[str, Any]]:
     """Begin to load the template, unless one is loaded. Returns what Templates.take needs; None if
-    no kernel is expected, or if that takes long.
+    no kernel is expected, or if the files take too long.
     """
     begun: List[Dict[str, Any]] = []
     late, deciding = threading.Event(), threading.Lock()
@@ -48,7 +48,7 @@ def load(directory: str) -> Optional[Dict[str, Any]]:
             return
         with deciding:
             if template is not None and late.is_set():
-                os.close(template["descriptor"])  # nobody will take it: it ends
+                os.close(template["descriptor"])  # nobody will take the template: it ends
             elif template is not None:
                 begun.append(template)
 
@@ -80,7 +80,7 @@ def _begin(directory: str, late: threading.Event) -> Optional[Dict[str, Any]]:
     expected = _taken(os.path.join(directory, EXPECTED))
     kernels = kernel_environment(session_free(os.environ), expected["env"], {})
     environ = shared_part(kernels, frozenset())
-    # Of the same length as the first kernel's.
+    # This path has the same length as the first kernel's.
     values = {"connection_file": connection_file(os.path.join(directory, "k", "0" * 10))}
     argv = resolve_command(expected["argv"], expected["python"], environ)
     argv = [substitute(word, values) for word in argv]
@@ -98,7 +98,9 @@ def _begin(directory: str, late: threading.Event) -> Optional[Dict[str, Any]]:
 
 
 def _taken(path: str) -> Any:
-    """What the file says; it is not for the next agent. Raises OSError, ValueError."""
+    """The file's content. Removes the file: the next agent must not find it. Raises OSError,
+    ValueError.
+    """
     with open(path) as file:
         content = json.load(file)
     os.unlink(path)

@@ -44,7 +44,7 @@ from .preparation import BaseEnvironment, prepare
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn the errors of a start into those that a server gets."""
+    """Turn the errors of a start into the errors that a server gets."""
     try:
         yield
     except environment.CommandError as error:
@@ -194,13 +194,13 @@ class HostedKernel:
 
     @property
     def last_words_missing(self) -> bool:
-        """Whether it has ended, and what it printed last was not read yet."""
+        """Whether the process has ended and its last output was not read yet."""
         return self.process is not None and not self.running and self._last_words is None
 
     async def read_last_words(self) -> None:
-        """Read what it printed last, and wait until its record is written. It has ended.
+        """Read the last output of a process that has ended, and wait until its record is written.
 
-        Before that, nobody gets its description.
+        Before that, no server gets the kernel's description.
         """
         if self.process is not None and self._last_words is None:
             try:

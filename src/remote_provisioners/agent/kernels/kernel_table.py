@@ -212,9 +212,9 @@ class KernelTable:
             self._peers.tell(kernel.owner, Exited(**kernel.describe().fields()))
 
     async def read_last_words(self) -> None:
-        """Read what kernels have printed last that have just ended, all at once: each may hang.
+        """Read the last output of kernels that have just ended, all at once: each file may hang.
 
-        When it returns, that of every ended kernel is known.
+        Returns when the last output of every ended kernel is known.
         """
         while True:
             ended = [kernel for kernel in self if kernel.last_words_missing]

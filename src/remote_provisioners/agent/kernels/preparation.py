@@ -19,9 +19,9 @@ BaseEnvironment = Callable[[str], Awaitable[Mapping[str, str]]]
 
 
 class Preparation(NamedTuple):
-    """A kernel's command, but for what depends on the kernel's own directory."""
+    """A kernel's command, without what depends on the kernel's own directory."""
 
-    #: It begins with the program's path here. Other words may have placeholders.
+    #: The first word is the program's path on this host. The others may have placeholders.
     argv: List[str]
     environ: Dict[str, str]
     #: The variables whose values name this kernel.
@@ -31,7 +31,7 @@ class Preparation(NamedTuple):
     cwd: str
 
     async def with_history(self) -> Preparation:
-        """The same for a process of its own, whose history must be usable."""
+        """The same for a spawned process, whose history must be usable."""
         return self._replace(argv=await history.usable(self.argv, self.environ))
 
     def command(self, directory: str, more: Mapping[str, str]) -> Command:

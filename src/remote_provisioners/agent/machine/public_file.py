@@ -1,4 +1,4 @@
-"""A file in a directory of all users, which everybody can read.
+"""A file in a directory that all users share. All users can read the file.
 
 Standard library only: this module travels to hosts.
 """
@@ -9,7 +9,7 @@ import os
 
 
 def put(path: str, text: str) -> None:
-    """Make this the file's text, in one step. Raises OSError.
+    """Replace the file by this text, in one step. Raises OSError.
 
     The draft is in the same directory, because /tmp may be a file system of its own.
     """

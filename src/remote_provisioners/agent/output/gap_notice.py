@@ -52,7 +52,7 @@ def announcement(connection: Dict[str, Any], text: str, message: bytes) -> Optio
 
 
 def end_of_cell(connection: Dict[str, Any], text: str, parent: bytes) -> List[bytes]:
-    """Messages that end a cell whose own end is lost: a text, and "idle"."""
+    """Messages that end a cell whose last messages are lost: a text, and "idle"."""
     content = {"name": "stderr", "text": "[remote-provisioners: {}]\n".format(text)}
     idle = {"execution_state": "idle"}
     return [

@@ -199,7 +199,7 @@ class Recorder(Listener, Publisher):
             self.spool.append(text)
 
     def end_cell(self, parent: bytes, text: str) -> None:
-        """End a cell whose own end is lost. `parent`: the header of its request."""
+        """End a cell whose last messages are lost. `parent`: the header of its request."""
         for message in end_of_cell(self._connection, text, parent):
             self.spool.append(message)
         self.pump()

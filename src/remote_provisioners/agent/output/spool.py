@@ -33,11 +33,11 @@ Place = Tuple[int, int]
 
 
 class _Block:
-    """Messages that go to a file together."""
+    """Messages that the agent writes to one file."""
 
     def __init__(self, first: int, path: str) -> None:
         self.first, self.path = first, path
-        self.messages: Optional[List[bytes]] = []  # None: in its file
+        self.messages: Optional[List[bytes]] = []  # None: they are in the file
         self.count = self.size = 0
         self.gap = Gap()
         self.spilling = False

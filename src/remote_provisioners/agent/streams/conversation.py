@@ -89,7 +89,7 @@ class Conversation(asyncio.Protocol):
         self.size -= len(self._answers.popleft()[1]) + _OVERHEAD
 
     def find_lost(self, lost: LostReplies) -> None:
-        """The client has requests from a time when a killed agent had it: see LostReplies."""
+        """The client has sent requests to a killed agent: see LostReplies."""
         self._lost = lost
         self._requests.add(lost.headers)
         self._send(lost.question)
@@ -204,7 +204,7 @@ class Conversation(asyncio.Protocol):
             self._on_left()
 
     def _end_lost(self, lost: LostReplies) -> None:
-        """The kernel has answered a later request than those, so their replies are lost."""
+        """The kernel has answered a later request, so the replies to the earlier ones are lost."""
         self._lost = None
         for reply in lost.replies(self._requests):
             self._requests.received(reply)

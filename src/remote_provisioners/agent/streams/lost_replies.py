@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Sequence
 from ...protocol.unanswered_requests import Requests, headers
 from ..output.gap_notice import message_of
 
-#: For the cell.
+#: The notice in the cell, and its error.
 TEXT = (
     "the host's agent was killed, and this cell's reply is lost. The cell has ended, or it did not "
     "run. Some of its output may be missing"
@@ -73,6 +73,6 @@ class LostReplies:
 
 
 def _is_cell(header: bytes) -> bool:
-    """Others are asked again. A subshell's do not wait for each other."""
+    """Whether this is a cell. Clients repeat other requests. Subshells run theirs in parallel."""
     read = json.loads(header)
     return read.get("msg_type") == "execute_request" and not read.get("subshell_id")

@@ -35,7 +35,7 @@ from .lost_replies import TEXT, LostReplies
 _ADDRESSED = ("shell", "control", "stdin")
 #: When a server comes back, the clients of all its kernels connect at once.
 _BACKLOG = 1024
-#: How much later than a reply a cell's output may come.
+#: How much later than its reply the output of a cell may come.
 _OUTPUT_SECONDS = 0.2
 
 

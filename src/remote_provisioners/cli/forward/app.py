@@ -16,7 +16,7 @@ from ..kernels.found import FoundKernel, pick
 from ..kernels.search import SearchCommand
 
 _HIGHEST = 65535
-#: Connections would go round in a circle.
+#: Without this error, connections would go round in a circle.
 _ITSELF = (
     "the kernel runs on this machine: its port {0} would lead to itself.\n"
     "Use http://127.0.0.1:{0}, or name another local port: PORT:LOCAL"

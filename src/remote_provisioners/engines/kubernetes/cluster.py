@@ -23,7 +23,7 @@ from .refused import RefusedError
 from .watch import PodWatch, broken
 
 _SECONDS = 15.0
-#: How soon the configuration is read again for a cluster that does not know us.
+#: How soon we read the configuration again after a refused token.
 _RENEW_SECONDS = 10.0
 _MISSING = (
     "Kubernetes needs a package. Install it where the server runs:\n"
@@ -40,7 +40,7 @@ class Access:
 
 
 class UnknownUserError(AuthenticationError):
-    """The cluster does not know us (401)."""
+    """The cluster does not accept our token or certificate (401)."""
 
 
 class Cluster:
@@ -54,7 +54,7 @@ class Cluster:
         self._sockets: Any = None
         self._configuration: Any = None
         self._renewed = 0.0
-        #: Of earlier certificates: pipes into pods use them.
+        #: Clients with earlier certificates. Pipes into pods use them.
         self._former: list[Any] = []
         #: The namespace of the kubeconfig's context, or of our own pod.
         self.namespace = "default"
@@ -205,8 +205,8 @@ class Cluster:
         return response
 
     async def _as_known(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """What `ask` returns. If the cluster does not know us, reads the configuration again and
-        asks once more: a token has expired, or the user has logged in again.
+        """Return the answer of `ask`. After a 401, read the configuration again and ask once more:
+        a token has expired, or the user has logged in again.
         """
         await self._open()
         token = self._token
@@ -268,7 +268,7 @@ class Cluster:
         return str(self._configuration.api_key.get("BearerToken", ""))
 
     async def _renew(self, refused: str) -> None:
-        """Read the configuration again. `refused`: the token that the cluster does not know.
+        """Read the configuration again. `refused`: the token that the cluster did not accept.
 
         Raises AuthenticationError.
         """
@@ -305,7 +305,7 @@ class Cluster:
                 )
                 found = getattr(loader, "current_context", None) or {}
                 self.namespace = str((found.get("context") or {}).get("namespace") or "default")
-        except Exception as error:  # whatever a damaged file does to its reader
+        except Exception as error:  # a damaged file can cause any error
             raise ConfigurationError(
                 f"cannot read how to reach Kubernetes: {error}\n"
                 "Set the option `kubeconfig` (and `kube_context`), or run the server in a pod."

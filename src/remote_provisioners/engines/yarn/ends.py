@@ -25,7 +25,7 @@ _ADVICE = {
 
 
 def why_ended(diagnostics: str) -> str:
-    """What YARN's diagnostics say."""
+    """The reason in YARN's diagnostics."""
     said = diagnostics.partition(_PROCESSES)[0].strip()
     found = _EXIT_CODE.search(said)
     code = int(found[1]) if found else 0

@@ -58,7 +58,7 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
         from .by_openssh.transport import connect_by_openssh  # noqa: PLC0415
 
         return await connect_by_openssh(address, python)
-    # It takes 0.2 s, which no loop may wait: neither jupyter_client's nor this one.
+    # The import takes 0.2 s. No loop may wait that long: neither jupyter_client's nor this one.
     await asyncio.to_thread(importlib.import_module, ".by_asyncssh.transport", __name__)
     from .by_asyncssh.login import OnlyOpenSSH  # noqa: PLC0415
     from .by_asyncssh.transport import connect_ssh  # noqa: PLC0415

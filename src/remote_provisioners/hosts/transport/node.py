@@ -20,7 +20,7 @@ from ...protocol.keep_alive import keep_alive
 from .base import Completed, Endpoint, Transport
 
 _SECONDS = 5.0
-#: More than a line has.
+#: No line of a launcher is as long.
 _MOST_BYTES = 64 * 1024
 
 

@@ -1,1 +1,1 @@
-"""The start of a kernel: what it needs, how far it is, why it failed."""
+"""The start of a kernel: what the start needs, how far it is, and why it failed."""

@@ -1,4 +1,4 @@
-"""One start of a kernel's process on a host: what its agent and its launcher are asked and say."""
+"""One start of a kernel's process on a host: the conversation with its agent and its launcher."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class HostStart:
         self._reports = reports
         self.restarts = restarts
         self._patient = patient
-        # The trial takes none of the time for the connection before it.
+        # The trial of unix sockets has time of its own, after the connection.
         self._timeout = PausableTimeout(request.timeout + request.trial)
         self._link: HostConnection | None = None
         self._accepted = asyncio.Event()
@@ -112,7 +112,7 @@ class HostStart:
         """The agent reports an event of this kernel."""
         if isinstance(event, Accepted):
             self._accepted.set()
-        elif isinstance(event, Queued):  # the wait does not count
+        elif isinstance(event, Queued):  # waiting there does not count
             self._timeout.suspend()
             log.info(
                 "kernel %s: waits in the queue of %s", self._request.kernel_id, self._spec.name

@@ -118,7 +118,7 @@ class Starts:
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
-    """Cancel it, and wait until it has left nothing."""
+    """Cancel the start, and wait until it has left nothing."""
     task.cancel()
     await asyncio.wait([task])
 

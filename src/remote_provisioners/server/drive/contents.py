@@ -82,7 +82,7 @@ class HostContents(AsyncContentsManager):
         most: int = 0,
         containing: str = "",
     ) -> Model:
-        """`most`: only so many entries of a directory; `containing`: this text in their names.
+        """`most`: the greatest number of entries; `containing`: a text that their names contain.
 
         Then the field left_out of the model says how many others there are.
         """

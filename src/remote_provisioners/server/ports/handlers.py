@@ -89,7 +89,7 @@ class PortHandler(ProxyHandler):  # type: ignore[misc]
     async def on_message(self, message: str | bytes) -> None:
         self._record_activity()
         if self.ws is not None:
-            with suppress(ConnectionError):  # then the program has closed it
+            with suppress(ConnectionError):  # the program has closed it
                 await send(self.ws, message)
 
     async def on_ping(self, data: bytes) -> None:

@@ -33,7 +33,7 @@ _OF_CONNECTIONS = {
 #: Headers that aiohttp must not add.
 _ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _LONGEST_HEADER = 64 * 1024
-#: A message of a websocket is in memory as a whole.
+#: The largest message of a websocket. Each message is in memory as a whole.
 LONGEST_MESSAGE = 256 * 1024 * 1024
 _PASSED = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.PING)
 #: A program may take as long as it likes to answer.

@@ -1,4 +1,4 @@
-"""Who keeps records of an application's kernels: provisioners tell it of each start."""
+"""The keeper of an application's records of kernels. Provisioners tell it of each start."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Notices:
             await provisioner.announce(f"This is a new kernel. {text}")
 
     async def replaced(self, path: str, kernel_id: str) -> bool:
-        """A notebook is opened again. If its kernel is dead, it gets a new one."""
+        """A user opens a notebook again. If its kernel is dead, the notebook gets a new one."""
         kernel = kernel_of(self._manager, kernel_id)
         if kernel is None or not is_dead(self._manager, kernel_id):
             return False

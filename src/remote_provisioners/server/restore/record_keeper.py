@@ -41,7 +41,7 @@ class RecordKeeper:
 
     @property
     def of_others(self) -> Sequence[Record]:
-        """Those that `adopt` left, because they belong to other servers that have ended."""
+        """The records that `adopt` left, because they belong to other servers that have ended."""
         return self._records.of_others
 
     # -- what provisioners tell ---------------------------------------------------------------

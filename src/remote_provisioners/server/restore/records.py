@@ -35,7 +35,7 @@ from ... import forks
 from .record import BadRecord, Record
 
 _NEW, _DRAFT, _RECORD = ".new", ".draft", ".json"
-#: The name of a server's directory. Other files of this package lie beside them.
+#: The name of a server's directory. Other files of this package are beside these directories.
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 #: How soon a record that could not be written is tried again.
 _AGAIN_SECONDS = 5.0

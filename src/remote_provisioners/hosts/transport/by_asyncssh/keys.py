@@ -17,7 +17,7 @@ from ...keys import tried
 from ..ssh.configuration import SSH_PORT, SSHConfiguration
 
 _CERTIFICATE = "-cert"
-#: How long the SSH agent may take. One that was forwarded by a lost connection never answers.
+#: How long the SSH agent may take. An agent behind a lost connection never answers.
 _AGENT_SECONDS = 5.0
 
 #: asyncssh's option for the algorithms of host keys.

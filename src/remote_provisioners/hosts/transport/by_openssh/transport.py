@@ -84,7 +84,7 @@ _PHASES = {
     ),
 }
 _PROXIED = re.compile(r"^debug1: (Executing proxy command|Setting implicit ProxyCommand)", re.M)
-#: The program makes a connection of its own.
+#: The program ssh makes a connection of its own.
 _OWN = re.compile(rf"^debug1: Connecting to |{_PROXIED.pattern}", re.M)
 #: One for each program behind a proxy: ours, and those of ProxyJump, which print `-v` output too.
 _PROXY = re.compile(r"^debug1: Executing proxy command", re.M)
@@ -182,7 +182,7 @@ class _MasterHangs(Exception):
 async def _connect(
     address: HostAddress, python: str, asked: Asked | None, shared: bool = True
 ) -> PipeTransport:
-    """`shared`: by the master connection, if there is one. Raises HostError, _MasterHangs."""
+    """`shared`: use the master connection, if there is one. Raises HostError, _MasterHangs."""
     name, way = str(address), address.way
     introduction = Introduction(login_python(python, way))
     # A login shell reads these words, so they are quoted. The last word needs no quotes.

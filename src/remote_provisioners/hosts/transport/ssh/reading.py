@@ -112,7 +112,7 @@ def host_words(address: HostAddress) -> list[str]:
 
 
 async def _ask(argv: Sequence[str]) -> Values:
-    # `Match exec` commands have our stderr. What one leaves in the background may keep that open,
+    # `Match exec` commands have our stderr. A program that they leave may keep it open,
     # so it is a file: nobody waits for its end.
     with await asyncio.to_thread(tempfile.TemporaryFile) as errors:
         process = await asyncio.create_subprocess_exec(
