@@ -147,15 +147,18 @@ def test_what_cannot_be_understood_is_refused(server: Server) -> None:
         {"name": "remote", "nonsense": 1},
     ):
         api.ask("POST", "/kernels", body, 400)
-    api.ask("POST", "/kernels", {"name": "nosuch"}, 404)
+    said = api.ask("POST", "/kernels", {"name": "nosuch"}, 404)
+    assert said["message"] == "there is no kernelspec 'nosuch'"
     api.ask("POST", "/kernels", {"name": "remote", "host": "a b"}, 400)
-    api.ask("GET", "/hosts/nosuch", expect=404)
+    said = api.ask("GET", "/hosts/nosuch", expect=404)
+    assert said["message"] == "there is no host 'nosuch'"
     api.ask("POST", "/hosts/nosuch/reconnect", expect=404)
     api.ask("GET", "/hosts/nosuch/environments", expect=404)
     host = api.ask("GET", "/hosts")["hosts"][0]["name"]
     for wrong in ({}, {"environments": []}, {"environments": [1]}, {"environments": "x"}):
         api.ask("POST", f"/hosts/{host}/environments", wrong, 400)
-    api.ask("POST", f"/hosts/{host}/environments", {"environments": ["nosuch"]}, 404)
+    said = api.ask("POST", f"/hosts/{host}/environments", {"environments": ["nosuch"]}, 404)
+    assert said["message"] == f"there is no environment with a kernel on {host}: 'nosuch'"
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/logs")):
         api.ask(method, f"/kernels/nosuch{path}", expect=404)
     api.ask("POST", "/kernels/nosuch/move", {"host": "h"}, 404)

@@ -52,6 +52,7 @@ def refused(
 def test_unknown_name(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:
     text = refused(start, install_spec("no-such-host.invalid"), UnknownHostError)
     assert text.startswith("host no-such-host.invalid: the name does not resolve")
+    assert text.endswith(").\nCheck the spelling, or set HostName in ~/.ssh/config.")
 
 
 def test_refused_port(rig: Rig, home: Path, install_spec: InstallSpec, start: Start) -> None:

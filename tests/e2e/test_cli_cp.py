@@ -86,6 +86,17 @@ def test_between_hosts_and_what_is_refused(rig: Rig, host: Host, tmp_path: Path)
         ((str(data), there), 1, "it is a directory (copy it with -r)"),
         ((f"{there}/nosuch", str(tmp_path)), 1, "copies/nosuch: No such file or directory"),
         ((str(data / "empty"), f"{there}/nosuch/"), 1, "copies/nosuch: there is no such directory"),
+        (
+            (str(data / "empty"), f"{there}/nosuch/a"),
+            1,
+            "copies/nosuch: there is no such directory",
+        ),
+        (("-r", str(data), f"{there}/nosuch/a"), 1, "copies/nosuch: there is no such directory"),
+        (
+            (f"{there}/data/run me", str(tmp_path / "nosuch/a")),
+            1,
+            "nosuch: there is no such directory",
+        ),
         ((str(data / "empty"), f"{host.target}:/proc/x"), 1, "/proc/x"),
         (("a", "b"), 2, "no word names a host"),
         (("a:b",), 2, "a SOURCE and a DESTINATION are needed"),

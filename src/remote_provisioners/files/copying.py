@@ -49,10 +49,11 @@ class Copying:
         """
         entry = await self._source.stat(path)
         existing = await self._destination.found(to)
-        if inside and (existing is None or existing.kind != DIRECTORY):
-            raise FileError(
-                f"{self._destination.prefix}{to}: there is no such directory", code=WRONG_KIND
-            )
+        if inside:
+            self._require_directory(to, existing)
+        elif existing is None:
+            above = posixpath.dirname(to)
+            self._require_directory(above, await self._destination.found(above))
         if existing is not None and existing.kind == DIRECTORY:
             to = posixpath.join(to, posixpath.basename(path.rstrip("/")))
         if entry.kind == FILE:
@@ -64,6 +65,11 @@ class Copying:
             is_directory = entry.kind == DIRECTORY
             what = "a directory (copy it with -r)" if is_directory else "no regular file"
             raise FileError(f"{self._source.prefix}{path}: it is {what}", code=WRONG_KIND)
+
+    def _require_directory(self, path: str, found: Entry | None) -> None:
+        if found is None or found.kind != DIRECTORY:
+            text = f"{self._destination.prefix}{path}: there is no such directory"
+            raise FileError(text, code=WRONG_KIND)
 
     async def _directory(self, path: str, to: str) -> None:
         """Copy the files of a directory. If one file fails, the others are still copied."""

@@ -100,7 +100,7 @@ def answers(method: Method) -> Any:
         try:
             await method(self, *args)
         except UnknownNameError as error:
-            raise web.HTTPError(404, f"there is no {error.args[0]!r}") from None
+            raise web.HTTPError(404, error.text) from None
         except RemoteProvisionerError as error:
             self.log.info("%s %s: %s", self.request.method, self.request.path, error)
             said = {"message": str(error), "reason": type(error).__name__}

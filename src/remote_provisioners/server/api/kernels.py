@@ -67,7 +67,7 @@ class StartHandler(RemoteHandler):
     async def delete(self, kernel_id: str) -> None:
         """Cancel a start."""
         if not await self.actions.cancel(kernel_id):
-            raise UnknownNameError(kernel_id)
+            raise UnknownNameError("kernel", kernel_id)
         self.set_status(204)
         self.finish()
 

@@ -46,7 +46,7 @@ class Actions:
         """
         directory = self._manager.kernel_spec_manager.find_kernel_specs().get(name)
         if directory is None:
-            raise UnknownNameError(name)
+            raise UnknownNameError("kernelspec", name)
         if read_spec(name, Path(directory)) is None:
             raise ConfigurationError(f"kernels of kernelspec {name!r} do not run on hosts")
         env = dict(os.environ)

@@ -60,7 +60,7 @@ class Environments:
         found = await self._ask(name)
         usable = {each.key: each for each in found.usable}
         if unknown := [key for key in keys if key not in usable]:
-            raise UnknownNameError(unknown[0])
+            raise UnknownNameError(f"environment with a kernel on {name}:", unknown[0])
         chosen = [usable[key] for key in keys]
         directory = Path(self._manager.user_kernel_dir)
         return self._done(await self._adding().add([(found, chosen)], directory))

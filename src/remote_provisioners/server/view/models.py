@@ -22,6 +22,10 @@ Model = dict[str, Any]
 class UnknownNameError(KeyError):
     """This server has no host, kernelspec, environment or kernel of this name."""
 
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(name)
+        self.text = f"there is no {kind} {name!r}"
+
 
 _PRINTED = "; it printed:\n"
 _NO_LOAD = {"cores": None, "load": None, "memory": None, "memory_available": None}

@@ -134,13 +134,13 @@ class View:
         try:
             address = parse_address(name)
         except ConfigurationError:
-            raise UnknownNameError(name) from None
+            raise UnknownNameError("host", name) from None
         known = (await self._registry()).hosts
         for kernel in (await self._registry()).kernels:  # a node that a resource manager chose
             if kernel.spec.name == name:
                 return ConfiguredHost(kernel.spec, ())
         if address not in known:
-            raise UnknownNameError(name)
+            raise UnknownNameError("host", name)
         return ConfiguredHost(HostSpec(name, address), ())
 
     # -- kernels ----------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class View:
         for kernel in (await self._registry()).kernels:
             if kernel.kernel_id == kernel_id and kernel_id in self._manager:
                 return kernel
-        raise UnknownNameError(kernel_id)
+        raise UnknownNameError("kernel", kernel_id)
 
     async def starts(self) -> list[Model]:
         async def under_way() -> list[Model]:
@@ -239,7 +239,7 @@ class View:
         for agent, kernel in await io_thread().call(_within(kernels_on(spec))):
             if kernel.kernel_id == kernel_id:
                 return spec, agent
-        raise UnknownNameError(kernel_id)
+        raise UnknownNameError("kernel", kernel_id)
 
     async def _registry(self) -> HostRegistry:
         return await io_thread().call(host_registry())

@@ -22,6 +22,7 @@ from ..ssh.login_errors import (
     key_changed,
     key_revoked,
     key_unknown,
+    name_unknown,
     no_key_accepted,
     not_forwarded,
     port_refused,
@@ -61,7 +62,7 @@ def translated(
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyError(_host_key_advice(read, known, reason_of(error)))
     if isinstance(error, socket.gaierror):
-        return UnknownHostError(f"the name does not resolve ({error.strerror})")
+        return UnknownHostError(name_unknown(error.strerror or reason_of(error)))
     if isinstance(error, ConnectionRefusedError):
         return UnreachableError(port_refused(read.port))
     if isinstance(error, asyncssh.ChannelOpenError):

@@ -39,6 +39,7 @@ from ..ssh.login_errors import (
     key_changed,
     key_revoked,
     key_unknown,
+    name_unknown,
     no_key_accepted,
     not_forwarded,
     port_refused,
@@ -283,7 +284,7 @@ def explain(verbose: str, address: HostAddress) -> HostError:
         return UnreachableError(f"the SSH configuration: {found.group().strip()}")
     if found := _NO_NAME.search(verbose):
         why = found.group(2).strip()
-        return UnknownHostError(f"the name {found.group(1)} does not resolve ({why})")
+        return UnknownHostError(name_unknown(why, found.group(1)))
     if found := _REFUSED.search(verbose):
         return UnreachableError(port_refused(found.group(2)))
     if found := _NOT_FORWARDED.search(verbose):

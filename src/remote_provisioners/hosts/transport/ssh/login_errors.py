@@ -55,6 +55,14 @@ def what_is_late(phase: Phase, proxied: bool) -> str:
     return f"no answer within {answer}: down, or a firewall drops packets"
 
 
+def name_unknown(why: str, name: str = "") -> str:
+    """`name`: of another machine on the way to the host."""
+    which = f"the name {name}" if name else "the name"
+    return (
+        f"{which} does not resolve ({why}).\nCheck the spelling, or set HostName in ~/.ssh/config."
+    )
+
+
 def port_refused(port: int | str) -> str:
     """Nobody listens at the port."""
     return f"port {port} refuses connections: is sshd running there?"
