@@ -52,7 +52,7 @@ def test_a_cell_that_ends_without_an_agent(
         assert reply["msg_type"] == "execute_reply"
         assert reply["content"]["ename"] == "ReplyLost"
         *_, notice, _ = output_of(ends, request)
-        assert "this cell's reply is lost. The cell has ended" in notice["content"]["text"]
+        assert "this cell's reply is lost.\nThe cell has ended" in notice["content"]["text"]
     assert ends.value("kept") == 43  # it has run
     assert idle.value("1") == 1
     host.run(["touch", "/tmp/later"])

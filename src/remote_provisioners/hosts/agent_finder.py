@@ -119,8 +119,8 @@ class AgentFinder:
             raise AgentError(str(error), host=self._name) from None
         if found.host and welcome.host and welcome.host != found.host:
             raise AgentError(
-                f"the agent in {welcome.directory} runs on another host, {welcome.hostname}, "
-                "which shares that directory: give each host a TMPDIR of its own",
+                f"the agent in {welcome.directory} runs on another host ({welcome.hostname}):\n"
+                "both hosts share this directory. Give each host a TMPDIR of its own",
                 host=self._name,
             )
         self.boot = welcome.boot or self.boot

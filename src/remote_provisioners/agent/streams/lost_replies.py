@@ -14,8 +14,8 @@ from ..output.gap_notice import message_of
 
 #: The notice in the cell, and its error.
 TEXT = (
-    "the host's agent was killed, and this cell's reply is lost. The cell has ended, or it did not "
-    "run. Some of its output may be missing"
+    "the host's agent was killed, and this cell's reply is lost.\n"
+    "The cell has ended, or it did not run. Some of its output may be missing"
 )
 _NOTHING = {
     "code": "",

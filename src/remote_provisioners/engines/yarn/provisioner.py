@@ -83,8 +83,8 @@ class YarnProvisioner(RemoteProvisioner):
         directory = configuration_directory(environ)
         if not given and not directory:
             raise ConfigurationError(
-                "the address of YARN is not known: set yarn_endpoint, or HADOOP_CONF_DIR in the "
-                "kernelspec's env to the directory of yarn-site.xml on this machine"
+                "the address of YARN is not known: set yarn_endpoint, or set HADOOP_CONF_DIR\n"
+                "in the kernelspec's env to the directory of yarn-site.xml on this machine"
             )
         endpoints = given or endpoints_of(directory)
         return ResourceManager(

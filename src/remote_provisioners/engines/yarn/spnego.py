@@ -21,8 +21,8 @@ T = TypeVar("T")
 _SCHEME = "negotiate"
 _SPNEGO, _KRB5 = "1.3.6.1.5.5.2", "1.2.840.113554.1.2.2"
 _MISSING = (
-    "it asks for Kerberos (SPNEGO): pip install 'remote-provisioners[kerberos]' where the server "
-    "runs"
+    "it asks for Kerberos (SPNEGO): pip install 'remote-provisioners[kerberos]'\n"
+    "where the server runs"
 )
 
 

@@ -15,8 +15,8 @@ from ..api.base import RESOURCE
 
 _OFF = "the proxy is off on this server (option RemoteAccess.proxy_ports)"
 _MISSING = (
-    "the server lacks jupyter-server-proxy: pip install 'remote-provisioners[ports]', "
-    "or use jupyter remote forward"
+    "the server lacks jupyter-server-proxy: pip install 'remote-provisioners[ports]',\n"
+    "or use `jupyter remote forward`"
 )
 
 
