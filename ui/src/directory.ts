@@ -6,7 +6,7 @@ import { Widget } from '@lumino/widgets';
 
 import type { HostDrive } from './drive';
 
-/** The server is asked when nobody has typed for so long. */
+/** We ask the server when the user has not typed for this long. */
 const TYPING_MILLISECONDS = 300;
 
 export class LargeDirectory extends Widget {
@@ -52,7 +52,7 @@ export class LargeDirectory extends Widget {
     void this.model.refresh();
   }
 
-  /** The directory has been listed. */
+  /** The server has listed the directory. */
   private listed(): void {
     const listed = this.drive.of(this.path);
     if (!listed) {
@@ -71,7 +71,7 @@ export class LargeDirectory extends Widget {
         all
       );
     } else if (containing) {
-      this.text.textContent = this.trans.__('%1 entries, whose names contain this:', shown);
+      this.text.textContent = this.trans.__('%1 entries whose names contain this:', shown);
     } else {
       this.text.textContent = this.trans.__(
         'The first %1 of %2 entries, by name. To find others:',

@@ -14,7 +14,7 @@ import { LargeDirectory } from './directory';
 import type { Fleet } from './fleet';
 
 const KNOWN = 'remote-provisioners:drives';
-/** JupyterLab makes elements for each entry of a directory at once: more of them take too long. */
+/** JupyterLab makes elements for all entries of a directory at once. More entries take too long. */
 const MOST_SHOWN = 1000;
 
 /** What the server has listed of a directory: the entries whose names contain a text. */
@@ -30,7 +30,7 @@ export function driveName(host: string): string {
 }
 
 export class HostDrive extends Drive {
-  /** The directory of which only some entries are wanted: those whose names contain a text. */
+  /** Of the directory `path`, the user wants only entries whose names contain this text. */
   filter = { path: '', containing: '' };
   private readonly listed = new Map<string, IListed>();
   /** When each file was modified last, as we know it. */
@@ -47,7 +47,7 @@ export class HostDrive extends Drive {
     this.root = root;
   }
 
-  /** What was listed last of this directory. */
+  /** What the server has listed last of this directory. */
   of(path: string): IListed | undefined {
     return this.listed.get(path);
   }
@@ -95,7 +95,7 @@ export class HostDrive extends Drive {
     try {
       await super.get(path, { content: false });
     } catch {
-      return; // it is new
+      return; // the file is new
     }
     const answer = await showDialog({
       title: this.trans.__('Overwrite file?'),
@@ -158,7 +158,7 @@ export class Drives {
         try {
           window.localStorage.setItem(KNOWN, JSON.stringify(names));
         } catch {
-          // it is full, or switched off
+          // the storage is full, or switched off
         }
       }
     });
