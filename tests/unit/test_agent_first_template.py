@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 import pytest
 
 from remote_provisioners.agent.forking import first_template
+
+from ..conftest import IPYKERNEL
 
 
 def test_a_template_that_comes_late_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +52,28 @@ def test_a_user_who_may_start_no_more_threads(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert first_template.load(os.fspath(tmp_path)) is None
     assert capfd.readouterr().err == "no first template: can't start new thread\n"
+
+
+ADOPTS = """
+import os, signal, sys, time
+from pathlib import Path
+from remote_provisioners.agent.forking import first_template
+
+found = first_template.load(sys.argv[1])
+children = Path(f"/proc/self/task/{os.getpid()}/children")
+deadline = time.monotonic() + 30
+while len(children.read_text().split()) < 2 and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(len(children.read_text().split()))
+for pid in children.read_text().split():
+    os.kill(int(pid), signal.SIGKILL)
+"""
+
+
+def test_its_kernel_ahead_is_a_child_of_the_agent(tmp_path: Path) -> None:
+    """Also if the template is ready before the agent, as on a busy host."""
+    expected = {"argv": IPYKERNEL, "env": {}, "python": sys.executable}
+    (tmp_path / first_template.EXPECTED).write_text(json.dumps(expected))
+    program = [sys.executable, "-c", ADOPTS, os.fspath(tmp_path)]
+    done = subprocess.run(program, check=False, capture_output=True, text=True, timeout=90)
+    assert done.stdout == "2\n", done.stderr

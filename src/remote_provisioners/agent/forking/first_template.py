@@ -22,6 +22,7 @@ from ..kernels.environment import (
     session_free,
     substitute,
 )
+from ..processes.orphans import adopt_orphans
 from .forkable import flags_of, is_relative, shared_part
 from .template_program import spawn
 
@@ -87,7 +88,7 @@ def _begin(directory: str, late: threading.Event) -> Optional[Dict[str, Any]]:
     flags = flags_of(argv)
     if flags is None or is_relative(environ.get("PYTHONPATH", "")):
         return None
-    if late.is_set():
+    if late.is_set() or not adopt_orphans():
         return None
     program, preload = [argv[0], *flags], expected.get("preload", [])
     ours, theirs = socket.socketpair()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import select
 import signal
-import sys
 import time
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Sequence, Set, Tuple
 
 from .. import apart
 from ..log import say
 from ..processes.kernel_process import Command, KernelProcess
+from ..processes.orphans import adopt_orphans
 from .forkable import flags_of, has_own_interpreter, is_relative, shared_part
 from .template_process import Template
 
@@ -25,8 +25,6 @@ MOST_TEMPLATES = 4
 #: A template is loaded this long after its environment's first kernel, so as not to slow it down.
 LOAD_AFTER_SECONDS = 1.0
 _KILL_SECONDS = 0.5
-
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 #: Program and flags, environment, directory, modules to preload.
@@ -149,7 +147,7 @@ class Templates:
 
     def _can_fork(self) -> bool:
         if self._able is None:
-            self._able = _adopt_orphans()
+            self._able = adopt_orphans()
             if not self._able:
                 say("kernels are spawned, not forked: this system has no subreaper")
         return self._able
@@ -166,18 +164,6 @@ class Templates:
         deadline = time.monotonic() + _KILL_SECONDS
         while not all(each.has_ended for each in closed) and time.monotonic() < deadline:
             select.select([], [], [], 0.001)  # time.sleep fails where the clock is a faked one
-
-
-def _adopt_orphans() -> bool:
-    """Adopt orphaned descendants as our children: that makes a forked kernel our child."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        import ctypes  # noqa: PLC0415 (takes longer to import than the agent)
-
-        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-    except (ImportError, OSError, AttributeError):
-        return False
 
 
 def _give_up(process: KernelProcess) -> None:
