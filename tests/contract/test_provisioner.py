@@ -452,6 +452,17 @@ def test_exec_restores_signals_and_umask(session: Session) -> None:
     assert umask == "0022"
 
 
+def test_a_server_under_nohup(install_spec: InstallSpec, start: Start) -> None:
+    """Its kernels do not ignore the signal that it ignores."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        session = start(install_spec("localhost"))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    session.run("import signal")
+    assert session.value("int(signal.getsignal(signal.SIGHUP))") == signal.SIG_DFL
+
+
 # -- what bad input gets -------------------------------------------------------------------
 
 
@@ -563,6 +574,8 @@ def test_an_error_of_a_start_has_no_frames_of_ours(
     assert len(ours) <= 1
     assert info.value.__suppress_context__
     printed = "".join(traceback.format_exception(info.value))
-    assert printed.splitlines()[-1].endswith("(Name or service not known)")
+    said = printed.splitlines()[-2:]
+    assert said[0].endswith("the name does not resolve (Name or service not known).")
+    assert said[1].startswith("Check the spelling")
     assert "direct cause" not in printed
     assert "During handling" not in printed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -475,14 +476,17 @@ def test_a_noisy_login(
 def test_a_login_with_odd_settings(
     rig: Rig, home: Path, install_spec: InstallSpec, start: Start
 ) -> None:
-    """The login's umask forbids our own files, and the login ignores SIGCHLD."""
+    """The login's umask forbids our own files, and the login ignores two signals."""
     host = rig.hosts[0]
     user = next((user for user in host.homes if user != host.user), host.user)
-    host.write(f"{host.homes[user]}/.bashrc", "umask 0777\ntrap '' CHLD\n", 0o644, user=user)
+    host.write(f"{host.homes[user]}/.bashrc", "umask 0777\ntrap '' CHLD HUP\n", 0o644, user=user)
     try:
         session = start(install_spec(f"{user}@{host.address}:{host.port}"))
         assert session.value("1") == 1
         assert session.value("oct(__import__('os').umask(0))") == "0o77"
+        for name in ("SIGCHLD", "SIGHUP"):
+            session.run("import signal")
+            assert session.value(f"int(signal.getsignal(signal.{name}))") == signal.SIG_DFL
     finally:
         host.run(["rm", f"{host.homes[user]}/.bashrc"], user=user)
 

@@ -57,7 +57,8 @@ _PIPE = (
 _MAIN = f"""import subprocess, sys
 subprocess._USE_VFORK = False
 sys.modules["ssl"] = None
-from {_THERE}.agent.forking.first_template import load
+from {_THERE}.agent.forking.first_template import load, reset_signals
+reset_signals()
 template = load(sys.argv[1])
 from {_THERE}.agent.main import main
 main(sys.argv[1], int(sys.argv[2]), template)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -30,6 +31,12 @@ from .template_program import spawn
 EXPECTED, TEMPLATE = "expected.json", "template.json"
 #: How long the agent waits for files, which may hang.
 _SECONDS = 0.5
+
+
+def reset_signals() -> None:
+    """Stop ignoring what the login ignores (nohup): the template and its kernels inherit that."""
+    for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def load(directory: str) -> Optional[Dict[str, Any]]:
