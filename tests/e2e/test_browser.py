@@ -11,7 +11,17 @@ from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
 from ..conftest import InstallSpec
 from ..rig import Rig
-from .applications import TOKEN, Applications, Server, Signal, eventually
+from .applications import (
+    TOKEN,
+    WHERE,
+    Applications,
+    Server,
+    Signal,
+    eventually,
+    kernels_on,
+    names_of,
+)
+from .test_kernel_gateway import RESTORING
 
 pytestmark = pytest.mark.browser
 
@@ -181,3 +191,46 @@ def test_a_kernel_that_does_not_start_says_why(
         dialog = page.locator(".jp-Dialog")
         expect(dialog).to_contain_text("no module of that name", timeout=OPEN_SECONDS * 1000)
         assert server.end() == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("application", ["kernelgateway", "server"])
+def test_a_gateway_is_killed_and_started_again(
+    rig: Rig,
+    home: Path,
+    tmp_path: Path,
+    install_spec: InstallSpec,
+    browser: Browser,
+    application: str,
+) -> None:
+    """JupyterLab's kernels are those of a gateway, which has them on hosts."""
+    install_spec()
+    with Applications(tmp_path) as applications:
+        name = {"kernelgateway": "jupyter_kernel_gateway", "server": "jupyter_server"}[application]
+        applications.configure(name, remote_hosts=[rig.hosts[0].target])
+        if application == "kernelgateway":
+            with (applications.config / f"{name}_config.py").open("a") as file:
+                file.write(RESTORING)
+        listed = ("--JupyterWebsocketPersonality.list_kernels=True",)
+        listed = listed if application == "kernelgateway" else ()
+        gateway = applications.server(application, *listed)
+        write_notebook(
+            applications.root / "one.ipynb", f"kept = 41; {WHERE}", "print(kept + 1)"
+        )
+        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
+        options += ("--LabApp.news_url=None",)
+        options += (f"--GatewayClient.url=http://{gateway.address}",)
+        lab = applications.server("lab", *options, JUPYTER_GATEWAY_AUTH_TOKEN=TOKEN)
+        notebook = Notebook(browser.new_page(viewport={"width": 1200, "height": 1000}))
+        notebook.open(lab, "one.ipynb")
+        notebook.run(0)
+        (kernel,) = kernels_on(rig.hosts[0])
+        notebook.expect_output(0, f"{names_of(rig)[0]} {kernel}\n")
+        gateway.process.kill()
+        gateway.process.wait()
+        gateway = applications.server(application, *listed, port=gateway.port)
+        notebook.expect_status("idle", RECONNECTED_SECONDS)
+        notebook.run(1)
+        notebook.expect_output(1, "42\n", RECONNECTED_SECONDS)
+        assert lab.end() == 0  # it asks the gateway to end its kernels
+        assert gateway.end() == 0
