@@ -214,9 +214,7 @@ def test_a_gateway_is_killed_and_started_again(
         listed = ("--JupyterWebsocketPersonality.list_kernels=True",)
         listed = listed if application == "kernelgateway" else ()
         gateway = applications.server(application, *listed)
-        write_notebook(
-            applications.root / "one.ipynb", f"kept = 41; {WHERE}", "print(kept + 1)"
-        )
+        write_notebook(applications.root / "one.ipynb", f"kept = 41; {WHERE}", "print(kept + 1)")
         options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
         options += ("--LabApp.news_url=None",)
         options += (f"--GatewayClient.url=http://{gateway.address}",)
@@ -226,10 +224,12 @@ def test_a_gateway_is_killed_and_started_again(
         notebook.run(0)
         (kernel,) = kernels_on(rig.hosts[0])
         notebook.expect_output(0, f"{names_of(rig)[0]} {kernel}\n")
+        notebook.expect_status("idle", 20)
         gateway.process.kill()
         gateway.process.wait()
         gateway = applications.server(application, *listed, port=gateway.port)
-        notebook.expect_status("idle", RECONNECTED_SECONDS)
+        # JupyterLab's server drops what a page sends before the server is connected again.
+        eventually(lambda: gateway.ask("GET", "/api/kernels")[1][0]["connections"], 60)
         notebook.run(1)
         notebook.expect_output(1, "42\n", RECONNECTED_SECONDS)
         assert lab.end() == 0  # it asks the gateway to end its kernels
