@@ -142,6 +142,17 @@ def test_a_snapshot(tmp_path: Path) -> None:
     assert (snapshot["kernels"], snapshot["mine"], snapshot["gpus_taken"]) == (2, 2, [])
 
 
+def test_drafts_of_an_agent_that_was_killed_go(tmp_path: Path) -> None:
+    load, _, _ = load_of(tmp_path)
+    ours = f"remote-provisioners-{os.getuid()}-{DIGEST}"
+    drafts = [f"{ours}.kernels.00ff.new", f"{ours}.gpus.00ff.new"]
+    others = f"remote-provisioners-{os.getuid()}-other.kernels.00ff.new"
+    for name in (*drafts, others):
+        (tmp_path / name).touch()
+    asyncio.run(load.snapshot())
+    assert [path.name for path in tmp_path.glob("*.new")] == [others]
+
+
 def test_an_agent_on_another_file_system_publishes_its_kernels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

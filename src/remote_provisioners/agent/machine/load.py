@@ -47,7 +47,8 @@ class Load:
         self.temporary = _shared_directory(os.path.dirname(os.path.dirname(directory)))
         agent = os.path.basename(directory)
         self.gpus = Gpus(self.temporary, agent)
-        self._name = "remote-provisioners-{}-{}.kernels".format(os.getuid(), agent)
+        self._prefix = "remote-provisioners-{}-{}.".format(os.getuid(), agent)
+        self._name = self._prefix + "kernels"
         self._path = os.path.join(self.temporary, self._name)
         self._published = False
         public_file.remove(self._path)  # left by an agent that was killed
@@ -81,11 +82,16 @@ class Load:
         return others
 
     def _look(self) -> Tuple[int, List[str]]:
-        """The kernels of other agents, and the devices that are taken. Called in a thread."""
+        """The kernels of other agents, and the devices that are taken. Called in a thread, in turn
+        with what writes our files.
+        """
         try:
             names = os.listdir(self.temporary)
         except OSError:
             names = []
+        for draft in (name for name in names if name.startswith(self._prefix)):
+            if draft.endswith(public_file.DRAFT):  # an agent was killed while it wrote
+                public_file.remove(os.path.join(self.temporary, draft))
         others = kernels_of_others(self.temporary, names, self._name)
         return others, self.gpus.taken()
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 
+#: How the name of a draft ends.
+DRAFT = ".new"
+
 
 def put(path: str, text: str) -> None:
     """Replace the file by this text, in one step. Raises OSError.
 
     The draft is in the same directory, because /tmp may be a file system of its own.
     """
-    draft = "{}.{}.new".format(path, os.urandom(8).hex())
+    draft = "{}.{}{}".format(path, os.urandom(8).hex(), DRAFT)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(draft, flags, 0o600)
     try:
