@@ -484,8 +484,8 @@ def test_a_login_with_odd_settings(
         session = start(install_spec(f"{user}@{host.address}:{host.port}"))
         assert session.value("1") == 1
         assert session.value("oct(__import__('os').umask(0))") == "0o77"
+        session.run("import signal")
         for name in ("SIGCHLD", "SIGHUP"):
-            session.run("import signal")
             assert session.value(f"int(signal.getsignal(signal.{name}))") == signal.SIG_DFL
     finally:
         host.run(["rm", f"{host.homes[user]}/.bashrc"], user=user)

@@ -21,6 +21,7 @@ from .applications import (
     kernels_on,
     names_of,
 )
+from .lab import OPTIONS
 from .test_kernel_gateway import RESTORING
 
 pytestmark = pytest.mark.browser
@@ -117,9 +118,7 @@ def test_an_open_notebook_outlives_its_server(
             f"{back.wait}print('done')",
             "print(kept + 1)",
         )
-        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
-        options += ("--LabApp.news_url=None",)
-        server = applications.server("lab", *options)
+        server = applications.server("lab", *OPTIONS)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         notebook = Notebook(page)
         notebook.open(server, "one.ipynb")
@@ -136,7 +135,7 @@ def test_an_open_notebook_outlives_its_server(
         if ends == "meanwhile":
             back.give()
         notebook.expect_status("connecting", 30)
-        server = applications.server("lab", *options, port=server.port)
+        server = applications.server("lab", *OPTIONS, port=server.port)
         if ends == "after":
             notebook.expect_output(1, f"on\n{printed}", RECONNECTED_SECONDS)
             back.give()
@@ -163,9 +162,7 @@ def test_a_cell_that_is_run_while_its_kernel_starts(
     install_spec(rig.hosts[0].target, environment_hook="sleep 8; export MADE=41")
     with Applications(tmp_path) as applications:
         write_notebook(applications.root / "one.ipynb", "import os; print(os.environ['MADE'])")
-        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
-        options += ("--LabApp.news_url=None",)
-        server = applications.server("lab", *options)
+        server = applications.server("lab", *OPTIONS)
         notebook = Notebook(browser.new_page(viewport={"width": 1200, "height": 1000}))
         notebook.show(server, "one.ipynb")
         eventually(lambda: server.ask("GET", "/api/sessions")[1])  # it is listed while it starts
@@ -183,9 +180,7 @@ def test_a_kernel_that_does_not_start_says_why(
     )
     with Applications(tmp_path) as applications:
         write_notebook(applications.root / "one.ipynb", "print(6 * 7)")
-        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
-        options += ("--LabApp.news_url=None",)
-        server = applications.server("lab", *options)
+        server = applications.server("lab", *OPTIONS)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(f"http://{server.address}/lab/tree/one.ipynb?token={TOKEN}")
         dialog = page.locator(".jp-Dialog")
@@ -215,10 +210,8 @@ def test_a_gateway_is_killed_and_started_again(
         listed = listed if application == "kernelgateway" else ()
         gateway = applications.server(application, *listed)
         write_notebook(applications.root / "one.ipynb", f"kept = 41; {WHERE}", "print(kept + 1)")
-        options = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",)
-        options += ("--LabApp.news_url=None",)
-        options += (f"--GatewayClient.url=http://{gateway.address}",)
-        lab = applications.server("lab", *options, JUPYTER_GATEWAY_AUTH_TOKEN=TOKEN)
+        url = f"--GatewayClient.url=http://{gateway.address}"
+        lab = applications.server("lab", *OPTIONS, url, JUPYTER_GATEWAY_AUTH_TOKEN=TOKEN)
         notebook = Notebook(browser.new_page(viewport={"width": 1200, "height": 1000}))
         notebook.open(lab, "one.ipynb")
         notebook.run(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,22 @@ from remote_provisioners.server.ports.handlers import PortHandler
 
 async def nothing(*_: object) -> None:
     pass
+
+
+@contextlib.asynccontextmanager
+async def silent_program(socket: Path) -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+    """A program that never answers. The events: it has got a request; it has been left."""
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_unix_server(silent, socket):
+        yield asked, left
 
 
 def test_the_program_is_left_when_the_browser_leaves(
@@ -32,16 +50,7 @@ def test_the_program_is_left_when_the_browser_leaves(
     )
 
     async def use() -> None:
-        asked, left = asyncio.Event(), asyncio.Event()
-
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            asked.set()
-            await reader.read()
-            left.set()
-            writer.close()
-
-        async with await asyncio.start_unix_server(silent, tmp_path / "socket"):
+        async with silent_program(tmp_path / "socket") as (asked, left):
             passing = asyncio.ensure_future(handler._pass_on("kernel", "port", "1", "/events"))
             await asked.wait()
             handler.on_connection_close()
@@ -71,17 +80,8 @@ def test_a_browser_that_leaves_while_its_websocket_is_opened(tmp_path: Path) -> 
     closed: list[tuple[int, str]] = []
 
     async def use() -> None:
-        asked, left = asyncio.Event(), asyncio.Event()
-
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            asked.set()
-            await reader.read()
-            left.set()
-            writer.close()
-
         handler = handler_of(tmp_path / "socket", closed)
-        async with await asyncio.start_unix_server(silent, tmp_path / "socket"):
+        async with silent_program(tmp_path / "socket") as (asked, left):
             opening = asyncio.ensure_future(handler.open("kernel", "port", "1", "/ws"))
             await asked.wait()
             handler.on_close()
