@@ -2,7 +2,8 @@
 
     python docs/generate.py
 
-The description of an option is its help text in ``remote_provisioners/options/config.py``.
+The description of an option is its help text in ``remote_provisioners/options/config.py`` or in
+``remote_provisioners/engines/*/provisioner.py``.
 """
 
 from __future__ import annotations
@@ -14,11 +15,7 @@ from remote_provisioners.engines.docker.provisioner import DockerProvisioner
 from remote_provisioners.engines.kubernetes.provisioner import KubernetesProvisioner
 from remote_provisioners.engines.slurm.provisioner import SlurmProvisioner
 from remote_provisioners.engines.yarn.provisioner import YarnProvisioner
-from remote_provisioners.options.config import (
-    CommonOptions,
-    RemoteProvisionerConfigMixin,
-    option_names,
-)
+from remote_provisioners.options.config import CommonOptions, RemoteProvisionerConfigMixin
 
 PAGE = Path(__file__).with_name("options.md")
 
@@ -29,7 +26,7 @@ REQUEST_VARIABLES = {
     "is skipped.",
     "KERNEL_USERNAME": "The user who asks, compared with `authorized_users` and "
     "`unauthorized_users`. `{username}` in `run_as`, `connect` and logins is replaced with it. "
-    "Without those the kernel runs as the user that logs in, whatever this name is.",
+    "Otherwise the kernel runs as the user that logs in, whatever this name is.",
     "KERNEL_WORKING_DIR": "The kernel's working directory on the host. If it does not exist: the "
     "directory that the application asks for (its notebook's), otherwise the home directory.",
     "KERNEL_LAUNCH_TIMEOUT": "Seconds, instead of `launch_timeout`.",
@@ -41,14 +38,16 @@ REQUEST_VARIABLES = {
     "KERNEL_SLURM_PARTITION": "The partition of the job, for kernelspecs of [Slurm](slurm.md). In "
     "the same way `KERNEL_SLURM_` with `ACCOUNT`, `QOS`, `TIME`, `CPUS`, `MEMORY`, `GPUS`, "
     "`CONSTRAINT` or `RESERVATION`. A request to a server may choose what `slurm_limits` allows.",
-    "KERNEL_QUEUE": "The YARN queue, for kernelspecs of Spark on YARN. It replaces theirs.",
+    "KERNEL_QUEUE": "The YARN queue, for kernelspecs of Spark on YARN. It replaces the "
+    "kernelspec's.",
     "KERNEL_ID": "The kernel's id. It is set for every kernel and replaces a value in the request.",
 }
 
 HEAD = """\
 # Options
 
-<!-- Written by docs/generate.py. Change the help texts in options/config.py. -->
+<!-- Written by docs/generate.py from the help texts in options/config.py and in
+engines/*/provisioner.py. -->
 
 An option can be set in four places. The first that sets it wins:
 
@@ -60,39 +59,49 @@ An option can be set in four places. The first that sets it wins:
 
 An invalid value is an error when a kernel is started. A table by host can be in a stanza or in a
 configuration file. The [operator's guide](operators-guide.md) explains when to set which option.
+
+- [Options of all provisioners](#options-of-all-provisioners)
+- [Options of distributed-provisioner](#options-of-distributed-provisioner), for lists of hosts
+- [Options of docker-provisioner](#options-of-docker-provisioner)
+- [Options of kubernetes-provisioner](#options-of-kubernetes-provisioner)
+- [Options of slurm-provisioner](#options-of-slurm-provisioner)
+- [Options of yarn-provisioner](#options-of-yarn-provisioner)
+- [Variables of a start request](#variables-of-a-start-request)
+
+# Options of all provisioners
+"""
+
+HOSTS = """\
+# Options of distributed-provisioner
 """
 
 YARN = """\
 # Options of yarn-provisioner
 
 For kernelspecs of [YARN's cluster mode](spark.md#yarn-cluster-mode). In a configuration file:
-`c.YarnProvisioner.OPTION`. It also has the options above that do not concern a list of
-hosts: {common}.
+`c.YarnProvisioner.OPTION`.
 """
 
 DOCKER = """\
 # Options of docker-provisioner
 
 For kernelspecs of [containers](docker.md). In a configuration file: `c.DockerProvisioner.OPTION`.
-It also has the options above that do not concern a list of hosts.
 """
 
 KUBERNETES = """\
 # Options of kubernetes-provisioner
 
 For kernelspecs of [pods](kubernetes.md). In a configuration file: `c.KubernetesProvisioner.OPTION`.
-It also has the options above that do not concern a list of hosts.
 """
 
 SLURM = """\
 # Options of slurm-provisioner
 
-For kernelspecs of [Slurm jobs](slurm.md). In a configuration file: `c.SlurmProvisioner.OPTION`. It
-also has the options above that do not concern a list of hosts.
+For kernelspecs of [Slurm jobs](slurm.md). In a configuration file: `c.SlurmProvisioner.OPTION`.
 """
 
 TAIL = """\
-## Variables of a start request
+# Variables of a start request
 
 An application may send environment variables with its request to start a kernel. Variables whose
 name begins with `KERNEL_` reach the kernel unchanged; others are left out. A request without an
@@ -105,37 +114,20 @@ environment gets the application's. This package reads these variables:
 
 def page() -> str:
     """The text of options.md."""
-    traits = RemoteProvisionerConfigMixin.class_traits()
-    sections = [_section(name, traits[name]) for name in _all()]
-    own = YarnProvisioner.class_own_traits(config=True)
-    common = ", ".join(f"`{name}`" for name in _all() if name in vars(CommonOptions))
-    sections += [
-        YARN.format(common=common),
-        *(_section(name, trait) for name, trait in own.items()),
-        SLURM,
-        *(
-            _section(name, trait)
-            for name, trait in SlurmProvisioner.class_own_traits(config=True).items()
-        ),
-        DOCKER,
-        *(
-            _section(name, trait)
-            for name, trait in DockerProvisioner.class_own_traits(config=True).items()
-        ),
-        KUBERNETES,
-        *(
-            _section(name, trait)
-            for name, trait in KubernetesProvisioner.class_own_traits(config=True).items()
-        ),
-    ]
+    sections = []
+    for head, owner in (
+        (HEAD, CommonOptions),
+        (HOSTS, RemoteProvisionerConfigMixin),
+        (DOCKER, DockerProvisioner),
+        (KUBERNETES, KubernetesProvisioner),
+        (SLURM, SlurmProvisioner),
+        (YARN, YarnProvisioner),
+    ):
+        own = owner.class_own_traits(config=True)
+        order = sorted(own, key=[*vars(owner)].index)  # of their declarations
+        sections += [head, *(_section(name, own[name]) for name in order)]
     rows = "".join(f"| `{name}` | {text} |\n" for name, text in REQUEST_VARIABLES.items())
-    return "\n".join([HEAD, *sections, TAIL + rows])
-
-
-def _all() -> list[str]:
-    """All options in the order of their declarations."""
-    order = [*vars(RemoteProvisionerConfigMixin), *vars(CommonOptions)]
-    return sorted(option_names(), key=order.index)
+    return "\n".join([*sections, TAIL + rows])
 
 
 def _section(name: str, trait: Any) -> str:

@@ -9,7 +9,7 @@ from .placement.placer import Placer
 
 
 class DistributedProvisioner(RemoteProvisionerConfigMixin, RemoteProvisioner):  # type: ignore[metaclass]
-    """Starts kernels on a set of hosts, without a resource manager."""
+    """Starts kernels on a set of hosts, without an engine."""
 
     def _make_placer(self) -> Placer:
         return HostPlacer(self)

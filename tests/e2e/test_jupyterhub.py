@@ -163,7 +163,7 @@ def test_named_servers_stop_and_find_their_kernels_again(
         hub.end_kernel("one", kernel)
         for name in ("one", "two"):
             hub.stop(name)
-        assert "which has ended, still on hosts" in hub.application.output
+        assert "has ended and left 1 kernel on hosts" in hub.application.output
 
 
 def code_of_the_page(word: str) -> str:

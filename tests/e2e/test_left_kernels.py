@@ -51,10 +51,7 @@ def test_a_hubs_named_servers_get_their_own_kernels(
     killed(server)
     other = applications.server("server", **two)
     assert ids(other) == set()
-    assert (
-        "1 kernel is of the hub's server /user/ann/one/, which has ended, still on hosts"
-        in other.output
-    )
+    assert "the hub's server /user/ann/one/ has ended and left 1 kernel on hosts" in other.output
     server = applications.server("server", **one)
     assert ids(server) == {kernel}
     assert server.run(kernel, "print(6 * 7)") == "42\n"

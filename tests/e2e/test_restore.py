@@ -378,8 +378,8 @@ def test_a_server_of_another_directory_and_records_that_are_no_good(
     found = kernel_ids(server)
     assert len(found) == 1
     assert found < kernels
-    assert f"{damaged}: not used: is not JSON: half-written, or damaged" in server.output
-    assert f"{readable}: not used: is open to others (mode 0640)" in server.output
+    assert f"{damaged}: not used: it is not JSON: half-written, or damaged" in server.output
+    assert f"{readable}: not used: it is open to others (mode 0640)" in server.output
     assert server.run(found.pop(), "print(6 * 7)") == "42\n"
     readable.chmod(0o600)  # as the message says
     kill(server)

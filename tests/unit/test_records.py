@@ -217,17 +217,17 @@ def doing_what_nobody_knows(path: Path) -> None:
 
 
 BAD = {
-    doing_what_nobody_knows: "has no usable doing",
-    truncated: "is not JSON: half-written, or damaged",
-    of_another_version: "is not a record of version 1",
-    without_a_host: "has no usable info.host",
-    of_another_kernel: "has no usable info.kernel_id",
-    a_list: "is not a record of version 1",
-    binary: "is not JSON",
-    readable: "is open to others (mode 0644)",
+    doing_what_nobody_knows: "it has no usable doing",
+    truncated: "it is not JSON: half-written, or damaged",
+    of_another_version: "it is not a record of version 1",
+    without_a_host: "it has no usable info.host",
+    of_another_kernel: "it has no usable info.kernel_id",
+    a_list: "it is not a record of version 1",
+    binary: "it is not JSON",
+    readable: "it is open to others (mode 0644)",
     a_link: "Too many levels of symbolic links",
-    a_pipe: "has the wrong file type",
-    another_users: "belongs to uid 12345, not to us (uid 0)",
+    a_pipe: "it has the wrong file type",
+    another_users: "it belongs to uid 12345, not to us (uid 0)",
 }
 
 
@@ -257,7 +257,7 @@ def test_a_directory_that_others_can_enter(
     found = opened().adopt("/here")
     assert len(found) == (0 if which == "of all" else 1)
     (line,) = caplog.messages
-    assert line.startswith(f"record of kernels {bad}: not used: is open to others (mode 0755)")
+    assert line.startswith(f"record of kernels {bad}: not used: it is open to others (mode 0755)")
 
 
 def test_a_server_that_lives_keeps_its_own(parent: Path, opened: Opened) -> None:

@@ -89,7 +89,7 @@ def test_a_smart_card_that_wants_its_pin() -> None:
     error = explain(verbose, HostAddress("gpu1"))
     assert type(error) is LoginWantedError
     assert str(error) == (
-        "the smart card asks for its PIN.\nLog in by `jupyter remote login gpu1` (again)."
+        "the smart card asks for its PIN.\nLog in (again): jupyter remote login gpu1"
     )
 
 

@@ -50,10 +50,9 @@ function ofKernel(heard: Change & { kind: 'kernel' }, trans: ITranslate): INews 
     return { key, said, type: 'error', brief: false, error: null };
   }
   if (change === 'exited' && ran && kernel.exit_code !== 0) {
-    const how = kernel.signal
-      ? trans.__('by %1', kernel.signal)
-      : trans.__('with exit code %1', kernel.exit_code);
-    const said = trans.__('%1 on %2 ended %3', title, kernel.host, how);
+    const said = kernel.signal
+      ? trans.__('%1 on %2 was ended by %3', title, kernel.host, kernel.signal)
+      : trans.__('%1 on %2 ended with exit code %3', title, kernel.host, kernel.exit_code);
     const printed = { kind: '', host: kernel.host, message: said, advice: '', printed: kernel.reason };
     return { key, said, type: 'error', brief: false, error: kernel.reason ? printed : null };
   }
@@ -83,7 +82,7 @@ function endsSoon(heard: Change & { kind: 'kernel' }, title: string, trans: ITra
     return trans.__('%1 ends in %2: its job on %3 has a time limit', title, left, kernel.host);
   }
   if (limit === 'lease') {
-    return trans.__('%1 ends in %2, unless %3 is back before', title, left, kernel.host);
+    return trans.__('%1 ends in %2, unless %3 is back by then', title, left, kernel.host);
   }
-  return trans.__('%1 counts as lost in %2, unless %3 is back before', title, left, kernel.host);
+  return trans.__('%1 counts as lost in %2, unless %3 is back by then', title, left, kernel.host);
 }

@@ -242,7 +242,7 @@ export class Panel {
     if (known && !hosts.size && !notes.length) {
       notes.push(
         this.trans.__(
-          'No kernelspec runs on hosts yet. `jupyter remote spec install --remote-hosts=…` makes one.'
+          'No kernelspec starts kernels on hosts yet. To make one: jupyter remote spec install --remote-hosts=…'
         )
       );
     }

@@ -64,7 +64,7 @@ export class FoundKernels implements IRunningSessions.IManager {
     if (ask && first) {
       const text =
         first.owner === 'no server'
-          ? this.trans.__('No server has it. Its variables are lost.')
+          ? this.trans.__('It has no server. Its variables are lost.')
           : this.trans.__('Another server uses it, and may start it again.');
       const title = this.trans.__('End kernel %1 on %2?', first.id.slice(0, 8), first.host);
       if (!(await sure(title, text, this.trans.__('End')))) {

@@ -1,4 +1,4 @@
-"""The interface of engines: resource managers that choose a kernel's node and start a launcher.
+"""The interface of engines: systems that choose a kernel's node and start a launcher.
 
 A launcher is the agent with a way to reach it, as one Python file (`launcher.py`). Each engine has
 its own way of getting it onto a node. The interface does not assume that the submitting program

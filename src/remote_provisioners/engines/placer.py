@@ -123,7 +123,7 @@ class EnginePlacer(Placer):
     async def prepare_adoption(self, kernel_id: str, info: Mapping[str, Any]) -> RemoteKernel:
         left = dict(info.get(self._key) or {})
         if not left:
-            raise HostError(f"the record names no node of {self._type.name} for the kernel")
+            raise HostError(f"the kernel's record does not name its node of {self._type.name}")
         self._tag = left.pop("tag")
         self._id = left.pop("application_id", "")  # the name in earlier versions
         self._id = left.pop("id", self._id)
@@ -271,7 +271,7 @@ async def _is_there(engine: Engine, tag: str) -> bool:
 
 
 def _chooses(engine: type[Engine]) -> str:
-    return f"{engine.name} chooses the node of a kernel: no host can be asked for"
+    return f"{engine.name} chooses the node of a kernel: a request cannot name a host"
 
 
 def _spec(node: Node) -> HostSpec:

@@ -86,10 +86,10 @@ class Submission:
             await asyncio.wait([self._task])
 
     def _late(self, limit: str) -> LaunchTimeoutError:
-        waited_for = self.text or "it was not submitted yet"
+        waited_for = self.text or "it did not have the request yet"
         name = self.engine.name
         return LaunchTimeoutError(
-            f"{name} gave no node within {limit}: {waited_for}; it was cancelled"
+            f"{name} gave no node within {limit}: {waited_for}.\nThe start was cancelled."
         )
 
     async def _run(self) -> Node:

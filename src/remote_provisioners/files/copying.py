@@ -63,7 +63,7 @@ class Copying:
             await self._directory(path, to)
         else:
             is_directory = entry.kind == DIRECTORY
-            what = "a directory (copy it with -r)" if is_directory else "no regular file"
+            what = "a directory (copy it with -r)" if is_directory else "not a regular file"
             raise FileError(f"{self._source.prefix}{path}: it is {what}", code=WRONG_KIND)
 
     def _require_directory(self, path: str, found: Entry | None) -> None:
@@ -103,7 +103,7 @@ class Copying:
                 async for file in self._inside(source, target):
                     yield file
             else:
-                what = f"a link to {entry.link}" if entry.link else "no regular file"
+                what = f"a link to {entry.link}" if entry.link else "not a regular file"
                 self._on_trouble(f"{self._source.prefix}{source}: left out, it is {what}")
 
     async def _file(self, entry: Entry, path: str, to: str) -> None:

@@ -42,7 +42,7 @@ def log_end(kernel_id: str, host: str, event: Exited) -> None:
 def ended_early(life: Lifecycle, host: str) -> RemoteProvisionerError:
     """The error for a kernel that ended before it listened."""
     if life.state is State.LOST:
-        return HostError(f"lost while the kernel started: {life.reason}", host=host)
+        return HostError(f"the kernel was lost while it started: {life.reason}", host=host)
     printed = f"; it printed:\n{life.reason}" if life.reason else " and no output"
     return KernelStartError(
         f"the kernel ended at once with {exit_text(life.exit_code)}{printed}", host=host

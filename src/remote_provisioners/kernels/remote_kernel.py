@@ -283,7 +283,8 @@ class RemoteKernel:
         self.client_sockets.served_by(agent)
         if self.life.state is State.LOST and described is not None and not self.life.attached:
             # Its users were told that it is dead, so nobody will return to it.
-            log.warning("kernel %s on %s: lives, ending it", self.kernel_id, self.spec.name)
+            text = "kernel %s on %s: counts as lost, but still runs; ending it"
+            log.warning(text, self.kernel_id, self.spec.name)
             self.host.kill(self.kernel_id)
         if self.life.state is State.STARTING or self.life.over:
             return

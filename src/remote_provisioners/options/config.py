@@ -194,8 +194,9 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         help="""The hosts that run kernels: host, user@host, user@host:port, an alias in
         ~/.ssh/config, an IP address, or localhost (this machine, without SSH). A list or
         comma-separated text. An entry may be a table with properties: {"host": "gpu1", "weight": 2,
-        "capacity": 8, "labels": ["a100"], "gpus": 4, "python": "...", "environment_hook": "...",
-        "preload": ["numpy"]}. The path of a TOML or JSON file stands for the list in that file.""",
+        "capacity": 8, "labels": ["a100"], "gpus": 4}. It may also have the options python,
+        environment_hook, preload, connect and run_as, for that host. The path of a TOML or JSON
+        file stands for the list in that file.""",
     ).tag(config=True)
 
     unlisted_pins = Flag(

@@ -65,7 +65,7 @@ class NewContent:
         if request.create:
             raise PlaceError(EXISTS, "it exists already")
         if not stat.S_ISREG(now.st_mode):
-            raise PlaceError(WRONG_KIND, "it is no file")
+            raise PlaceError(WRONG_KIND, "it is not a file")
         if request.expected is not None and now.st_mtime_ns != request.expected:
             raise PlaceError(CHANGED, "somebody else has written it meanwhile")
         place = self._place

@@ -169,7 +169,7 @@ def open_file(place: Place) -> int:
     descriptor = place.open(os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise PlaceError(files.WRONG_KIND, "it is no file")
+        raise PlaceError(files.WRONG_KIND, "it is not a file")
     return descriptor
 
 

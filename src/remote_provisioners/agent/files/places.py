@@ -68,7 +68,7 @@ class Roots:
     def place(self, root: str, path: str, follow: bool = True) -> Place:
         """The place of a path. Raises PlaceError, OSError."""
         if root not in self._roots:
-            raise PlaceError(OUTSIDE, "{} is no directory that this server may use".format(root))
+            raise PlaceError(OUTSIDE, "this server may not use the directory {}".format(root))
         parts = list(_parts(path))
         if ".." in parts or "\0" in path:
             raise PlaceError(BAD_NAME, "no path: {!r}".format(path))

@@ -166,4 +166,4 @@ def main() -> None:
     try:
         PipeEnd(read, write).serve(early)
     except PipeError as error:
-        sys.exit("the pipe to this host carries something else: {}".format(error))
+        sys.exit("another program has written to the pipe to this host: {}".format(error))

@@ -26,7 +26,9 @@ class DashboardApp(Command):
         "no-browser": ({"DashboardApp": {"browser": False}}, "Only print the address of the page."),
     }
 
-    port = Int(8899, help="The port. If it is taken, the next free one.").tag(config=True)
+    port = Int(8899, help="The port. If it is taken, the command uses the next free one.").tag(
+        config=True
+    )
     ip = Text("127.0.0.1", help="The address to listen on.").tag(config=True)
     browser = Bool(True, help="Open the page in a browser.").tag(config=True)
 

@@ -35,8 +35,8 @@ class ScanApp(Command):
     It lists kernelspecs, conda and mamba environments, venvs (also those of uv, poetry and pipenv),
     the Pythons of pyenv and PATH, modules, R and Julia. If an environment has no package for
     kernels, it prints the command that installs the package. The column HERE shows the kernelspec
-    that `jupyter remote add` has made. The agent reads files for at most two seconds. Apart from
-    the configured environment hook, it runs no program of the host.
+    that `jupyter remote add` has made. The agent reads files, and stops after 1.5 seconds. Apart
+    from the configured environment hook, it runs no program of the host.
 
     It finds venvs in the usual places: ~/.virtualenvs, ~/.venvs, the directories of poetry and
     pipenv, and .venv, venv or env in a project up to two levels below the home directory. For

@@ -37,10 +37,10 @@ class HostsApp(Command):
     RP_REMOTE_HOSTS. It asks all of them at the same time, prints each as it answers, and gives up
     on a host that does not. A narrow terminal gets fewer columns.
 
-    KERNELS is your kernels of all users' kernels. LOAD is the mean number of running processes
-    over a minute, of the number of cores. MEMORY is the available memory. GPUS is the number that
-    kernels use, of the configured ones. CONNECTED IN is the time to log in and to find or start
-    the agent. An agent that this command starts ends with it.
+    KERNELS shows how many of all users' kernels are yours. LOAD is the mean number of running
+    processes over a minute, of the number of cores. MEMORY is the available memory. GPUS shows how
+    many of the configured GPUs kernels use. CONNECTED IN is the time to log in and to find or
+    start the agent. An agent that this command starts ends with it.
 
     A host that is `down` does not answer. A host that is `unusable` answers but cannot run
     kernels. A host that is `misconfigured` has an invalid configuration and is not asked.
@@ -56,13 +56,13 @@ class HostsApp(Command):
     flags = Command.flags | {
         "json": (
             {"HostsApp": {"json_output": True}},
-            "Print JSON; with --watch, one line a time.",
+            "Print JSON; with --watch, one line for each look.",
         ),
     }
     reads_hosting_config = True
 
     watch = Text(
-        help=f"Refresh every so many seconds ({_WATCH_SECONDS} by default) until Ctrl-C."
+        help=f"The seconds between two looks (default: {_WATCH_SECONDS}). Ctrl-C ends the command."
     ).tag(config=True)
     json_output = Bool(False, help="Print JSON.").tag(config=True)
 

@@ -30,9 +30,9 @@ class AttachApp(SearchCommand):
     Usage: jupyter remote attach ID
 
     ID may be shortened. The command prints another command, which opens a console on the kernel.
-    Other clients can use the same connection file. If a server owns the kernel, it keeps it. If
-    none does, the kernel's lease does not run out while you are attached. The kernel keeps running
-    when this command ends.
+    Other clients can use the same connection file. A server that owns the kernel keeps it. The
+    lease of a kernel without a server does not run out while you are attached. The kernel keeps
+    running when this command ends.
     """
     examples = "jupyter remote attach 3f2a"
 

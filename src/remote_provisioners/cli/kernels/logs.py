@@ -25,10 +25,10 @@ class LogsApp(SearchCommand):
 
     Usage: jupyter remote logs ID [-f]
 
-    With -f also what it writes from now on, until the kernel ends or Ctrl-C.
+    With -f, the command goes on until the kernel ends or you press Ctrl-C.
 
-    ID may be shortened. The host keeps the last MiB. The output of cells is not part of it; that
-    goes to the notebooks.
+    ID may be shortened. The host keeps the last MiB. The output of cells is not part of it,
+    because it goes to the notebooks.
     """
     examples = """
     jupyter remote logs 3f2a

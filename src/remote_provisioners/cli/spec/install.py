@@ -80,15 +80,15 @@ class SpecInstallApp(Command):
         --yarn-endpoint=http://rm1:8088 --alt-yarn-endpoint=http://rm2:8088 \\
         --yarn-queue=notebooks --impersonation=true
 
-    # one Slurm job a kernel
+    # a Slurm job for each kernel
     jupyter remote spec install python_slurm --slurm-login=me@login1 --slurm-partition=gpu \\
         --slurm-time=8:00:00 --slurm-memory=16G --slurm-gpus=1 --python=/opt/conda/bin/python
 
-    # one container a kernel
+    # a container for each kernel
     jupyter remote spec install python_docker --image=quay.io/jupyter/scipy-notebook \\
         --memory=4g --volumes=/home/{username}:/home/jovyan/work
 
-    # one pod a kernel
+    # a pod for each kernel
     jupyter remote spec install python_kubernetes --image=quay.io/jupyter/scipy-notebook \\
         --namespace=lab --cpus=1 --memory=4Gi
     """

@@ -149,7 +149,7 @@ class HostContents(AsyncContentsManager):
             notebook = await asyncio.to_thread(nbformat.reads, data.decode(), as_version=4)
         except Exception as error:  # whatever is wrong with it
             path = model["path"]
-            raise HTTPError(400, f"{path} is no notebook that can be read: {error}") from None
+            raise HTTPError(400, f"{path} cannot be read as a notebook: {error}") from None
         self.mark_trusted_cells(notebook, model["path"])
         model = {**model, "content": notebook, "format": "json"}
         self.validate_notebook_model(model)
@@ -325,13 +325,13 @@ def _content(model: Model) -> bytes:
     """The bytes in a model. Raises HTTPError."""
     content = model["content"]
     if not isinstance(content, str):
-        raise HTTPError(400, "the content is no text")
+        raise HTTPError(400, "the content is not text")
     if model.get("format") != "base64":
         return content.encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(content)
     except (binascii.Error, ValueError) as error:
-        raise HTTPError(400, f"the content is no base64: {error}") from None
+        raise HTTPError(400, f"the content is not base64: {error}") from None
 
 
 def _iso(text: str) -> str:

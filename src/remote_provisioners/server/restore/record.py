@@ -44,9 +44,9 @@ class Record:
         try:
             found = json.loads(content)
         except ValueError:
-            raise BadRecord("is not JSON: half-written, or damaged") from None
+            raise BadRecord("it is not JSON: half-written, or damaged") from None
         if not isinstance(found, dict) or found.get("version") != _VERSION:
-            raise BadRecord(f"is not a record of version {_VERSION}")
+            raise BadRecord(f"it is not a record of version {_VERSION}")
         kinds = {"kernel_id": str, "kernel_name": str, "root": str, "info": dict, "sessions": list}
         wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
         wrong += sorted(found.keys() - kinds.keys() - {"version", "doing", *_LATER})
@@ -62,7 +62,7 @@ class Record:
             elif info.get("kernel_id") != found["kernel_id"]:
                 wrong.append("info.kernel_id")
         if wrong:
-            raise BadRecord(f"has no usable {', '.join(wrong)}")
+            raise BadRecord(f"it has no usable {', '.join(wrong)}")
         return cls(**{**found, "sessions": tuple(found["sessions"])})
 
     def encode(self) -> bytes:

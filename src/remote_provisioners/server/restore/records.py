@@ -329,14 +329,14 @@ def _read(path: Path) -> bytes:
 
 def _check(path: Path, found: os.stat_result, kind: Any) -> None:
     if not kind(found.st_mode):
-        raise BadRecord("has the wrong file type")
+        raise BadRecord("it has the wrong file type")
     if found.st_uid != os.getuid():
-        raise BadRecord(f"belongs to uid {found.st_uid}, not to us (uid {os.getuid()})")
+        raise BadRecord(f"it belongs to uid {found.st_uid}, not to us (uid {os.getuid()})")
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
         raise BadRecord(
-            f"is open to others (mode {mode:04o}), and so are the keys of its kernels. To "
-            f"trust it anyway: chmod go= {path}"
+            f"it is open to others (mode {mode:04o}), and so are the keys of its kernels. "
+            f"To trust it anyway: chmod go= {path}"
         )
 
 

@@ -134,11 +134,11 @@ class Restorer:
             await self._sessions.restored()
         for origin, count in Counter(r.origin for r in self._keeper.of_others).items():
             self._log.warning(
-                "%d kernel%s of %s, which has ended, still on hosts. Such a server restores them "
-                "when it starts: see `jupyter remote kernels`",
-                count,
-                " is" if count == 1 else "s are",
+                "%s has ended and left %d kernel%s on hosts. It restores them when it starts "
+                "again. To list them: jupyter remote kernels",
                 origin,
+                count,
+                "" if count == 1 else "s",
             )
 
     async def _restore(self, record: Record) -> None:

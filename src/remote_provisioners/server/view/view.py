@@ -136,7 +136,7 @@ class View:
         except ConfigurationError:
             raise UnknownNameError("host", name) from None
         known = (await self._registry()).hosts
-        for kernel in (await self._registry()).kernels:  # a node that a resource manager chose
+        for kernel in (await self._registry()).kernels:  # a node that an engine chose
             if kernel.spec.name == name:
                 return ConfiguredHost(kernel.spec, ())
         if address not in known:

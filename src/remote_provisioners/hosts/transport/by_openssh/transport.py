@@ -310,7 +310,7 @@ def _host_key(verbose: str, listed: str) -> str:
 def _denied(verbose: str, found: re.Match[str], address: HostAddress) -> AuthenticationError:
     who, methods = found.group(1) or "", found.group(2)
     at = f" at {who}" if who else ""
-    log_in = f"Log in by `jupyter remote login {replace(address, way=DEFAULT_WAY)}` (again)."
+    log_in = f"Log in (again): jupyter remote login {replace(address, way=DEFAULT_WAY)}"
     if "with partial success" in verbose:
         error = LoginWantedError(
             f"our key is accepted{at}, but the host wants more: {methods}.\n{log_in}"

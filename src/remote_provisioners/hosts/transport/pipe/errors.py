@@ -23,13 +23,13 @@ _SUDO = re.compile(r"^sudo: .*|.*is not allowed to execute.*|.*not in the sudoer
 #: We never run as the service account instead.
 _RUN_AS = (
     "cannot run as {user} ({said}).\n"
-    "Let the account that logs in do it without a password: see `run_as` in ways-in.md."
+    "Let the account that logs in do it without a password: `run_as` in docs/ways-in.md."
 )
 
 
 _BY_COMMAND = (
     "cannot run as {user}{by} ({said}).\nDoes the command run a program there? "
-    "May its account become {user} without\na password (`run_as` in ways-in.md)?"
+    "May its account become {user} without\na password (`run_as` in docs/ways-in.md)?"
 )
 _OF_COMMANDS = (
     "Try it in a terminal: does the command run a program there, without input from you\n"

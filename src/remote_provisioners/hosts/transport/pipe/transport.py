@@ -143,7 +143,7 @@ class PipeTransport(Transport):
                 elif number in self._ends:
                     self._ends[number].receive(kind, body)
         except (PipeError, ValueError) as error:
-            self._fail(f"the pipe carries something else: {error}")
+            self._fail(f"another program has written to the pipe: {error}")
         self._flush_soon()
 
     def pause_writing(self) -> None:
