@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
+from traitlets.utils.importstring import import_item
 
+from remote_provisioners.cli.app import RemoteApp
+from remote_provisioners.cli.command import dashed
 from remote_provisioners.engines.docker.provisioner import DockerProvisioner
 from remote_provisioners.engines.kubernetes.provisioner import KubernetesProvisioner
 from remote_provisioners.engines.slurm.provisioner import SlurmProvisioner
@@ -24,6 +28,11 @@ PAGES = [
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+#: What an error contains besides its own words: values, and what the system says.
+VALUES = re.compile(
+    r"…|'[^']*'|\(.*\)|[/~]\S+|[A-Z_]{4,}|\w*\d\w*(?:\.\.\d+)?|within \d.*|labels \w+|GPU"
+    r"|: exit code|No \w+ .*"
+)
 
 
 def anchors(page: Path) -> set[str]:
@@ -72,3 +81,48 @@ def test_options_named_in_examples_exist(page: Path) -> None:
     owner = RemoteProvisionerConfigMixin.__name__
     named = re.findall(rf"\b{owner}\.(\w+)", page.read_text("utf-8"))
     assert set(named) <= {*option_names(), "OPTION"}
+
+
+def test_every_page_is_two_clicks_from_the_readme() -> None:
+    def linked(page: Path) -> set[Path]:
+        links = LINK.findall(page.read_text("utf-8"))
+        found = ((page.parent / link.partition("#")[0]).resolve() for link in links)
+        return {path for path in found if path.suffix == ".md" and path.exists()}
+
+    first = linked(ROOT / "README.md")
+    second = {path for page in first for path in linked(page)}
+    assert {page for page in PAGES if page.exists()} <= {ROOT / "README.md", *first, *second}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    text = re.sub(r"\\\n\s*", "", page.read_text("utf-8"))
+    for words in re.findall(r"jupyter remote ((?:[a-z]+ ?)+)(.*)", text):
+        command: Any = RemoteApp
+        for word in words[0].split():
+            if not isinstance(command.subcommands, dict) or word not in command.subcommands:
+                break
+            command = import_item(command.subcommands[word][0])
+        assert command is not RemoteApp, words
+        known = {dashed(name) for name in (*command.aliases, *command.flags, "help")}
+        assert set(re.findall(r"(?<= )--[a-z][a-z-]+", re.split("[`#]", words[1])[0])) <= known, (
+            words
+        )
+
+
+def test_quoted_errors_are_those_of_the_code() -> None:
+    """Of each in the tables of errors, the end of the longest piece without names and numbers."""
+    sources = (path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources)).replace("\\n", " ")
+    code = re.sub(r"\{[^{}\n]*\}", "{}", code)
+    guide = (DOCS / "operators-guide.md").read_text("utf-8")
+    rows = guide.partition("| cause | status | text |")[2].partition("\n\n")[0].splitlines()
+    rows += (
+        (DOCS / "users-guide.md").read_text("utf-8").partition("# Common errors")[2].splitlines()
+    )
+    for row in rows:
+        cell = row.split(" | ")[2 if re.search(r"\| \d{3} \|", row) else 0]
+        for text in re.findall(r"`([^`]+)`", cell):
+            pieces = VALUES.split(text)
+            piece = max(pieces, key=len).strip(" .:,;()")
+            assert " ".join(piece.split()[-3:]) in code, text
