@@ -25,17 +25,20 @@ SECONDS = 120.0
 ROOT = "~/files-of-a-test"
 
 
+async def files_below(root: str, host: str) -> HostFiles:
+    spec = RemoteProvisionerConfigMixin().host_spec(host)
+    return (await file_pool()).of((await host_registry()).host(spec), [root])
+
+
 def with_files(host: str, use: Callable[[HostFiles], Awaitable[T]], root: str = ROOT) -> T:
     """Use the files of a host below a new directory of its home, which is removed afterwards."""
 
     async def body() -> T:
-        spec = RemoteProvisionerConfigMixin().host_spec(host)
-        there = (await host_registry()).host(spec)
-        home = (await file_pool()).of(there, ["~"])
+        home = await files_below("~", host)
         name = root.removeprefix("~/")
         await home.make_directory("~", name)
         try:
-            return await use((await file_pool()).of(there, [root]))
+            return await use(await files_below(root, host))
         finally:
             await home.remove("~", name, recursive=True)
 
@@ -103,7 +106,7 @@ def test_what_can_be_done_with_files(host: str) -> None:
         await files.trash(ROOT, "d")
         assert [e.name for e in await files.list(ROOT, "")] == ["a"]
         assert await refused(files.trash(ROOT, "d")) == protocol.NOT_FOUND
-        home = (await file_pool()).of(files._host, ["~"])
+        home = await files_below("~", host)
         names = {e.name for e in await home.list("~", ".local/share/Trash/files")}
         assert len(names) == 2
         assert "d" in names

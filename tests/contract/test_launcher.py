@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_provisioners.engines.certificate import _made, _read, identity
+from remote_provisioners.engines.certificate import identity
 from remote_provisioners.engines.launcher import launcher_source
 from remote_provisioners.engines.node_reports import NodeReports
 from remote_provisioners.errors import UnreachableError
@@ -123,10 +123,17 @@ def test_a_server_with_another_key_gets_no_secret(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def identity_file(data: Path) -> Path:
+    """The identity of the user with this data directory, made if there is none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_DATA_DIR", str(data))
+        identity()
+    return data / "remote-provisioners" / "identity.pem"
+
+
 def test_a_stranger_is_not_let_through(tmp_path: Path) -> None:
     """Neither without TLS, nor with a certificate of his own; nor is another launcher believed."""
-    other = tmp_path / "other.pem"
-    other.write_bytes(_made())
+    other = identity_file(tmp_path / "other")
 
     def as_server(port: int) -> bytes:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -154,7 +161,7 @@ def test_a_stranger_is_not_let_through(tmp_path: Path) -> None:
 
 def test_the_key_is_kept_and_private(tmp_path: Path) -> None:
     first = identity().fingerprint
-    _read.cache_clear()
+    identity_file(tmp_path / "other")  # only the last one is kept in memory
     assert identity().fingerprint == first
     file = tmp_path / "data" / "remote-provisioners" / "identity.pem"
     assert file.stat().st_mode & 0o777 == 0o600

@@ -9,15 +9,14 @@ import sys
 from pathlib import Path
 
 AGENT = """
-import sys
+import socket, sys
 from remote_provisioners.agent import main
-listen = main._listen
-def listen_twice(path):
-    global copy
-    listener = listen(path)
-    copy = listener.dup()
-    return listener
-main._listen = listen_twice
+copies = []
+class Copied(socket.socket):
+    def listen(self, *backlog):
+        super().listen(*backlog)
+        copies.append(self.dup())
+socket.socket = Copied
 main.main(sys.argv[1], int(sys.argv[2]))
 """
 

@@ -23,17 +23,17 @@ def test_a_connection_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         start(thread)
 
     async def main(directory: str) -> None:
-        server = FileServer(directory)
+        server, before = FileServer(directory), threading.active_count()
         server.listen()
         monkeypatch.setattr(threading.Thread, "start", starting)
         reader, writer = await asyncio.open_unix_connection(f"{directory}/{FILE_SOCKET}")
         assert await reader.read() == b""
         writer.close()
         _, writer = await asyncio.open_unix_connection(f"{directory}/{FILE_SOCKET}")
-        while not server._connections:
+        while threading.active_count() == before:
             await asyncio.sleep(0.01)
         writer.close()
-        while server._connections:
+        while threading.active_count() > before:
             await asyncio.sleep(0.01)
         server.close()
 

@@ -127,7 +127,7 @@ def load_of(tmp_path: Path) -> tuple[Load, list[int], list[dict[str, Any]]]:
 
 async def done(load: Load) -> None:
     """Wait until the news are told and published."""
-    while load._telling:
+    while asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.sleep(0.001)
     await apart.turns.run(load.temporary, lambda: None)
 

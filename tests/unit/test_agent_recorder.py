@@ -154,13 +154,21 @@ def test_a_welcome_is_that_of_ipykernel(topic: bytes) -> None:
 # -- the recorder --------------------------------------------------------------------------
 
 
+class KnowsItsEnd(Stream):
+    finished = False
+
+    def finish(self) -> None:
+        self.finished = True
+        super().finish()
+
+
 class Client:
     """A SUB socket and its server: what it has received; `acknowledge` says so."""
 
     def __init__(
         self, recorder: Recorder, replay: bool = False, topics: tuple[bytes, ...] = (b"",)
     ):
-        self.stream = Stream()
+        self.stream = KnowsItsEnd()
         self.subscriber: Subscriber = recorder.attach(self.stream, replay)
         self.stream.join(self.subscriber)
         self._zmtp = zmtp.Connection(b"SUB")
@@ -380,7 +388,7 @@ def test_clients_stay_while_the_kernel_is_restarted(play: Callable[..., None]) -
         client = Client(kernel.recorder)
         kernel.publish(2)
         kernel.source.connection_lost(None)
-        assert not client.stream._finished
+        assert not client.stream.finished
         kernel.start()
         kernel.publish(2)
         assert client.receive() == [0, 1, 2, 3]
@@ -400,11 +408,11 @@ def test_the_end_of_the_kernel_comes_after_its_last_words(
         kernel.source.connection_lost(None)
         kernel.recorder.over = True
         kernel.recorder.pump()
-        assert not client.stream._finished
+        assert not client.stream.finished
         for _ in range(5):
             client.acknowledge()
         assert client.receive() == [0, 1, 2, 3, 4]
-        assert client.stream._finished
+        assert client.stream.finished
 
     play(scenario)
 

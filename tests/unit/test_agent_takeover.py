@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import pytest
 from remote_provisioners.agent.kernels import kernel_record as record
 from remote_provisioners.agent.kernels.hosted_kernel import HostedKernel
 from remote_provisioners.agent.kernels.takeover import Takeover
-from remote_provisioners.agent.processes.foreign_process import ForeignProcess
 from remote_provisioners.agent.processes.process_identity import boot_id, start_time
 
 
@@ -41,15 +41,27 @@ def descriptors_left(number: int) -> Iterator[None]:
 def left(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The kernel of a killed agent, with its record."""
     process = subprocess.Popen(["sleep", "300"], start_new_session=True)
-    kernel = HostedKernel("k1", "a", str(tmp_path))
-    os.mkdir(kernel.directory, 0o700)
-    kernel.process = ForeignProcess(
-        process.pid, start_time(process.pid) or 0, kernel.directory, "k1"
-    )
-    kernel._reports_endpoints = True
-    record.write(kernel.directory, kernel._record())
-    assert kernel._record()["boot_id"] == boot_id()
-    os.close(kernel.process._descriptor or -1)
+    directory = HostedKernel("k1", "a", str(tmp_path)).directory
+    os.mkdir(directory, 0o700)
+    written = {
+        "kernel_id": "k1",
+        "owner": "a",
+        "pid": process.pid,
+        "start_time": start_time(process.pid),
+        "boot_id": boot_id(),
+        "started": time.time(),
+        "cwd": "/",
+        "connection": {},
+        "listening": True,
+        "reports_endpoints": True,
+        "gpus": [],
+        "ports": [],
+        "exit_code": None,
+        "lease": 60.0,
+        "ended_by": "",
+        "output": {},
+    }
+    record.write(directory, written)
     yield process
     process.kill()
     process.wait()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,12 +32,15 @@ def test_the_drives_of_nodes_that_are_gone_are_forgotten(monkeypatch: pytest.Mon
 
     async def use() -> None:
         configured = await of_server.of("gpu1")
+        drives_of_nodes = []
         for number in range(3):
             kernels.clear()
             kernels[f"node{number}"] = spec(f"node{number}")
             found = await of_server.of(f"node{number}")
             assert await of_server.of(f"node{number}") is found
-        assert set(of_server._contents) == {"gpu1", "node2"}
+            drives_of_nodes.append(weakref.ref(found))
+        gc.collect()
+        assert [drive() for drive in drives_of_nodes] == [None, None, found]
         assert await of_server.of("gpu1") is configured
         with pytest.raises(HTTPError) as gone:
             await of_server.of("node0")

@@ -63,7 +63,7 @@ def test_a_server_stays_until_the_agents_kernel_has_ended(closed: Closed) -> Non
         assert registry.has_pending_kill("k1")
         host = registry.host_with(SPEC, AGENT)
         assert closed == []
-        host._pending_kills.ended("k1")  # the agent is back, and has ended it
+        host.started(kernel)  # the agent is back, and has ended this kernel's earlier process
         await asyncio.sleep(0)
         assert closed == [host]
         assert registry.host_with(SPEC, AGENT) is not host

@@ -84,7 +84,6 @@ def launched(at_report: Callable[[RemoteKernel], None]) -> tuple[RemoteKernel, l
         else:
             return kernel, host.ended, None
         finally:
-            kernel._stop_grace_timer()
             sockets.close()
             await reports.close()
 

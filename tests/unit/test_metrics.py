@@ -50,7 +50,7 @@ def test_the_figures_of_a_container_disappear_with_it() -> None:
 
     async def main() -> None:
         registry, spec = HostRegistry(), HostSpec("kernel-1", ContainerAddress("kernel-1"))
-        stop = events.listen(metrics._heard)
+        stop = events.listen(metrics.count)
         try:
             for each in (spec, HostSpec("host1", HostAddress("host1"))):
                 kernel = await registry.new_kernel("k1", each, 1.0)

@@ -51,7 +51,7 @@ def test_the_program_is_left_when_the_browser_leaves(
 
     async def use() -> None:
         async with silent_program(tmp_path / "socket") as (asked, left):
-            passing = asyncio.ensure_future(handler._pass_on("kernel", "port", "1", "/events"))
+            passing = asyncio.ensure_future(handler.http_get("kernel", "port", "1", "/events"))
             await asked.wait()
             handler.on_connection_close()
             await asyncio.gather(passing, left.wait())

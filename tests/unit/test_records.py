@@ -294,14 +294,14 @@ def test_servers_that_look_at_the_same_moment_all_find_their_own(
 ) -> None:
     """While one looks at a directory, which it leaves, it is not that of a living server."""
     write_and_die(parent, "k1", "k2")
-    read, looking = module._read, threading.Event()
+    parse, looking = Record.parse, threading.Event()
 
-    def slowly(path: Path) -> bytes:
+    def slowly(content: bytes) -> Record:
         looking.set()
         time.sleep(0.2)
-        return read(path)
+        return parse(content)
 
-    monkeypatch.setattr(module, "_read", slowly)
+    monkeypatch.setattr(Record, "parse", slowly)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(opened().adopt, "/elsewhere")
         assert looking.wait(10)

@@ -92,10 +92,11 @@ class Metrics(Collector):
 
     def follow(self) -> None:
         """Begin to count, and be part of ``/metrics``."""
-        events.listen(self._heard)
+        events.listen(self.count)
         REGISTRY.register(self)
 
-    def _heard(self, event: Event) -> None:
+    def count(self, event: Event) -> None:
+        """Count an event of this process."""
         if isinstance(event, StartProgress):
             self._start(event)
         elif isinstance(event, HostChanged):
