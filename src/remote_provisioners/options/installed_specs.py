@@ -39,7 +39,7 @@ class InstalledSpec:
             spec = KernelSpec.from_resource_dir(self.directory)
             provisioner = self.provisioner_class(config=config, kernel_spec=spec, **self.options)
             provisioner.check_options()
-        except (TraitError, TypeError) as error:
+        except (OSError, ValueError, TraitError, TypeError) as error:  # it may just be replaced
             raise ConfigurationError(str(error)) from None
         return provisioner
 
