@@ -67,6 +67,8 @@ configuration file. The [operator's guide](operators-guide.md) explains when to 
 - [Options of slurm-provisioner](#options-of-slurm-provisioner)
 - [Options of yarn-provisioner](#options-of-yarn-provisioner)
 - [Variables of a start request](#variables-of-a-start-request)
+- Options of the server extension: [`file_roots`](files.md#for-operators),
+  [`proxy_ports`](ports.md#for-operators)
 
 # Options of all provisioners
 """

@@ -58,7 +58,7 @@ class Siblings:
         try:
             return await apart.turns.run(os.path.dirname(self._directory), look)
         except OSError as error:
-            say("other agents are not known: {}".format(error))
+            say("cannot look for other agents: {}".format(error))
             return []
 
     async def revive(self) -> None:

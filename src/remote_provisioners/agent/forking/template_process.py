@@ -157,7 +157,7 @@ class Template:
             finally:
                 os.close(log)
         if "stale" in answer:
-            say("template: {} has changed".format(answer["stale"]))
+            say("a template is replaced, because {} has changed".format(answer["stale"]))
             self.stale = True
             self.close()
             return None

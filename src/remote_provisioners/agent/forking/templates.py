@@ -120,7 +120,7 @@ class Templates:
             try:
                 self._template(key, argv, environ)
             except OSError as error:
-                say("no template: {}".format(error))
+                say("cannot start a template: {}".format(error))
 
         loop = asyncio.get_running_loop()
         self._coming[key] = loop.call_later(LOAD_AFTER_SECONDS, load)

@@ -166,7 +166,7 @@ class WarmKernels:
                     continue
                 made = await self._make(missing[0])
                 if made is None:
-                    say("no warm kernel of {}".format(missing[0].argv[0]))
+                    say("cannot start a warm kernel of {}".format(missing[0].argv[0]))
                     self._forget(missing[0])
                 elif missing[0] in self._ready:
                     self._ready[missing[0]].append(made)

@@ -190,7 +190,7 @@ class HostedKernel:
     def _written(self, result: None, error: Optional[BaseException]) -> None:
         self.saved = error is None
         if error is not None:
-            say("kernel {}: its record is old: {}".format(self.kernel_id, error))
+            say("kernel {}: cannot write its record: {}".format(self.kernel_id, error))
 
     @property
     def last_words_missing(self) -> bool:

@@ -349,7 +349,7 @@ class KernelTable:
         try:
             usage = await apart.turns.run("/proc", lambda: usage_of(groups))
         except OSError as error:  # a process that is stuck can hold up who looks at it
-            say("the usage of kernels is not known: {}".format(error))
+            say("cannot measure what kernels use: {}".format(error))
             return {}
         self._idleness.update(usage, time.monotonic())
         return usage

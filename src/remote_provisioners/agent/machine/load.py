@@ -64,7 +64,7 @@ class Load:
         try:
             others, taken = await apart.turns.run(self.temporary, self._look)
         except OSError as error:  # it hangs
-            say("the kernels of others are not known: {}".format(error))
+            say("cannot count the kernels of other users: {}".format(error))
             others, taken = 0, []
         return {
             "cores": cores(),

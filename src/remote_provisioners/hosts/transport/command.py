@@ -28,7 +28,7 @@ async def connect_by_command(address: HostAddress, python: str) -> PipeTransport
     if not _PLAIN.fullmatch(pipe_python(python)):
         raise AgentError(
             f"the interpreter {python!r} has characters that a shell may read.\n"
-            "Give it a plain path (a link) and name that by the option `python`.",
+            "Give it a plain path (a link), and set the option `python` to that path.",
             host=name,
         )
     introduction = Introduction(pipe_python(python))
@@ -40,12 +40,12 @@ async def connect_by_command(address: HostAddress, python: str) -> PipeTransport
             raise UnreachableError(
                 f"cannot run {argv[0]!r} ({way}):\n"
                 "the interpreter in its first line is not there.\n"
-                "Correct that line, or name another way in by the option `connect`.",
+                "Correct that line, or set the option `connect` to another way in.",
                 host=name,
             ) from None
         raise UnreachableError(
             f"there is no program {argv[0]!r} on this machine ({way}).\n"
-            "Install it, or name another way in by the option `connect`.",
+            "Install it, or set the option `connect` to another way in.",
             host=name,
         ) from None
     except OSError as error:

@@ -71,7 +71,7 @@ class DockerProgram:
         except OSError as error:
             raise UnreachableError(
                 f"cannot run {argv[0]!r} on this machine: {error.strerror}.\n"
-                "Install it, or name another program by the option `docker_program`."
+                "Install it, or set the option `docker_program` to another program."
             ) from None
         try:
             out, err = await asyncio.wait_for(process.communicate(), seconds)

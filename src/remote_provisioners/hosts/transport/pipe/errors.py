@@ -57,12 +57,12 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
     if _TOO_OLD.search(said):
         return UnusablePythonError(
             f"{python!r}{by} is too old: the agent needs Python 3.8 or later.\n"
-            "Name another one by the option `python`."
+            "Set the option `python` to another one."
         )
     if missing:
         return UnusablePythonError(
             f"no Python{by}: {python!r} is not there ({last_line(said)}).\n"
-            "Name one that is 3.8 or later by the option `python`."
+            "Set the option `python` to one that is 3.8 or later."
         )
     if way.run_as and failed.returncode is not None:  # any other output of `run_as_command`
         if way.kind == COMMAND:

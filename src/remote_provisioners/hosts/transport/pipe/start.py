@@ -141,7 +141,7 @@ class PipeStart:
         if version < _OLDEST:
             python = self._introduction.argv[0]
             said = f"{python!r} is Python {version[0]}.{version[1]}, the agent needs 3.8 or later"
-            self._refuse(UnusablePythonError(said + ".\nName another one by the option `python`."))
+            self._refuse(UnusablePythonError(said + ".\nSet the option `python` to another one."))
             return
         assert self._carrier is not None
         self._pipe = PipeTransport(self._carrier)
