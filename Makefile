@@ -17,7 +17,7 @@ SHOW := sh tests/progress.sh
 .PHONY: help demo lab ui test test-all environment lint bench docs pictures programs clean
 
 help:
-	@echo "make demo      run kernels on three throwaway SSH hosts of this machine"
+	@echo "make demo      run kernels on three temporary SSH hosts on this machine"
 	@echo "make lab       open JupyterLab with such hosts"
 	@echo "make ui        build the user interface for JupyterLab, for whoever changes it"
 	@echo "make test      install what the tests need; linters, types and most tests (10 minutes)"

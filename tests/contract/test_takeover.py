@@ -233,8 +233,8 @@ def _symlink(path: Path) -> None:
 
 
 BAD = {
-    "half-written": (lambda path: path.write_bytes(path.read_bytes()[:40]), "is no JSON"),
-    "empty": (lambda path: path.write_bytes(b""), "is no JSON"),
+    "half-written": (lambda path: path.write_bytes(path.read_bytes()[:40]), "is not JSON"),
+    "empty": (lambda path: path.write_bytes(b""), "is not JSON"),
     "no object": (lambda path: path.write_text("[1]"), "has no usable object"),
     "no pid": (_edit(pid=None), "has no usable pid"),
     "pid 1": (_edit(pid=1), "has no usable pid"),

@@ -62,7 +62,7 @@ def hook_error(tmp_path: Path, hook: str) -> str:
 
 
 def test_a_hook_that_ends_the_shell(tmp_path: Path) -> None:
-    assert "it ended before its end, as by `exit` or `exec`" in hook_error(tmp_path, "exit 0")
+    assert "a command in it ended its shell, such as `exit`" in hook_error(tmp_path, "exit 0")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

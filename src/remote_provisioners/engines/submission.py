@@ -88,9 +88,7 @@ class Submission:
     def _late(self, limit: str) -> LaunchTimeoutError:
         waited_for = self.text or "it did not have the request yet"
         name = self.engine.name
-        return LaunchTimeoutError(
-            f"{name} gave no node within {limit}: {waited_for}.\nThe start was cancelled."
-        )
+        return LaunchTimeoutError(f"{name} gave no node within {limit}: {waited_for}")
 
     async def _run(self) -> Node:
         await self.engine.check()

@@ -85,7 +85,7 @@ async def environment_after(hook: str, base: Mapping[str, str], directory: str) 
         dumped = await apart.turns.run(directory, lambda: _content(path))
         pairs = [item.partition(b"=") for item in dumped.split(b"\0")]
         if pairs == [(b"", b"", b"")]:
-            early = "it ended before its end, as by `exit` or `exec`"
+            early = "a command in it ended its shell, such as `exit` or `exec`"
             raise HookError("{}: {}".format(early, said) if said else early)
     finally:
         apart.turns.begin(directory, lambda: os.unlink(path))

@@ -93,7 +93,7 @@ def read_any(directory: str) -> Any:
     try:
         return json.loads(content)
     except ValueError:
-        raise RecordError("{} is no JSON".format(path)) from None
+        raise RecordError("{} is not JSON".format(path)) from None
 
 
 def output_bounds(record: Record) -> OutputBounds:

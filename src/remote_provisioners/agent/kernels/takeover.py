@@ -81,7 +81,7 @@ class Takeover:
                 text = "{} names the kernel of {}"
                 raise record.RecordError(text.format(directory, other))
         except FileNotFoundError:
-            _clear(directory, "its start was not over, or it was only kept ready")
+            _clear(directory, "its start was not over, or it was a warm kernel")
         except record.RecordError as error:
             _clear(directory, "not taken over: {}".format(error))
         else:
