@@ -73,7 +73,7 @@ def test_a_kernel_that_its_memory_limit_ends(
     try:
         session.client.execute("x = bytearray(1000 * 2**20)")
         assert eventually(lambda: not session.manager.is_alive())
-        said = "it used more memory than its limit allows (200 MB, of a control group)"
+        said = "it used more memory than its limit allows (200 MiB, of its control group)"
         assert session.manager.reason.startswith(f"exit code -9 (SIGKILL): {said}")
         assert any(said in r.message and r.levelname == "WARNING" for r in caplog.records)
     finally:

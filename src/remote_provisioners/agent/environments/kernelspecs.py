@@ -69,8 +69,8 @@ def read_files(path: str) -> KernelspecFiles:
         for name, file in _files(path):
             size += os.path.getsize(file)
             if size > MOST_BYTES:
-                text = "the files in {} have more than {} bytes"
-                return KernelspecFiles(error=text.format(path, MOST_BYTES))
+                text = "the files in {} have more than {} MiB"
+                return KernelspecFiles(error=text.format(path, MOST_BYTES // 1024**2))
             with open(file, "rb") as opened:
                 files[name] = base64.b64encode(opened.read()).decode("ascii")
             if os.access(file, os.X_OK):

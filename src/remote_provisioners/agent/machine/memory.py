@@ -43,7 +43,7 @@ _KILLS = (
     ("memory.events", "memory.max"),
     ("memory.oom_control", "memory.limit_in_bytes"),
 )
-_LIMIT = "it used more memory than its limit allows ({:.0f} MB, of a control group)"
+_LIMIT = "it used more memory than its limit allows ({:.0f} MiB, of its control group)"
 _SYSTEM = "the host ran out of memory, or a memory limit of this kernel was reached"
 
 

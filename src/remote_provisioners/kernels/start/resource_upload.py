@@ -39,7 +39,8 @@ class ResourceArchive:
                         archive.addfile(member)
                     if buffer.tell() > _MOST_BYTES:
                         raise ConfigurationError(
-                            f"kernelspec directory {directory} is larger than {_MOST_BYTES} bytes"
+                            f"the kernelspec directory {directory} is larger than "
+                            f"{_MOST_BYTES // 1024**2} MiB"
                         )
         except OSError as error:
             raise ConfigurationError(
