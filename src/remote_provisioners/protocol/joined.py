@@ -16,6 +16,8 @@ class End(asyncio.Protocol):
         #: None before the connection is made and after it is lost.
         self.transport: Any = None
         self.other: Optional[End] = None
+        #: Whether its peer sends nothing more.
+        self.ended = False
 
     @property
     def _there(self) -> Any:
@@ -49,10 +51,12 @@ class End(asyncio.Protocol):
             self._there.write(data)
 
     def eof_received(self) -> bool:
+        self.ended = True
         there = self._there
         if there is not None and there.can_write_eof() and not there.is_closing():
             there.write_eof()
-        return self.other is not None
+        # When both have ended, nothing follows, and a transport does not close by itself.
+        return self.other is not None and not self.other.ended
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.transport = None

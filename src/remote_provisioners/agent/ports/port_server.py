@@ -191,7 +191,7 @@ class _ServerEnd(End):
         super().__init__()
         self._ports = ports
         self._received = b""
-        self._asked = self._ended = False
+        self._asked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not same_user(transport.get_extra_info("socket")):
@@ -219,10 +219,8 @@ class _ServerEnd(End):
         self._ports.opened(self, request)
 
     def eof_received(self) -> bool:
-        if self.other is not None:
-            return super().eof_received()
-        self._ended = True
-        return self._asked
+        stays = super().eof_received()
+        return stays if self.other is not None else self._asked
 
     def refuse(self, text: str) -> None:
         if self.transport is not None:
@@ -241,7 +239,7 @@ class _ServerEnd(End):
         if self._received:
             far.transport.write(self._received)
         self._received = b""
-        if self._ended:
+        if self.ended:
             far.transport.write_eof()
         self.transport.resume_reading()
 

@@ -271,30 +271,3 @@ class PipeStream(Answer, asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self.pipe.streams.queued(self.stream)
-
-
-class Joined(asyncio.Protocol):
-    """Passes what it receives to another transport."""
-
-    other: Any
-    transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.other.write(data)
-
-    def eof_received(self) -> bool:
-        self.other.write_eof()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.other.close()
-
-    # The data comes from the other transport: let that one pause.
-    def pause_writing(self) -> None:
-        self.other.pause_reading()
-
-    def resume_writing(self) -> None:
-        self.other.resume_reading()

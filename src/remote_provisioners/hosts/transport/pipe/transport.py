@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ....agent.pipe.host_end import SILENT_SECONDS
 from ....errors import ForwardingError, UnreachableError
+from ....protocol import joined
 from ....protocol.multiplex import (
     ACCEPTED,
     CLOSE,
@@ -26,7 +27,7 @@ from ....protocol.multiplex import (
     PipeError,
 )
 from ..base import Carried, Completed, Endpoint, Transport
-from .stream import Answer, End, Joined, PipeStream, Program, ProgramCarrier, seen
+from .stream import Answer, End, PipeStream, Program, ProgramCarrier, seen
 
 _BATCH_BYTES = 256 * 1024
 #: We give up a host that is silent for three of these.
@@ -230,14 +231,13 @@ class PipeTransport(Transport):
 
     async def _join_here(self, stream: PipeStream, path: str) -> None:
         loop = asyncio.get_running_loop()
-        here = Joined()
+        here, there = joined.End(), joined.End()
+        here.other, there.other = there, here
         try:
-            transport, _ = await loop.create_unix_connection(lambda: here, path)
+            await loop.create_unix_connection(lambda: here, path)
         except OSError:
             self.leave(stream)
             return
-        there = Joined()
-        here.other, there.other = stream, transport
         stream.join(there)
 
     # -- writing and waiting ----------------------------------------------------------------
