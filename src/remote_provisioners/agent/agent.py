@@ -103,15 +103,16 @@ class Agent:
 
     def _disconnected(self, peer: Peer) -> None:
         self._peers.remove(peer)
-        self._table.idle_since = time.monotonic()
         self._table.note_owners()
         for kernel in list(peer.starts):  # its server will not learn that it runs
             self._table.end(kernel)
+        if not peer.owner:  # it only looked whether we are there, as siblings do regularly
+            return
         if peer.owner in self._peers.owners:
             return
+        self._table.idle_since = time.monotonic()
         self._table.owner_left(peer.owner)
-        if peer.owner:  # else it was only a look whether we are there
-            self._last_has_left = peer.left
+        self._last_has_left = peer.left
         self._end_if_left()
 
     def _end_if_left(self) -> None:
