@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -33,6 +35,20 @@ def test_a_result_an_error_and_no_answer() -> None:
         stuck.set()
         while late != ["at last"]:
             await asyncio.sleep(0.01)
+
+    run(body())
+
+
+def test_an_error_of_the_file_system_is_not_a_call_that_hangs() -> None:
+    """A network file system may say itself that its server does not answer, and answer later."""
+
+    def refuse() -> None:
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), "/data")
+
+    async def body() -> None:
+        with pytest.raises(TimeoutError):
+            await apart.run("/data", refuse)
+        assert await apart.run("/data", lambda: 42) == 42
 
     run(body())
 

@@ -102,9 +102,12 @@ async def run(
     """
     if what in _stuck:
         raise OSError(errno.ETIMEDOUT, _HANGS.format(seconds), what)
+    ended = False
 
     def begin(done: Done) -> None:
         def over(result: Any, error: Optional[BaseException]) -> None:
+            nonlocal ended
+            ended = True
             _stuck.discard(what)
             done(result, error)
 
@@ -112,8 +115,8 @@ async def run(
 
     try:
         return await _result(what, begin, late, seconds)
-    except OSError as error:
-        if error.errno == errno.ETIMEDOUT and error.filename == what:
+    except OSError:
+        if not ended:
             _stuck.add(what)
         raise
 

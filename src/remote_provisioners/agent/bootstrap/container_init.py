@@ -64,6 +64,7 @@ def killed_agents():
     # type: () -> List[str]
     """The directories of agents that were killed: others remove theirs."""
     places = [os.environ.get("TMPDIR", "/tmp"), "/tmp", "/run/user/{}".format(os.getuid())]
+    places.append("/dev/shm")
     patterns = [os.path.join(place, "remote-provisioners-*/*/agent.pyz") for place in places]
     patterns.append(os.path.expanduser("~/.remote-provisioners-*/*/agent.pyz"))
     return sorted({os.path.dirname(path) for pattern in patterns for path in glob.glob(pattern)})

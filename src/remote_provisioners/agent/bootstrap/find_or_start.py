@@ -64,6 +64,8 @@ def bases() -> List[str]:
     home = os.path.expanduser("~")
     if os.path.isdir(home) and len(home) <= 28:  # with the host's name: hosts may share it
         found.append(os.path.join(home, ".{}-{:.12}".format(name, os.uname().nodename)))
+    if os.path.isdir("/dev/shm"):  # last, because kernels' stored output would take memory there
+        found.append("/dev/shm/" + name)
     return found
 
 
@@ -99,17 +101,15 @@ def locked(path: str) -> int:
 
 
 def answers(path: str) -> bool:
-    """Whether an agent listens on the socket `path`."""
+    """Whether an agent listens on the socket `path`. It may be stopped, with a full queue."""
     if not os.path.lexists(path):
         return False
+    import errno  # noqa: PLC0415
     import socket  # noqa: PLC0415
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-        return True
+        probe.setblocking(False)
+        return probe.connect_ex(path) in (0, errno.EAGAIN)
 
 
 def host_identity() -> Tuple[str, str]:

@@ -9,6 +9,7 @@ own records. Standard library only: this module travels to hosts.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -116,8 +117,9 @@ def _answers(directory: str) -> bool:
     """Whether the agent of that directory runs, on this host."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
-        if probe.connect_ex(os.path.join(directory, AGENT_SOCKET)) != 0:
-            return False
+        code = probe.connect_ex(os.path.join(directory, AGENT_SOCKET))
+        if code:
+            return code == errno.EAGAIN  # it is stopped, and its queue is full
         if not hasattr(socket, "SO_PEERCRED"):
             return True
         # 0: the listener is in another container, which shares the directory with us.

@@ -141,10 +141,10 @@ class HostedKernel:
                 )
             if recipe is not None:
                 warm.want(recipe, request.warm)
-            self._refuse_if_given_up()  # meanwhile; our caller ends it
             await self._gpus.give_to(self.process.pid)
             record_now = self._record()
             await apart.turns.run(self.directory, lambda: record.write(self.directory, record_now))
+            self._refuse_if_given_up()  # meanwhile; our caller ends it
         self._watch_endpoints(on_listening)
 
     def _refuse_if_given_up(self) -> None:

@@ -243,8 +243,9 @@ class KernelTable:
         """
         kernel.given_up = True
         self._queue.leave(kernel)
-        if kernel.process is not None and kernel.process.signal(signal.SIGKILL):
-            self._ending.add(kernel)
+        with contextlib.suppress(PermissionError):  # it has become another user, as by sudo
+            if kernel.process is not None and kernel.process.signal(signal.SIGKILL):
+                self._ending.add(kernel)
 
     async def until_ended(self, *kernels: HostedKernel) -> None:
         """Wait until killed processes have ended, at most _KILL_SECONDS: one may be stuck."""

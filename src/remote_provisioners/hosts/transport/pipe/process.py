@@ -17,7 +17,8 @@ from ..base import Carried
 _READ_BYTES = 256 * 1024
 _EXIT_SECONDS = 2.0
 _LOOK_SECONDS = 0.01
-_ASKED_SECONDS = 0.05
+#: How long it may take to end after SIGTERM, and after SIGKILL.
+_ASKED_SECONDS, _KILLED_SECONDS = 0.05, 0.2
 
 
 def first_directory(login: Mapping[str, str]) -> str:
@@ -97,12 +98,9 @@ class ProcessCarrier:
     def abort(self) -> None:
         if not self._ended:
             # SIGTERM first: ssh then removes the socket of its master connection.
-            for number, seconds in ((signal.SIGTERM, _ASKED_SECONDS), (signal.SIGKILL, 0.2)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(seconds)
-                    break
+            self._signal(signal.SIGTERM)
+            ending = asyncio.ensure_future(asyncio.sleep(_ASKED_SECONDS))
+            ending.add_done_callback(self._reap)  # also when the loop ends before that
             self._finish()
 
     # -- its descriptors --------------------------------------------------------------------
@@ -163,6 +161,16 @@ class ProcessCarrier:
             self._stdin.close()
 
     # -- its end ----------------------------------------------------------------------------
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _reap(self, waited: asyncio.Future[None]) -> None:
+        if self._process.poll() is None:
+            self._signal(signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILLED_SECONDS)
 
     def _await_exit(self) -> None:
         """The process has closed stdout: wait until it ends, then abort it."""
