@@ -38,16 +38,18 @@ class Gateway:
     def connected(self) -> bool:
         return self._transport is not None
 
-    async def open(self) -> Transport:
+    async def open(self, asked: bool) -> Transport:
         """The connection, made if there is none. Raises HostError.
 
-        A host that refuses us, or that does not answer, is not asked again by each caller.
+        A host that refuses us, or that does not answer, is not asked again by each caller. `asked`:
+        a user asks for it, so a refused login is tried again before its time.
         """
         if self._transport is not None:
             return self._transport
         circuit = self._reconnector.circuit
         if circuit is not None and (circuit.unresponsive or circuit.refusals):
-            self._reconnector.hasten()
+            if asked or not circuit.refusals:
+                self._reconnector.hasten()
             raise circuit.error.at(self.name)
         return await self._reconnector.connect()
 
@@ -96,11 +98,11 @@ class Gateways:
     def __init__(self) -> None:
         self._gateways: dict[HostAddress, Gateway] = {}
 
-    async def open(self, address: HostAddress) -> Transport:
-        """A connection to that host. Raises HostError."""
+    async def open(self, address: HostAddress, asked: bool = False) -> Transport:
+        """A connection to that host. `asked`: see Gateway.open. Raises HostError."""
         if address not in self._gateways:
             self._gateways[address] = Gateway(address)
-        return await self._gateways[address].open()
+        return await self._gateways[address].open(asked)
 
     async def run(
         self, address: HostAddress, argv: Sequence[str], stdin: bytes = b"", seconds: float = 20.0

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import (
     AuthenticationError,
@@ -234,11 +234,13 @@ class Reconnector(Generic[Connection]):
     async def _pause(self, circuit: OpenCircuit) -> None:
         """Pause before the next attempt, until somebody waits or the user's keys change."""
         seconds = circuit.pause(self._host.awaited)
-        over = [asyncio.ensure_future(asyncio.sleep(seconds))]
+        self._asked.clear()
+        over: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(asyncio.sleep(seconds)),
+            asyncio.ensure_future(self._asked.wait()),
+        ]
         if circuit.refusals:
             over.append(asyncio.ensure_future(keys.until_changed(seconds)))
-            over.append(asyncio.ensure_future(self._asked.wait()))  # type: ignore[arg-type]
-        self._asked.clear()
         try:
             await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
         finally:

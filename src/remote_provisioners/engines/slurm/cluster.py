@@ -70,8 +70,8 @@ class Cluster:
         self.trouble = ""
 
     async def check(self) -> None:
-        """Connect to the login node. Raises HostError."""
-        await self._hosts.open(self.login)
+        """Connect to the login node, for a start. Raises HostError."""
+        await self._hosts.open(self.login, asked=True)
 
     # -- programs ---------------------------------------------------------------------------
 
