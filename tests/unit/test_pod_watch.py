@@ -15,8 +15,10 @@ from remote_provisioners.engines.kubernetes.watch import PodWatch
 class BreaksOff:
     """An API that answers with the pods at once, and stops in the middle of a watch."""
 
-    def __init__(self, *phases: str) -> None:
+    def __init__(self, *phases: str, ends_with: bytes = b"") -> None:
+        """`ends_with`: what it says in place of an end."""
         self._phases = list(phases)
+        self._ends_with = ends_with
         self.content = self
 
     async def ask(self, method: str, *words: Any, **options: Any) -> dict[str, Any]:
@@ -29,17 +31,23 @@ class BreaksOff:
     async def readline(self) -> bytes:
         if not self._phases:
             await asyncio.Event().wait()
+        if self._ends_with:
+            return self._ends_with
         raise aiohttp.ClientPayloadError("Response payload is not completed")
 
     def close(self) -> None:
         pass
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("line", [b"", b"[]\n", b'{"type": "ADDED", "object": {"kind": "?"}}\n'])
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    """So is one that is no answer of Kubernetes: the pods are followed all the same."""
     monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.0)
 
     async def follow() -> list[str]:
-        pods = PodWatch(BreaksOff("Pending", "Running"), "lab").follow("one")
+        pods = PodWatch(BreaksOff("Pending", "Running", ends_with=line), "lab").follow("one")
         seen = [(await anext(pods))["status"]["phase"] for _ in range(2)]
         await pods.aclose()  # type: ignore[attr-defined]
         return seen

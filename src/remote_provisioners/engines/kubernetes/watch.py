@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 from ...errors import AuthenticationError, HostError, RemoteProvisionerError
 from .pod import MANAGER
 from .refused import RefusedError
+
+log = logging.getLogger(__name__)
 
 #: How long one request follows the pods.
 _WATCH_SECONDS = 240
@@ -89,10 +92,10 @@ class PodWatch:
             except AuthenticationError as error:
                 for news in self._followers.values():
                     news.put_nowait(error)
-            except (RefusedError, HostError):  # launch_timeout ends a start that waits too long
-                pass
-            except broken():
-                pass
+            except (RefusedError, HostError, *broken()):
+                pass  # launch_timeout ends a start that waits too long
+            except Exception:  # an answer may be anything, such as a proxy's
+                log.exception("namespace %s: cannot read what the API says", self._namespace)
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _list(self) -> str:

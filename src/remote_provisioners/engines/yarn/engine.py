@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 #: How long a killed application may take to end, and how often to check.
 _KILL_SECONDS = 10.0
 _KILL_POLL_SECONDS = 0.2
+#: How long Hadoop's client may take; its JVM alone takes seconds.
+_CLIENT_SECONDS = 30.0
 #: The last output of spark-submit, shown when it fails.
 _TAIL_BYTES = 3000
 _OUTPUT = "output"
@@ -220,9 +222,18 @@ async def kill_by_client(application_id: str, env: Mapping[str, str]) -> None:
     if user := env.get("RP_PROXY_USER"):
         env = {**env, "HADOOP_PROXY_USER": user}
     words = ["org.apache.hadoop.yarn.client.cli.ApplicationCLI", "application", "-kill"]
-    with contextlib.suppress(OSError):
-        quiet: Any = asyncio.subprocess.DEVNULL
+    quiet: Any = asyncio.subprocess.DEVNULL
+    try:
         process = await asyncio.create_subprocess_exec(
             program, *words, application_id, env=env, stdin=quiet, stdout=quiet, stderr=quiet
         )
-        await process.wait()
+    except OSError:
+        return
+    # It tries for a quarter of an hour to reach a ResourceManager that does not answer.
+    try:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), _CLIENT_SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
