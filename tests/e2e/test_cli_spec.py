@@ -73,6 +73,7 @@ def test_installs_the_default_sample(command: CommandLine) -> None:
     done = command.run("install", "--user")
     assert (done.returncode, done.stderr) == (0, "")
     assert str(command.kernels / "python_distributed") in done.stdout
+    assert "Its kernels run on the configured hosts, now: localhost\n" in done.stdout
     content = command.kernel_json("python_distributed")
     assert content["argv"] == ["python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     assert content["metadata"] == {
@@ -261,9 +262,9 @@ def test_no_permission_for_all_users(command: CommandLine) -> None:
 
 
 def test_kernelspecs_are_replaced_only_on_demand(command: CommandLine) -> None:
-    assert (
-        "jupyter remote doctor a b" in command.run("install", "--user", "--remote-hosts=a,b").stdout
-    )
+    done = command.run("install", "--user", "--remote-hosts=a,b")
+    assert "Its kernels run on: a, b\n" in done.stdout
+    assert done.stdout.endswith("jupyter remote doctor python_distributed\n")
     assert "kernelspec 'python_distributed' for a, b" in command.refused("install", "--user")
     assert command.listed()["python_distributed"]["remote_hosts"] == ["a", "b"]
     done = command.run("install", "--user", "--remote-hosts=c", "--replace")

@@ -41,7 +41,7 @@ def configured_hosts(command: Command, names: Sequence[str]) -> list[ConfiguredH
     if not names:
         if of_kernelspecs:
             return of_kernelspecs
-        options = _general_options(command)
+        options = general_options(command)
         return [ConfiguredHost(options.completed(spec)) for spec in options.inventory()]
     chosen = []
     for name in dict.fromkeys(names):
@@ -79,7 +79,7 @@ def engine_kernelspecs(command: Command) -> dict[str, CommonOptions]:
 
 
 def _by_general_options(command: Command, name: str) -> ConfiguredHost:
-    options = _general_options(command)
+    options = general_options(command)
     try:
         return ConfiguredHost(options.host_spec(name))
     except ConfigurationError as error:
@@ -92,7 +92,7 @@ def _unusable(
     return ConfiguredHost(HostSpec(name, HostAddress("")), kernelspecs, error.message)
 
 
-def _general_options(command: Command) -> RemoteProvisionerConfigMixin:
+def general_options(command: Command) -> RemoteProvisionerConfigMixin:
     """The options of the configuration file and the environment."""
     try:
         options = RemoteProvisionerConfigMixin(config=command.config)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -97,7 +98,7 @@ def _command() -> str:
     known = shutil.which("jupyter-remote")
     if known and Path(known).resolve() == beside.resolve():
         return "jupyter remote"
-    return os.path.relpath(beside) if beside.exists() else "jupyter remote"
+    return shlex.quote(os.path.relpath(beside)) if beside.exists() else "jupyter remote"
 
 
 def _run_notebooks(site: DemoSite) -> None:

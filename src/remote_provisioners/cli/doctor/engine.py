@@ -29,7 +29,8 @@ class EngineExamination:
         engine: Engine = self._options.engine(None)
         found = HostFindings(engine.name, (self._kernelspec,))
         for check, step in engine.checks():
-            found.checks.append(await self._find(check, in_io_thread(_made(step))))
+            asked = asyncio.wait_for(in_io_thread(_made(step)), self._timeout)
+            found.checks.append(await self._find(check, asked))
             if not found.ok:
                 return found
         found.checks.append(await self._find("kernel", self._kernel()))

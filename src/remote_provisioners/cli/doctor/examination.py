@@ -158,7 +158,7 @@ class Examination:
         return _ADVICE.get(check, "").format(
             ssh=shlex.join(ssh),
             hook=shlex.join(["bash", "-c", self.spec.hook]),
-            python=self._program or "python",
+            python=shlex.quote(self._program or "python"),
             way=shlex.join((*address.way.command, *address.way.become)),
         )
 
@@ -266,8 +266,8 @@ class Examination:
         if found.package is None:
             raise Failed(
                 f"{seen}, without {PACKAGE}",
-                f"run {self._program} -m pip install {PACKAGE} on the host, or name an "
-                "interpreter that has it with --python (option `python`)",
+                f"run {shlex.quote(self._program)} -m pip install {PACKAGE} on the host, "
+                "or name an interpreter that has it with --python (option `python`)",
             )
         return f"{seen} with {PACKAGE} {found.package}"
 

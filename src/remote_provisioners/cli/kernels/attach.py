@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ class AttachApp(SearchCommand):
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
         with _connection_file(kernel) as path:
-            print(f"jupyter console --existing {path}", flush=True)
+            print(f"jupyter console --existing {shlex.quote(str(path))}", flush=True)
             while not stop.is_set() and not kernel.life.over:
                 with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                     await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)

@@ -21,6 +21,7 @@ from ...options.config import CommonOptions, RemoteProvisionerConfigMixin, optio
 from ...options.installed_specs import read_spec
 from ...options.kinds import readable
 from ..command import MISUSED, Command, CommandError, Text, meant
+from ..configured import general_options
 from ..kernelspecs import destination, kernelspec_manager, place, place_flags
 from .samples import (
     DEFAULT_SAMPLE,
@@ -92,6 +93,7 @@ class SpecInstallApp(Command):
     jupyter remote spec install python_kubernetes --image=quay.io/jupyter/scipy-notebook \\
         --namespace=lab --cpus=1 --memory=4Gi
     """
+    reads_hosting_config = True
     classes = list(_OPTIONS)  # noqa: RUF012
     aliases = Command.aliases | {
         "name": "SpecInstallApp.kernel_name",
@@ -202,9 +204,10 @@ class SpecInstallApp(Command):
         print(f"Installed {name} in {directory}")
         if "remote_hosts" in options:
             print(f"Its kernels run on: {_hosts(options)}")
-            print(f"To see whether they can: jupyter remote doctor {_hosts(options, ' ')}")
-        elif provisioner_of(known[sample]) in _ENGINES:
-            print(f"To see whether it works: jupyter remote doctor {name}")
+        elif provisioner_of(known[sample]) not in _ENGINES:
+            print(f"Its kernels run on the configured hosts, now: {self._configured_hosts()}")
+            print("To name hosts: --remote-hosts=HOST,...")
+        print(f"To see whether it works: jupyter remote doctor {name}")
         sys.stdout.flush()
         first = manager.find_kernel_specs().get(name, "")
         if first and Path(first).resolve() != directory.resolve():
@@ -216,6 +219,12 @@ class SpecInstallApp(Command):
                 file=sys.stderr,
             )
         return 0
+
+    def _configured_hosts(self) -> str:
+        try:
+            return _hosts({"remote_hosts": general_options(self).remote_hosts})
+        except ConfigurationError as error:
+            return f"none ({error.message})"
 
     def _check_replaced(self, name: str, directory: Path, options: Mapping[str, Any]) -> None:
         """Refuse to replace a kernelspec without --replace. Raises CommandError."""
@@ -307,11 +316,11 @@ def _placed_by(sample: Path) -> tuple[type[CommonOptions], str]:
     return _ENGINES.get(provisioner_of(sample), (RemoteProvisionerConfigMixin, ""))
 
 
-def _hosts(options: Mapping[str, Any], separator: str = ", ") -> str:
+def _hosts(options: Mapping[str, Any]) -> str:
     """The hosts of a kernelspec's options, as one text."""
     listed = options.get("remote_hosts")
     if not listed:
         return "the configured hosts"
     entries = listed.split(",") if isinstance(listed, str) else listed
     names = [str(e.get("host")) if isinstance(e, dict) else str(e).strip() for e in entries]
-    return separator.join(names)
+    return ", ".join(names)

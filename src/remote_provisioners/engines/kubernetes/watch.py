@@ -92,8 +92,10 @@ class PodWatch:
             except AuthenticationError as error:
                 for news in self._followers.values():
                     news.put_nowait(error)
-            except (RefusedError, HostError, *broken()):
-                pass  # launch_timeout ends a start that waits too long
+            except (RefusedError, HostError):  # launch_timeout ends a start that waits too long
+                pass
+            except broken():
+                pass
             except Exception:  # an answer may be anything, such as a proxy's
                 log.exception("namespace %s: cannot read what the API says", self._namespace)
             await asyncio.sleep(_AGAIN_SECONDS)

@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import stat
 import threading
 import time
@@ -336,7 +337,7 @@ def _check(path: Path, found: os.stat_result, kind: Any) -> None:
         mode = stat.S_IMODE(found.st_mode)
         raise BadRecord(
             f"it is open to others (mode {mode:04o}), and so are the keys of its kernels. "
-            f"To trust it anyway: chmod go= {path}"
+            f"To trust it anyway: chmod go= {shlex.quote(str(path))}"
         )
 
 
