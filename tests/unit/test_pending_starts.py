@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.errors import StartCancelledError
 from remote_provisioners.server.hooks.pending_starts import PendingStarts
 
 
@@ -26,6 +27,9 @@ class SlowManager:
 
     def pre_start_kernel(self, kernel_name: str, kwargs: Any) -> Any:
         raise NotImplementedError
+
+    def remove_kernel(self, kernel_id: str) -> None:
+        self._kernels.pop(kernel_id, None)
 
     async def start_kernel(self, *, kernel_id: str) -> str:
         self.started.append(kernel_id)
@@ -52,5 +56,22 @@ def test_the_same_kernel_is_started_once(fails: bool) -> None:
         assert manager.started == ["k1"]
         assert [str(result) for result in results] == ["no host" if fails else "k1"] * 2
         assert starts.pending == {}
+
+    asyncio.run(main())
+
+
+def test_a_start_whose_kernel_is_shut_down_has_an_answer() -> None:
+    """A CancelledError would leave the request without one."""
+
+    async def main() -> None:
+        manager: Any = SlowManager()
+        starts = PendingStarts(manager, Ours())
+        both = [asyncio.ensure_future(manager.start_kernel(kernel_id="k1")) for _ in range(2)]
+        while not manager.started:
+            await asyncio.sleep(0)
+        assert await starts.give_up(["k1"])
+        for request in both:
+            with pytest.raises(StartCancelledError, match="kernel k1 was shut down during its"):
+                await request
 
     asyncio.run(main())

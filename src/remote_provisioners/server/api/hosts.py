@@ -9,9 +9,7 @@ class HostsHandler(RemoteHandler):
     @answers
     async def get(self) -> None:
         """All hosts; with ``ask``, after asking each of them."""
-        await self.answer(
-            await (self.view.ask_hosts(None) if self.flag("ask") else self.view.hosts())
-        )
+        await self.answer(await (self.view.ask_hosts() if self.flag("ask") else self.view.hosts()))
 
 
 class HostHandler(RemoteHandler):

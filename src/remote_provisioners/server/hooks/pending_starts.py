@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from jupyter_core.utils import ensure_async
 
+from ...errors import StartCancelledError
 from .kernel import show_dead
 
 #: How long a request for a session waits for its kernel. Then we answer it and show the kernel as
@@ -77,7 +78,7 @@ class PendingStarts:
         await asyncio.wait([starting], timeout=PATIENCE_SECONDS if for_session.get() else None)
         kernel = self._made.get(kernel_id)
         if starting.done() or kernel is None:
-            return await starting
+            return await joined(starting, _shut_down(kernel_id))
         _show_pending(manager, kernel_id, kernel, starting)
         return kernel_id
 
@@ -89,7 +90,7 @@ class PendingStarts:
         starting = self.pending.get(kernel_id)
         if starting is None:
             return False
-        await joined(starting, f"kernel {kernel_id} was shut down during its start")
+        await joined(starting, _shut_down(kernel_id))
         return True
 
     async def give_up(self, kernel_ids: Sequence[str]) -> bool:
@@ -106,14 +107,18 @@ class PendingStarts:
 
 
 async def joined(task: asyncio.Future[Any], cancelled: str) -> Any:
-    """Await a task that somebody else has begun. If it is cancelled, raise RuntimeError with the
-    text `cancelled`."""
+    """Await a task that others await, too. If one of them cancels it, raise StartCancelledError
+    with the text `cancelled`: a request that is cancelled itself would never be answered."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if task.cancelled():
-            raise RuntimeError(cancelled) from None
+            raise StartCancelledError(cancelled) from None
         raise
+
+
+def _shut_down(kernel_id: str) -> str:
+    return f"kernel {kernel_id} was shut down during its start"
 
 
 async def _started(manager: Any, starting: Awaitable[Any]) -> Any:

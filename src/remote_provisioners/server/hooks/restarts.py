@@ -8,6 +8,7 @@ from typing import Any
 
 from jupyter_core.utils import ensure_async
 
+from ...errors import StartCancelledError
 from .pending_starts import joined
 
 
@@ -36,8 +37,8 @@ class Restarts:
 
     async def run(self, kernel_id: str, restart: Callable[[], Awaitable[Any]]) -> Any:
         """Restart a kernel. A second request during the restart gets the same restart, because two
-        at once would end each other's process. Raises RuntimeError when somebody shuts the kernel
-        down in the meantime.
+        at once would end each other's process. Raises StartCancelledError when somebody shuts the
+        kernel down in the meantime.
         """
         awaited: set[asyncio.Task[Any]] = set()
         while others := self._tasks.get(kernel_id, set()) - awaited:
@@ -52,7 +53,7 @@ class Restarts:
             return await task
         except asyncio.CancelledError:
             if task in self._given_up:
-                raise RuntimeError(_shut_down(kernel_id)) from None
+                raise StartCancelledError(_shut_down(kernel_id)) from None
             raise
         finally:
             self._given_up.discard(task)

@@ -16,8 +16,12 @@ from ...io_thread import io_thread
 from ...kernels.start.starts import starts
 from ...options.installed_specs import read_spec
 from ...protocol.agent_requests import GetOutput
+from ..hooks.pending_starts import joined
 from .models import Model, UnknownNameError
-from .view import View
+from .view import View, within
+
+#: A kernel has 5 s to end by itself.
+_END_SECONDS = 15.0
 
 
 class Actions:
@@ -81,12 +85,14 @@ class Actions:
     async def move(self, kernel_id: str, host: str) -> Model:
         """Shut the kernel down and start it on another host, with its id. Its variables are lost.
 
-        Raises UnknownNameError; HostError if that host cannot be used: then the kernel stays as it
-        is.
+        A kernel that is starting starts first. Raises the error of its start; UnknownNameError;
+        HostError if that host cannot be used: then the kernel stays as it is.
         """
         await self._view.of_this_server(kernel_id)
-        provisioner = self._manager.get_kernel(kernel_id).provisioner
-        await provisioner.move_to(host)
+        kernel = self._manager.get_kernel(kernel_id)
+        if not kernel.ready.done():  # it starts, and jupyter_client restarts it only after that
+            await joined(kernel.ready, f"kernel {kernel_id} was shut down during its start")
+        await kernel.provisioner.move_to(host)
         await ensure_async(self._manager.restart_kernel(kernel_id))
         return await self._view.kernel(kernel_id)
 
@@ -100,7 +106,7 @@ class Actions:
             await ensure_async(self._manager.shutdown_kernel(kernel_id))
             return
         spec, agent = await self._view.found_on(kernel_id, host)
-        await io_thread().call(end_kernel(spec, agent, kernel_id))
+        await io_thread().call(within(end_kernel(spec, agent, kernel_id), _END_SECONDS))
 
     async def logs(self, kernel_id: str, host: str = "") -> str:
         """Ask the host for what the kernel's process has written.
@@ -110,6 +116,6 @@ class Actions:
         if not host or kernel_id in self._manager:
             kernel = await self._view.of_this_server(kernel_id)
             asked = kernel.host.request(GetOutput(kernel_id=kernel_id))
-            return (await io_thread().call(asked)).output
+            return (await io_thread().call(within(asked))).output
         spec, agent = await self._view.found_on(kernel_id, host)
-        return await io_thread().call(output_of(spec, agent, kernel_id))
+        return await io_thread().call(within(output_of(spec, agent, kernel_id)))

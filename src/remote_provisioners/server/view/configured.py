@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from traitlets.config import Config
 from ...errors import ConfigurationError
 from ...options.config import RemoteProvisionerConfigMixin
 from ...options.installed_specs import InstalledSpec, installed_specs
+from ...placement.host_address import HostAddress
 from ...placement.inventory import HostSpec, Inventory, merged
 
 #: How long a reading is used before the configuration is read again.
@@ -39,6 +41,14 @@ class Configured:
 
     hosts: dict[str, ConfiguredHost] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def by_address(self) -> Mapping[HostAddress, list[ConfiguredHost]]:
+        """A host may have several names."""
+        found: dict[HostAddress, list[ConfiguredHost]] = {}
+        for host in self.hosts.values():
+            found.setdefault(host.spec.address, []).append(host)
+        return found
 
 
 class Configuration:

@@ -87,7 +87,7 @@ class Environments:
         }
 
     async def _spec(self, name: str) -> HostSpec:
-        place = await self._view.place_of(name)
+        place = await self._view.configured_host(name)
         if place.spec.address.is_of_engine:
             raise ConfigurationError(
                 f"{name} exists for one kernel: no other kernel can start there\n"

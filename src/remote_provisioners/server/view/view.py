@@ -6,7 +6,7 @@ It reads the state of this process. Only methods that say so ask hosts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...errors import ConfigurationError, HostError, RemoteProvisionerError, UnreachableError
@@ -97,37 +97,30 @@ class View:
 
     async def host(self, name: str) -> Model:
         """One host. Raises UnknownNameError."""
-        place = await self._place(name)
+        place = await self.configured_host(name)
         return self._model(place, (await self._registry()).hosts.get(place.spec.address))
 
     async def models_of(self, host: Host) -> list[Model]:
         """The models of a host, one for each name that the configuration has for it."""
-        configured = (await self._configuration.read()).hosts.values()
-        places = [place for place in configured if place.spec.address == host.address]
+        places = (await self._configuration.read()).by_address.get(host.address, [])
         if not places and host.kernels:
             places = [ConfiguredHost(HostSpec(host.name, host.address), ())]
         return [self._model(place, host) for place in places]
 
     async def reconnect(self, name: str) -> Model:
         """Connect to a host now, and get its load. Raises UnknownNameError, HostError."""
-        place = await self._place(name)
-        await io_thread().call(_within(_reach(place.spec)))
+        place = await self.configured_host(name)
+        await io_thread().call(within(_reach(place.spec)))
         return await self.host(name)
 
-    async def ask_hosts(self, names: Iterable[str] | None) -> Model:
-        """Connect to these hosts (None: to all), get their load, then return :meth:`hosts`."""
-        configured = (await self._configuration.read()).hosts
-        chosen = configured.keys() if names is None else configured.keys() & set(names)
-        specs = [configured[name].spec for name in chosen]
-        await io_thread().call(_of_all(specs, _reach))
+    async def ask_hosts(self) -> Model:
+        """Connect to all hosts, get their load, then return :meth:`hosts`."""
+        configured = (await self._configuration.read()).hosts.values()
+        await io_thread().call(_of_all([place.spec for place in configured], _reach))
         return await self.hosts()
 
-    async def place_of(self, name: str) -> ConfiguredHost:
-        """A host with its configuration. Raises UnknownNameError."""
-        return await self._place(name)
-
-    async def _place(self, name: str) -> ConfiguredHost:
-        """The host of this name. Raises UnknownNameError if this server has none."""
+    async def configured_host(self, name: str) -> ConfiguredHost:
+        """The host of this name, also a node of a kernel. Raises UnknownNameError."""
         configured = (await self._configuration.read()).hosts
         if name in configured:
             return configured[name]
@@ -162,7 +155,7 @@ class View:
         model = await self.of_kernel(kernel)
         if ask:
             try:
-                found = await io_thread().call(_within(kernel.host.request(GetStatus())))
+                found = await io_thread().call(within(kernel.host.request(GetStatus())))
             except HostError as error:
                 model["not_asked"] = error_model(error)
             else:
@@ -235,8 +228,8 @@ class View:
 
         Asks the host. Raises UnknownNameError, HostError.
         """
-        spec = (await self._place(name)).spec
-        for agent, kernel in await io_thread().call(_within(kernels_on(spec))):
+        spec = (await self.configured_host(name)).spec
+        for agent, kernel in await io_thread().call(within(kernels_on(spec))):
             if kernel.kernel_id == kernel_id:
                 return spec, agent
         raise UnknownNameError("kernel", kernel_id)
@@ -256,11 +249,13 @@ async def _reach(spec: HostSpec) -> None:
     await host.refresh_load()
 
 
-async def _within(asked: Awaitable[T]) -> T:
+async def within(asked: Awaitable[T], seconds: float | None = None) -> T:
+    """What a host answers. Raises UnreachableError if that takes longer: its agent may hang."""
+    seconds = seconds or _ANSWER_SECONDS
     try:
-        return await asyncio.wait_for(asked, _ANSWER_SECONDS)
+        return await asyncio.wait_for(asked, seconds)
     except (asyncio.TimeoutError, TimeoutError):
-        raise UnreachableError(f"no answer within {_ANSWER_SECONDS:g} s") from None
+        raise UnreachableError(f"no answer within {seconds:g} s") from None
 
 
 async def _of_all(
@@ -272,7 +267,7 @@ async def _of_all(
     async def one(spec: HostSpec) -> T | RemoteProvisionerError:
         async with slots:
             try:
-                return await _within(ask(spec))
+                return await within(ask(spec))
             except RemoteProvisionerError as error:
                 return error
 
