@@ -1,7 +1,7 @@
 """A cluster through Slurm's programs, on this machine or on a login node. In the I/O thread.
 
-One squeue asks for all waiting jobs of this process. The interval is a tenth of the time that a job
-has waited. Running jobs are not asked for.
+One squeue asks for all waiting jobs of this process. The interval is an eighth of the time that a
+job has waited. Running jobs are not asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .reasons import GONE, QUEUE_FORMAT, Job, away, read_job, read_queue, refusa
 log = logging.getLogger(__name__)
 
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.1, 15.0
-_SHARE_OF_WAIT = 0.1
+_SHARE_OF_WAIT = 0.125
 #: squeue may take at most this share of the time, such as on a login node far away.
 _SHARE_OF_TIME = 0.1
 _PROGRAM_SECONDS = 15.0
@@ -58,7 +58,7 @@ class Cluster:
         self.login = login
         self._hosts = hosts
         self._watched: dict[str, _Watched] = {}
-        #: The ids of jobs by their names.
+        #: The ids of jobs by their names, until they are cancelled.
         self._ids: dict[str, str] = {}
         #: Running jobs that `look` was called for, as squeue showed them.
         self._looked_at: dict[str, Job] = {}
@@ -114,10 +114,12 @@ class Cluster:
             self._ids[name] = found[-1]
         return self._ids[name]
 
-    async def cancel(self, job: str) -> None:
-        """End a job in any state, and wait for its end. Raises HostError."""
+    async def cancel(self, name: str) -> None:
+        """End the job with this name in any state, and wait for its end. Raises HostError."""
+        job = await self.named(name)
+        self.forget(job)
         until = time.monotonic() + _CANCEL_SECONDS
-        while True:
+        while job:
             try:
                 await self.run(["scancel", job])
                 state = (await self._queue([job])).get(job, Job(job, GONE))
@@ -126,10 +128,11 @@ class Cluster:
                     raise
             else:
                 if state.final:
-                    return
+                    break
                 if time.monotonic() > until:
                     raise UnreachableError(f"{state.name} is still {state.state.lower()}")
             await asyncio.sleep(_CANCEL_POLL_SECONDS)
+        self._ids.pop(name, None)
 
     async def _queue(self, jobs: Sequence[str]) -> dict[str, Job]:
         words = ["squeue", "--noheader", "--states=all", f"--jobs={','.join(jobs)}"]

@@ -58,7 +58,6 @@ class SlurmEngine(Engine):
         self._login = login
         self._options = options
         self._python = python
-        self._job = ""
 
     async def check(self) -> None:
         await (await self._cluster()).check()
@@ -73,25 +72,26 @@ class SlurmEngine(Engine):
         options = self._options.words(launch.tag, comment)
         submitting = asyncio.ensure_future(cluster.submit(launch.tag, options, script))
         try:
-            self._job = await asyncio.shield(submitting)
+            job = await asyncio.shield(submitting)
         except asyncio.CancelledError:
             with contextlib.suppress(Exception):  # it may have been submitted all the same
-                await cluster.cancel(await submitting)
+                await submitting
+                await cluster.cancel(launch.tag)
             raise
-        cluster.watch(self._job)
-        return asyncio.ensure_future(self._arrive(cluster, f"{directory}/agent"))
+        cluster.watch(job)
+        return asyncio.ensure_future(self._arrive(cluster, job, f"{directory}/agent"))
 
-    async def _arrive(self, cluster: Cluster, directory: str) -> Node:
-        job = await cluster.started(self._job)
-        if not job.runs:
+    async def _arrive(self, cluster: Cluster, job: str, directory: str) -> Node:
+        started = await cluster.started(job)
+        if not started.runs:
             await asyncio.Event().wait()  # `follow` tells that it is over
-        cluster.forget(self._job)
+        cluster.forget(job)
         python = self._python or "python3"
-        return SlurmNode(job.node, directory, python, "", self._job, asdict(self._login))
+        return SlurmNode(started.node, directory, python, "", job, asdict(self._login))
 
     async def follow(self, tag: str) -> Progress | None:
         cluster = await self._cluster()
-        job_id = await self._find(cluster, tag)
+        job_id = await cluster.named(tag)
         if not job_id:
             return Progress("", over=True)
         job = cluster.known(job_id)
@@ -106,18 +106,15 @@ class SlurmEngine(Engine):
         return Progress(job.name, text, over, queued=job.waits)
 
     async def changed(self, tag: str) -> None:
-        await (await self._cluster()).changed(self._job)
+        cluster = await self._cluster()
+        await cluster.changed(await cluster.named(tag))
 
     async def cancel(self, tag: str) -> None:
-        cluster = await self._cluster()
-        job = await self._find(cluster, tag)
-        cluster.forget(job)
-        if job:
-            await cluster.cancel(job)
+        await (await self._cluster()).cancel(tag)
 
     async def diagnose(self, tag: str) -> str:
         cluster = await self._cluster()
-        job_id = await self._find(cluster, tag)
+        job_id = await cluster.named(tag)
         job = cluster.known(job_id)
         if job is not None and job.hopeless:
             return job.end
@@ -126,7 +123,7 @@ class SlurmEngine(Engine):
     async def seconds_left(self, tag: str) -> float | None:
         cluster = await self._cluster()
         try:
-            job = await cluster.look(await self._find(cluster, tag))
+            job = await cluster.look(await cluster.named(tag))
         except HostError:
             return None
         return read_seconds(job.left) if job is not None and job.runs else None
@@ -147,12 +144,6 @@ class SlurmEngine(Engine):
 
         steps = (login, programs, controller, partition)
         return [(step.__name__, step) for step in steps]
-
-    async def _find(self, cluster: Cluster, tag: str) -> str:
-        """The job's id. Another process may have submitted it."""
-        if not self._job:
-            self._job = await cluster.named(tag)
-        return self._job
 
     async def _cluster(self) -> Cluster:
         return await cluster_at(self._login)
