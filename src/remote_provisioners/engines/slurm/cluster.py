@@ -22,10 +22,10 @@ from .reasons import GONE, QUEUE_FORMAT, Job, away, read_job, read_queue, refusa
 
 log = logging.getLogger(__name__)
 
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.1, 15.0
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.03, 15.0
 _SHARE_OF_WAIT = 0.125
 #: squeue may take at most this share of the time, such as on a login node far away.
-_SHARE_OF_TIME = 0.1
+_SHARE_OF_TIME = 0.25
 _PROGRAM_SECONDS = 15.0
 #: How long squeue's answer about running jobs is used.
 _LOOK_SECONDS = 2.0

@@ -40,9 +40,11 @@ async def connect_job(address: JobAddress, python: str) -> Transport:
     """Start a step. Raises NodeGoneError if the job has ended, HostError."""
     through = await (await gateways()).open(address.through)
     try:
-        return await open_inner(through, address, python)
+        pipe = await open_inner(through, address, python)
     except NotOpened as failed:
         raise (await _why(failed, address, python)).at(str(address)) from None
+    pipe.acknowledges = True  # srun and slurmstepd do not set TCP_NODELAY
+    return pipe
 
 
 async def _why(failed: NotOpened, address: JobAddress, python: str) -> HostError | NodeGoneError:
