@@ -3,9 +3,9 @@
     python -m benchmarks.containers docker|kubernetes [ROUNDS]
 
 Times of a first start begin when the container's main process is created, by its own start time
-(the nodes are this machine), and when Docker says that it has started the container, which is later.
-A restart follows at once, and another one after three seconds. Each round also starts a local kernel;
-the ratios are those of the medians and, for a busy machine, of the fastest.
+(the nodes are this machine), and also, a little later, when Docker says that it has started the
+container. A restart follows at once, and another one after three seconds. Each round also starts a
+local kernel; the ratios are those of the medians and, for a busy machine, of the fastest.
 """
 
 from __future__ import annotations

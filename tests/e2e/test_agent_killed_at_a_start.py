@@ -188,3 +188,14 @@ def test_a_request_right_after_it_is_back(
             output_hook=lambda message: outputs.append(message["content"].get("text", "")),
         )
     assert [text for text in outputs if text] == ["0\n", "1\n", "2\n"]
+
+
+def test_a_request_while_there_is_no_agent(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    """It runs as soon as the next agent is there."""
+    session = start(install_spec(host.target))
+    for number in range(3):
+        kill_agent(host)
+        eventually(lambda: not session.kernel.life.serving)
+        assert session.value(f"2 ** {number}") == 2**number

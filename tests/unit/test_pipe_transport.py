@@ -18,6 +18,7 @@ from remote_provisioners.protocol.multiplex import (
     CLOSE,
     DATA,
     LISTEN,
+    NOTHING,
     OPEN,
     READY,
     FrameDecoder,
@@ -31,9 +32,11 @@ class OtherEnd:
     def __init__(self, answer: Callable[[int, int], bytes]) -> None:
         self._answer, self._decoder = answer, FrameDecoder()
         self.pipe = PipeTransport(self)
+        self.kinds: list[int] = []
 
     def write(self, data: bytes) -> None:
         for kind, stream, _ in self._decoder.feed(data):
+            self.kinds.append(kind)
             answer = self._answer(kind, stream) if kind in (OPEN, LISTEN) else b""
             if answer:
                 self.pipe.data_received(answer)
@@ -126,5 +129,27 @@ def test_a_pipe_that_is_lost_already() -> None:
                 await pipe.run(["true"], b"")
             with pytest.raises(UnreachableError, match="the connection is gone"):
                 await pipe.expose("/here", "/there")
+
+    asyncio.run(main())
+
+
+def test_what_comes_is_acknowledged_unless_something_is_sent_anyway() -> None:
+    async def main() -> None:
+        other = OtherEnd(lambda kind, stream: b"")
+        pipe = other.pipe
+        pipe.acknowledges = True
+        for number in range(3):
+            pipe.data_received(frame(NOTHING, 0))
+            pipe.data_received(frame(NOTHING, 0))
+            while other.kinds.count(NOTHING) <= number:
+                await asyncio.sleep(0.001)
+        assert other.kinds == [NOTHING] * 3
+        pipe.data_received(frame(NOTHING, 0))
+        opening = asyncio.ensure_future(pipe.open("/socket", Client))
+        await asyncio.sleep(0.05)
+        assert other.kinds == [NOTHING] * 3 + [OPEN]
+        pipe.abort()
+        with pytest.raises(ConnectionError):
+            await opening
 
     asyncio.run(main())

@@ -23,6 +23,7 @@ from ..errors import RemoteProvisionerError
 from ..protocol.conventions import CHANNELS, ipc_ports
 from ..protocol.stream_opening import OpenStream
 from .client_stream import ClientLink, LocalEnd
+from .shell_requests import CutOff
 
 #: Connects a protocol to the agent's streams. The argument of the inner function is its pid.
 Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
@@ -54,9 +55,9 @@ class ClientSockets:
         self.encrypted = False
         self._replay = False
         #: How many iopub clients will come back, whose streams a killed agent had.
-        self._cut_off = 0
-        #: The requests that clients sent to a killed agent, until the clients come back.
-        self.unanswered: dict[str, list[str]] = {}
+        self._to_return = 0
+        #: What clients sent to a killed agent, until the clients come back.
+        self.cut_off = CutOff()
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
@@ -190,14 +191,12 @@ class ClientSockets:
     def served_by(self, agent: int) -> None:
         """The agent with this pid has the kernel. Close the connections that a killed one had.
 
-        Their streams are over, and what a client sends into one is lost. It connects again.
+        Their streams are over. The clients connect again.
         """
         for end in list(self.clients):
             if agent and end.opened and end.request.agent != agent:
-                self._cut_off += end.request.channel == "iopub"
-                if end.requests is not None and end.requests.headers:
-                    self.unanswered[end.requests.identity] = end.requests.headers
-                end.abort()
+                self._to_return += end.request.channel == "iopub"
+                end.cut_off()
 
     def drop(self) -> None:
         """The kernel is lost. Close its clients' connections. New clients wait."""
@@ -237,8 +236,8 @@ class ClientSockets:
     def _request_of(self, channel: str) -> OpenStream:
         replay = self._replay and channel == "iopub"
         self._replay = self._replay and not replay
-        returned = self._cut_off > 0 and channel == "iopub"
-        self._cut_off -= returned
+        returned = self._to_return > 0 and channel == "iopub"
+        self._to_return -= returned
         return OpenStream(
             stream=secrets.token_hex(16),
             kernel_id=self._kernel_id,
@@ -247,7 +246,6 @@ class ClientSockets:
             replay=replay,
             returned=returned,
             greeted=not self.encrypted,
-            unanswered=dict(self.unanswered) if channel == "shell" else {},
         )
 
     @property
@@ -278,6 +276,8 @@ class ClientSockets:
             # On an error the host has just gone, and the state will follow.
             with contextlib.suppress(ConnectionError, RemoteProvisionerError):
                 link = await self._link()
+                if end.requests is not None and not end.opened:
+                    end.request.unanswered = dict(self.cut_off.unanswered)
                 link.carry(end)
                 await link.lost
             if not end.stream.over:

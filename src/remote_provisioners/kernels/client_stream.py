@@ -11,19 +11,21 @@ from ..protocol.answers import NO_STREAM
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.stream_opening import OpenStream, StreamOpened
 from ..protocol.wire import Message
-from .shell_requests import ShellRequests
+from .shell_requests import CutOff, ShellRequests
 
 #: How many bytes a socket may hold for its client. The system's default is less than we read at
 #: once. The rest would be copied twice more.
 _SEND_BYTES = 1024 * 1024
+#: How long a client may take to close a connection that is over.
+_CLOSE_SECONDS = 5.0
 
 
 class Clients(Protocol):
     """All clients of one kernel."""
 
     closed: bool
-    #: Requests that shell clients sent to a killed agent and that have no reply, by identity.
-    unanswered: dict[str, list[str]]
+    #: What shell clients sent to a killed agent.
+    cut_off: CutOff
 
     def joined(self, end: LocalEnd) -> None:
         """A client has come."""
@@ -43,12 +45,13 @@ class LocalEnd(SocketEnd):
         self.request = request
         #: Whether something was sent to an agent, and whether the agent has answered.
         self.opened = self.known = False
+        self._cut_off = False
         self._clients = clients
         self._task: asyncio.Task[None] | None = None
         #: A shell client's requests.
         self.requests: ShellRequests | None = None
         if request.channel == "shell" and request.greeted:
-            self.requests = ShellRequests(clients.unanswered)
+            self.requests = ShellRequests(clients.cut_off)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -70,13 +73,30 @@ class LocalEnd(SocketEnd):
 
     def data_received(self, data: bytes) -> None:
         if self.requests is not None:
-            self.requests.sent(data)
+            data = self.requests.sent(data)
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._cut_off and self.requests is not None:
+            self.requests.cut_off(self.stream.outgoing)
+            self.stream.abort()
         if not self.opened and self._task is not None:
             self._task.cancel()
+
+    def cut_off(self) -> None:
+        """The agent of the stream was killed. Make the client close its connection, and connect
+        again. What it sends until it notices is kept for its next connection.
+        """
+        if self.requests is None or self.transport is None or not self.transport.can_write_eof():
+            self.abort()
+            return
+        self._cut_off = True
+        if self._task is not None:
+            self._task.cancel()
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self.stream.abort)
 
     def abort(self) -> None:
         self.stream.abort()

@@ -42,6 +42,10 @@ class Outgoing:
     def all_sent(self) -> bool:
         return not self._unsent
 
+    def unsent(self) -> bytes:
+        """What was not sent over the present link."""
+        return b"".join(self._unsent)
+
     def push(self, data: Piece) -> None:
         if data:
             self._unsent.append(data)

@@ -12,7 +12,7 @@ from . import zmtp
 
 DELIMITER = b"<IDS|MSG>"
 #: If a client has sent more requests than this, the oldest are forgotten.
-_MOST = 1000
+MOST = 1000
 
 
 class Requests:
@@ -38,7 +38,7 @@ class Requests:
     def _add(self, raw: bytes, header: Dict[str, Any]) -> None:
         if str(header.get("msg_type")).endswith("_request"):
             self.headers[str(header.get("msg_id"))] = raw
-            if len(self.headers) > _MOST:
+            if len(self.headers) > MOST:
                 del self.headers[next(iter(self.headers))]
 
     def received(self, message: bytes) -> None:
