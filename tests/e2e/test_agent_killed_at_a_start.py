@@ -199,3 +199,20 @@ def test_a_request_while_there_is_no_agent(
         kill_agent(host)
         eventually(lambda: not session.kernel.life.serving)
         assert session.value(f"2 ** {number}") == 2**number
+
+
+def test_an_answer_to_a_question_while_there_is_no_agent(
+    host: Host, install_spec: InstallSpec, start: Start
+) -> None:
+    """The user has typed it once, and no page asks again."""
+    session = start(install_spec(host.target))
+    cell = session.client.execute("print(input('name? '))", allow_stdin=True)
+    session.client.get_stdin_msg(timeout=20)
+    kill_agent(host)
+    eventually(lambda: not session.kernel.life.serving)
+    session.client.input("Ada")
+    printed = ""
+    while "Ada" not in printed:
+        message = session.client.get_iopub_msg(timeout=20)
+        if message["parent_header"].get("msg_id") == cell:
+            printed += message["content"].get("text", "")

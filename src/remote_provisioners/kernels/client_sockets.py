@@ -22,8 +22,8 @@ from jupyter_client.connect import KernelConnectionInfo
 from ..errors import RemoteProvisionerError
 from ..protocol.conventions import CHANNELS, ipc_ports
 from ..protocol.stream_opening import OpenStream
+from .client_requests import CutOff
 from .client_stream import ClientLink, LocalEnd
-from .shell_requests import CutOff
 
 #: Connects a protocol to the agent's streams. The argument of the inner function is its pid.
 Opener = Callable[[Callable[[int], asyncio.Protocol]], Awaitable[asyncio.Protocol]]
@@ -57,7 +57,7 @@ class ClientSockets:
         #: How many iopub clients will come back, whose streams a killed agent had.
         self._to_return = 0
         #: What clients sent to a killed agent, until the clients come back.
-        self.cut_off = CutOff()
+        self.cut_off: Mapping[str, CutOff] = {channel: CutOff() for channel in CHANNELS}
         self._serving = asyncio.Event()
         self._reachable = asyncio.Event()
         self._servers: list[asyncio.Server] = []
@@ -276,8 +276,8 @@ class ClientSockets:
             # On an error the host has just gone, and the state will follow.
             with contextlib.suppress(ConnectionError, RemoteProvisionerError):
                 link = await self._link()
-                if end.requests is not None and not end.opened:
-                    end.request.unanswered = dict(self.cut_off.unanswered)
+                if end.request.channel == "shell" and not end.opened:
+                    end.request.unanswered = dict(self.cut_off["shell"].unanswered)
                 link.carry(end)
                 await link.lost
             if not end.stream.over:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from typing import Protocol
 
 from ..protocol import zmtp
@@ -11,11 +12,13 @@ from ..protocol.answers import NO_STREAM
 from ..protocol.stream import Link, SocketEnd, Stream
 from ..protocol.stream_opening import OpenStream, StreamOpened
 from ..protocol.wire import Message
-from .shell_requests import CutOff, ShellRequests
+from .client_requests import ClientRequests, CutOff
 
 #: How many bytes a socket may hold for its client. The system's default is less than we read at
 #: once. The rest would be copied twice more.
 _SEND_BYTES = 1024 * 1024
+#: Channels whose messages we read. Not control: no order may reach a kernel's next process.
+_READ_CHANNELS = ("shell", "stdin")
 #: How long a client may take to close a connection that is over.
 _CLOSE_SECONDS = 5.0
 
@@ -24,8 +27,8 @@ class Clients(Protocol):
     """All clients of one kernel."""
 
     closed: bool
-    #: What shell clients sent to a killed agent.
-    cut_off: CutOff
+    #: What clients sent to a killed agent, by channel.
+    cut_off: Mapping[str, CutOff]
 
     def joined(self, end: LocalEnd) -> None:
         """A client has come."""
@@ -48,10 +51,9 @@ class LocalEnd(SocketEnd):
         self._cut_off = False
         self._clients = clients
         self._task: asyncio.Task[None] | None = None
-        #: A shell client's requests.
-        self.requests: ShellRequests | None = None
-        if request.channel == "shell" and request.greeted:
-            self.requests = ShellRequests(clients.cut_off)
+        self.requests: ClientRequests | None = None
+        if request.channel in _READ_CHANNELS and request.greeted:
+            self.requests = ClientRequests(clients.cut_off[request.channel])
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

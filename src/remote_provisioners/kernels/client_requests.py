@@ -1,4 +1,4 @@
-"""Which requests of a shell client have no reply yet. We read this from the client's bytes."""
+"""Which requests of a client have no reply yet. We read this from the client's bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CutOff:
     unsent: dict[str, bytes] = field(default_factory=dict)
 
 
-class ShellRequests:
+class ClientRequests:
     """Reads the bytes that pass between a client and its kernel.
 
     It changes nothing, but the messages that no killed agent got come first.
@@ -117,7 +117,7 @@ class ShellRequests:
 class Watched:
     """A client's socket whose stream writes to it. `requests` sees what it writes."""
 
-    def __init__(self, transport: Any, requests: ShellRequests) -> None:
+    def __init__(self, transport: Any, requests: ClientRequests) -> None:
         self._transport = transport
         self._requests = requests
         self.pause_reading = transport.pause_reading

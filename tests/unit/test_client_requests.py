@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from remote_provisioners.kernels.shell_requests import CutOff, ShellRequests
+from remote_provisioners.kernels.client_requests import ClientRequests, CutOff
 from remote_provisioners.protocol import zmtp
 from remote_provisioners.protocol.outgoing import Outgoing
 
@@ -40,7 +40,7 @@ def test_only_whole_messages_of_which_no_agent_got_anything_are_sent_again(
     sent: int, unsent: list[str], unanswered: list[str], size: int, step: int
 ) -> None:
     earlier, outgoing = CutOff(), Outgoing()
-    requests = ShellRequests(earlier)
+    requests = ClientRequests(earlier)
     first = HANDSHAKE + request("a")
     last = request("b") + request("c", size)
     incomplete = request("d")[:-1]
@@ -52,7 +52,7 @@ def test_only_whole_messages_of_which_no_agent_got_anything_are_sent_again(
     requests.cut_off(outgoing)
 
     assert ids(earlier.unanswered[IDENTITY.hex()]) == unanswered
-    following = ShellRequests(earlier)
+    following = ClientRequests(earlier)
     assert following.sent(HANDSHAKE[:70]) == HANDSHAKE[:70]
     again = b"".join(request(name, size if name == "c" else 0) for name in unsent)
     assert following.sent(HANDSHAKE[70:] + request("e")) == HANDSHAKE[70:] + again + request("e")
