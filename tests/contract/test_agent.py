@@ -665,6 +665,12 @@ ask(op="leave")
 """
 
 
+def start_request(kernel_id: str, argv: list[str]) -> Message:
+    """What a stranger asks for."""
+    connection = {"transport": "ipc"}
+    return {"op": "start", "kernel_id": kernel_id, "argv": argv, "connection": connection}
+
+
 needs_another_user = pytest.mark.skipif(
     os.getuid() != 0 or not shutil.which("python3", path="/usr/bin:/bin"),
     reason="becomes another user, who needs a Python of the system",
@@ -756,21 +762,11 @@ def test_another_users_kernels_and_gpus(gpus: Callable[..., Any], clean_environm
             answer: Message = json.loads(stranger.stdout.readline())
             return answer
 
-        request = {
-            "op": "start",
-            "argv": SLEEPS,
-            **{name: {} for name in ("substitutions", "env", "request_env")},
-            **dict.fromkeys(("hook", "python", "resources"), ""),
-            "cwd": [],
-            "connection": {"transport": "ipc"},
-            "port_range": [0, 0],
-            "reports_endpoints": False,
-        }
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(stranger.communicate)
             (server,) = await stack.enter_async_context(servers("a"))
             await server.start("k1", SLEEPS, **gpus(1))
-            theirs = asks(kernel_id="t1", **request, **gpus(1))["result"]
+            theirs = asks(**start_request("t1", SLEEPS), **gpus(1))["result"]
             assert theirs["gpus"] == ["2"]
             published = f"remote-provisioners-{user['user']}-*.kernels"
             await server.until(lambda: list(clean_environment.glob(published)))
@@ -779,7 +775,7 @@ def test_another_users_kernels_and_gpus(gpus: Callable[..., Any], clean_environm
                 assert load["gpus_taken"] == ["0", "2"]
             with pytest.raises(Refused, match="0 of 2 free"):
                 await server.start("k2", SLEEPS, **gpus(1))
-            assert asks(kernel_id="t2", **request, **gpus(1))["error"]["code"] == "no-gpus"
+            assert asks(**start_request("t2", SLEEPS), **gpus(1))["error"]["code"] == "no-gpus"
             asks(op="forget", kernel_id="t1")
             await server.until(lambda: not list(clean_environment.glob(published)))
             assert (await server.start("k2", SLEEPS, **gpus(1)))["gpus"] == ["2"]
@@ -787,6 +783,28 @@ def test_another_users_kernels_and_gpus(gpus: Callable[..., Any], clean_environm
             assert (load["kernels"], load["mine"]) == (2, 2)
 
     run(body())
+
+
+@needs_another_user
+def test_a_kernel_that_has_become_root_does_not_keep_the_others(clean_environment: Path) -> None:
+    """As by sudo: its agent may not signal it. The user's other kernels end with their server."""
+    python = str(shutil.which("python3", path="/usr/bin:/bin"))
+    become_root = clean_environment / "become-root"
+    clean_environment.chmod(0o1777)
+    shutil.copy(str(shutil.which("setpriv")), become_root)
+    become_root.chmod(0o4755)
+    words = {"k1": [str(become_root), "--reuid=0", "--clear-groups", *SLEEPS], "k2": SLEEPS}
+    path = another_agent(python, clean_environment, **ANOTHER)
+    stranger = [python, "-I", "-S", "-c", STRANGER, path]
+    asked = "".join(json.dumps(start_request(name, argv)) + "\n" for name, argv in words.items())
+    done = subprocess.run(
+        stranger, input=asked, capture_output=True, text=True, cwd="/", check=True, **ANOTHER
+    )
+    root, other = (json.loads(line)["result"]["pid"] for line in done.stdout.splitlines())
+    try:
+        eventually(lambda: not Path(f"/proc/{other}").exists())
+    finally:
+        os.kill(root, signal.SIGKILL)
 
 
 def test_load_is_told_when_the_number_of_kernels_changes(clean_environment: Path) -> None:

@@ -10,7 +10,7 @@ from remote_provisioners.ports.port_sockets import port_sockets
 from remote_provisioners.protocol.agent_requests import GetPorts
 from remote_provisioners.protocol.ports import PortsFound
 
-from ..conftest import InstallSpec, Session, Start
+from ..conftest import InstallSpec, Session, Start, eventually
 
 SECONDS = 30.0
 #: Answers each connection, once that has ended, with what it sent, backwards.
@@ -78,12 +78,18 @@ def ports_of(session: Session) -> PortsFound:
     return found
 
 
+def descriptors_of_agent(session: Session) -> int:
+    """How many files the kernel's parent has open."""
+    return int(session.value("len(os.listdir(f'/proc/{os.getppid()}/fd'))"))
+
+
 def test_bytes_go_both_ways(host: str, install_spec: InstallSpec, start: Start) -> None:
     session = start(install_spec([host]))
     assert [k.ports for k in ports_of(session).kernels] == [[]]
     port = listen(session)
     (found,) = ports_of(session).kernels[0].ports
     assert (found.number, found.pid) == (port, session.value("os.getpid()"))
+    before = descriptors_of_agent(session)
     data = bytes(range(256)) * 20_000
     assert exchange(session, port, data) == data[::-1]
     with connect(session, port) as one, connect(session, port) as two:  # at the same time
@@ -93,6 +99,7 @@ def test_bytes_go_both_ways(host: str, install_spec: InstallSpec, start: Start) 
             client.shutdown(socket.SHUT_WR)
             assert client.recv(100) == answer
     assert exchange(session, 1, b"x").startswith(b"HTTP/1.1 502")
+    eventually(lambda: descriptors_of_agent(session) == before)
 
 
 def test_what_a_kernel_has_started_is_its_own(

@@ -155,6 +155,40 @@ def test_streams_to_sockets_and_ports(host: str) -> None:
     with_transport(host, use)
 
 
+#: Accepts a connection, and ends when that does.
+ONE_CLIENT = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(8)
+print("listens", flush=True)
+listener.settimeout(10)
+connection, _ = listener.accept()
+os.unlink(sys.argv[1])
+connection.settimeout(10)
+print(connection.recv(1))
+"""
+
+
+def test_a_stream_for_which_nobody_waits_any_more(host: str) -> None:
+    """It was cancelled while it was opened, and is closed at once."""
+
+    async def use(transport: Transport) -> None:
+        path = f"/tmp/contract-cancelled-{os.getpid()}.sock"
+        serving = asyncio.ensure_future(
+            transport.run([sys.executable, "-c", ONE_CLIENT, path], b"")
+        )
+        while (await transport.run(["test", "-S", path], b"")).returncode:
+            pass
+        opening = asyncio.ensure_future(transport.open(path, Collect))
+        await asyncio.sleep(0)
+        opening.cancel()
+        done = await serving
+        assert done.stdout.split() == [b"listens", b"b''"], done.stderr
+
+    with_transport(host, use)
+
+
 @pytest.mark.parametrize("endpoint", ["/tmp/nobody-listens.sock", 1])
 def test_refused_where_nothing_listens(host: str, endpoint: str | int) -> None:
     async def use(transport: Transport) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -18,6 +20,8 @@ from remote_provisioners.hosts.registry import HostRegistry
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
 from remote_provisioners.placement import host_search
 from remote_provisioners.placement import scheduler as scheduler_module
+from remote_provisioners.placement.host_address import ContainerAddress
+from remote_provisioners.placement.inventory import HostSpec
 from remote_provisioners.placement.scheduler import Scheduler
 
 HOSTS, KERNELS = 20, 100
@@ -282,3 +286,23 @@ def test_of_two_hundred_hosts_most_are_down(policy: str, monkeypatch: pytest.Mon
         assert sum(kernels > 0 for kernels in there(world).values()) >= 3
 
     simulate(scenario, World(200, listening_seconds=LISTENING_SECONDS))
+
+
+def test_the_scheduler_keeps_nothing_of_an_engines_nodes() -> None:
+    """Each kernel of an engine has a host of its own, whose circuit may be open when it ends."""
+
+    async def scenario(world: World, scheduler: Scheduler) -> None:
+        address = ContainerAddress("container1")
+        host = scheduler.registry.host(HostSpec("container1", address))
+        host.open_circuit(HostError("no answer"))
+        scheduler.registry.close_kernel(
+            await scheduler.registry.new_kernel("k1", HostSpec("container1", address), 1.0)
+        )
+        gone = weakref.ref(host.address)
+        assert not scheduler.registry.hosts
+        del address, host
+        while gone() is not None:  # the host is closed in the background
+            await asyncio.sleep(0.01)
+            gc.collect()
+
+    simulate(scenario)

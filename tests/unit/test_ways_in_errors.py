@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import resource
 
 import pytest
@@ -22,6 +23,7 @@ from remote_provisioners.hosts.transport.pipe.errors import why_not_opened
 from remote_provisioners.hosts.transport.pipe.start import NotOpened
 from remote_provisioners.hosts.transport.ssh.ciphers import aes_first
 from remote_provisioners.hosts.transport.ssh.login_errors import Phase, what_is_late
+from remote_provisioners.hosts.transport.ssh.reading import configuration_files
 from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.way_in import COMMAND, OPENSSH, WayIn
 
@@ -165,3 +167,14 @@ def test_which_limit_has_passed(verbose: str, phase: Phase, text: str) -> None:
 def test_aes_comes_first_unless_the_user_has_chosen(ciphers: str, wanted: str) -> None:
     assert aes_first({"ciphers": [ciphers]}, {"ciphers": [ciphers]}) == wanted
     assert aes_first({"ciphers": ["aes128-ctr"]}, {"ciphers": [ciphers]}) == ""
+
+
+def test_a_user_without_a_name_and_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container whose user is only a number. The ssh program says what it lacks."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert configuration_files() == ["-F", "none"]

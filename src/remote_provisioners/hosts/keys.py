@@ -17,6 +17,8 @@ _REQUEST_IDENTITIES = struct.pack(">IB", 1, 11)
 #: The files of keys and certificates, and the SSH agents' sockets, that logins have tried.
 _tried: set[str] = set()
 _agents: set[str] = set()
+#: Which look was the last, and what it finds.
+_last: tuple[object, asyncio.Future[tuple[object, ...]]] | None = None
 
 
 def tried(files: Iterable[str], agent: str = "") -> None:
@@ -30,19 +32,31 @@ async def until_changed(timeout: float) -> None:
     """Return once they are not what they were, or after `timeout` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
-    before = await _state()
+    watched = frozenset(_tried), frozenset(_agents)  # what later logins try is no change
+    before = await _state(*watched)
     while loop.time() < deadline:
         await asyncio.sleep(min(_POLL_SECONDS, max(0.0, deadline - loop.time())))
-        if await _state() != before:
+        if await _state(*watched) != before:
             return
 
 
-async def _state() -> tuple[object, ...]:
+async def _state(tried: frozenset[str], agents: frozenset[str]) -> tuple[object, ...]:
+    """What they are. One look serves all that ask at the time: many hosts may refuse a key."""
+    global _last
     loop = asyncio.get_running_loop()
-    return (*await loop.run_in_executor(None, _files), await _agents_keys())  # home may be NFS
+    which = loop, loop.time() // _POLL_SECONDS, tried, agents
+    if _last is None or _last[0] != which:
+        _last = which, asyncio.ensure_future(_look(tried, agents))
+    return await asyncio.shield(_last[1])
 
 
-def _files() -> tuple[object, ...]:
+async def _look(tried: frozenset[str], agents: frozenset[str]) -> tuple[object, ...]:
+    loop = asyncio.get_running_loop()
+    files = await loop.run_in_executor(None, _files, tried)  # home may be NFS
+    return (*files, await _agents_keys(agents))
+
+
+def _files(tried: frozenset[str]) -> tuple[object, ...]:
     """What tells that a file in ~/.ssh, another file of a key, or the Kerberos ticket, is not the
     one that it was.
     """
@@ -50,7 +64,7 @@ def _files() -> tuple[object, ...]:
     paths = [Path(ticket.removeprefix("FILE:"))]
     with contextlib.suppress(OSError, RuntimeError):
         paths += sorted(Path("~/.ssh").expanduser().iterdir())
-    paths += [Path(name) for name in sorted(_tried)]
+    paths += [Path(name) for name in sorted(tried)]
     found: list[object] = []
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
@@ -59,9 +73,9 @@ def _files() -> tuple[object, ...]:
     return tuple(found)
 
 
-async def _agents_keys() -> str:
+async def _agents_keys(agents: frozenset[str]) -> str:
     """Digests of what the SSH agents offer, "" for one that does not answer."""
-    paths = sorted({os.environ.get("SSH_AUTH_SOCK", ""), *_agents} - {""})
+    paths = sorted({os.environ.get("SSH_AUTH_SOCK", ""), *agents} - {""})
     return " ".join(await asyncio.gather(*(_offered(path) for path in paths)))
 
 

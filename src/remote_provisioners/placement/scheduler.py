@@ -180,6 +180,8 @@ class Scheduler:
 
     def on_host_changed(self, host: Host) -> None:
         """Called by the registry: the load or the circuit of a host has changed."""
+        if host.address.is_of_engine:  # no inventory has it
+            return
         if host.circuit is not None:
             self._with_open_circuit.add(host.address)
         else:

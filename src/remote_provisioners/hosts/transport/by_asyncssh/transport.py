@@ -162,11 +162,19 @@ class SSHTransport(Transport):
         def session() -> Any:
             return _Session(protocol)
 
+        opening: asyncio.Future[Any]
+        if isinstance(endpoint, str):
+            made = self._connection.create_unix_connection(session, endpoint)
+            opening = asyncio.ensure_future(made)
+        else:
+            there = self._connection.create_connection(session, "127.0.0.1", endpoint)
+            opening = asyncio.ensure_future(there)
         try:
-            if isinstance(endpoint, str):
-                await self._connection.create_unix_connection(session, endpoint)
-            else:
-                await self._connection.create_connection(session, "127.0.0.1", endpoint)
+            # Cancelled, asyncssh would leave a channel open that nobody knows.
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_drop)
+            raise
         except asyncssh.ChannelOpenError as error:
             if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
                 raise ForwardingError(forwarding_advice(reason_of(error))) from None
@@ -216,6 +224,12 @@ class SSHTransport(Transport):
             self._pipe.abort()
         for connection in (self._connection, *reversed(self._jumps)):
             connection.abort()
+
+
+def _drop(opening: asyncio.Future[Any]) -> None:
+    """Close a channel for which nobody waits any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[0].abort()
 
 
 class _Session(asyncssh.SSHUNIXSession[bytes], asyncssh.SSHTCPSession[bytes]):

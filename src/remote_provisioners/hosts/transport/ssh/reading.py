@@ -19,7 +19,6 @@ import signal
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ....errors import UnreachableError
@@ -148,10 +147,10 @@ async def _ask(argv: Sequence[str]) -> Values:
 def configuration_files() -> list[str]:
     """Arguments that let the ssh program read the files below $HOME: by itself it takes the home
     directory from the user database."""
-    mine = Path(_USER_FILE).expanduser()
-    if str(mine) == _home_of_openssh() + _USER_FILE[1:]:
+    mine = os.path.expanduser(_USER_FILE)
+    if mine == _home_of_openssh() + _USER_FILE[1:]:
         return []
-    return ["-F", str(mine) if mine.is_file() else "none"]
+    return ["-F", mine if os.path.isfile(mine) else "none"]
 
 
 def _home_of_openssh() -> str:

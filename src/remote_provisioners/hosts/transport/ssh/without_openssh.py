@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import asyncssh
@@ -64,4 +63,4 @@ def _expanded(path: str) -> str:
 
 
 def _all_expanded(paths: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(Path(path).expanduser()) for path in paths)
+    return tuple(map(_expanded, paths))
