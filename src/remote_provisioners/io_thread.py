@@ -92,10 +92,11 @@ class IOThread:
                     await owned.close()
                 except Exception:  # the other objects must be closed all the same
                     log.exception("%s could not be closed", type(owned).__name__)
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # A task that is cancelled may begin another one: to end a process.
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
         try:
             self.call_blocking(finish(), _CLOSE_SECONDS)

@@ -30,6 +30,8 @@ from remote_provisioners.hosts.transport.local import LocalTransport
 from remote_provisioners.kernels.start.resource_upload import ResourceArchive
 from remote_provisioners.protocol.wire import Decoder, Message, encode
 
+from ..conftest import eventually
+
 SLEEPS = ["sleep", "300"]
 #: Listens after as many seconds as it is told, and notes when it began and when it listened.
 LISTENS = """

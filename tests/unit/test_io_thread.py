@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -35,3 +36,25 @@ def test_an_object_that_cannot_be_closed_keeps_no_other_open(
     thread.close()
     assert CLOSED == ["older"]
     assert caplog.messages == ["Newer could not be closed"]
+
+
+def test_a_task_that_begins_another_one_when_it_is_cancelled() -> None:
+    thread, ended, tasks = IOThread(), [], []
+
+    async def waits(name: str, then: str = "") -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(name)
+            if then:
+                tasks.append(asyncio.ensure_future(waits(then)))
+                await asyncio.sleep(0)
+
+    thread.begin(waits("first", then="second"))
+
+    async def begun() -> None:
+        await asyncio.sleep(0)
+
+    thread.call_blocking(begun(), 5)
+    thread.close()
+    assert ended == ["first", "second"]

@@ -16,6 +16,8 @@ AGENT_LOG = "agent.log"
 #: A kernel's channels, in the order in which jupyter_client numbers ipc sockets.
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
+#: The variable with the names of a kernel's GPUs.
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 #: How long a kernel lives without its server: a long weekend.
 LEASE_SECONDS = 4 * 24 * 3600.0
 #: Bytes of a kernel's output to keep while nobody listens: in memory, then on disk.

@@ -9,12 +9,14 @@ import os
 import re
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence
 
+from ...protocol.conventions import GPU_VARIABLE
+
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
 _MODULES = ("ipykernel_launcher", "ipykernel")
 _SCRIPT = "launch_ipykernel.py"
 #: Variables of one kernel, which do not count when kernels share an environment.
-_PRIVATE = re.compile("KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET|CUDA_VISIBLE_DEVICES")
+_PRIVATE = re.compile("KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET|" + GPU_VARIABLE)
 #: Variables that an interpreter reads when it starts.
 _EARLY = re.compile("PYTHON.*|LD_.*")
 

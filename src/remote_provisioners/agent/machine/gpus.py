@@ -20,12 +20,11 @@ import time
 from functools import partial
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ...protocol.conventions import GPU_VARIABLE
 from .. import apart
 from ..log import say
 from ..processes.process_identity import start_time, stat_of
 from . import neighbours, public_file
-
-VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 _FILE = re.compile(
     r"remote-provisioners-(\d{1,10})-([0-9a-f]+(?:-[0-9a-f]+)?)(?:\.[0-9a-f]+)?\.gpus"
@@ -247,9 +246,9 @@ class Gpus:
 def variables(gpus: Mapping[str, Any], held: Held, spec_env: Mapping[str, str]) -> Dict[str, str]:
     """The variable that names a kernel's devices: empty if it has none of those handed out here."""
     if held.names:
-        return {VARIABLE: ",".join(held.names)}
-    if gpus.get("devices") and VARIABLE not in spec_env:
-        return {VARIABLE: ""}
+        return {GPU_VARIABLE: ",".join(held.names)}
+    if gpus.get("devices") and GPU_VARIABLE not in spec_env:
+        return {GPU_VARIABLE: ""}
     return {}
 
 
