@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from remote_provisioners.agent.channels.endpoints import PortReservation
 from remote_provisioners.agent.kernels import kernel_record as record
 from remote_provisioners.agent.kernels.hosted_kernel import HostedKernel
 from remote_provisioners.agent.kernels.takeover import Takeover
+from remote_provisioners.agent.machine.gpus import Gpus
+from remote_provisioners.agent.processes.kernel_process import Command, KernelProcess
 from remote_provisioners.agent.processes.process_identity import boot_id, start_time
 
 
@@ -54,7 +57,7 @@ def left(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         "connection": {},
         "listening": True,
         "reports_endpoints": True,
-        "gpus": [],
+        "gpus": ["0"],
         "ports": [],
         "exit_code": None,
         "lease": 60.0,
@@ -74,7 +77,7 @@ def test_what_cannot_be_read_now_is_read_later(
     """None for the directory, or none for what tells of the process."""
 
     async def body() -> None:
-        takeover = Takeover(str(tmp_path))
+        takeover, gpus = Takeover(str(tmp_path)), Gpus(str(tmp_path), "agent")
         with descriptors_left(number):
             assert takeover.look() == []
         assert not takeover.over
@@ -83,6 +86,8 @@ def test_what_cannot_be_read_now_is_read_later(
         (kernel,) = takeover.look()
         assert takeover.over
         assert kernel.running
+        with descriptors_left(0):
+            kernel.keep_gpus(gpus)
         assert kernel.process is not None
         assert kernel.process.signal(signal.SIGKILL)
         left.wait()
@@ -103,5 +108,26 @@ def test_a_process_that_cannot_be_looked_at_counts_as_running(
             left.wait()
             assert kernel.process.reap() is None  # what it has left behind is to be ended as well
         assert kernel.process.reap() is not None
+
+    asyncio.run(body())
+
+
+def test_an_end_is_not_missed_while_its_record_cannot_be_made(tmp_path: Path) -> None:
+    async def body() -> None:
+        kernel = HostedKernel("k1", "a", str(tmp_path))
+        os.mkdir(kernel.directory, 0o700)
+        command = Command(["true"], {}, "/", str(tmp_path / "output"))
+        kernel.process = KernelProcess.spawn(command)
+        ports = PortReservation(1)
+        ports.close()
+        os.waitid(os.P_PID, kernel.process.pid, os.WEXITED | os.WNOWAIT)
+        with descriptors_left(0):
+            assert kernel.ended()
+            ports.renew()  # as those of a kernel without unix sockets
+        assert not kernel.saved
+        kernel.save()  # as the agent does again and again
+        await kernel.files_done()
+        assert kernel.saved
+        assert record.read(kernel.directory)["exit_code"] == 0
 
     asyncio.run(body())

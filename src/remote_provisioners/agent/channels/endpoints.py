@@ -127,7 +127,10 @@ class PortReservation:
         held = {s.getsockname()[1] for s in self._sockets}
         for port in self.ports:
             if port not in held:
-                reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                try:
+                    reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                except OSError:  # no descriptor is free
+                    return
                 reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     reserved.bind(("127.0.0.1", port))

@@ -184,7 +184,12 @@ class HostedKernel:
         """Write the record again, so that a next agent knows what has changed."""
         if self.given_up:
             return  # the files may be those of a later start
-        directory, now = self.directory, self._record()
+        directory = self.directory
+        try:
+            now = self._record()
+        except OSError as error:  # no descriptor is free
+            self._written(None, error)
+            return
         apart.turns.begin(directory, lambda: record.write(directory, now), self._written)
 
     def _written(self, result: None, error: Optional[BaseException]) -> None:
@@ -247,9 +252,9 @@ class HostedKernel:
 
     def keep_gpus(self, gpus: devices.Gpus) -> None:
         """Keep the GPUs of a kernel that was found by its record: no other kernel may get them."""
-        if self.running and self.process is not None and self._gpus.names:
-            pid = self.process.pid
-            self._gpus = gpus.keep(self._gpus.names, pid, start_time(pid) or 0)
+        process = self.process
+        if self.running and isinstance(process, ForeignProcess) and self._gpus.names:
+            self._gpus = gpus.keep(self._gpus.names, process.pid, process.start_time)
 
     def watch(
         self, on_listening: Callable[[HostedKernel], None], on_end: Callable[[], None]

@@ -41,7 +41,7 @@ class ForeignProcess(KernelProcess):
         Raises OSError when the system cannot tell at the moment whether the process exists.
         """
         super().__init__(pid, os.path.join(directory, OUTPUT))
-        self._start_time = start_time
+        self.start_time = start_time
         self._directory = directory
         self._kernel_id = kernel_id
         #: Why its exit code is not known.
@@ -93,7 +93,7 @@ class ForeignProcess(KernelProcess):
         if self._descriptor is not None and _readable(self._descriptor):
             return False
         found = stat_of(self.pid)
-        return found is not None and found.started == self._start_time and not found.ended
+        return found is not None and found.started == self.start_time and not found.ended
 
     def signal(self, signum: int) -> bool:
         """Signal the whole process group; False when the kernel has ended already."""
@@ -140,7 +140,7 @@ class ForeignProcess(KernelProcess):
                 return
             found = stat_of(self.pid)
             # A zombie still holds its pid.
-            held = found is not None and found.started == self._start_time
+            held = found is not None and found.started == self.start_time
             if held or left_behind(self.pid, self._directory, self._kernel_id):
                 os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -165,7 +165,7 @@ class ForeignProcess(KernelProcess):
     def _status(self) -> Optional[int]:
         """The status that wait() would give its parent; None if the system has not kept it."""
         found = stat_of(self.pid)
-        if found is not None and found.started == self._start_time and found.ended:
+        if found is not None and found.started == self.start_time and found.ended:
             return found.status
         return _exit_status(self._descriptor) if self._descriptor is not None else None
 
