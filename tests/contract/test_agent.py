@@ -203,6 +203,26 @@ def two_cores() -> Iterator[None]:
     os.sched_setaffinity(0, before)
 
 
+# -- its files -------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("systemd-tmpfiles"), reason="needs systemd-tmpfiles")
+def test_a_host_that_removes_old_files(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with servers("a") as (server,):
+            await server.start("k1", SLEEPS)
+            directory = Path(server.hello["directory"])
+            (directory.parent / "old").touch()
+            before = sorted(directory.rglob("*"))
+            rules = tmp_path / "rules.conf"
+            rules.write_text(f"d {directory.parent} - - - 0\n")
+            subprocess.run(["systemd-tmpfiles", "--clean", rules], check=True)
+            assert not (directory.parent / "old").exists()
+            assert sorted(directory.rglob("*")) == before
+
+    run(body())
+
+
 # -- the start queue -----------------------------------------------------------------------
 
 

@@ -205,6 +205,16 @@ def test_ours_is_published_while_we_have_kernels(tmp_path: Path) -> None:
     ]
 
 
+def test_ours_never_grows_old(tmp_path: Path) -> None:
+    """Hosts remove old files from /tmp. Without ours, others would take our kernels' GPUs."""
+    load, _, _ = load_of(tmp_path)
+    ours = [write(tmp_path, "1 9\n"), write(tmp_path, "", NAME.replace("kernels", "gpus"))]
+    for path in ours:
+        os.utime(path, (0, 0))
+    asyncio.run(load.snapshot())
+    assert all(path.stat().st_mtime > 0 for path in ours)
+
+
 def test_a_name_that_is_taken_does_no_harm(tmp_path: Path) -> None:
     load, mine, told = load_of(tmp_path)
     (tmp_path / NAME / "x").mkdir(parents=True)

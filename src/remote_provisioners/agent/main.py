@@ -29,6 +29,7 @@ def main(directory: str, ready: int, template: Optional[Mapping[str, Any]] = Non
         listener = _listen(path)
     except OSError as error:  # in one line: the server shows it when the start fails
         sys.exit("cannot listen on {}: {}".format(path, error.strerror or error))
+    _lock_against_cleaners(directory)
     log.write_in_thread()
     try:
         asyncio.run(_serve(directory, listener, ready, template))
@@ -46,6 +47,17 @@ def _listen(path: str) -> socket.socket:
     listener.listen(128)
     listener.setblocking(False)
     return listener
+
+
+def _lock_against_cleaners(directory: str) -> None:
+    """Lock our directory until we end: systemd-tmpfiles removes nothing old below a locked one.
+
+    It would take our program, and the records of kernels that have run for days.
+    """
+    try:
+        fcntl.flock(os.open(directory, os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        pass  # this file system has no locks
 
 
 async def _serve(

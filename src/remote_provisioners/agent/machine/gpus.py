@@ -195,6 +195,7 @@ class Gpus:
 
     def taken(self) -> List[str]:
         """The devices that kernels have. Called in a thread. Raises OSError."""
+        public_file.keep(self._path)
         return sorted({*self._others(), *list(self._held)})
 
     async def publish(self) -> None:

@@ -92,6 +92,7 @@ class Load:
         for draft in (name for name in names if name.startswith(self._prefix)):
             if draft.endswith(public_file.DRAFT):  # an agent was killed while it wrote
                 public_file.remove(os.path.join(self.temporary, draft))
+        public_file.keep(self._path)
         others = kernels_of_others(self.temporary, names, self._name)
         return others, self.gpus.taken()
 
