@@ -61,7 +61,8 @@ class SimulatedTransport(Transport):
 
     async def run(self, argv: Sequence[str], stdin: bytes, after: bytes = b"") -> Completed:
         """The only command is the bootstrap: the agent runs already."""
-        answer = MARKER + json.dumps({"socket": self._agent.path})
+        unsaid = dict.fromkeys(("host", "name", "boot"), "")
+        answer = MARKER + json.dumps({"socket": self._agent.path, **unsaid})
         return Completed(0, answer.encode() + b"\n", b"")
 
     async def open(

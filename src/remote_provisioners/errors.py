@@ -94,6 +94,10 @@ class UnreachableError(HostError):
     """The connection is refused, reset or not answered."""
 
 
+class AnotherMachineError(UnreachableError):
+    """The host's name leads to another machine than the one that has our kernels."""
+
+
 class HostKeyError(HostError):
     """The host's key is unknown or has changed."""
 

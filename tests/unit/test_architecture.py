@@ -29,6 +29,7 @@ PURE = [
     "environments.kernelspec",
     "environments.naming",
     "environments.plan",
+    "hosts.machine",
     "kernels.lifecycle",
     "kernels.failure",
     "options.launch_request",

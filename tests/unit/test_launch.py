@@ -17,6 +17,7 @@ import zmq.asyncio
 from benchmarks.simulation.starts import request
 from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.agent_channel import ChannelLostError
+from remote_provisioners.hosts.machine import Machine
 from remote_provisioners.kernels.client_sockets import ClientSockets
 from remote_provisioners.kernels.lifecycle import State
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
@@ -31,7 +32,7 @@ from remote_provisioners.protocol.version import ACCEPTS
 class ConnectedHost:
     """Starts every kernel. The kernel reports its endpoints at once."""
 
-    connected, name, boot = True, "host1", ""
+    connected, name, machine = True, "host1", Machine()
 
     def __init__(self, reports: LauncherReports, at_report: Callable[[], None]) -> None:
         self.ended: list[str] = []

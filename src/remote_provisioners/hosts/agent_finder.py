@@ -23,6 +23,7 @@ from ..protocol.conventions import AGENT_SOCKET
 from ..protocol.version import VERSION, VersionError, agree
 from .agent_channel import AgentChannel, SilentError
 from .deploy_agent import AgentGoneError, FoundAgent, find_agent
+from .machine import Machine
 from .transport import Transport
 
 #: Of the agent, which needs no packages. The kernels' own is the kernelspec's matter.
@@ -36,18 +37,27 @@ _HELLO_SECONDS = 15.0
 class AgentFinder:
     """Finds the agent of one host: of our version, or a former one that has kernels of ours."""
 
-    def __init__(self, address: HostAddress, owner: str, former: str = "") -> None:
-        """`owner` names us to the agent. `former`: the directory of one of another version."""
+    def __init__(
+        self,
+        address: HostAddress,
+        owner: str,
+        former: str = "",
+        check: Callable[[Machine], None] = lambda _: None,
+    ) -> None:
+        """`owner` names us to the agent. `former`: the directory of one of another version.
+        `check` raises a HostError for a machine that we do not want.
+        """
         self.former = former
         #: The kernel for which we start an agent (options/expected.py).
         self.expected = ""
         #: Interpreters that an agent may be started by, the one that has worked first.
         self.pythons = list(_PYTHONS)
-        #: The boot of the host, as it names it; "" where that is not known.
-        self.boot = ""
+        #: The machine that the host's name has led to the last time.
+        self.machine = Machine()
         self._address = address
         self._name = str(address)
         self._owner = owner
+        self._check = check
 
     async def reach(
         self, transport: Transport, on_event: Callable[[Any], None]
@@ -59,7 +69,7 @@ class AgentFinder:
         A former agent is met where it was. If it was killed it is started again, by its own
         program: it knows the records of its kernels.
         """
-        found = FoundAgent(f"{self.former}/{AGENT_SOCKET}", "", "")
+        found = FoundAgent(f"{self.former}/{AGENT_SOCKET}", "", Machine())
         until, last_try = time.monotonic() + self._address.agent_seconds, False
         while True:
             if not self.former or (last_try and not self._address.brings_agent):
@@ -93,13 +103,18 @@ class AgentFinder:
                 transport, self.pythons, self._name, self.former, self.expected
             )
         except AgentGoneError as error:
-            self.boot = error.boot
+            self._reached(error.machine)
             text = f"its agent is gone from {self.former}: {error}"
             raise KernelLostError(text, host=self._name) from None
         self.pythons.remove(python)
         self.pythons.insert(0, python)
-        self.boot = found.boot
+        self._reached(found.machine)
         return found
+
+    def _reached(self, machine: Machine) -> None:
+        """Raises what `check` raises."""
+        self.machine = machine
+        self._check(machine)
 
     async def _meet(
         self, transport: Transport, channel: AgentChannel, found: FoundAgent
@@ -123,7 +138,8 @@ class AgentFinder:
                 "both hosts share this directory. Give each host a TMPDIR of its own",
                 host=self._name,
             )
-        self.boot = welcome.boot or self.boot
+        if welcome.boot:
+            self._reached(Machine(welcome.hostname, welcome.boot))
         return welcome
 
     def _why_not(self, error: Exception) -> Exception:

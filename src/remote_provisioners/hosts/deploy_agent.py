@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from ..agent.bootstrap.find_or_start import MARKER, request
 from ..errors import AgentError, UnreachableError, UnusablePythonError
 from ..placement.way_in import DEFAULT_WAY
+from .machine import Machine
 from .transport import Transport
 from .transport.base import SPEAK_SECONDS
 from .transport.pipe.errors import why_not_opened
@@ -163,19 +164,19 @@ def version_of(directory: str) -> str:
 
 @dataclass(frozen=True)
 class FoundAgent:
-    """Where an agent listens; `host` and `boot` are as find_or_start.py names them."""
+    """Where an agent listens; `host` is as find_or_start.py names it."""
 
     socket: str
     host: str
-    boot: str
+    machine: Machine
 
 
 class AgentGoneError(Exception):
-    """The requested former agent is gone; `boot` is the present boot of its host."""
+    """The requested former agent is gone from `machine`."""
 
-    def __init__(self, why: str, boot: str) -> None:
+    def __init__(self, why: str, machine: Machine) -> None:
         super().__init__(why)
-        self.boot = boot
+        self.machine = machine
 
 
 async def find_agent(
@@ -225,9 +226,10 @@ async def find_or_start_agent(
             answer = ast.literal_eval(text)
             if "error" in answer:
                 raise AgentError(f"cannot start the agent: {answer['error']}", host=host)
+            machine = Machine(answer["name"], answer["boot"])
             if "gone" in answer:
-                raise AgentGoneError(answer["gone"], answer.get("boot", ""))
-            return FoundAgent(str(answer["socket"]), answer.get("host", ""), answer.get("boot", ""))
+                raise AgentGoneError(answer["gone"], machine)
+            return FoundAgent(str(answer["socket"]), answer["host"], machine)
     stdout, stderr = (
         each.decode("utf-8", "replace").strip()
         for each in (done.stdout.replace(spoken, b""), done.stderr)

@@ -10,7 +10,12 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..errors import HostError, RemoteProvisionerError, UnreachableError
+from ..errors import (
+    AnotherMachineError,
+    HostError,
+    RemoteProvisionerError,
+    UnreachableError,
+)
 from ..placement.host_address import HostAddress
 from ..placement.policies import Load
 from ..protocol.agent_events import LoadChanged, Notice
@@ -21,6 +26,7 @@ from .agent_channel import AgentChannel, ChannelLostError, SilentError
 from .agent_finder import AgentFinder
 from .deploy_agent import agent_version
 from .host_connection import HostConnection
+from .machine import Machine, why_not
 from .pending_kills import PendingKills
 from .reconnect import OpenCircuit, Reconnector
 from .resident import Resident
@@ -58,7 +64,7 @@ class Host:
         self._endings: set[asyncio.Task[None]] = set()
         #: Names us to the agent. Not the process: the same agent may be reached by two addresses.
         self._owner = secrets.token_hex(8)
-        self._agents = AgentFinder(address, self._owner, directory)
+        self._agents = AgentFinder(address, self._owner, directory, self._check_machine)
         #: Since when, by the monotonic clock, it is away with kernels of ours.
         self.away_since: float | None = None
         self._link: HostConnection | None = None
@@ -298,9 +304,17 @@ class Host:
         return self._agents.pythons
 
     @property
-    def boot(self) -> str:
-        """The boot of the host, as it names it; "" where that is not known."""
-        return self._agents.boot
+    def machine(self) -> Machine:
+        """The machine that its name has led to the last time."""
+        return self._agents.machine
+
+    def _check_machine(self, found: Machine) -> None:
+        """Refuse a machine that has none of our kernels while another one has. Raises
+        AnotherMachineError.
+        """
+        why = why_not({kernel.machine for kernel in self.kernels.values()}, found)
+        if why:
+            raise AnotherMachineError(why, host=self.name)
 
     def on_agent_gone(self, reason: str = "") -> None:
         """The agent that had our kernels is gone. `reason`: why a node of an engine has ended."""

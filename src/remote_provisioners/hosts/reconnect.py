@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import (
+    AnotherMachineError,
     AuthenticationError,
     HostError,
     HostKeyError,
@@ -64,7 +65,9 @@ class OpenCircuit:
             growing = _REFUSED_PAUSE_SECONDS * 2.0 ** min(self.refusals - 1, 16)
             return min(growing, _LONGEST_REFUSED_PAUSE_SECONDS) * random.uniform(1, 1.25)  # noqa: S311
         growing = _FIRST_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 16)
-        most = _AWAITED_PAUSE_SECONDS if awaited else _LONGEST_PAUSE_SECONDS
+        # A machine that is reached, but is not the one, is not logged in to every second.
+        soon = awaited and not isinstance(self.error, AnotherMachineError)
+        most = _AWAITED_PAUSE_SECONDS if soon else _LONGEST_PAUSE_SECONDS
         return min(growing, most) * random.uniform(0.75, 1.25)  # noqa: S311
 
 

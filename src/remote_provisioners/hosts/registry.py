@@ -193,8 +193,8 @@ class HostRegistry:
     ) -> RemoteKernel:
         """A kernel that an earlier process left running, with its endpoints open here already.
 
-        `info`: its `host_connection`, `pid`, `owner`, `boot` and `agent`. RemoteKernel.adopt
-        and adopt_when_reachable look for it.
+        `info`: its `host_connection`, `pid`, `owner`, `machine`, `boot` and `agent`.
+        RemoteKernel.adopt and adopt_when_reachable look for it.
         """
         kernel = await self.new_kernel(kernel_id, spec, grace, info.get("agent", ""))
         kernel.prepare_adoption(info)

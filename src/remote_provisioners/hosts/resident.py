@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..protocol.answers import KernelDescription
+from .machine import Machine
 
 
 class Resident(Protocol):
     """What a host needs of a kernel."""
 
     kernel_id: str
+    #: Where it runs, as far as that is known.
+    machine: Machine
 
     @property
     def may_run(self) -> bool:

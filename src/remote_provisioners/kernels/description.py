@@ -16,7 +16,8 @@ def describe(kernel: RemoteKernel, connection_info: KernelConnectionInfo) -> dic
         "host_connection": kernel.connection,
         "host": kernel.spec.name,
         "agent": kernel.host.directory,
-        "boot": kernel.boot,
+        "boot": kernel.machine.boot,
+        "machine": kernel.machine.name,
         "owner": kernel.owner,
         "pid": kernel.pid,
     }

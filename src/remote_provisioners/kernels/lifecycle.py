@@ -152,12 +152,3 @@ class Lifecycle:
     def poll(self) -> int | None:
         """None while starting, running or unreachable, otherwise the exit code."""
         return self.exit_code
-
-
-def why_gone(boot: str, now: str, otherwise: str = "") -> str:
-    """Why an agent knows nothing of a kernel, by the boot of its host then and `now`."""
-    if boot and now and boot != now:
-        return "the host was rebooted"
-    if boot and now:
-        return otherwise or "nothing is left of it there: somebody removed its files, or ended it"
-    return otherwise or "nothing is left of it there: the host was rebooted, or its files removed"

@@ -15,6 +15,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from ..errors import HostError, KernelLostError, RemoteProvisionerError
 from ..events import KernelChanged, OutputDropped, Phase, events
 from ..hosts.host import Host
+from ..hosts.machine import Machine
 from ..options.launch_request import LaunchRequest
 from ..placement.inventory import HostSpec
 from ..protocol.agent_events import Dropped, Exited, Listening, Taken
@@ -22,7 +23,7 @@ from ..protocol.agent_requests import Adopt, Attach, Signal
 from ..protocol.answers import KernelDescription
 from .client_sockets import ClientSockets
 from .failure import ended_early, log_end, too_late
-from .lifecycle import LOST_EXIT_CODE, Lifecycle, State, why_gone
+from .lifecycle import LOST_EXIT_CODE, Lifecycle, State
 from .start.host_start import HostStart
 from .start.launcher_reports import LauncherReports
 from .start.pausable_timeout import TimeoutExceeded
@@ -68,7 +69,9 @@ class RemoteKernel:
         self.connection: dict[str, Any] = {}
         #: Whether it keeps running when this process ends normally.
         self.stays = False
-        self.grace, self.boot = grace, ""  # of its host, as that names it
+        self.grace = grace
+        #: Where it runs; unknown once it is over.
+        self.machine = Machine()
         #: Whether the host may have received the start request.
         self._asked = False
         self._changed = asyncio.Event()
@@ -173,7 +176,8 @@ class RemoteKernel:
         found it.
         """
         self.connection = dict(info["host_connection"])
-        self.pid, self.boot = info.get("pid"), info.get("boot", "")
+        self.pid = info.get("pid")
+        self.machine = Machine(info.get("machine", ""), info.get("boot", ""))
         self._begin_unadopted(Lifecycle.left(info.get("owner", ""), time.monotonic()))
 
     def prepare_attachment(self) -> None:
@@ -198,7 +202,7 @@ class RemoteKernel:
         try:
             found = await self._ask_for_it()
         except KernelLostError as error:
-            self.give_up(why_gone(self.boot, self.host.boot, error.message))
+            self.give_up(self.machine.why_gone(self.host.machine, error.message))
             raise error.at(self.spec.name) from None
         if self.life.over:
             return  # the grace ended or it was declared lost while we asked
@@ -245,7 +249,7 @@ class RemoteKernel:
         return former or self.host.owner
 
     def _describe(self, described: KernelDescription) -> None:
-        self.pid, self.boot = described.pid, self.host.boot
+        self.pid, self.machine = described.pid, self.host.machine
         self.connection = dict(described.connection)
         self.cwd, self.home = described.cwd, described.home
         self.started, self.way = described.started, described.way
@@ -291,7 +295,7 @@ class RemoteKernel:
         if self.life.state is State.UNADOPTED:
             pass  # `adopt_when_reachable` asks for it
         elif described is None:
-            self._end(lambda: self.life.lost(why_gone(self.boot, self.host.boot)))
+            self._end(lambda: self.life.lost(self.machine.why_gone(self.host.machine)))
         else:
             self._resume(described)
         self._note_change()
@@ -318,6 +322,7 @@ class RemoteKernel:
 
     def _end(self, transition: Any) -> None:
         transition()
+        self.machine = Machine()
         self.client_sockets.pause()
         self._stop_grace_timer()
         if self.life.state is State.LOST:

@@ -2,11 +2,12 @@
 
 Stdin holds, after this text, a line with the digest and size of the agent's archive and perhaps the
 directory of a former agent, a line with the expected kernel, then the archive. Prints MARKER and a
-Python dictionary: ``host`` and ``boot`` (see host_identity), and ``socket`` (a path), ``error`` (a
-text) or ``gone`` (a text: that former agent cannot come back). A login shell may print anything
-before it. A former agent is started again by its own program, which knows its own records best.
-Standard library only; rarely needed modules are imported late, because imports take half of the
-time. The agent contains this module too, for other agents of its user (siblings.py).
+Python dictionary: ``host`` and ``boot`` (see host_identity), ``name`` (the machine's), and
+``socket`` (a path), ``error`` (a text) or ``gone`` (a text: that former agent cannot come back). A
+login shell may print anything before it. A former agent is started again by its own program, which
+knows its own records best. Standard library only; rarely needed modules are imported late, because
+imports take half of the time. The agent contains this module too, for other agents of its user
+(siblings.py).
 """
 
 from __future__ import annotations
@@ -338,7 +339,7 @@ def main(stdin: BinaryIO) -> None:
     os.umask(os.umask(0o077) & 0o077)  # what we make is ours, whatever the login's umask is
     try:
         host, boot = host_identity()
-        answer = {"host": host, "boot": boot}
+        answer = {"host": host, "boot": boot, "name": os.uname().nodename}
         line, expected = (
             stdin.readline().decode("utf-8", "surrogateescape")[:-1] for _ in range(2)
         )
