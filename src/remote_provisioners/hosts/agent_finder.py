@@ -48,6 +48,8 @@ class AgentFinder:
         `check` raises a HostError for a machine that we do not want.
         """
         self.former = former
+        #: The directory of our agent, if it is known: a later login may have another TMPDIR.
+        self.known = ""
         #: The kernel for which we start an agent (options/expected.py).
         self.expected = ""
         #: Interpreters that an agent may be started by, the one that has worked first.
@@ -100,7 +102,7 @@ class AgentFinder:
     async def _find(self, transport: Transport) -> FoundAgent:
         try:
             found, python = await find_agent(
-                transport, self.pythons, self._name, self.former, self.expected
+                transport, self.pythons, self._name, self.former, self.expected, known=self.known
             )
         except AgentGoneError as error:
             self._reached(error.machine)
@@ -138,6 +140,7 @@ class AgentFinder:
                 "both hosts share this directory. Give each host a TMPDIR of its own",
                 host=self._name,
             )
+        self.known = welcome.directory
         if welcome.boot:
             self._reached(Machine(welcome.hostname, welcome.boot))
         return welcome

@@ -180,19 +180,25 @@ class AgentGoneError(Exception):
 
 
 async def find_agent(
-    transport: Transport, pythons: Sequence[str], host: str, former: str = "", expected: str = ""
+    transport: Transport,
+    pythons: Sequence[str],
+    host: str,
+    former: str = "",
+    expected: str = "",
+    *,
+    known: str = "",
 ) -> tuple[FoundAgent, str]:
     """Find or start the agent by the first of these interpreters that works. Returns the agent
     and the interpreter.
 
     `former`: the directory of an agent of another version, to start again. `expected`: the kernel
-    that an agent of ours is started for (options/expected.py). Raises AgentError,
-    AgentGoneError, UnreachableError.
+    that an agent of ours is started for (options/expected.py). `known`: where our agent was.
+    Raises AgentError, AgentGoneError, UnreachableError.
     """
     failed: list[UnusablePythonError] = []
     for python in pythons:
         try:
-            finding = find_or_start_agent(transport, python, host, former, expected)
+            finding = find_or_start_agent(transport, python, host, former, expected, known=known)
             return await asyncio.wait_for(finding, _FIND_SECONDS), python
         except UnusablePythonError as error:
             failed.append(error)
@@ -205,12 +211,18 @@ async def find_agent(
 
 
 async def find_or_start_agent(
-    transport: Transport, python: str, host: str, former: str = "", expected: str = ""
+    transport: Transport,
+    python: str,
+    host: str,
+    former: str = "",
+    expected: str = "",
+    *,
+    known: str = "",
 ) -> FoundAgent:
     """The agent on the host, found or started. Raises as find_agent, and UnusablePythonError."""
     bootstrap, archive, digest = await asyncio.to_thread(_archive)
     archive = b"" if former else archive
-    header = request(digest, len(archive), former, expected)
+    header = request(digest, len(archive), former, expected, known)
     if python.startswith("~/"):
         python = "." + python[1:]  # commands run in the home directory without a shell
     first, second = (1_000_000_000 + secrets.randbelow(9_000_000_000) for _ in range(2))

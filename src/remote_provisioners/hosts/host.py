@@ -294,6 +294,10 @@ class Host:
         if python and python not in self.pythons:
             self.pythons.insert(1, python)
 
+    def may_be_in(self, directory: str) -> None:
+        """A record says that our agent has this directory."""
+        self._agents.known = self._agents.known or directory
+
     def expect(self, kernel: str) -> None:
         """Note the kernel for which an agent may have to be started (options/expected.py)."""
         self._agents.expected = kernel
@@ -309,9 +313,7 @@ class Host:
         return self._agents.machine
 
     def _check_machine(self, found: Machine) -> None:
-        """Refuse a machine that has none of our kernels while another one has. Raises
-        AnotherMachineError.
-        """
+        """Raises AnotherMachineError if our kernels are on other machines."""
         why = why_not({kernel.machine for kernel in self.kernels.values()}, found)
         if why:
             raise AnotherMachineError(why, host=self.name)

@@ -85,7 +85,9 @@ class HostRegistry:
     def host_with(self, spec: HostSpec, directory: str) -> Host:
         """The host with the agent in this directory, which may be of another version."""
         if not directory or version_of(directory) == agent_version():
-            return self.host(spec)
+            host = self.host(spec)
+            host.may_be_in(directory)
+            return host
         key = spec.address, directory
         if key not in self._former:
             host = self._former[key] = Host(spec.address, directory)

@@ -1,7 +1,8 @@
 """Find or start the agent on this host. Sent as text to ``python -c`` over the connection.
 
 Stdin holds, after this text, a line with the digest and size of the agent's archive and perhaps the
-directory of a former agent, a line with the expected kernel, then the archive. Prints MARKER and a
+directory of a former agent, a line with the directory where our agent was, if that is known, a line
+with the expected kernel, then the archive. Prints MARKER and a
 Python dictionary: ``host`` and ``boot`` (see host_identity), ``name`` (the machine's), and
 ``socket`` (a path), ``error`` (a text) or ``gone`` (a text: that former agent cannot come back). A
 login shell may print anything before it. A former agent is started again by its own program, which
@@ -70,10 +71,13 @@ def bases() -> List[str]:
     return found
 
 
-def reserved(name: str) -> Tuple[str, int]:
-    """The base to use, and a descriptor that locks it: the base where the agent `name` answers,
-    or the first that we can use. Raises Refused, OSError.
+def reserved(name: str, known: str = "") -> Tuple[str, int]:
+    """The base to use, and a descriptor that locks it: the base where the agent `name` was
+    (`known`) or answers, or the first that we can use. Raises Refused, OSError.
     """
+    if os.path.basename(known) == name and os.path.isdir(known):  # TMPDIR may be another one now
+        base = os.path.dirname(known)
+        return base, locked(base)
     places = bases()
     for base in places[1:]:
         if answers(os.path.join(base, name, "agent.sock")):
@@ -291,14 +295,16 @@ def revive(directory: str, host: str) -> None:
     start(directory, b"")
 
 
-def find_or_start(digest: str, archive: bytes, former: str, host: str, expected: str = "") -> str:
+def find_or_start(
+    digest: str, archive: bytes, former: str, host: str, expected: str = "", *, known: str = ""
+) -> str:
     """The path of the socket of the agent of this digest, or of the former agent whose directory
-    is `former`. Raises Refused, GoneError, OSError.
+    is `former`. `known`: where the agent of this digest was. Raises Refused, GoneError, OSError.
     """
     base, name = os.path.split(former)
     if not former:
         name = "{}-{}".format(digest[:12], host)
-        base, lock = reserved(name)
+        base, lock = reserved(name, known)
     elif os.path.isdir(base):
         lock = locked(base)
     else:
@@ -322,9 +328,9 @@ def find_or_start(digest: str, archive: bytes, former: str, host: str, expected:
         os.close(lock)
 
 
-def request(digest: str, size: int, former: str = "", expected: str = "") -> bytes:
+def request(digest: str, size: int, former: str = "", expected: str = "", known: str = "") -> bytes:
     """The lines that follow this text: for an archive of this size, or for a former agent."""
-    text = "{} {} {}\n{}\n".format(digest, size, former, expected)
+    text = "{} {} {}\n{}\n{}\n".format(digest, size, former, known, expected)
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -340,12 +346,12 @@ def main(stdin: BinaryIO) -> None:
     try:
         host, boot = host_identity()
         answer = {"host": host, "boot": boot, "name": os.uname().nodename}
-        line, expected = (
-            stdin.readline().decode("utf-8", "surrogateescape")[:-1] for _ in range(2)
+        line, known, expected = (
+            stdin.readline().decode("utf-8", "surrogateescape")[:-1] for _ in range(3)
         )
         digest, size, former = line.split(" ", 2)
         archive = stdin.read(int(size))
-        answer["socket"] = find_or_start(digest, archive, former, host, expected)
+        answer["socket"] = find_or_start(digest, archive, former, host, expected, known=known)
     except GoneError as error:
         answer["gone"] = str(error)
     except Refused as error:
