@@ -347,7 +347,7 @@ def test_a_host_whose_only_python_a_kernelspec_knows(
     text = refused(start, install_spec(other.target, python="python3"), AgentError)
     assert text.startswith(f"host {other.target}: no Python: 'python3' is not there")
     assert "option `python`" in text
-    assert "tried: python3, python, python3.13" in text
+    assert "tried: python3, python, python3.14" in text
 
 
 def test_full_disk(

@@ -27,7 +27,7 @@ from .machine import Machine
 from .transport import Transport
 
 #: Of the agent, which needs no packages. The kernels' own is the kernelspec's matter.
-_PYTHONS = ("python3", "python", *(f"python3.{minor}" for minor in range(13, 7, -1)))
+_PYTHONS = ("python3", "python", *(f"python3.{minor}" for minor in range(14, 7, -1)))
 #: How often to look for an agent that somebody else starts.
 _AGENT_POLL_SECONDS = 0.02
 #: How long an agent may take to answer `hello`.
