@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from remote_provisioners.io_thread import close_io_thread
+
 from ..conftest import InstallSpec, Start, be_client, eventually
 from ..rig import Host, Relay, Rig
 from .applications import Applications, Server, agents_on, kernels_on
+
+pytestmark = pytest.mark.long
 
 OWN_TMPDIR = "export TMPDIR=$(mktemp -d /tmp/l-XXXXXX)\n"
 
@@ -23,6 +27,7 @@ def name(own_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     be_client(own_rig, monkeypatch)
     with own_rig.relay(own_rig.hosts[0]) as relay:
         yield relay
+        close_io_thread()  # says good-bye by the relay
 
 
 def lead(rig: Rig, name: Relay, host: Host) -> None:
@@ -71,7 +76,6 @@ def test_a_kernel_of_a_login_with_another_tmpdir(
         assert len(agents_on(host)) == 1
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("differs", ["machine", "TMPDIR"])
 def test_the_next_server(
     own_rig: Rig, name: Relay, install_spec: InstallSpec, tmp_path: Path, differs: str

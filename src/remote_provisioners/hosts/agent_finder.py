@@ -106,6 +106,9 @@ class AgentFinder:
             )
         except AgentGoneError as error:
             self._reached(error.machine)
+            if not self.former:  # the host was rebooted, or nobody waits for that machine
+                self.known = ""
+                return await self._find(transport)
             text = f"its agent is gone from {self.former}: {error}"
             raise KernelLostError(text, host=self._name) from None
         self.pythons.remove(python)

@@ -192,7 +192,9 @@ async def find_agent(
     and the interpreter.
 
     `former`: the directory of an agent of another version, to start again. `expected`: the kernel
-    that an agent of ours is started for (options/expected.py). `known`: where our agent was.
+    that an agent of ours is started for (options/expected.py). `known`: where our agent was;
+    none is started on another machine than that.
+
     Raises AgentError, AgentGoneError, UnreachableError.
     """
     failed: list[UnusablePythonError] = []

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, List, Optional, Tuple
 
 MARKER = "remote-provisioners-agent "
+ELSEWHERE = "it is of another host, or of an earlier boot of this one"
 
 
 class Refused(Exception):
@@ -73,9 +74,11 @@ def bases() -> List[str]:
 
 def reserved(name: str, known: str = "") -> Tuple[str, int]:
     """The base to use, and a descriptor that locks it: the base where the agent `name` was
-    (`known`) or answers, or the first that we can use. Raises Refused, OSError.
+    (`known`) or answers, or the first that we can use. Raises Refused, GoneError, OSError.
     """
-    if os.path.basename(known) == name and os.path.isdir(known):  # TMPDIR may be another one now
+    if known and os.path.basename(known) != name:
+        raise GoneError(ELSEWHERE)
+    if os.path.isdir(known):  # TMPDIR may be another one now
         base = os.path.dirname(known)
         return base, locked(base)
     places = bases()
@@ -289,7 +292,7 @@ def revive(directory: str, host: str) -> None:
     """
     name = os.path.basename(directory)
     if "-" in name and name.rpartition("-")[2] != host:
-        raise GoneError("it is of another host, or of an earlier boot of this one")
+        raise GoneError(ELSEWHERE)
     if not os.path.isfile(os.path.join(directory, "agent.pyz")):
         raise GoneError("its files are removed")
     start(directory, b"")
@@ -299,7 +302,8 @@ def find_or_start(
     digest: str, archive: bytes, former: str, host: str, expected: str = "", *, known: str = ""
 ) -> str:
     """The path of the socket of the agent of this digest, or of the former agent whose directory
-    is `former`. `known`: where the agent of this digest was. Raises Refused, GoneError, OSError.
+    is `former`. `known`: where the agent of this digest was; none is started on another host than
+    that. Raises Refused, GoneError, OSError.
     """
     base, name = os.path.split(former)
     if not former:
