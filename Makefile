@@ -14,7 +14,7 @@ endif
 # Shows that a long command goes on.
 SHOW := sh tests/progress.sh
 
-.PHONY: help demo lab ui test test-all environment lint bench docs pictures programs clean
+.PHONY: help demo lab ui test test-all environment lint lint-python lint-ui bench docs pictures programs clean
 
 help:
 	@echo "make demo      run kernels on three temporary SSH hosts on this machine"
@@ -22,7 +22,7 @@ help:
 	@echo "make ui        build the user interface for JupyterLab, for whoever changes it"
 	@echo "make test      install what the tests need; linters, types and most tests (10 minutes)"
 	@echo "make test-all  the same with every test"
-	@echo "make lint      ruff and mypy"
+	@echo "make lint      ruff and mypy; where npm is there, also the user interface's linters"
 	@echo "make bench     measure against a local kernel and against peers"
 	@echo "make docs      write the pages that are generated from the code"
 	@echo "make pictures  take those of docs/images again: JupyterLab on the demo's hosts"
@@ -49,7 +49,7 @@ test-all: environment .venv/web
 # Packages of the system come while pip and npm install and the linters run. Only one at a time
 # may install into .venv: .venv/test, ui, .venv/kerberos.
 environment:
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target programs ui lint .venv/kerberos .venv/proxy
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target programs ui lint-python .venv/kerberos .venv/proxy
 
 lab: .venv/demo
 	@$(MAKE) --no-print-directory ui UI_AFTER=.venv/demo
@@ -73,10 +73,24 @@ $(UI): $(wildcard ui/src/* ui/style/* ui/schema/* ui/*.json ui/*.mjs) | $(UI_AFT
 	$(INSTALL) --no-deps --editable .
 	@touch $@
 
-lint: .venv/test
+lint: lint-python lint-ui
+
+lint-python: .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Apart from what builds the interface, so that `make test` need not install them.
+lint-ui:
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory ui/lint/node_modules/.package-lock.json \
+	  && npm run --silent --prefix ui/lint check; \
+	else echo "no npm: the user interface is not linted"; fi
+
+ui/lint/node_modules/.package-lock.json: ui/lint/package-lock.json
+	@$(SHOW) "Fetching the linters of the user interface" \
+	  npm ci --prefix ui/lint --no-audit --no-fund
+	@touch $@
 
 bench: programs .venv/kerberos
 	$(BIN)/python -m benchmarks --write
@@ -129,6 +143,6 @@ programs:
 	  || { rm -r $@; echo "no programs with web pages: their tests will skip"; }
 
 clean:
-	rm -rf ui/node_modules ui/lib ui/labextensions ui/tsconfig.tsbuildinfo
+	rm -rf ui/node_modules ui/lint/node_modules ui/lib ui/labextensions ui/tsconfig.tsbuildinfo
 	rm -rf src/remote_provisioners/server/page/static
 	rm -rf .venv .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,9 @@ mkdirSync(target, { recursive: true });
 const names = ['page'];
 for (const name of names) {
   copyFileSync(here(`lib/${name}.js`), `${target}${name}.js`);
-  for (const [, found] of readFileSync(here(`lib/${name}.js`), 'utf8').matchAll(/from '\.\/(\w+)\.js'/g)) {
+  for (const [, found] of readFileSync(here(`lib/${name}.js`), 'utf8').matchAll(
+    /from '\.\/(\w+)\.js'/g
+  )) {
     if (!names.includes(found)) {
       names.push(found);
     }

@@ -133,6 +133,32 @@ ASKS_WHILE_A_KERNEL_STARTS = """async () => {
 }"""
 
 
+#: A kernel moves from one node of an engine to the next, and ends there. Returns the shown hosts
+#: after each, and the commands that attach to kernels there and on another host.
+ENDS_ON_A_NODE = """async () => {
+  const { Fleet } = await import('/fleet.js');
+  const { attachLine } = await import('/words.js');
+  const fleet = new Fleet({}), shown = [];
+  const host = (name, way_in) => ({ name, way_in, kernels: { mine: 1, all: 1 } });
+  const take = (kind, event) => {
+    const schemas = 'https://schema.jupyter.org/remote_provisioners';
+    fleet.take({ schema_id: `${schemas}/${kind}/v1`, ...event });
+    shown.push([...fleet.hosts.keys()].join(' '));
+  };
+  take('host', { change: 'connected', host: host("host's", 'ssh') });
+  take('host', { change: 'connected', host: host('node1', 'engine') });
+  take('kernel', { change: 'running', kernel: { id: 'k1', host: 'node1' } });
+  take('host', { change: 'connected', host: host('node2', 'engine') });
+  take('kernel', { change: 'moved', former: 'node1', kernel: { id: 'k1', host: 'node2' } });
+  const lines = [{ id: 'k1', host: 'node2' }, { id: 'k2', host: "host's" }].map(
+    kernel => attachLine(kernel, fleet.hosts.get(kernel.host))
+  );
+  take('kernel', { change: 'gone', kernel: { id: 'k1', host: 'node2' } });
+  take('kernel', { change: 'gone', kernel: { id: 'k2', host: "host's" } });
+  return [shown, lines];
+}"""
+
+
 def test_a_kernel_that_starts_while_the_page_asks_hosts_is_shown(browser: Browser) -> None:
     page = browser.new_page()
     static = Path(page_package.__file__).with_name("static")
@@ -140,3 +166,8 @@ def test_a_kernel_that_starts_while_the_page_asks_hosts_is_shown(browser: Browse
     page.route("**/*.js", lambda route: route.fulfill(path=static / Path(route.request.url).name))
     page.goto("http://page.test/fleet.html")
     assert page.evaluate(ASKS_WHILE_A_KERNEL_STARTS) == [True, 1]
+    both = "host's node1 node2"
+    assert page.evaluate(ENDS_ON_A_NODE) == [
+        ["host's", "host's node1", "host's node1", both, "host's node2", "host's", "host's"],
+        ["jupyter remote attach k1", "jupyter remote attach k2 --host='host'\\''s'"],
+    ]

@@ -8,12 +8,7 @@ export interface IError {
   printed: string;
 }
 
-export type HostState =
-  | 'connected'
-  | 'connecting'
-  | 'unreachable'
-  | 'unusable'
-  | 'disconnected';
+export type HostState = 'connected' | 'connecting' | 'unreachable' | 'unusable' | 'disconnected';
 
 export interface IHost {
   name: string;

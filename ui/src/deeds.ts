@@ -10,7 +10,7 @@ import type { Fleet } from './fleet';
 import type { IActions } from './rows';
 import { asError, showError, showLogs, sure } from './say';
 import { askWhere } from './where';
-import { kernelTitle } from './words';
+import { attachLine, kernelTitle } from './words';
 
 export class Deeds implements IActions {
   constructor(
@@ -98,7 +98,9 @@ export class Deeds implements IActions {
       const written = added.kernelspecs.filter(spec => ['new', 'changed'].includes(spec.change));
       if (written.length) {
         const names = written.map(spec => spec.display_name).join(', ');
-        Notification.success(this.trans.__('The launcher now shows: %1', names), { autoClose: 8000 });
+        Notification.success(this.trans.__('The launcher now shows: %1', names), {
+          autoClose: 8000
+        });
       }
       for (const error of added.errors) {
         void showError(error, this.trans);
@@ -117,10 +119,13 @@ export class Deeds implements IActions {
   }
 
   copyAttachLine(kernel: { id: string; host: string }): void {
-    Clipboard.copyToSystem(`jupyter remote attach ${kernel.id} --host=${kernel.host}`);
-    Notification.success(this.trans.__('Copied. Run this command in a terminal to attach to the kernel.'), {
-      autoClose: 4000
-    });
+    Clipboard.copyToSystem(attachLine(kernel, this.fleet.hosts.get(kernel.host)));
+    Notification.success(
+      this.trans.__('Copied. Run this command in a terminal to attach to the kernel.'),
+      {
+        autoClose: 4000
+      }
+    );
   }
 
   /** Do it; an error is shown. */

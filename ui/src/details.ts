@@ -139,10 +139,7 @@ export class Details {
       );
       return [head, since, element('div', { class: 'rp-Actions' }, cancel)];
     }
-    const parts: HTMLElement[] = [
-      head,
-      element('p', { class: 'rp-Said' }, errorWords(error))
-    ];
+    const parts: HTMLElement[] = [head, element('p', { class: 'rp-Said' }, errorWords(error))];
     if (error.advice) {
       parts.push(element('p', { class: 'rp-Said' }, element('b', {}, error.advice)));
     }

@@ -74,7 +74,7 @@ export class LargeDirectory extends Widget {
       this.text.textContent = this.trans.__('%1 entries whose names contain this:', shown);
     } else {
       this.text.textContent = this.trans.__(
-        'The first %1 of %2 entries, by name. To find others:',
+        'The first %1 of %2 entries, by name. Sorting orders only these. To find others:',
         shown,
         all
       );

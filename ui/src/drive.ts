@@ -53,7 +53,8 @@ export class HostDrive extends Drive {
   }
 
   async get(path: string, options?: Contents.IFetchOptions): Promise<Contents.IModel> {
-    const ofFile = options?.format || options?.hash || (options?.type ?? 'directory') !== 'directory';
+    const ofFile =
+      options?.format || options?.hash || (options?.type ?? 'directory') !== 'directory';
     if (ofFile || options?.content === false) {
       return this.noted(path, await super.get(path, options));
     }

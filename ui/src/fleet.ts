@@ -138,6 +138,10 @@ export class Fleet {
   private takeKernel(event: any): void {
     const kernel: IKernel = event.kernel;
     const before = this.kernels.get(kernel.id);
+    const left = event.change === 'gone' ? kernel.host : event.former;
+    if (this.hosts.get(left)?.way_in === 'engine') {
+      this.hosts.delete(left); // an engine's node is there for one kernel
+    }
     if (event.change === 'gone') {
       this.kernels.delete(kernel.id);
     } else {

@@ -264,7 +264,8 @@ function follow(app: JupyterFrontEnd, fleet: Fleet): void {
       }
     }
     for (const { kernel } of sessions) {
-      const remote = kernel && [...fleet.hosts.values()].some(h => h.kernelspecs.includes(kernel.name));
+      const remote =
+        kernel && [...fleet.hosts.values()].some(h => h.kernelspecs.includes(kernel.name));
       if (remote && !fleet.kernels.has(kernel.id)) {
         return refresh();
       }
@@ -281,29 +282,29 @@ function askAfterPicker(
   where: (kernelspec: string, path: string) => Promise<Choice>
 ): void {
   const select = dialogs.selectKernel.bind(dialogs);
-  dialogs.selectKernel = async context => {
-    const change = context.changeKernel;
-    context.changeKernel = async model => {
+  dialogs.selectKernel = context => {
+    const changeKernel: ISessionContext['changeKernel'] = async model => {
       const name = model && !('id' in model && model.id) ? model.name : undefined;
       const host = name ? await where(name, context.path) : '';
       if (host === null) {
         return context.session?.kernel ?? null;
       }
       if (!name || !host) {
-        return change.call(context, model);
+        return context.changeKernel(model);
       }
       let changed: any = null;
       await deeds.attempt(async () => {
         const kernel = await fleet.api.start({ name, host, path: context.path });
-        changed = await change.call(context, { id: kernel.id, name });
+        changed = await context.changeKernel({ id: kernel.id, name });
       });
       return changed;
     };
-    try {
-      await select(context);
-    } finally {
-      context.changeKernel = change;
-    }
+    // The dialog's own view of the notebook: for all others, a change of kernel asks nothing.
+    const get = (target: ISessionContext, name: string | symbol) => {
+      const found = name === 'changeKernel' ? changeKernel : Reflect.get(target, name);
+      return typeof found === 'function' ? found.bind(target) : found;
+    };
+    return select(new Proxy(context, { get }));
   };
 }
 
@@ -336,7 +337,9 @@ function addNewNotebook(
           path: String(args.cwd ?? ''),
           type: 'notebook'
         });
-        const kernel = host ? { id: await startFor(app, fleet, name, host, made.path), name } : { name };
+        const kernel = host
+          ? { id: await startFor(app, fleet, name, host, made.path), name }
+          : { name };
         opened = await app.commands.execute('docmanager:open', {
           path: made.path,
           factory: 'Notebook',

@@ -34,7 +34,13 @@ function ofHost(change: string, host: IHost, trans: ITranslate): INews | null {
     return { key, said, type: 'warning', brief: false, error: host.error };
   }
   if (change === 'back') {
-    return { key, said: trans.__('%1 is back.', host.name), type: 'success', brief: true, error: null };
+    return {
+      key,
+      said: trans.__('%1 is back.', host.name),
+      type: 'success',
+      brief: true,
+      error: null
+    };
   }
   return null;
 }
@@ -53,7 +59,13 @@ function ofKernel(heard: Change & { kind: 'kernel' }, trans: ITranslate): INews 
     const said = kernel.signal
       ? trans.__('%1 on %2 was ended by %3', title, kernel.host, kernel.signal)
       : trans.__('%1 on %2 ended with exit code %3', title, kernel.host, kernel.exit_code);
-    const printed = { kind: '', host: kernel.host, message: said, advice: '', printed: kernel.reason };
+    const printed = {
+      kind: '',
+      host: kernel.host,
+      message: said,
+      advice: '',
+      printed: kernel.reason
+    };
     return { key, said, type: 'error', brief: false, error: kernel.reason ? printed : null };
   }
   if (change === 'moved') {

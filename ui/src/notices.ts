@@ -83,7 +83,11 @@ export class Notices {
       const id = Notification.emit(this.starting(title, start), 'in-progress', {
         autoClose: false,
         actions: [
-          { label: this.trans.__('Cancel'), callback: () => this.cancel(start), displayType: 'warn' }
+          {
+            label: this.trans.__('Cancel'),
+            callback: () => this.cancel(start),
+            displayType: 'warn'
+          }
         ]
       });
       this.shown.set(key, id);

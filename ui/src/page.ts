@@ -46,7 +46,9 @@ function dialog(title: string, body: Node, action = ''): Promise<boolean> {
       resolve(chosen);
     };
     const buttons = element('div', { class: 'rp-Dialog-buttons' });
-    buttons.append(button(action ? 'Cancel' : 'Close', action ? 'Cancel' : 'Close', () => end(false)));
+    buttons.append(
+      button(action ? 'Cancel' : 'Close', action ? 'Cancel' : 'Close', () => end(false))
+    );
     if (action) {
       buttons.append(button(action, action, () => end(true)));
     }
@@ -85,7 +87,7 @@ const actions: IActions = {
   stop: (kernel: IKernel) =>
     void attempt(async () => {
       const title = kernelTitle(kernel);
-      const text = element('p', {}, `Its variables are lost.`);
+      const text = element('p', {}, 'Its variables are lost.');
       if (await dialog(`Shut down ${title}?`, text, 'Shut down')) {
         await fleet.api.stop(kernel.id, kernel.host);
         if (kernel.owner !== 'this server') {
@@ -154,7 +156,11 @@ function follow(failures = 0): void {
 /** The last things that happened, newest first. */
 const happened = element('ol');
 // The role is not the list's: its items need a list around them.
-const log = element('div', { class: 'rp-News', role: 'log', 'aria-label': 'What happened' }, happened);
+const log = element(
+  'div',
+  { class: 'rp-News', role: 'log', 'aria-label': 'What happened' },
+  happened
+);
 
 fleet.listen(change => {
   const found = news(change, plain);

@@ -395,7 +395,9 @@ function text(host: IHost): string {
 }
 
 function kernelText(kernel: IKernel): string {
-  return [kernel.notebook?.path ?? '', kernel.name, kernel.id, kernel.state].join(' ').toLowerCase();
+  return [kernel.notebook?.path ?? '', kernel.name, kernel.id, kernel.state]
+    .join(' ')
+    .toLowerCase();
 }
 
 function compare(a: number, b: number): number {

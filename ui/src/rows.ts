@@ -233,7 +233,11 @@ export class Rows {
     made.append(
       dot(kernelTone(kernel)),
       name,
-      element('span', { class: 'rp-State' }, this.words({ kind: 'kernel', key: '', model: kernel })),
+      element(
+        'span',
+        { class: 'rp-State' },
+        this.words({ kind: 'kernel', key: '', model: kernel })
+      ),
       element(
         'span',
         { class: 'rp-Actions' },

@@ -9,7 +9,7 @@ import { Signal } from '@lumino/signaling';
 import type { Api, IFoundKernel } from './api';
 import type { Deeds } from './deeds';
 import { sure } from './say';
-import { bytes, duration } from './words';
+import { attachLine, bytes, duration } from './words';
 
 export class FoundKernels implements IRunningSessions.IManager {
   readonly name: string;
@@ -79,7 +79,7 @@ export class FoundKernels implements IRunningSessions.IManager {
 
   /** Show its logs and the command that attaches to it. */
   private open(kernel: IFoundKernel): void {
-    const line = `jupyter remote attach ${kernel.id} --host=${kernel.host}`;
+    const line = attachLine(kernel);
     const said = this.trans.__(
       'To attach to kernel %1 on %2, run in a terminal: %3',
       kernel.id.slice(0, 8),

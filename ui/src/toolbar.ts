@@ -11,13 +11,7 @@ import { Details } from './details';
 import { dot, element } from './dom';
 import type { Change, Fleet } from './fleet';
 import type { Ports } from './ports';
-import {
-  kernelTone,
-  kernelWords,
-  startTone,
-  startWords,
-  type Tone
-} from './words';
+import { kernelTone, kernelWords, startTone, startWords, type Tone } from './words';
 
 const TICK_MILLISECONDS = 1000;
 

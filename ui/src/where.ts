@@ -157,4 +157,3 @@ export async function askWhere(
   });
   return result.button.accept ? (result.value ?? '') : null;
 }
-

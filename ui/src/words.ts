@@ -11,8 +11,7 @@ export interface ITranslate {
 /** Returns the text unchanged. */
 export const plain: ITranslate = {
   __: (text, ...values) => text.replace(/%(\d)/g, (_, n) => String(values[Number(n) - 1] ?? '')),
-  _n: (one, many, count, ...values) =>
-    plain.__(count === 1 ? one : many, count, ...values)
+  _n: (one, many, count, ...values) => plain.__(count === 1 ? one : many, count, ...values)
 };
 
 /** The colour of a dot: good, working, trouble, bad, none. */
@@ -148,6 +147,17 @@ export function startWords(start: IStart, trans: ITranslate): string {
 /** An error in one line. */
 export function errorWords(error: IError): string {
   return error.host ? `${error.host}: ${error.message}` : error.message;
+}
+
+/** A command for a terminal. Records say where a kernel on an engine's node is. */
+export function attachLine(kernel: { id: string; host: string }, host?: IHost): string {
+  const line = `jupyter remote attach ${kernel.id}`;
+  return host?.way_in === 'engine' ? line : `${line} --host=${quoted(kernel.host)}`;
+}
+
+/** A word that no shell changes. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replace(/'/g, "'\\''") + "'";
 }
 
 /** The name that a person knows a kernel by. */

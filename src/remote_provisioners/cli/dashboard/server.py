@@ -1,4 +1,4 @@
-"""A server for the page and its data only: no files, no terminals."""
+"""A server for the page and its data only: no files of this machine, no terminals."""
 
 from __future__ import annotations
 
