@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 
 from ...agent.bootstrap.find_or_start import host_identity
@@ -14,6 +13,7 @@ from ...ports.local_port import LocalPort
 from ..command import MISUSED, CommandError
 from ..kernels.found import FoundKernel, pick
 from ..kernels.search import SearchCommand
+from ..signals import stop_event
 
 _HIGHEST = 65535
 #: Without this error, connections would go round in a circle.
@@ -57,10 +57,7 @@ class ForwardApp(SearchCommand):
             if number == port and await io_thread().call(_is_here(chosen)):
                 raise CommandError(_ITSELF.format(port))
             print(f"http://127.0.0.1:{number}", flush=True)
-            stop = asyncio.Event()
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-            await stop.wait()
+            await stop_event().wait()
         finally:
             await io_thread().call(forward.close())
         return 0

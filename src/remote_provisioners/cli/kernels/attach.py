@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shlex
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...kernels.remote_kernel import RemoteKernel
 from ..command import FAILED, MISUSED, CommandError
+from ..signals import stop_event
 from .found import FoundKernel, pick
 from .search import SearchCommand
 
@@ -47,9 +47,7 @@ class AttachApp(SearchCommand):
             raise CommandError(f"kernel {chosen.kernel_id} is not running: {chosen.state}")
         kernel = await io_thread().call(_attach(chosen))
         staying = asyncio.ensure_future(io_thread().call(kernel.stay_attached()))
-        stop = asyncio.Event()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        stop = stop_event()
         with _connection_file(kernel) as path:
             print(f"jupyter console --existing {shlex.quote(str(path))}", flush=True)
             while not stop.is_set() and not kernel.life.over:
