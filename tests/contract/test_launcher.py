@@ -18,11 +18,11 @@ import pytest
 
 from remote_provisioners.engines.certificate import identity
 from remote_provisioners.engines.launcher import launcher_source
+from remote_provisioners.engines.node_address import NodeAddress
 from remote_provisioners.engines.node_reports import NodeReports
 from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.agent_channel import AgentChannel
 from remote_provisioners.hosts.transport import Transport, connect
-from remote_provisioners.placement.host_address import NodeAddress
 from remote_provisioners.protocol.agent_requests import Hello, Leave
 from remote_provisioners.protocol.version import VERSION
 

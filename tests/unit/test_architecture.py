@@ -121,6 +121,17 @@ def test_no_module_imports_itself_by_others() -> None:
     assert circles() == []
 
 
+def test_hosts_know_no_engine() -> None:
+    """An engine uses hosts. Its address names its way in (`HostAddress.connector`)."""
+    below = ("protocol", "agent", "placement", "options", "hosts", "kernels", "files", "ports")
+    for name, path in MODULES.items():
+        if name.split(".")[0] in below:
+            text = ast.unparse(SOURCES[path])  # imports in functions included
+            assert "engines." not in "".join(
+                line for line in text.splitlines() if line.lstrip().startswith(("from ", "import "))
+            ), name
+
+
 def test_modules_are_short() -> None:
     lines = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCES}
     long = {str(path.relative_to(ROOT)): n for path, n in lines.items() if n > MOST_LINES}

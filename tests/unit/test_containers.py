@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.engines.docker.program import read_events
+from remote_provisioners.engines.docker.program import read_state as docker
 from remote_provisioners.engines.kubernetes.pod import PodOptions, manifest, read_state
 from remote_provisioners.engines.main_process import main_process
 from remote_provisioners.errors import ConfigurationError
-from remote_provisioners.hosts.transport.docker_program import read_events
-from remote_provisioners.hosts.transport.docker_program import read_state as docker
 from remote_provisioners.options.launch_request import LaunchRequest, build_request
 
 from ..conftest import InstallSpec

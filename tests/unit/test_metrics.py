@@ -7,9 +7,10 @@ import json
 import re
 from pathlib import Path
 
+from remote_provisioners.engines.docker.address import ContainerAddress
 from remote_provisioners.events import events
 from remote_provisioners.hosts.registry import HostRegistry
-from remote_provisioners.placement.host_address import ContainerAddress, HostAddress
+from remote_provisioners.placement.host_address import HostAddress
 from remote_provisioners.placement.inventory import HostSpec
 from remote_provisioners.server.metrics import Metrics
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.engines.node_transport import _Opening
 from remote_provisioners.errors import UnreachableError
-from remote_provisioners.hosts.transport.node import _Opening
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 

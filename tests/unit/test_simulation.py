@@ -14,13 +14,13 @@ import pytest
 
 from benchmarks.simulation.starts import placer_on, request, start, start_many
 from benchmarks.simulation.world import World
+from remote_provisioners.engines.docker.address import ContainerAddress
 from remote_provisioners.errors import HostError, NoHostError, NoRoomError, UnreachableError
 from remote_provisioners.hosts import reconnect
 from remote_provisioners.hosts.registry import HostRegistry
 from remote_provisioners.kernels.remote_kernel import RemoteKernel
 from remote_provisioners.placement import host_search
 from remote_provisioners.placement import scheduler as scheduler_module
-from remote_provisioners.placement.host_address import ContainerAddress
 from remote_provisioners.placement.inventory import HostSpec
 from remote_provisioners.placement.scheduler import Scheduler
 

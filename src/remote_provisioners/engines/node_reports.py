@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from ..errors import HostError
 from ..io_thread import io_thread
-from ..placement.host_address import HostAddress, NodeAddress
+from ..placement.host_address import HostAddress
 from .base import Node
 from .certificate import identity
+from .node_address import NodeAddress
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,14 @@ import logging
 from collections.abc import Sequence
 
 from ..errors import UnreachableError
-from ..placement.host_address import HostAddress
+from ..placement.host_address import HostAddress, InnerAddress
+from ..placement.way_in import COMMAND, WayIn
 from .reconnect import Reconnector
 from .registry import host_registry
 from .transport import Completed, Transport
+from .transport.inner import open_inner
+from .transport.pipe.errors import why_not_opened
+from .transport.pipe.start import NotOpened
 
 log = logging.getLogger(__name__)
 
@@ -125,3 +129,13 @@ class Gateways:
 async def gateways() -> Gateways:
     """This process's gateways. The registry closes them, after the hosts behind them."""
     return (await host_registry()).beside(Gateways)
+
+
+async def connect_inner(address: InnerAddress, python: str) -> Transport:
+    """Run the program that leads to a node; it starts Python there. Raises HostError."""
+    through = await (await gateways()).open(address.through)
+    try:
+        return await open_inner(through, address, python)
+    except NotOpened as failed:
+        way = WayIn(COMMAND, address.words)
+        raise why_not_opened(failed, way, python).at(str(address)) from None

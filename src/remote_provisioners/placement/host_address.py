@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..errors import ConfigurationError
 from .way_in import COMMAND, DEFAULT_WAY, WayIn
@@ -25,6 +26,10 @@ class HostAddress:
     port: int = 0
     #: Each way and each user has its own connection.
     way: WayIn = DEFAULT_WAY
+
+    #: The function that connects to such an address, if `way` does not say it: "module:name" within
+    #: this package. It gets the address and the Python there, and returns a Transport.
+    connector: ClassVar[str] = ""
 
     @property
     def is_temporary(self) -> bool:
@@ -69,20 +74,6 @@ class HostAddress:
 
 
 @dataclass(frozen=True)
-class NodeAddress(HostAddress):
-    """A launcher on a node without a login: its address and its secret."""
-
-    secret: str = field(default="", repr=False)
-
-    @property
-    def brings_agent(self) -> bool:
-        return True
-
-    def __str__(self) -> str:
-        return self.host
-
-
-@dataclass(frozen=True)
 class InnerAddress(HostAddress):
     """A node that a program of another host leads to, such as a job of a cluster.
 
@@ -92,6 +83,8 @@ class InnerAddress(HostAddress):
     #: The host that runs the program; localhost is this machine.
     through: HostAddress = HostAddress("localhost")
     words: tuple[str, ...] = ()
+
+    connector = "hosts.gateways:connect_inner"
 
     @property
     def brings_agent(self) -> bool:
@@ -104,46 +97,6 @@ class InnerAddress(HostAddress):
     @property
     def is_here(self) -> bool:
         return False
-
-
-@dataclass(frozen=True)
-class JobAddress(InnerAddress):
-    """A job of Slurm."""
-
-    job: str = ""
-
-
-@dataclass(frozen=True)
-class ContainerAddress(HostAddress):
-    """A container for one kernel. `way` runs programs in it."""
-
-    #: The words of the program that manages it, such as docker.
-    program: tuple[str, ...] = ()
-
-    @property
-    def is_temporary(self) -> bool:
-        return True
-
-    def __str__(self) -> str:
-        return self.host
-
-
-@dataclass(frozen=True)
-class PodAddress(HostAddress):
-    """A pod of Kubernetes for one kernel. `host` is its name."""
-
-    namespace: str = ""
-    container: str = ""
-    #: The cluster: a kubeconfig and one of its contexts; "" for the usual ones.
-    kubeconfig: str = ""
-    context: str = ""
-
-    @property
-    def is_temporary(self) -> bool:
-        return True
-
-    def __str__(self) -> str:
-        return self.host
 
 
 def parse_address(text: str) -> HostAddress:

@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from ...errors import ConfigurationError, HostError, KernelStartError
-from ...hosts.transport.docker_program import DockerError, DockerProgram
 from ...options.launch_request import LaunchRequest
-from ...placement.host_address import ContainerAddress, HostAddress
+from ...placement.host_address import HostAddress
 from ...placement.way_in import COMMAND, WayIn
 from ...user import user_and_machine
 from ..base import Engine, Launch, Node, Progress
 from ..main_process import main_process
+from .address import ContainerAddress
+from .program import DockerError, DockerProgram
 
 LABEL = "remote-provisioners"
 #: The limit for `docker run`, whose image is there.

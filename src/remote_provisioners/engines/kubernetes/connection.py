@@ -13,8 +13,8 @@ from ...hosts.transport.command import pipe_python
 from ...hosts.transport.pipe.errors import why_not_opened
 from ...hosts.transport.pipe.start import Introduction, NotOpened, PipeStart
 from ...hosts.transport.pipe.transport import PipeTransport
-from ...placement.host_address import PodAddress
 from ...placement.way_in import COMMAND, WayIn
+from .address import PodAddress
 from .cluster import Access, Cluster, cluster_of
 from .ends import why_ended
 from .refused import RefusedError

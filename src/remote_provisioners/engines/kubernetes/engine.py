@@ -12,10 +12,11 @@ from typing import Any
 
 from ...errors import AuthenticationError, HostError, KernelStartError
 from ...hosts.transport.pipe.start import NotOpened
-from ...placement.host_address import HostAddress, PodAddress
+from ...placement.host_address import HostAddress
 from ...user import user_and_machine
 from ..base import POLL_SECONDS, Engine, Launch, Node, Progress
 from ..main_process import main_process
+from .address import PodAddress
 from .cluster import Access, Cluster, cluster_of
 from .connection import open_early
 from .ends import why_ended

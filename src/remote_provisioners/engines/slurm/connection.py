@@ -12,8 +12,8 @@ from ...hosts.transport import Transport
 from ...hosts.transport.inner import open_inner
 from ...hosts.transport.pipe.errors import why_not_opened
 from ...hosts.transport.pipe.start import NotOpened
-from ...placement.host_address import JobAddress
 from ...placement.way_in import COMMAND, WayIn
+from .address import JobAddress
 from .cluster import cluster_at
 from .reasons import refusal
 

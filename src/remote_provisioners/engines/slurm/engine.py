@@ -13,11 +13,12 @@ from typing import Any
 from ...errors import HostError
 from ...options.expected import expected_kernel
 from ...options.launch_request import LaunchRequest
-from ...placement.host_address import HostAddress, JobAddress
+from ...placement.host_address import HostAddress
 from ...placement.policies import Requirements
 from ...placement.way_in import WayIn
 from ..base import Engine, Launch, Node, Progress
 from . import health
+from .address import JobAddress
 from .cluster import Cluster, cluster_at
 from .connection import step_words
 from .reasons import read_seconds

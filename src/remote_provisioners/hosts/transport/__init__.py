@@ -7,19 +7,14 @@ import importlib
 import logging
 from dataclasses import replace
 
-from ...placement.host_address import (
-    ContainerAddress,
-    HostAddress,
-    InnerAddress,
-    JobAddress,
-    NodeAddress,
-    PodAddress,
-)
+from ...placement.host_address import HostAddress
 from ...placement.way_in import COMMAND, OPENSSH
 from .base import Completed, Endpoint, Transport
 from .local import LocalTransport
 
 log = logging.getLogger(__name__)
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 async def connect(address: HostAddress, python: str = "") -> Transport:
@@ -29,27 +24,12 @@ async def connect(address: HostAddress, python: str = "") -> Transport:
     """
     if address.is_local:
         return LocalTransport()
-    if isinstance(address, NodeAddress):
-        from .node import connect_node  # noqa: PLC0415
-
-        return await connect_node(address)
     python = python or "python3"
-    if isinstance(address, JobAddress):
-        from ...engines.slurm.connection import connect_job  # noqa: PLC0415
-
-        return await connect_job(address, python)
-    if isinstance(address, InnerAddress):
-        from .inner import connect_inner  # noqa: PLC0415
-
-        return await connect_inner(address, python)
-    if isinstance(address, PodAddress):
-        from ...engines.kubernetes.connection import connect_pod  # noqa: PLC0415
-
-        return await connect_pod(address, python)
-    if isinstance(address, ContainerAddress):
-        from .container import connect_container  # noqa: PLC0415
-
-        return await connect_container(address, python)
+    if address.connector:
+        module, _, name = address.connector.partition(":")
+        connector = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
+        transport: Transport = await connector(address, python)
+        return transport
     if address.is_here or address.way.kind == COMMAND:
         from .command import connect_by_command  # noqa: PLC0415
 

@@ -13,18 +13,18 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
-from ...engines.certificate import identity
-from ...errors import AgentError, ForwardingError, UnreachableError
-from ...placement.host_address import NodeAddress
-from ...protocol.keep_alive import keep_alive
-from .base import Completed, Endpoint, Transport
+from ..errors import AgentError, ForwardingError, UnreachableError
+from ..hosts.transport import Completed, Endpoint, Transport
+from ..protocol.keep_alive import keep_alive
+from .certificate import identity
+from .node_address import NodeAddress
 
 _SECONDS = 5.0
 #: No line of a launcher is as long.
 _MOST_BYTES = 64 * 1024
 
 
-async def connect_node(address: NodeAddress) -> Transport:
+async def connect_node(address: NodeAddress, python: str = "") -> Transport:
     """Connect to a launcher. Raises UnreachableError. If it is gone, `open` reports it."""
     transport = NodeTransport(address)
     with contextlib.suppress(ConnectionRefusedError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import AuthenticationError, HostError, UnreachableError
-from .pipe.errors import last_lines
+from ...hosts.transport.pipe.errors import last_lines
 
 _SECONDS = 20.0
 _DENIED = re.compile(r"permission denied.*(docker|daemon|socket|podman)", re.IGNORECASE | re.DOTALL)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...errors import HostError, NodeGoneError
-from ...placement.host_address import ContainerAddress
-from .command import connect_by_command
-from .docker_program import DockerProgram
-from .pipe.transport import PipeTransport
+from ...hosts.transport.command import connect_by_command
+from ...hosts.transport.pipe.transport import PipeTransport
+from .address import ContainerAddress
+from .program import DockerProgram
 
 
 async def connect_container(address: ContainerAddress, python: str) -> PipeTransport:
