@@ -35,7 +35,7 @@ class HostsApp(Command):
 
     Without a HOST, it lists all hosts in the installed kernelspecs, the configuration file or
     RP_REMOTE_HOSTS. It asks all of them at the same time, prints each as it answers, and gives up
-    on a host that does not. A narrow terminal gets fewer columns.
+    on a host that takes too long. A narrow terminal gets fewer columns.
 
     KERNELS shows how many of all users' kernels are yours. LOAD is the mean number of running
     processes over a minute, of the number of cores. MEMORY is the available memory. GPUS shows how
