@@ -20,7 +20,7 @@ from .cluster import Slurm
 pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 JOBS = 100
-#: After this time the server asks for the jobs every 6 seconds, later every 15.
+#: After this time the server asks for the jobs every 8 seconds, later every 15.
 WAIT_SECONDS, LOOK_SECONDS = 60.0, 30.0
 
 
