@@ -29,6 +29,7 @@ from remote_provisioners.placement import host_table
 
 from .clusters import ENGINES, ByCluster
 from .rig import Host, Rig, open_rig
+from .rig.slow_files import SlowFiles
 
 for number, handler in (
     (signal.SIGINT, signal.default_int_handler),
@@ -114,6 +115,17 @@ def be_client(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in rig.environ.items():
         monkeypatch.setenv(name, value)
     return rig.home
+
+
+@pytest.fixture
+def slow_files(tmp_path: Path) -> Iterator[SlowFiles]:
+    """A file system that answers as late as a test says."""
+    try:
+        mounted = SlowFiles(tmp_path / "slow")
+    except OSError as error:
+        pytest.skip(f"needs root and /dev/fuse: {error}")
+    with contextlib.closing(mounted):
+        yield mounted
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:

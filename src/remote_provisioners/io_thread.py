@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import logging
 import os
-import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -57,10 +55,7 @@ class IOThread:
 
     async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` in the thread and await it here. Cancelling here cancels it there."""
-        done = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        result = asyncio.wrap_future(done)
-        with _woken_by(done) if _forked else contextlib.nullcontext():
-            return await result
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `coroutine` in the thread. Any thread may look at the future."""
@@ -110,35 +105,12 @@ class IOThread:
             self._thread.join(_CLOSE_SECONDS)
 
 
-@contextlib.contextmanager
-def _woken_by(done: Future[Any]) -> Iterator[None]:
-    """Wake the running loop when `done` is, by a pipe of its own.
-
-    A program may run a loop, fork, and use the loop again in each child, as jupyter_client's
-    blocking classes do. These loops share the pipe that threads wake them by: any child may take
-    the wake-up of another, which then sleeps for ever.
-    """
-    loop = asyncio.get_running_loop()
-    reader, writer = socket.socketpair()
-    try:
-        loop.add_reader(reader, loop.remove_reader, reader)
-        done.add_done_callback(lambda _: writer.close())
-        yield
-    finally:
-        loop.remove_reader(reader)
-        reader.close()
-        writer.close()
-
-
-#: Whether a process that had imported this module has forked this one.
-_forked = False
 _current: tuple[int, IOThread] | None = None
 _lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    global _lock, _forked
-    _forked = True
+    global _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
     if _current is not None:
         forks.close_in_child(_current[1].descriptors())

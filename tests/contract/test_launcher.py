@@ -22,7 +22,7 @@ from remote_provisioners.engines.node_address import NodeAddress
 from remote_provisioners.engines.node_reports import NodeReports
 from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.agent_channel import AgentChannel
-from remote_provisioners.hosts.transport import Transport, connect
+from remote_provisioners.hosts.transport import Transport, connect, node
 from remote_provisioners.protocol.agent_requests import Hello, Leave
 from remote_provisioners.protocol.version import VERSION
 
@@ -167,7 +167,9 @@ def test_the_key_is_kept_and_private(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_SECONDS", 0.5)
+
     async def body() -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             port = silent.getsockname()[1]

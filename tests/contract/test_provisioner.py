@@ -6,12 +6,14 @@ import asyncio
 import os
 import re
 import signal
+import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_async
 from traitlets.config import Config
@@ -25,6 +27,7 @@ from remote_provisioners.errors import (
     StartCancelledError,
     UnauthorizedError,
 )
+from remote_provisioners.events import Event, Phase, StartProgress, events
 from remote_provisioners.provisioner import DistributedProvisioner
 
 from ..conftest import (
@@ -172,9 +175,12 @@ def test_terminate_can_be_caught(session: Session) -> None:
 
 def test_tunnels_move_between_calls_of_a_blocking_client(session: Session) -> None:
     """The manager's loop does not run now; the heartbeat has to go on all the same."""
-    session.client.hb_channel.unpause()
-    time.sleep(2.5)
-    assert session.client.hb_channel.is_beating()
+    with zmq.Context() as context, context.socket(zmq.REQ) as heart:
+        heart.connect(session.client.hb_channel.address)
+        for _ in range(3):
+            heart.send(b"ping")
+            assert heart.poll(10_000)
+            assert heart.recv() == b"ping"
 
 
 def test_under_the_async_manager(host: str, install_spec: InstallSpec) -> None:
@@ -216,12 +222,22 @@ def test_a_cancelled_start_leaves_nothing(host: str, install_spec: InstallSpec) 
     async def body() -> None:
         manager = AsyncKernelManager(kernel_name=name)
         starting = asyncio.ensure_future(manager.start_kernel())
-        await asyncio.sleep(1.5)
+        assert await asyncio.to_thread(has_a_process.wait, 20)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
 
-    asyncio.run(body())
+    has_a_process = threading.Event()
+
+    def heard(event: Event) -> None:
+        if isinstance(event, StartProgress) and event.phase is Phase.LAUNCHING:
+            has_a_process.set()
+
+    stop = events.listen(heard)
+    try:
+        asyncio.run(body())
+    finally:
+        stop()
 
 
 async def launching(manager: AsyncKernelManager) -> None:
@@ -297,6 +313,8 @@ def test_another_process_takes_charge(session: Session) -> None:
     session.client = client
     assert session.value("kept") == "kept"
     assert asyncio.run(other.poll()) is None
+    asyncio.run(session.provisioner.load_provisioner_info(info))  # and back, for its end
+    session.manager.shutdown_kernel(now=True)
     asyncio.run(other.cleanup())
 
 
@@ -502,12 +520,12 @@ def test_ends_at_once(
 def test_never_listens(
     host: str, install_spec: InstallSpec, start: Start, form_argv: list[str]
 ) -> None:
-    code = "print('hello', flush=True); import time; time.sleep(300)"
-    name = install_spec(host, argv=["python", "-c", code, *form_argv], launch_timeout=5.0)
+    argv = ["sh", "-c", "echo hello; exec sleep 300", *form_argv]
+    name = install_spec(host, argv=argv, launch_timeout=3.0)
     with pytest.raises(LaunchTimeoutError) as error:
         start(name)
     text = assert_readable(error.value)
-    assert f"host {host}: the kernel did not open its ports within 5 s" in text
+    assert f"host {host}: the kernel did not open its ports within 3 s" in text
     assert text.endswith("hello")
 
 

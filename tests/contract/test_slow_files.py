@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,16 +26,11 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def slow_files(tmp_path: Path) -> Iterator[SlowFiles]:
-    try:
-        mounted = SlowFiles(tmp_path / "slow")
-    except OSError as error:
-        pytest.skip(f"needs root and /dev/fuse: {error}")
-    with contextlib.closing(mounted):
-        (mounted.directory / "here").mkdir()
-        (mounted.directory / "python").write_text("")
-        (mounted.directory / "python").chmod(0o755)
-        yield mounted
+def slow_files(slow_files: SlowFiles) -> SlowFiles:
+    (slow_files.directory / "here").mkdir()
+    (slow_files.directory / "python").write_text("")
+    (slow_files.directory / "python").chmod(0o755)
+    return slow_files
 
 
 @contextlib.asynccontextmanager

@@ -176,7 +176,7 @@ def test_a_kernel_that_does_not_start_says_why(
     rig: Rig, home: Path, tmp_path: Path, install_spec: InstallSpec, browser: Browser
 ) -> None:
     install_spec(
-        rig.hosts[0].target, environment_hook="sleep 2; echo no module of that name >&2; exit 3"
+        rig.hosts[0].target, environment_hook="sleep 1; echo no module of that name >&2; exit 3"
     )
     with Applications(tmp_path) as applications:
         write_notebook(applications.root / "one.ipynb", "print(6 * 7)")

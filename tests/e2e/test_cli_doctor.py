@@ -229,12 +229,12 @@ def test_hosts_that_say_nothing_are_awaited_at_once(doctor: Doctor) -> None:
         thread = threading.Thread(target=take)
         thread.start()
         names = [f"127.0.0.1:{server.getsockname()[1]}" for server in (one, two)]
-        hosts = doctor.examine(*names, "--timeout=4")
+        hosts = doctor.examine(*names, "--timeout=2")
         thread.join()
     for connection in taken:
         connection.close()
     assert [host["checks"][-1]["seen"] for host in hosts] == [
-        "no answer within 4 s (--timeout)"
+        "no answer within 2 s (--timeout)"
     ] * 2
     assert together == [True]
 
@@ -376,14 +376,6 @@ def test_a_stanza_that_cannot_be_used(doctor: Doctor) -> None:
     (host,) = doctor.examine()
     assert host["kernelspecs"] == ["broken"]
     assert "remote_hosts is empty" in host["checks"][0]["seen"]
-
-
-@pytest.mark.parametrize("word", ["--timeout=soon", "--timeout=0", "--hosts=a", "--what", "-x"])
-def test_what_cannot_be_understood_is_status_2(doctor: Doctor, word: str) -> None:
-    done = doctor.run("demo-a", word)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert word.partition("=")[0] in line
 
 
 def test_ctrl_c_leaves_nothing(doctor: Doctor) -> None:

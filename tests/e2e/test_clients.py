@@ -171,7 +171,7 @@ def test_a_script_with_run_kernel(rig: Rig, spec: str, applications: Application
         + f"""
 with run_kernel(kernel_name={spec!r}) as client:
     assert run(client, WHERE) == "ok"
-    time.sleep(4)  # nobody calls into the client: what keeps the kernel has to do without
+    time.sleep(2)  # nobody calls into the client: what keeps the kernel has to do without
     assert run(client, "print('still', 6 * 7)") == "ok"
 print("over")
 """

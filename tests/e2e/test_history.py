@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,16 +32,6 @@ def test_a_locked_history_holds_up_no_start(
         other.execute("ROLLBACK")
     assert start(name).value(HISTORY) == str(path)
     assert not list(path.parent.glob("*corrupt*"))  # IPython has not moved it away
-
-
-@pytest.fixture
-def slow_files(tmp_path: Path) -> Iterator[SlowFiles]:
-    try:
-        mounted = SlowFiles(tmp_path / "slow")
-    except OSError as error:
-        pytest.skip(f"needs root and /dev/fuse: {error}")
-    with contextlib.closing(mounted):
-        yield mounted
 
 
 @pytest.mark.usefixtures("home")

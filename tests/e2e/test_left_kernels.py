@@ -27,7 +27,7 @@ from .applications import Applications, Server, eventually, kernels_on
 def cleared(rig: Rig, home: Path) -> Iterator[None]:
     """What killed programs leave here and there is nobody's after the test."""
     yield
-    for host in rig.hosts:
+    for host in (host for host in rig.hosts if host.processes()):
         command = [sys.executable, "-m", "remote_provisioners.cli.app", "stop", "--all-unowned"]
         subprocess.run([*command, f"--host={host.target}"], check=False, capture_output=True)
 

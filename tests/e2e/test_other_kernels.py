@@ -21,6 +21,7 @@ from remote_provisioners.hosts.transport import connect
 
 from ..conftest import InstallSpec, Session, Start, words
 from ..rig import Host, Rig
+from ..spark.client import reply_of
 from .applications import eventually, kernels_on, listens_beyond_loopback
 
 IRKERNEL = ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
@@ -58,15 +59,7 @@ def interrupted(host: Host, session: Session, code: str) -> str:
     eventually(lambda: file in host.files("/tmp"))
     host.run(["rm", f"/tmp/{file}"])
     session.manager.interrupt_kernel()
-    while True:
-        reply = session.client.get_shell_msg(timeout=30)
-        if reply["parent_header"].get("msg_id") == request:
-            break
-    while True:
-        message = session.client.get_iopub_msg(timeout=30)
-        idle = message["content"].get("execution_state") == "idle"
-        if idle and message["parent_header"].get("msg_id") == request:
-            return str(reply["content"]["status"])
+    return str(reply_of(session, request)["status"])
 
 
 def ports_on(host: Host) -> set[int]:

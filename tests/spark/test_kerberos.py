@@ -124,8 +124,14 @@ def test_whose_ticket(secure_yarn: SecureYarn) -> None:
     """That of the cache which the kernelspec names, not of the server's own."""
     secure_yarn.kdc.add_user("bob")
     manager = ResourceManager([secure_yarn.endpoint], secure_yarn.kdc.log_in("bob"))
-    _check(manager)
-    assert "u=bob&" in manager._cookies[secure_yarn.endpoint]
+    _submitted(manager, "whose")
+    assert secure_yarn.users() == ["bob"]
+
+    async def end() -> None:
+        await manager.kill((await _until(manager, "whose", "ACCEPTED")).id)
+
+    asyncio.run(end())
+    secure_yarn.gone()
 
 
 @pytest.mark.long

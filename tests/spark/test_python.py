@@ -35,6 +35,7 @@ def python(install_sample: InstallSample, standalone_site: SparkSite) -> str:
     return install_sample(NAME, standalone_site)
 
 
+@pytest.mark.long  # test_conformance does so in client mode, once
 def test_lazy_and_interrupted(
     python: str, start: Start, spark_rig: Any, standalone: Standalone
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -98,9 +99,8 @@ def test_no_container_is_free(
         manager, starting = started(name, {"KERNEL_QUEUE": "small"})
         while "ACCEPTED" not in yarn.applications().values():
             await asyncio.sleep(0.1)
-        provisioner = manager.provisioner
-        env = provisioner._environment(provisioner._request)
-        tag = provisioner.placer._submission.launch.tag
+        env = {**os.environ, **manager.kernel_spec.env}
+        (tag,) = yarn.tags()
         await YarnEngine(Refusing([yarn.endpoint], env), env).cancel(tag)
         with pytest.raises(KernelStartError, match=words("is killed: ")):
             await starting
@@ -180,7 +180,7 @@ async def main(name, info):
     def hook(message):
         if message["msg_type"] == "stream":
             print(message["content"]["text"], flush=True)
-    await client._async_execute_interactive("print(here)", timeout=30, output_hook=hook)
+    await client.execute_interactive("print(here)", timeout=30, output_hook=hook)
     client.stop_channels()
     await manager.shutdown_kernel()
 

@@ -122,10 +122,21 @@ class Yarn:
 
     def applications(self) -> dict[str, str]:
         """The state of each application that has not ended, by its name."""
-        states = "NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING"
-        found = self._fetch(f"apps?states={states}")
+        return {app["name"]: app["state"] for app in self._unfinished()}
+
+    def tags(self) -> list[str]:
+        """The tags of the applications that have not ended."""
+        return [app["applicationTags"] for app in self._unfinished()]
+
+    def users(self) -> list[str]:
+        """Whose the applications are that have not ended."""
+        return [app["user"] for app in self._unfinished()]
+
+    def _unfinished(self) -> list[dict[str, Any]]:
+        found = self._fetch("apps?states=NEW,NEW_SAVING,SUBMITTED,ACCEPTED,RUNNING")
         assert found is not None
-        return {app["name"]: app["state"] for app in (found["apps"] or {}).get("app", [])}
+        apps: list[dict[str, Any]] = (found["apps"] or {}).get("app", [])
+        return apps
 
     def unfinished(self) -> int:
         """How many applications have not ended."""
