@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
+import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -55,7 +57,10 @@ class IOThread:
 
     async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` in the thread and await it here. Cancelling here cancels it there."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+        done = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        result = asyncio.wrap_future(done)
+        with _woken_by(done) if _forked else contextlib.nullcontext():
+            return await result
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `coroutine` in the thread. Any thread may look at the future."""
@@ -105,12 +110,35 @@ class IOThread:
             self._thread.join(_CLOSE_SECONDS)
 
 
+@contextlib.contextmanager
+def _woken_by(done: Future[Any]) -> Iterator[None]:
+    """Wake the running loop when `done` is, by a pipe of its own.
+
+    A program may run a loop, fork, and use the loop again in each child, as jupyter_client's
+    blocking classes do. These loops share the pipe that threads wake them by: any child may take
+    the wake-up of another, which then sleeps for ever.
+    """
+    loop = asyncio.get_running_loop()
+    reader, writer = socket.socketpair()
+    try:
+        loop.add_reader(reader, loop.remove_reader, reader)
+        done.add_done_callback(lambda _: writer.close())
+        yield
+    finally:
+        loop.remove_reader(reader)
+        reader.close()
+        writer.close()
+
+
+#: Whether a process that had imported this module has forked this one.
+_forked = False
 _current: tuple[int, IOThread] | None = None
 _lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    global _lock
+    global _lock, _forked
+    _forked = True
     _lock = threading.Lock()  # another thread of the parent may have held it
     if _current is not None:
         forks.close_in_child(_current[1].descriptors())

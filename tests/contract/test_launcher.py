@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from remote_provisioners.engines import node_transport
 from remote_provisioners.engines.certificate import identity
 from remote_provisioners.engines.launcher import launcher_source
 from remote_provisioners.engines.node_address import NodeAddress
 from remote_provisioners.engines.node_reports import NodeReports
 from remote_provisioners.errors import UnreachableError
 from remote_provisioners.hosts.agent_channel import AgentChannel
-from remote_provisioners.hosts.transport import Transport, connect, node
+from remote_provisioners.hosts.transport import Transport, connect
 from remote_provisioners.protocol.agent_requests import Hello, Leave
 from remote_provisioners.protocol.version import VERSION
 
@@ -168,7 +169,7 @@ def test_the_key_is_kept_and_private(tmp_path: Path) -> None:
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "_SECONDS", 0.5)
+    monkeypatch.setattr(node_transport, "_SECONDS", 0.5)
 
     async def body() -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:

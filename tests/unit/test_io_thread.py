@@ -1,13 +1,15 @@
-"""The end of the thread that owns hosts and kernels."""
+"""The thread that owns hosts and kernels: its end, and forked children."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
 
-from remote_provisioners.io_thread import IOThread
+from remote_provisioners.io_thread import IOThread, close_io_thread, in_io_thread
 
 CLOSED: list[str] = []
 
@@ -58,3 +60,27 @@ def test_a_task_that_begins_another_one_when_it_is_cancelled() -> None:
     thread.call_blocking(begun(), 5)
     thread.close()
     assert ended == ["first", "second"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_children_that_use_the_loop_of_their_parent() -> None:
+    """As a pool of processes does after its program has run a notebook. None sleeps for ever."""
+    loop = asyncio.new_event_loop()
+
+    def calls(count: int) -> None:
+        for _ in range(count):
+            loop.run_until_complete(in_io_thread(asyncio.sleep(0.001)))
+
+    calls(1)
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(5)
+            calls(50)
+            os._exit(0)
+        children.append(child)
+    ends = [os.waitpid(child, 0)[1] for child in children]
+    loop.close()
+    close_io_thread()
+    assert ends == [0] * 4
