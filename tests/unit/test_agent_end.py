@@ -65,4 +65,4 @@ def test_agents_of_other_versions_that_look_for_it_do_not_keep_it(tmp_path: Path
             time.sleep(0.02)
             if time.monotonic() > until:
                 agent.kill()
-        assert (agent.wait(), looks > 3) == (0, True)
+        assert (agent.wait(), looks > 0) == (0, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,9 @@ def test_the_files_of_another_login_are_no_change(home: Path) -> None:
         keys.tried([str(other)])
         await asyncio.sleep(4 * POLL_SECONDS)
         assert not waiting.done()
-        (home / ".ssh" / "id_ed25519").touch()
-        await waiting
+        while not waiting.done():
+            (home / ".ssh" / "id_ed25519").write_bytes(os.urandom(8))
+            await asyncio.sleep(POLL_SECONDS)
 
     asyncio.run(asyncio.wait_for(body(), 10))
 
