@@ -650,7 +650,7 @@ def test_kernels_of_two_agents(clean_environment: Path) -> None:
             await first.start("k1", SLEEPS)
             await second.start("k2", SLEEPS)
             await second.start("k3", SLEEPS)
-            await second.until(lambda: second.events("load")[-1]["kernels"] == 3)
+            await second.until(lambda: [e["kernels"] for e in second.events("load")][-1:] == [3])
             await first.until_load(kernels=3, mine=1)
             await second.until_load(kernels=3, mine=2)
             await second.request("forget", kernel_id="k2")
