@@ -21,6 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 
 from remote_provisioners.errors import RemoteProvisionerError
 from remote_provisioners.hosts.transport.by_asyncssh import connection as ssh_connection
+from remote_provisioners.hosts.transport.ssh import login_errors
 from remote_provisioners.io_thread import io_thread
 from remote_provisioners.kernels.lifecycle import State
 from remote_provisioners.protocol.agent_requests import GetStatus
@@ -293,6 +294,7 @@ def test_link_down_for_good(
 ) -> None:
     """After the grace they are dead, with the reason; starts and restarts go elsewhere."""
     monkeypatch.setattr(ssh_connection, "KEEPALIVE_SECONDS", 0.5)
+    monkeypatch.setattr(login_errors, "CONNECT_SECONDS", 2.0)
     a, b = (host.target for host in hosts)
 
     async def body() -> None:
