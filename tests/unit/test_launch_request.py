@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from remote_provisioners.agent.forking.forkable import shared_part
 from remote_provisioners.errors import ConfigurationError, UnauthorizedError
 from remote_provisioners.options.launch_request import (
     LaunchRequest,
@@ -32,6 +33,15 @@ def build(**changes: Any) -> LaunchRequest:
 def test_only_kernel_variables_leave_the_server() -> None:
     env = {"KERNEL_A": "1", "SECRET_TOKEN": "x", "PATH": "/bin", "KERNEL_ID": "forged"}
     assert request_environment(env, "real") == {"KERNEL_A": "1", "KERNEL_ID": "real"}
+
+
+def test_the_query_of_a_page_that_voila_shows() -> None:
+    page = {"VOILA_BASE_URL": "/", "QUERY_STRING": "a=5", "SERVER_PORT": "8866"}
+    env = {**page, "PATH": "/bin", "HTTP_PROXY": "x"}
+    assert request_environment(env, "real") == {**page, "KERNEL_ID": "real"}
+    assert shared_part(env, frozenset()) == {"PATH": "/bin", "HTTP_PROXY": "x"}
+    del env["VOILA_BASE_URL"]  # somebody else's
+    assert request_environment(env, "real") == {"KERNEL_ID": "real"}
 
 
 def test_who_gets_unix_sockets() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, UnauthorizedError
 from ..placement.policies import Requirements
-from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY
+from ..protocol.conventions import LEASE_SECONDS, OUTPUT_DISK, OUTPUT_MEMORY, PAGE_VARIABLES
 
 #: Modules whose kernels bind unix sockets when their connection file says so.
 _IPC_MODULES = {"ipykernel", "ipykernel_launcher"}
@@ -70,11 +70,14 @@ class LaunchRequest:
 
 
 def request_environment(env: Mapping[str, str], kernel_id: str) -> dict[str, str]:
-    """The variables of `env` that a host gets: KERNEL_ variables and SESSION_VARIABLE."""
+    """The variables of `env` that a host gets: KERNEL_ variables, SESSION_VARIABLE and Voila's."""
+    has_page = "VOILA_BASE_URL" in env
     chosen = {
         name: str(value)
         for name, value in env.items()
-        if name.startswith("KERNEL_") or name == SESSION_VARIABLE
+        if name.startswith("KERNEL_")
+        or name == SESSION_VARIABLE
+        or (has_page and re.fullmatch(PAGE_VARIABLES, name))
     }
     chosen["KERNEL_ID"] = kernel_id
     return chosen

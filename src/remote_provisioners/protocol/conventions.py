@@ -18,6 +18,8 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
 #: The variable with the names of a kernel's GPUs.
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+#: Voila passes these to the kernel of a page: its address and its query. A pattern.
+PAGE_VARIABLES = "VOILA_.*|QUERY_STRING|PATH_INFO|SCRIPT_NAME|SERVER_(NAME|PORT|PROTOCOL|SOFTWARE)"
 #: How long a kernel lives without its server: a long weekend.
 LEASE_SECONDS = 4 * 24 * 3600.0
 #: Bytes of a kernel's output to keep while nobody listens: in memory, then on disk.

@@ -9,14 +9,16 @@ import os
 import re
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence
 
-from ...protocol.conventions import GPU_VARIABLE
+from ...protocol.conventions import GPU_VARIABLE, PAGE_VARIABLES
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _FLAG = re.compile(r"-([bBdEIOPqRsSu]+|[XW].+)")
 _MODULES = ("ipykernel_launcher", "ipykernel")
 _SCRIPT = "launch_ipykernel.py"
 #: Variables of one kernel, which do not count when kernels share an environment.
-_PRIVATE = re.compile("KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET|" + GPU_VARIABLE)
+_PRIVATE = re.compile(
+    "|".join(["KERNEL_.*|JPY_SESSION_NAME|RP_LAUNCH_SECRET", GPU_VARIABLE, PAGE_VARIABLES])
+)
 #: Variables that an interpreter reads when it starts.
 _EARLY = re.compile("PYTHON.*|LD_.*")
 
