@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,30 @@ def test_an_error_of_the_file_system_is_not_a_call_that_hangs() -> None:
         with pytest.raises(TimeoutError):
             await apart.run("/data", refuse)
         assert await apart.run("/data", lambda: 42) == 42
+
+    run(body())
+
+
+class Held:
+    """Instead of threads: each call has ended when the test says so."""
+
+    def begin(self, function: Callable[[], Any], done: apart.Done) -> None:
+        self.end = done
+
+
+def test_a_cancellation_together_with_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts: otherwise an agent that ends waits for ever for what looks again and again."""
+    held, late = Held(), []
+    monkeypatch.setattr(apart, "_threads", held)
+
+    async def body() -> None:
+        task = asyncio.ensure_future(apart.run("/data", lambda: None, late.append))
+        await asyncio.sleep(0)
+        held.end("descriptor", None)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert late == ["descriptor"]
 
     run(body())
 

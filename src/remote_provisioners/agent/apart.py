@@ -198,6 +198,14 @@ async def _result(
 
     begin(done)
     try:
-        return await asyncio.wait_for(answer, seconds)
-    except asyncio.TimeoutError:
-        raise OSError(errno.ETIMEDOUT, _HANGS.format(seconds), what) from None
+        # Before Python 3.12, wait_for loses a cancellation that comes together with the answer.
+        await asyncio.wait([answer], timeout=seconds)
+    except asyncio.CancelledError:
+        if answer.done() and answer.exception() is None:
+            late(answer.result())
+        raise
+    finally:
+        answer.cancel()  # unless it is done
+    if answer.cancelled():
+        raise OSError(errno.ETIMEDOUT, _HANGS.format(seconds), what)
+    return answer.result()

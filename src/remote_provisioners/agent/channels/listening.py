@@ -200,10 +200,12 @@ def _in_network_order(address: str) -> bytes:
 
 async def _greets(endpoint: Endpoint) -> bool:
     """Whether a ZMTP peer answers there. We send our greeting first, then close the connection."""
+    greeted = asyncio.ensure_future(_greeted(endpoint))
     try:
-        return await asyncio.wait_for(_greeted(endpoint), _GREETING_SECONDS)
-    except (OSError, EOFError, asyncio.TimeoutError):
-        return False
+        await asyncio.wait([greeted], timeout=_GREETING_SECONDS)  # not wait_for: see apart.py
+        return greeted.done() and greeted.exception() is None and greeted.result()
+    finally:
+        greeted.cancel()
 
 
 async def _greeted(endpoint: Endpoint) -> bool:
