@@ -83,7 +83,7 @@ lint-python: .venv/test
 # Apart from what builds the interface, so that `make test` need not install them.
 lint-ui:
 	@if command -v npm >/dev/null; then \
-	  $(MAKE) --no-print-directory ui/lint/node_modules/.package-lock.json \
+	  $(MAKE) --no-print-directory --silent ui/lint/node_modules/.package-lock.json \
 	  && npm run --silent --prefix ui/lint check; \
 	else echo "no npm: the user interface is not linted"; fi
 
