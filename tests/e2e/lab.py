@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, Request
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from .applications import TOKEN, Server
 
@@ -105,3 +106,14 @@ class Lab:
                 return
             button.click()
             self.page.wait_for_timeout(200)
+
+    def show_details(self) -> None:
+        """Open them from the toolbar. JupyterLab may show a dialog of its own meanwhile."""
+        for attempts_left in reversed(range(8)):
+            self.dismiss_dialogs()
+            try:
+                self.toolbar.click(timeout=3 * SECONDS)
+                return
+            except PlaywrightTimeoutError:
+                if not attempts_left:
+                    raise

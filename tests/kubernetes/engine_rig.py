@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 from ..conftest import Session
 from ..engines.rig import EngineRig, Limit
@@ -18,6 +18,7 @@ class KubernetesRig(EngineRig):
 
     provisioner = "kubernetes-provisioner"
     down_text = r"Kubernetes' API at \S+ does not answer"
+    short_wait: ClassVar = {"launch_timeout": 10.0}  # the scheduler says why, when it has time
     full_text = r"no node has room"
     limit = Limit(r"memory", {"memory": "300Mi"}, "x = bytearray(1 << 30)")
 
