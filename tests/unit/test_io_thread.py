@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from remote_provisioners.io_thread import IOThread, close_io_thread, in_io_thread
+from remote_provisioners.io_thread import IOThread
 
 CLOSED: list[str] = []
 
@@ -62,25 +62,32 @@ def test_a_task_that_begins_another_one_when_it_is_cancelled() -> None:
     assert ended == ["first", "second"]
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+#: Its children use the loop that it has used, as a pool of processes does after a notebook.
+FORKS = """
+import asyncio, os, signal
+from remote_provisioners.io_thread import in_io_thread
+
+loop = asyncio.new_event_loop()
+
+def calls(count):
+    for _ in range(count):
+        loop.run_until_complete(in_io_thread(asyncio.sleep(0.001)))
+
+calls(1)
+children = []
+for _ in range(4):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # one that is never woken sleeps until then
+        calls(50)
+        os._exit(0)
+    children.append(child)
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+
+
 def test_children_that_use_the_loop_of_their_parent() -> None:
-    """As a pool of processes does after its program has run a notebook. None sleeps for ever."""
-    loop = asyncio.new_event_loop()
-
-    def calls(count: int) -> None:
-        for _ in range(count):
-            loop.run_until_complete(in_io_thread(asyncio.sleep(0.001)))
-
-    calls(1)
-    children = []
-    for _ in range(4):
-        child = os.fork()
-        if child == 0:
-            signal.alarm(5)
-            calls(50)
-            os._exit(0)
-        children.append(child)
-    ends = [os.waitpid(child, 0)[1] for child in children]
-    loop.close()
-    close_io_thread()
-    assert ends == [0] * 4
+    """None sleeps for ever."""
+    program = [sys.executable, "-W", "ignore", "-c", FORKS]
+    done = subprocess.run(program, check=False, capture_output=True, text=True, timeout=90)
+    assert done.stdout == "[0, 0, 0, 0]\n", done.stderr
