@@ -116,12 +116,20 @@ def _woken_by(done: Future[Any]) -> Iterator[None]:
 
     A program may run a loop, fork, and use the loop again in each child, as jupyter_client's
     blocking classes do. These loops share the pipe that threads wake them by: any child may take
-    the wake-up of another, which then sleeps for ever.
+    the wake-up of another, which then sleeps for ever. They also share an epoll, which tells each
+    child what another's descriptor of the same number has.
     """
     loop = asyncio.get_running_loop()
     reader, writer = socket.socketpair()
+    reader.setblocking(False)
+
+    def woken() -> None:
+        with contextlib.suppress(BlockingIOError):  # it was another child's
+            reader.recv(1)
+            loop.remove_reader(reader)
+
     try:
-        loop.add_reader(reader, loop.remove_reader, reader)
+        loop.add_reader(reader, woken)
         done.add_done_callback(lambda _: writer.close())
         yield
     finally:
