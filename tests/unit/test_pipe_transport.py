@@ -18,8 +18,8 @@ from remote_provisioners.protocol.multiplex import (
     CLOSE,
     DATA,
     LISTEN,
-    NOTHING,
     OPEN,
+    PONG,
     READY,
     FrameDecoder,
     frame,
@@ -139,15 +139,15 @@ def test_what_comes_is_acknowledged_unless_something_is_sent_anyway() -> None:
         pipe = other.pipe
         pipe.acknowledges = True
         for number in range(3):
-            pipe.data_received(frame(NOTHING, 0))
-            pipe.data_received(frame(NOTHING, 0))
-            while other.kinds.count(NOTHING) <= number:
+            pipe.data_received(frame(PONG, 0))
+            pipe.data_received(frame(PONG, 0))
+            while other.kinds.count(PONG) <= number:
                 await asyncio.sleep(0.001)
-        assert other.kinds == [NOTHING] * 3
-        pipe.data_received(frame(NOTHING, 0))
+        assert other.kinds == [PONG] * 3
+        pipe.data_received(frame(PONG, 0))
         opening = asyncio.ensure_future(pipe.open("/socket", Client))
         await asyncio.sleep(0.05)
-        assert other.kinds == [NOTHING] * 3 + [OPEN]
+        assert other.kinds == [PONG] * 3 + [OPEN]
         pipe.abort()
         with pytest.raises(ConnectionError):
             await opening

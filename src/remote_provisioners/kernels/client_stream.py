@@ -90,7 +90,7 @@ class LocalEnd(SocketEnd):
         """The agent of the stream was killed. Make the client close its connection, and connect
         again. What it sends until it notices is kept for its next connection.
         """
-        if self.requests is None or self.transport is None or not self.transport.can_write_eof():
+        if self.requests is None or self.transport is None:
             self.abort()
             return
         self._cut_off = True

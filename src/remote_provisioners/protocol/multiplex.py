@@ -26,7 +26,6 @@ OPEN, RUN, LISTEN, READY, REFUSED, ACCEPTED = range(1, 7)
 # END: no more DATA from this side. CLOSE: this side is done with the stream.
 # ERRORS: what a program writes to stderr. EXIT: it has ended (body: its return code).
 DATA, ERRORS, END, EXIT, CLOSE, WINDOW, PING, PONG = range(7, 15)
-NOTHING = 15
 
 WINDOW_BYTES = 2 * 1024 * 1024
 #: A side that holds more of a stream than this stops reading its source.
@@ -74,7 +73,7 @@ class FrameDecoder:
             if kind in _FLOWING:
                 self._kind, self._stream, self._left = kind, stream, length
                 position = body
-            elif not OPEN <= kind <= NOTHING or length > _MAX_BODY:
+            elif not OPEN <= kind <= PONG or length > _MAX_BODY:
                 raise PipeError("no frame: kind {}, length {}".format(kind, length))
             elif body + length > size:
                 break
@@ -202,7 +201,7 @@ class Multiplexer:
                     self._take_turns(stream, out)
             elif kind == PING:
                 self.say(PONG)
-            elif kind not in (PONG, NOTHING):
+            elif kind != PONG:
                 yield kind, stream, body
 
     def used(self, stream: int, amount: int) -> None:

@@ -19,6 +19,3 @@ class ContainerAddress(HostAddress):
     @property
     def is_temporary(self) -> bool:
         return True
-
-    def __str__(self) -> str:
-        return self.host

@@ -22,6 +22,3 @@ class PodAddress(HostAddress):
     @property
     def is_temporary(self) -> bool:
         return True
-
-    def __str__(self) -> str:
-        return self.host

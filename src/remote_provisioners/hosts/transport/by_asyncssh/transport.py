@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import asyncssh
@@ -162,13 +162,12 @@ class SSHTransport(Transport):
         def session() -> Any:
             return _Session(protocol)
 
-        opening: asyncio.Future[Any]
+        made: Coroutine[Any, Any, Any]
         if isinstance(endpoint, str):
             made = self._connection.create_unix_connection(session, endpoint)
-            opening = asyncio.ensure_future(made)
         else:
-            there = self._connection.create_connection(session, "127.0.0.1", endpoint)
-            opening = asyncio.ensure_future(there)
+            made = self._connection.create_connection(session, "127.0.0.1", endpoint)
+        opening = asyncio.ensure_future(made)
         try:
             # Cancelled, asyncssh would leave a channel open that nobody knows.
             await asyncio.shield(opening)

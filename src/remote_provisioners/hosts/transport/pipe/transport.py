@@ -20,9 +20,9 @@ from ....protocol.multiplex import (
     CLOSE,
     END,
     LISTEN,
-    NOTHING,
     OPEN,
     PING,
+    PONG,
     RUN,
     Multiplexer,
     PipeError,
@@ -270,10 +270,10 @@ class PipeTransport(Transport):
                     self._ends[stream].relieved()
 
     def _acknowledge(self) -> None:
-        """Send a frame that means nothing: TCP's acknowledgement travels with it."""
+        """Send a frame that asks for nothing: TCP's acknowledgement travels with it."""
         self._acknowledging = None
         if not self._closed.done():
-            self.streams.say(NOTHING)
+            self.streams.say(PONG)
             self._flush_soon()
 
     def _ask(self) -> None:
