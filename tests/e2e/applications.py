@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from jupyter_server.services.kernels.connection.base import (
 )
 
 from .. import conftest
+from ..free_port import free_port
 from ..rig import Host, Rig
 
 TOKEN = "token-of-the-tests"
@@ -179,7 +179,7 @@ class Server(Application):
     def __init__(
         self, argv: Sequence[str], directory: Path, env: dict[str, str], port: int = 0
     ) -> None:
-        port = port or _free_port()
+        port = port or free_port()
         super().__init__([*argv, f"--port={port}"], directory, env)
         self.port = port
         self.address = f"127.0.0.1:{port}"
@@ -414,9 +414,3 @@ def names_of(rig: Rig) -> list[str]:
 
 def _pack(part: Any) -> bytes:
     return json.dumps(part).encode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from ..conftest import InstallSpec, be_client
+from ..free_port import free_port
 from ..rig import Rig
 from .applications import PRINT_MUCH, Applications, Signal, eventually
 
@@ -52,9 +52,7 @@ def queries() -> dict[str, list[str]]:
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Callable[[str], Query]]:
     running: list[subprocess.Popen[bytes]] = []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def query(text: str) -> list[dict[str, Any]]:
         url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': text})}"

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 from ..conftest import InstallSpec, eventually
+from ..free_port import free_port
 from ..rig import Rig
 from .applications import TOKEN, Application, Applications, Channels
 
@@ -46,16 +46,6 @@ c.JupyterHub.services = [{{"name": "tests", "api_token": "{token}"}}]
 scopes = ["admin:users", "admin:servers", "access:servers"]
 c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": scopes}}]
 """
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class Hub:
@@ -121,7 +111,7 @@ def a_hub(tmp_path: Path, user: str, more: str = "") -> Iterator[Hub]:
     proxy = str(PROXY) if PROXY.exists() else shutil.which("configurable-http-proxy")
     if proxy is None or importlib.util.find_spec("jupyterhub") is None:
         pytest.skip("jupyterhub or its proxy is not installed: `make test` installs both")
-    port, hub_port, proxy_port = free_ports(3)
+    port, hub_port, proxy_port = free_port(), free_port(), free_port()
     environment = {n: os.environ[n] for n in ("JUPYTER_PATH", "TMPDIR")}
     environment["HOME"] = str(tmp_path / "users" / user)
     Path(environment["HOME"]).mkdir(parents=True, exist_ok=True)
