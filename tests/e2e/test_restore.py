@@ -33,9 +33,9 @@ def kill(server: Server) -> None:
     server.process.wait()
 
 
-def open_notebook(server: Server, path: str) -> dict[str, Any]:
+def open_notebook(server: Server, path: str, kernel: str = "remote") -> dict[str, Any]:
     """The session of a notebook with a new kernel."""
-    body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "remote"}}
+    body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": kernel}}
     status, session = server.ask("POST", "/api/sessions", body)
     assert status == 201, session
     return session
@@ -392,6 +392,40 @@ def test_a_server_of_another_directory_and_records_that_are_no_good(
     stop.expect("ended")
     assert stop.wait() == 0
     eventually(lambda: not rig.hosts[0].processes())
+
+
+def test_a_kernelspec_that_is_repaired_under_the_next_server(
+    targets: list[str], install_spec: InstallSpec, applications: Applications
+) -> None:
+    install_spec(targets)
+    install_spec(targets, name="edited")
+    server = applications.server("server")
+    session = open_notebook(server, "one.ipynb", "edited")
+    kernel = session["kernel"]["id"]
+    place = server.run(kernel, f"kept = 1; {WHERE}")
+    before = identities(server)
+    kill(server)
+
+    install_spec(["two hosts"], name="edited")
+    server = applications.server("server")
+    assert kernel_ids(server) == set()
+    eventually(lambda: "cannot be restored" in server.output)
+    assert f"kernel {kernel} on " in server.output
+    assert "cannot read the host 'two hosts'" in server.output
+    assert "Traceback" not in server.output
+    other = open_notebook(server, "two.ipynb")  # a change of sessions, which are written down
+    server.run(other["kernel"]["id"], "")
+    eventually(lambda: any(other["id"] in path.read_text() for path in records(applications)))
+    kill(server)
+
+    server = applications.server("server")
+    assert kernel_ids(server) == {other["kernel"]["id"]}
+    install_spec(targets, name="edited")
+    eventually(lambda: before < identities(server))
+    assert server.run(kernel, f"print(kept); {WHERE}") == f"1\n{place}"
+    for each in (session, other):
+        assert server.ask("DELETE", f"/api/sessions/{each['id']}") == (204, None)
+    assert server.end() == 0
 
 
 @pytest.mark.parametrize("end", ["SIGTERM", pytest.param("POST", marks=pytest.mark.long)])

@@ -75,11 +75,6 @@ class Sessions:
         Uses `create_session`, because some managers do more there. `restored` waits for the end.
         """
         for session in sessions:
-            try:
-                await ensure_async(self._manager.get_session(session_id=session["id"]))
-                continue  # this manager keeps sessions on disk
-            except HTTPError:
-                pass
             with session_named(session["id"]):
                 made = asyncio.ensure_future(self._create(kernel_id, kernel_name, session))
             self._restoring.add(made)
@@ -92,14 +87,23 @@ class Sessions:
 
     async def _create(self, kernel_id: str, kernel_name: str, session: Mapping[str, str]) -> None:
         try:
-            await self._manager.create_session(
-                path=session.get("path"),
-                name=session.get("name"),
-                type=session.get("type"),
-                kernel_name=kernel_name,
-                kernel_id=kernel_id,
-            )
+            if not await self._exists(session):
+                await self._manager.create_session(
+                    path=session.get("path"),
+                    name=session.get("name"),
+                    type=session.get("type"),
+                    kernel_name=kernel_name,
+                    kernel_id=kernel_id,
+                )
         except Exception as error:  # any configured manager may raise anything
             self._log.warning(
                 "session %s of kernel %s: not restored: %s", session["id"], kernel_id, error
             )
+
+    async def _exists(self, session: Mapping[str, str]) -> bool:
+        """Whether this manager keeps sessions on disk, and so has it."""
+        try:
+            await ensure_async(self._manager.get_session(session_id=session["id"]))
+        except HTTPError:
+            return False
+        return True

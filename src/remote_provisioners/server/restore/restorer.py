@@ -49,6 +49,9 @@ _STOP_SECONDS = 5.0
 #: The package of our provisioners.
 _PACKAGE = __name__.partition(".")[0]
 _COMMAND = "it keeps running: see `jupyter remote kernels`"
+#: The pause before kernels that could not be restored are tried again: somebody may have repaired
+#: the kernelspec or the hosts file that was wrong.
+_AGAIN_SECONDS = 5
 _WAYS_TO_BE_LOST = (
     "its host was rebooted, its agent was killed, its lease ran out, or "
     "`jupyter remote stop` on another machine ended it"
@@ -68,6 +71,8 @@ class Restorer:
         self._keeper = keeper
         self._notices = Notices(manager)
         self._tasks: set[asyncio.Task[None]] = set()
+        #: What earlier servers left and is not yet in the manager, by kernel.
+        self._waiting: dict[str, Record] = {}
 
     def watch(self) -> None:
         """Follow kernels and sessions from now on."""
@@ -77,7 +82,8 @@ class Restorer:
         atexit.register(self._at_exit)
 
     async def _sessions_changed(self, of_kernels: OfKernels) -> None:
-        self._keeper.note_sessions(of_kernels)
+        waiting = {record.kernel_id: record.sessions for record in self._waiting.values()}
+        self._keeper.note_sessions({**waiting, **of_kernels})
         await self._notices.give(of_kernels)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -113,23 +119,20 @@ class Restorer:
 
     async def restore_all(self) -> None:
         """Restore the kernels that servers of this directory left. Their hosts are asked later."""
-        for record in self._keeper.adopt():
-            try:
-                if record.ended:
-                    self._ended(record, record.ended)
-                elif record.doing in ("start", "stop"):
-                    self._finish(record)
-                else:
-                    await self._restore(record)
-            except Exception as error:  # a configured manager may raise anything
-                cannot_be_added(self._manager, record.kernel_id)
+        self._waiting = {record.kernel_id: record for record in self._keeper.adopt()}
+        for record in list(self._waiting.values()):
+            why = await self._carry_on(record)
+            if why:
                 self._log.error(
-                    "kernel %s on %s: cannot be restored, %s: %s",
+                    "kernel %s on %s: cannot be restored. It keeps running (see `jupyter remote "
+                    "kernels`), and is tried again every %d s: %s",
                     record.kernel_id,
                     record.info["host"],
-                    _COMMAND,
-                    error,
+                    _AGAIN_SECONDS,
+                    why,
                 )
+        if self._waiting:
+            self.spawn(self._try_again())
         if self._sessions is not None:
             await self._sessions.restored()
         for origin, count in Counter(r.origin for r in self._keeper.of_others).items():
@@ -141,11 +144,33 @@ class Restorer:
                 "" if count == 1 else "s",
             )
 
+    async def _carry_on(self, record: Record) -> str:
+        """Restore or end what a record describes. Returns why it cannot be done now, or ""."""
+        try:
+            if record.ended:
+                self._ended(record, record.ended)
+            elif record.doing in ("start", "stop"):
+                self._finish(record)
+            else:
+                await self._restore(record)
+        except Exception as error:  # a configured manager may raise anything
+            cannot_be_added(self._manager, record.kernel_id)
+            return str(error) or type(error).__name__
+        del self._waiting[record.kernel_id]
+        return ""
+
+    async def _try_again(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            for record in list(self._waiting.values()):
+                await asyncio.sleep(0)  # others come in between
+                await self._carry_on(record)
+
     async def _restore(self, record: Record) -> None:
         kernel_id, manager = record.kernel_id, self._manager
         if kernel_id in manager:
             return
-        self._spec(record.kernel_name)
+        self._provisioner(record)  # the manager would log its traceback, and that twice
         env = {n: v for n, v in os.environ.items() if not n.startswith("KERNEL_")}
         env |= record.info.get("launch", {}).get("env", {})
         if self._sessions is not None and record.sessions:
@@ -158,9 +183,7 @@ class Restorer:
 
     def _finish(self, record: Record) -> None:
         """End a kernel whose stop or start was in progress. Raises BadRecord."""
-        provisioner: Any = KernelProvisionerFactory.instance().create_provisioner_instance(
-            record.kernel_id, self._spec(record.kernel_name), parent=self._manager
-        )
+        provisioner = self._provisioner(record)
         seconds = _STOP_SECONDS if record.doing == "stop" else 0.0
 
         async def finish() -> None:
@@ -173,6 +196,12 @@ class Restorer:
                 )
 
         self.spawn(finish())
+
+    def _provisioner(self, record: Record) -> Any:
+        """A provisioner for the kernel. Raises BadRecord, or ConfigurationError for its options."""
+        spec = self._spec(record.kernel_name)
+        factory = KernelProvisionerFactory.instance()
+        return factory.create_provisioner_instance(record.kernel_id, spec, parent=self._manager)
 
     def _spec(self, name: str) -> Any:
         """The kernelspec of this name. Raises BadRecord if it is gone or not ours any more."""
