@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websocket
+import yaml
+
+from remote_provisioners.server.api.routes import DOCUMENT
 
 from ..conftest import InstallSpec, eventually
 from ..free_port import free_port
@@ -27,6 +31,11 @@ pytestmark = pytest.mark.long
 
 #: Where `make test` installs it.
 PROXY = Path(sys.prefix, "proxy/node_modules/.bin/configurable-http-proxy")
+#: Opens no login page for who is refused.
+DIRECTLY = urllib.request.OpenerDirector()
+for handler in (urllib.request.HTTPHandler, urllib.request.HTTPDefaultErrorHandler):
+    DIRECTLY.add_handler(handler())
+DIRECTLY.add_handler(urllib.request.HTTPErrorProcessor())
 PAGE = Path(__file__).parents[2] / "docs/jupyterhub.md"
 CONFIG = """
 c = get_config()
@@ -43,7 +52,7 @@ c.Spawner.cmd = ["{python}", "-m", "jupyterhub.singleuser", "--allow-root"]
 c.Spawner.environment = {environment!r}
 c.Spawner.default_url = "/api"
 c.JupyterHub.services = [{{"name": "tests", "api_token": "{token}"}}]
-scopes = ["admin:users", "admin:servers", "access:servers"]
+scopes = ["admin:users", "admin:servers", "access:servers", "tokens", "shares"]
 c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": scopes}}]
 """
 
@@ -51,20 +60,34 @@ c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": s
 class Hub:
     """A hub, as the user `user` asks it."""
 
-    def __init__(self, port: int, user: str, application: Application) -> None:
-        self._port, self._user = port, user
+    def __init__(self, port: int, user: str, application: Application, token: str = TOKEN) -> None:
+        self._port, self._user, self._token = port, user, token
         self.application = application
+
+    def of(self, user: str, token: str | None = None) -> Hub:
+        """The servers of another user."""
+        return Hub(self._port, user, self.application, self._token if token is None else token)
+
+    def login(self, user: str) -> Hub:
+        """The hub as `user` asks it, with a token of her own and no other rights."""
+        path = f"/hub/api/users/{user}"
+        assert self.ask("POST", path)[0] in (201, 409)
+        status, made = self.ask("POST", f"{path}/tokens", {})
+        assert status == 201
+        return self.of(user, made["token"])
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self._port}{path}",
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"token {TOKEN}"},
+            headers={"Authorization": f"token {self._token}"} if self._token else {},
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.loads(answer.read() or b"null")
+            with DIRECTLY.open(request, timeout=60) as answer:
+                text = answer.read()
+                is_json = "json" in answer.headers.get("Content-Type", "")
+                return answer.status, json.loads(text or b"null") if is_json else text
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, None
@@ -103,6 +126,17 @@ class Hub:
     def channels(self, name: str, kernel_id: str) -> Channels:
         path = f"/user/{self._user}/{name}/api/kernels/{kernel_id}/channels"
         return Channels(f"ws://127.0.0.1:{self._port}{path}", "")
+
+    def connect(self, path: str) -> int:
+        """The status of the answer to a browser that opens a websocket."""
+        header = {"Authorization": f"token {self._token}"} if self._token else {}
+        try:
+            websocket.create_connection(
+                f"ws://127.0.0.1:{self._port}{path}", timeout=60, header=header
+            ).close()
+        except websocket.WebSocketBadStatusException as error:
+            return error.status_code
+        return 101
 
 
 @contextmanager
@@ -154,6 +188,73 @@ def test_named_servers_stop_and_find_their_kernels_again(
         for name in ("one", "two"):
             hub.stop(name)
         assert "has ended and left 1 kernel on hosts" in hub.application.output
+
+
+def paths_of(server: str, kernel: str) -> Iterator[tuple[str, str]]:
+    """The methods and paths that the extension adds to a server."""
+    page = f"{server}/remote-provisioners"
+    for path, operations in yaml.safe_load(DOCUMENT.read_text())["paths"].items():
+        for method in operations.keys() - {"parameters"}:
+            filled = path.replace("{kernel_id}", kernel).replace("{host}", "localhost")
+            assert "{" not in filled
+            yield method.upper(), f"{page}/api/v1{filled}"
+    host, port = f"{page}/api/v1/hosts/localhost", f"{page}/kernels/{kernel}/port/1"
+    for path in ("", "/static/page.js"):
+        yield "GET", f"{page}{path}"
+    for path in ("/contents", "/contents/a", "/contents/a/checkpoints", "/files/a"):
+        yield "GET", f"{host}{path}"
+    for method, path in (("PUT", "a"), ("POST", ""), ("DELETE", "a"), ("POST", "a/checkpoints")):
+        yield method, f"{host}/contents/{path}"
+    for path in (port, f"{port}/", f"{port.replace('port/', 'proxy/absolute/')}/"):
+        yield "GET", path
+    yield "POST", f"{port}/"
+    yield "GET", f"{server}/metrics"
+
+
+def test_two_users_with_one_account_on_the_host(tmp_path: Path, install_spec: InstallSpec) -> None:
+    """They also share a home: only the hub tells them apart."""
+    install_spec("localhost", leave_kernels_running=True)
+    names = code_of_the_page("KERNEL_USERNAME").replace("environment =", "environment |=")
+    with a_hub(tmp_path, "alice", names) as hub:
+        alice, bob, nobody = hub.login("alice"), hub.login("bob"), hub.of("alice", token="")
+        hub.start("one")
+        kernel = alice.start_kernel("one")
+        server = "/user/alice/one"
+        api = f"{server}/remote-provisioners/api/v1"
+        for other, refusals in ((bob, (403,)), (nobody, (302, 403))):
+            for method, path in paths_of(server, kernel):
+                assert other.ask(method, path, {})[0] in refusals, (method, path)
+            for path in (
+                f"{server}/api/kernels/{kernel}/channels",
+                f"{server}/api/events/subscribe",
+                f"{server}/remote-provisioners/kernels/{kernel}/port/1/",
+            ):
+                assert other.connect(path) in refusals, path
+        assert alice.kernels("one") == [kernel]
+        channels = hub.channels("one", kernel)
+        assert channels.run("import os; print(os.environ['KERNEL_USERNAME'])") == "alice\n"
+        channels.close()
+
+        hub.of("bob").start("two")
+        ours = bob.ask("GET", "/user/bob/two/remote-provisioners/api/v1/kernels")[1]
+        assert (bob.kernels("two"), ours["kernels"]) == ([], [])
+        path = f"/user/bob/two/remote-provisioners/api/v1/kernels/{kernel}"
+        assert bob.ask("DELETE", path)[0] == 404
+        assert bob.connect(f"/user/bob/two/api/kernels/{kernel}/channels") == 404
+
+        hub.stop("one")
+        hub.of("bob").stop("two")
+        hub.of("bob").start("two")
+        assert bob.kernels("two") == []
+        hub.start("one")
+        assert alice.kernels("one") == [kernel]
+
+        shared = {"user": "bob", "scopes": ["access:servers!server=alice/one"]}
+        assert hub.ask("POST", "/hub/api/shares/alice/one", shared)[0] in (200, 201)
+        assert bob.ask("GET", f"{api}/kernels")[0] == 200
+        assert bob.ask("DELETE", f"{api}/kernels/{kernel}")[0] == 204
+        hub.stop("one")
+        hub.of("bob").stop("two")
 
 
 def code_of_the_page(word: str) -> str:

@@ -33,6 +33,26 @@ def test_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert provisioner(config, remote_hosts="spec1,spec2").remote_hosts == ["spec1", "spec2"]
 
 
+def test_whose_hosts_are_shown_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers in containers all run as one user: the environment says whose server it is."""
+    made = provisioner(remote_hosts=["{username}@gpu1"], run_as="{username}")
+
+    def users() -> list[str]:
+        (listed,) = made.inventory()
+        return [
+            listed.address.user,
+            listed.address.way.run_as,
+            made.host_spec("h").address.way.run_as,
+        ]
+
+    monkeypatch.setenv("LOGNAME", "jovyan")
+    assert users() == ["jovyan"] * 3
+    monkeypatch.setenv("KERNEL_USERNAME", "alice")
+    assert users() == ["alice"] * 3
+    made.username = "bob"  # a request's name
+    assert users() == ["bob"] * 3
+
+
 @pytest.mark.parametrize("name", ["numpy; import os", "a-b", "a..b", "os path", "1st", "-m"])
 def test_what_is_no_module_is_not_preloaded(name: str) -> None:
     assert provisioner(preload=["numpy", "os.path"]).preload == ["numpy", "os.path"]

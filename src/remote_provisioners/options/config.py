@@ -303,7 +303,9 @@ class RemoteProvisionerConfigMixin(CommonOptions):
         return for_user(read_inventory(self.remote_hosts), self._way_options(), self._username())
 
     def _username(self) -> str:
-        return self.username or user_name()
+        """Without a request, the name in this process's environment: pages and commands then
+        look where its kernels are."""
+        return self.username or os.environ.get("KERNEL_USERNAME", "") or user_name()
 
     def _way_options(self) -> WayOptions:
         return WayOptions(

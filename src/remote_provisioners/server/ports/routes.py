@@ -56,7 +56,10 @@ class _NotProxied(JupyterHandler):
 class _AddSlash(JupyterHandler):
     """A page's relative links need the slash."""
 
+    auth_resource = RESOURCE
+
     @web.authenticated
+    @authorized
     def get(self, *_: str) -> None:
         path, mark, query = (self.request.uri or "").partition("?")
         self.redirect(f"{path}/{mark}{query}")
