@@ -140,10 +140,10 @@ class World:
         self.kernel.close()
 
 
-Test = Callable[[World], Coroutine[Any, Any, None]]
+Case = Callable[[World], Coroutine[Any, Any, None]]
 
 
-def run(test: Test, directory: Path) -> None:
+def run(test: Case, directory: Path) -> None:
     async def body() -> None:
         world = World(directory)
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -46,15 +47,27 @@ class Listed(SessionManager):  # type: ignore[misc]
         return await super().list_sessions()
 
 
-def made(kind: type[Listed]) -> Listed:
-    manager = kind(kernel_manager=Kernels())
-    manager.get_kernel_env = lambda *_: {}  # which asks for the directory of its contents
-    return manager
+Make = Callable[[type[Listed]], Listed]
 
 
 @pytest.fixture
-def manager() -> Listed:
-    return made(Listed)
+def make() -> Iterator[Make]:
+    with contextlib.ExitStack() as afterwards:
+
+        def make(kind: type[Listed]) -> Listed:
+            manager = kind(kernel_manager=Kernels())
+            manager.get_kernel_env = lambda *_: {}  # which asks for the directory of its contents
+            # close() leaves the connection open, and Python 3.13 warns of one that nobody closes.
+            afterwards.callback(manager.connection.close)
+            afterwards.callback(manager.close)
+            return manager
+
+        yield make
+
+
+@pytest.fixture
+def manager(make: Make) -> Listed:
+    return make(Listed)
 
 
 def new(manager: Any, path: str, kernel_id: str) -> Awaitable[Any]:
@@ -135,9 +148,9 @@ class Slow(Listed):
         return found
 
 
-def test_a_change_is_seen_while_somebody_else_reads_it() -> None:
+def test_a_change_is_seen_while_somebody_else_reads_it(make: Make) -> None:
     async def use() -> None:
-        manager = made(Slow)
+        manager = make(Slow)
         table = SessionTable(manager)
         table.watch()
         await table.of_kernels()
@@ -148,9 +161,9 @@ def test_a_change_is_seen_while_somebody_else_reads_it() -> None:
     asyncio.run(use())
 
 
-def test_an_unknown_change_during_the_list_is_not_lost() -> None:
+def test_an_unknown_change_during_the_list_is_not_lost(make: Make) -> None:
     async def use() -> None:
-        manager = made(Slow)
+        manager = make(Slow)
         table = SessionTable(manager)
         listing = asyncio.ensure_future(table.of_kernels())
         while not manager.lists:
