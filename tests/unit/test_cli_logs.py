@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from remote_provisioners.cli.command import meant
 from remote_provisioners.cli.kernels.logs import news
+from remote_provisioners.protocol.answers import Output
 
 
 def test_what_is_new_is_what_comes_after_what_was_printed() -> None:
@@ -17,6 +18,10 @@ def test_a_host_that_has_dropped_the_oldest_has_no_line_printed_twice() -> None:
     before, now = "".join(lines[:1500]), "".join(lines[700:])
     assert news(before, now) == "".join(lines[1500:])
     assert news("something else\n", "".join(lines)) == "".join(lines)
+
+
+def test_an_older_agent_tells_no_position() -> None:
+    assert Output.read({"output": "all"}) == Output(output="all", end=-1, ended=False)
 
 
 def test_a_word_that_is_nearly_right_is_recognized() -> None:

@@ -34,7 +34,8 @@ from .log import report
 from .machine.load import Load, cores
 from .operations import Operations
 from .ports.port_server import PortServer
-from .processes.kernel_process import trim, zombies
+from .processes.kernel_process import zombies
+from .processes.output_file import trim
 from .processes.process_identity import boot_id
 from .servers.peer import Peer
 from .servers.peers import Peers

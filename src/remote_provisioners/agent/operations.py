@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..protocol import agent_events as events
@@ -48,6 +49,7 @@ from .kernels import resource_store as resources
 from .kernels.environment_hook import Environments
 from .kernels.hosted_kernel import HostedKernel
 from .processes import descriptors, out_of_memory
+from .processes.output_file import read_on
 from .servers.peer import Peer
 
 if TYPE_CHECKING:
@@ -241,8 +243,15 @@ class Operations:
         return PortsFound(kernels=await self._ports.ports(request.kernel_ids))
 
     async def op_output(self, peer: Peer, request: requests.GetOutput) -> Output:
-        process = self._table.get(request.kernel_id).process
-        return Output(output=await apart.run("its output", process.output) if process else "")
+        kernel = self._table.get(request.kernel_id)
+        process = kernel.process
+        if process is None:
+            return Output(end=request.after)
+        ended = process.returncode is not None
+        read = partial(read_on, process.log_path, request.after, ended)
+        # In turn with trimming, which moves the text in the file.
+        text, end = await apart.turns.run(kernel.directory, read)
+        return Output(output=text, end=end, ended=ended)
 
     async def op_adopt(self, peer: Peer, request: requests.Adopt) -> KernelDescription:
         kernel = self._table.get(request.kernel_id)

@@ -7,7 +7,7 @@ import signal
 
 from ..placement.inventory import HostSpec
 from ..protocol.agent_requests import Forget, GetOutput, GetStatus, Signal
-from ..protocol.answers import KernelStatus
+from ..protocol.answers import KernelStatus, Output
 from .host import Host
 from .registry import host_registry
 
@@ -29,10 +29,10 @@ async def kernels_on(spec: HostSpec) -> list[tuple[str, KernelStatus]]:
     return found
 
 
-async def output_of(spec: HostSpec, agent: str, kernel_id: str) -> str:
-    """The output of a kernel's process. Raises HostError, KernelLostError."""
+async def output_of(spec: HostSpec, agent: str, kernel_id: str, after: int = 0) -> Output:
+    """The output of a kernel's process after a position. Raises HostError, KernelLostError."""
     async with (await host_registry()).visit(spec, agent) as host:
-        return (await host.request(GetOutput(kernel_id=kernel_id))).output
+        return await host.request(GetOutput(kernel_id=kernel_id, after=after))
 
 
 async def end_kernel(spec: HostSpec, agent: str, kernel_id: str) -> None:

@@ -142,10 +142,11 @@ class GetTail(OfKernel[Tail]):
 
 
 class GetOutput(OfKernel[Output]):
-    """Request all stored output of a kernel's process."""
+    """Request the stored output of a kernel's process after the position `after`."""
 
     op = "output"
     answer = Output
+    after: int = 0
 
 
 class Adopt(OfKernel[KernelDescription]):

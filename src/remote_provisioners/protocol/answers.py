@@ -176,7 +176,13 @@ class Tail(Structure):
 
 
 class Output(Structure):
+    """What a kernel's process has printed after the requested position."""
+
     output: str = ""
+    #: The position of its end, in bytes. An older agent tells none, and always sends all.
+    end: int = -1
+    #: Whether the process had ended before.
+    ended: bool = False
 
 
 class Present(Structure):

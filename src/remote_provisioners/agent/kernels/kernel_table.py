@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set
 
 from ...protocol.agent_events import Exited, Listening, Taken
@@ -20,6 +21,7 @@ from ..errors import RefusedError
 from ..log import report, say
 from ..machine.memory import MemoryKills
 from ..machine.usage import Idleness, Usage, usage_of
+from ..processes.output_file import trim
 from .hosted_kernel import HostedKernel
 from .lease import Leases
 from .takeover import Takeover
@@ -365,4 +367,4 @@ class KernelTable:
         """Keep the kernels' output files within their limit."""
         for kernel in self:
             if kernel.running and kernel.process is not None:
-                apart.turns.begin(kernel.directory, kernel.process.trim_log)
+                apart.turns.begin(kernel.directory, partial(trim, kernel.process.log_path))

@@ -17,8 +17,7 @@ from .process_identity import stat_of
 
 #: The file in a kernel's directory that it prints to.
 OUTPUT = "output"
-#: How much of a kernel's output file is kept, and how much of it an error message shows.
-LOG_LIMIT = 1024 * 1024
+#: How much of a kernel's output file an error message shows.
 TAIL_BYTES = 4096
 TAIL_LINES = 20
 #: What ipykernel prints at its start, which explains no end and is meant for a terminal.
@@ -119,18 +118,6 @@ class KernelProcess:
         """The last lines that the kernel printed."""
         return tail_of(self.log_path)
 
-    def output(self) -> str:
-        """The kept part of what the kernel printed."""
-        try:
-            with open(self.log_path, "rb") as log:
-                return log.read(2 * LOG_LIMIT).decode("utf-8", "replace")
-        except OSError:
-            return ""
-
-    def trim_log(self) -> None:
-        """Keep the output file within LOG_LIMIT."""
-        trim(self.log_path)
-
 
 def _why_too_long(command: Command) -> str:
     """Which part of a command is too long for the system."""
@@ -159,18 +146,6 @@ def tail_of(path: str) -> str:
     except OSError:
         return ""
     return "\n".join(re.sub(_GREETING, "", text).strip().splitlines()[-TAIL_LINES:])
-
-
-def trim(path: str) -> None:
-    """Keep a file within LOG_LIMIT that a process appends to (it goes on at the new end)."""
-    try:
-        if os.path.getsize(path) > LOG_LIMIT:
-            last = tail_of(path)
-            os.truncate(path, 0)
-            with open(path, "a") as log:
-                log.write("[earlier output dropped]\n" + last + "\n")
-    except OSError:
-        pass  # deleted or disk full: there is nothing to keep
 
 
 def exit_code_of(status: int) -> int:

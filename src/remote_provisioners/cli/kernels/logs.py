@@ -27,8 +27,8 @@ class LogsApp(SearchCommand):
 
     With -f, the command goes on until the kernel ends or you press Ctrl-C.
 
-    ID may be shortened. The host keeps the last MiB. The output of cells is not part of it,
-    because it goes to the notebooks.
+    ID may be shortened. The host keeps the last half MiB, or more. The output of cells is not part
+    of it, because it goes to the notebooks.
     """
     examples = """
     jupyter remote logs 3f2a
@@ -47,26 +47,28 @@ class LogsApp(SearchCommand):
             raise CommandError("the kernel's ID is missing (see jupyter remote kernels)", MISUSED)
         found, failures = await self.search()
         kernel = pick(found, words[0], failures)
-        before = ""
+        before, read, older = "", 0, False
         while True:
             # Asked first: what it wrote before its end is not missed.
-            over = not self.follow or not await self._runs(kernel)
+            over = not self.follow or (older and not await self._runs(kernel))
             try:
-                output = output_of(kernel.host, kernel.agent, kernel.kernel_id)
-                printed = await io_thread().call(output)
+                output = output_of(kernel.host, kernel.agent, kernel.kernel_id, read)
+                answer = await io_thread().call(output)
             except KernelLostError:  # it was shut down meanwhile
                 if not before:
                     raise
                 return 0
-            sys.stdout.write(news(before, printed))
+            older = answer.end < 0
+            sys.stdout.write(news(before, answer.output) if older else answer.output)
             sys.stdout.flush()
-            if over:
+            if over or answer.ended:
                 return 0
-            before = printed
+            before, read = answer.output or before, max(answer.end, 0)
             await asyncio.sleep(_LOOK_SECONDS)
 
     @staticmethod
     async def _runs(kernel: FoundKernel) -> bool:
+        """Ask an older agent, whose output does not say it."""
         for _, found in await io_thread().call(kernels_on(kernel.host)):
             if found.kernel_id == kernel.kernel_id:
                 return found.exit_code is None
@@ -74,7 +76,7 @@ class LogsApp(SearchCommand):
 
 
 def news(before: str, now: str) -> str:
-    """What was written since `before`: a host drops the oldest of what it keeps."""
+    """What was written since `before`, from an older agent, which sends all that it keeps."""
     if now.startswith(before):
         return now[len(before) :]
     end = before[-_OVERLAP:]

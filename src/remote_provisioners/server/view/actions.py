@@ -118,4 +118,4 @@ class Actions:
             asked = kernel.host.request(GetOutput(kernel_id=kernel_id))
             return (await io_thread().call(within(asked))).output
         spec, agent = await self._view.found_on(kernel_id, host)
-        return await io_thread().call(within(output_of(spec, agent, kernel_id)))
+        return (await io_thread().call(within(output_of(spec, agent, kernel_id)))).output
