@@ -21,7 +21,8 @@ def test_a_host_that_has_dropped_the_oldest_has_no_line_printed_twice() -> None:
 
 
 def test_an_older_agent_tells_no_position() -> None:
-    assert Output.read({"output": "all"}) == Output(output="all", end=-1, ended=False)
+    answer = Output.read({"output": "all"})
+    assert (answer.output, answer.end, answer.ended) == ("all", -1, False)
 
 
 def test_a_word_that_is_nearly_right_is_recognized() -> None:
