@@ -115,6 +115,19 @@ def test_bad_files_are_named(tmp_path: Path, name: str, text: str, says: str) ->
     assert says in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hosts.toml", '\ufeff[[hosts]]\r\nhost = "a"\t# c\r\n'),
+        ("hosts.json", '\ufeff{"hosts":\r\n["a"]}'),
+    ],
+)
+def test_files_of_editors_on_windows(tmp_path: Path, name: str, text: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(text.encode())
+    assert [spec.name for spec in read_inventory([str(file)])] == ["a"]
+
+
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigurationError, match=r"hosts in /no/such\.toml: No such file"):
         read_inventory(["/no/such.toml"])

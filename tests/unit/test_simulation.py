@@ -26,7 +26,7 @@ from remote_provisioners.placement.scheduler import Scheduler
 
 HOSTS, KERNELS = 20, 100
 LISTENING_SECONDS = 0.002
-POLICIES = ["least-load", "round-robin"]
+POLICIES = ["least-load", "round-robin", "least-connection"]
 
 T = TypeVar("T")
 Scenario = Callable[[World, Scheduler], Coroutine[None, None, None]]
@@ -262,7 +262,7 @@ async def until(condition: Callable[[], object], seconds: float = 10) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("policy", [*POLICIES, "least-connection"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_of_two_hundred_hosts_most_are_down(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No start waits for one host after the other. Each finds a host that works. All times are a
     tenth of the real ones.

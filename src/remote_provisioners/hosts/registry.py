@@ -50,7 +50,7 @@ class HostRegistry:
 
     def __init__(self) -> None:
         self.hosts: dict[HostAddress, Host] = {}
-        #: Kernels by the name of their host, including starts in progress.
+        #: Kernels by the name of their host, including starts in progress or waiting for the host.
         self.counts: Counter[str] = Counter()
         self.watcher: Watcher | None = None
         #: Agents of other versions that still have kernels, by their directories.
@@ -186,8 +186,8 @@ class HostRegistry:
         """Use that host and agent for the next launch. The endpoints here stay."""
         former = kernel.spec
         kernel.move(spec, self.host_with(spec, agent))
-        self._count(former, -1)
-        self._count(spec, 1)
+        self.count(former, -1)
+        self.count(spec, 1)
         events.tell(KernelMoved(kernel, former.name))
 
     async def prepare_adoption(
@@ -273,7 +273,7 @@ class HostRegistry:
         client_sockets = self.sockets.of_kernel(kernel_id, open_link, keep)
         kernel = RemoteKernel(kernel_id, spec, host, client_sockets, grace)
         self._kernels.add(kernel)
-        self._count(spec, 1)
+        self.count(spec, 1)
         try:
             await client_sockets.listen()
         except (OSError, zmq.ZMQError) as error:
@@ -291,7 +291,7 @@ class HostRegistry:
             events.tell(KernelForgotten(kernel))
             kernel.host.forget(kernel)
             kernel.client_sockets.close()
-            self._count(kernel.spec, -1)
+            self.count(kernel.spec, -1)
             self._part(kernel.host)
 
     def _part(self, host: Host, leaving: RemoteKernel | None = None) -> None:
@@ -321,7 +321,8 @@ class HostRegistry:
         if host in self._leaving:
             self._part(host)
 
-    def _count(self, spec: HostSpec, change: int) -> None:
+    def count(self, spec: HostSpec, change: int) -> None:
+        """Count kernels, or starts that wait for a host, on that host."""
         self.counts[spec.name] += change
         if not self.counts[spec.name]:
             del self.counts[spec.name]

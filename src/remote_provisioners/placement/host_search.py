@@ -86,6 +86,7 @@ class HostSearch:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._request.timeout
         chosen: HostSpec | None = first
+        waits_for: HostSpec | None = None
         connecting: dict[asyncio.Task[Any], HostSpec] = {}
         answered: set[str] = set()
         try:
@@ -94,11 +95,18 @@ class HostSearch:
                 if chosen is not None:
                     host = registry.host(chosen)
                     if host.connected:
+                        if connecting:
+                            late = ", ".join(spec.name for spec in connecting.values())
+                            text = "kernel %s: starts on %s; not connected yet: %s"
+                            log.warning(text, self._request.kernel_id, chosen.name, late)
                         return chosen  # with no await since it was chosen
                     starts().note(self._request.kernel_id, Phase.CONNECTING, host=chosen.name)
                     host.expect(expected_on(chosen, self._request))
                     connecting[asyncio.ensure_future(host.link())] = chosen
                     seconds = min(seconds, self._patience(host, registry, len(connecting)))
+                # Starts of the same moment must not all choose the host that has no kernel yet.
+                waits_for = next(iter(connecting.values()))
+                registry.count(waits_for, 1)
                 done, _ = await asyncio.wait(
                     connecting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -110,9 +118,13 @@ class HostSearch:
                         self.failed(spec, registry.host(spec), error)
                     else:
                         raise error
+                registry.count(waits_for, -1)
+                waits_for = None
                 chosen = await self._next_choice(answered, connecting.values())
             return first
         finally:
+            if waits_for is not None:
+                registry.count(waits_for, -1)
             for task in connecting:
                 task.cancel()  # the attempt goes on
 
