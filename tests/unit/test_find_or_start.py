@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import io
 import os
 import socket
 import threading
@@ -41,6 +42,20 @@ def test_a_stopped_agent_is_there(tmp_path: Path) -> None:
         assert asyncio.run(others.answering()) == [str(directory)]
     assert not find_or_start.answers(path)
     assert asyncio.run(others.answering()) == []
+
+
+def test_an_upload_that_is_cut_replaces_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A killed agent's kernels need its program, also without another connection."""
+    host, _ = find_or_start.host_identity()
+    directory = tmp_path / f"{'0' * 12}-{host}"
+    directory.mkdir(0o700)
+    (directory / "agent.pyz").write_bytes(b"whole")
+    monkeypatch.setattr(find_or_start, "bases", lambda: [str(tmp_path)])
+    find_or_start.main(io.BytesIO(find_or_start.request("0" * 64, 1000) + b"half"))
+    assert "the connection was cut" in capsys.readouterr().out
+    assert (directory / "agent.pyz").read_bytes() == b"whole"
 
 
 def test_a_place_where_tmp_is_closed_and_the_home_path_is_long(

@@ -355,6 +355,8 @@ def main(stdin: BinaryIO) -> None:
         )
         digest, size, former = line.split(" ", 2)
         archive = stdin.read(int(size))
+        if len(archive) != int(size):  # it would replace the program of a killed agent
+            raise Refused("the connection was cut while the agent's program was sent")
         answer["socket"] = find_or_start(digest, archive, former, host, expected, known=known)
     except GoneError as error:
         answer["gone"] = str(error)
