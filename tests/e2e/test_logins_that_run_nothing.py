@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -158,6 +159,24 @@ def test_nothing_may_be_forwarded_by_this_key(
     keys: Path = host.home / ".ssh/authorized_keys"
     keys.write_text(f"restrict {keys.read_text()}")
     host.sshd_option(PermitOpen="none")
+    assert start(install_spec(host.target)).value("6 * 7") == 42
+
+
+@pytest.mark.long
+def test_sshd_opens_no_session(host: Host, install_spec: InstallSpec, start: Start) -> None:
+    host.sshd_option(MaxSessions="0")
+    first, second = refused(start, install_spec(host.target)).splitlines()
+    assert first.startswith(f"host {host.target}: sshd opens no session")
+    assert "`MaxSessions 10`" in second
+    doctor = [sys.executable, "-m", "remote_provisioners.cli.app", "doctor"]
+    done = subprocess.run(doctor, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "It needs `MaxSessions 10`" in done.stdout
+
+
+@pytest.mark.long
+def test_one_session_is_enough(host: Host, install_spec: InstallSpec, start: Start) -> None:
+    host.sshd_option(MaxSessions="1", DisableForwarding="yes")
     assert start(install_spec(host.target)).value("6 * 7") == 42
 
 

@@ -21,7 +21,7 @@ from ....errors import (
 from ....placement.host_address import HostAddress
 from ..base import Carried, Completed, Endpoint, Transport
 from ..command import login_python
-from ..pipe.errors import why_not_opened
+from ..pipe.errors import no_session, why_not_opened
 from ..pipe.start import NotOpened
 from ..pipe.transport import PipeTransport
 from ..ssh.command import run_command
@@ -60,7 +60,7 @@ class SSHTransport(Transport):
         try:
             done = await run_command(self._connection, argv, stdin, after)
         except (OSError, asyncssh.Error) as error:
-            raise UnreachableError(f"cannot run a command: {reason_of(error)}") from None
+            raise _not_run(error) from None
         for client in self._clients:
             client.is_new = False
         return done
@@ -72,7 +72,7 @@ class SSHTransport(Transport):
         try:
             await begin(self._connection, argv, carried)
         except (OSError, asyncssh.Error) as error:
-            raise UnreachableError(f"cannot run a command: {reason_of(error)}") from None
+            raise _not_run(error) from None
 
     async def open(
         self, endpoint: Endpoint, protocol_factory: Callable[[], asyncio.Protocol]
@@ -128,7 +128,7 @@ class SSHTransport(Transport):
             except NotOpened as failed:
                 raise why_not_opened(failed, way, python) from None
             except (OSError, asyncssh.Error) as error:
-                raise UnreachableError(f"cannot run a command: {reason_of(error)}") from None
+                raise _not_run(error) from None
 
     def _use(self, pipe: PipeTransport, refused: Exception | None = None) -> None:
         """Send everything over the pipe from now on. Logs that once for each host."""
@@ -223,6 +223,12 @@ class SSHTransport(Transport):
             self._pipe.abort()
         for connection in (self._connection, *reversed(self._jumps)):
             connection.abort()
+
+
+def _not_run(error: Exception) -> UnreachableError:
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return no_session(reason_of(error))
+    return UnreachableError(f"cannot run a command: {reason_of(error)}")
 
 
 def _drop(opening: asyncio.Future[Any]) -> None:

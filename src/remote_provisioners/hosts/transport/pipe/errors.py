@@ -18,6 +18,8 @@ _WIDTH, _MOST_LINES = 90, 8
 _NO_PROGRAM = re.compile(r"not found|no such file or directory|executable file", re.IGNORECASE)
 #: The messages of Python 3.4 and 3.5, of 2.7, and our own.
 _TOO_OLD = re.compile(r"SyntaxError|Unknown option: -I|is older than 3\.8")
+#: The ssh program's words, alone and with ControlMaster, for a session that sshd does not open.
+_NO_SESSION = re.compile(r"open failed: connect failed: open failed|Session open refused by peer")
 _SUDO = re.compile(r"^sudo: .*|.*is not allowed to execute.*|.*not in the sudoers file.*", re.M)
 
 #: We never run as the service account instead.
@@ -44,6 +46,14 @@ _OF_ACCOUNTS = (
 )
 
 
+def no_session(said: str) -> UnreachableError:
+    """The error for an sshd that lets us in and opens no session for a command."""
+    return UnreachableError(
+        f"sshd opens no session ({said}).\n"
+        "It needs `MaxSessions 10`, the default, in the host's sshd_config"
+    )
+
+
 def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
     """The error for a command that did not start on the host, or that ended too early."""
     said = failed.stderr or failed.stdout
@@ -64,6 +74,9 @@ def why_not_opened(failed: NotOpened, way: WayIn, python: str) -> HostError:
             f"no Python{by}: {python!r} is not there ({last_line(said)}).\n"
             "Set the option `python` to one that is 3.8 or later."
         )
+    refused = _NO_SESSION.search(failed.stderr)
+    if refused is not None and way.kind != COMMAND:
+        return no_session(refused.group())
     if way.run_as and failed.returncode is not None:  # any other output of `run_as_command`
         if way.kind == COMMAND:
             by = f" by {replace(way, run_as='')}"
