@@ -283,18 +283,28 @@ def test_kernelspecs_are_replaced_only_on_demand(command: CommandLine) -> None:
 def test_list_shows_what_a_kernel_would_get(command: CommandLine) -> None:
     command.run("install", "--user", "--name=own", "--remote-hosts=a,b")
     command.run("install", "--user", "--name=general")
+    table = {"host": "gpu1", "python": "/opt/venv/bin/python"}  # as `jupyter remote add` writes it
+    command.foreign(
+        "added",
+        kernel_provisioner={
+            "provisioner_name": "distributed-provisioner",
+            "config": {"remote_hosts": [table, "a"]},
+        },
+    )
     command.foreign("theirs")
     command.foreign("local", kernel_provisioner={"provisioner_name": "local-provisioner"})
     listed = command.listed(RP_REMOTE_HOSTS="c", RP_LOAD_BALANCING_ALGORITHM="least-connection")
     assert {name: spec["remote_hosts"] for name, spec in listed.items()} == {
+        "added": [table, "a"],
         "own": ["a", "b"],
         "general": ["c"],
     }
     assert listed["own"]["load_balancing_algorithm"] == "least-connection"
     assert listed["own"]["directory"] == str(command.kernels / "own")
     text = command.run("list").stdout.splitlines()
-    assert [line.split()[0] for line in text] == ["NAME", "general", "own"]
-    assert "a,b" in text[2]
+    assert [line.split()[0] for line in text] == ["NAME", "added", "general", "own"]
+    assert "gpu1,a" in text[1]
+    assert "a,b" in text[3]
 
 
 def test_list_reads_the_hosting_applications_configuration(command: CommandLine) -> None:

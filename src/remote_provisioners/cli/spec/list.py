@@ -13,6 +13,7 @@ from ...options.installed_specs import InstalledSpec, installed_specs
 from ..command import Command
 from ..kernelspecs import kernelspec_manager
 from ..table import columns
+from .host_names import host_names
 
 
 class SpecListApp(Command):
@@ -69,6 +70,6 @@ def _row(spec: dict[str, Any]) -> tuple[str, ...]:
     if "error" in spec:
         hosts, algorithm = f"invalid: {spec['error']}", "-"
     else:
-        hosts = ",".join(spec["remote_hosts"]) or "-"
+        hosts = host_names(spec["remote_hosts"], ",") or "-"
         algorithm = spec["load_balancing_algorithm"] or "-"
     return spec["name"], spec["display_name"], hosts, algorithm, spec["directory"]
