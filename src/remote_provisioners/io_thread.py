@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from . import forks
+from .user import database_entry
 
 T = TypeVar("T")
 Owned = TypeVar("Owned", bound="Closable")
@@ -51,6 +52,7 @@ class IOThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        database_entry()
         self._loop.run_forever()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()

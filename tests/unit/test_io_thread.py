@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
+from remote_provisioners import user
+from remote_provisioners.hosts.transport.local import login_environment
+from remote_provisioners.hosts.transport.ssh.reading import configuration_files
 from remote_provisioners.io_thread import IOThread
 
 CLOSED: list[str] = []
@@ -91,3 +96,31 @@ def test_children_that_use_the_loop_of_their_parent() -> None:
     program = [sys.executable, "-W", "ignore", "-c", FORKS]
     done = subprocess.run(program, check=False, capture_output=True, text=True, timeout=90)
     assert done.stdout == "[0, 0, 0, 0]\n", done.stderr
+
+
+def test_a_slow_user_database_is_asked_before_the_loop_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A directory server's answer would keep all kernels waiting."""
+    asked_in_loop: list[bool] = []
+    entry = pwd.getpwuid(os.getuid())
+
+    def asked(uid: int) -> pwd.struct_passwd:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asked_in_loop.append(False)
+        else:
+            asked_in_loop.append(True)
+        return entry
+
+    async def use() -> str:
+        configuration_files()
+        return login_environment()["SHELL"]
+
+    monkeypatch.setattr(pwd, "getpwuid", asked)
+    monkeypatch.setattr(user, "_entries", {})
+    thread = IOThread()
+    assert thread.call_blocking(use(), 5.0) == entry.pw_shell
+    thread.close()
+    assert asked_in_loop == [False]

@@ -9,6 +9,7 @@ import resource
 
 import pytest
 
+from remote_provisioners import user
 from remote_provisioners.errors import (
     HostError,
     LoginWantedError,
@@ -177,4 +178,5 @@ def test_a_user_without_a_name_and_a_home(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(user, "_entries", {})
     assert configuration_files() == ["-F", "none"]

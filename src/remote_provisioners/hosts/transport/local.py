@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pwd
 from collections.abc import Callable, Sequence
 
 from ...errors import AgentError
-from ...user import user_name
+from ...user import database_entry, user_name
 from .base import Carried, Completed, Endpoint, Transport
 from .pipe.process import ProcessCarrier, first_directory
 
@@ -20,11 +19,9 @@ _LOGIN_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR
 def login_environment() -> dict[str, str]:
     """The environment of a login on this machine, as far as the server knows it."""
     name, home, shell = user_name(), "/", "/bin/sh"
-    try:
-        user = pwd.getpwuid(os.getuid())
+    user = database_entry()
+    if user is not None:
         name, home, shell = user.pw_name, user.pw_dir, user.pw_shell
-    except KeyError:  # in a container whose database has no such user
-        pass
     home = os.environ.get("HOME", home)
     environ = {"HOME": home, "USER": name, "LOGNAME": name, "SHELL": shell}
     for name, value in os.environ.items():

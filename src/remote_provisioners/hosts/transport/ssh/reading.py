@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -23,7 +22,7 @@ from typing import Any
 
 from ....errors import UnreachableError
 from ....placement.host_address import HostAddress
-from ....user import user_name
+from ....user import database_entry, user_name
 from .configuration import SSH_PORT, SSHConfiguration
 
 #: The limit for ``ssh -G``: ``Match exec`` and canonical names (DNS) may take long.
@@ -154,10 +153,8 @@ def configuration_files() -> list[str]:
 
 
 def _home_of_openssh() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        return ""
+    entry = database_entry()
+    return entry.pw_dir if entry is not None else ""
 
 
 def interpret(
