@@ -5,6 +5,7 @@ Login nodes often share one name. A start-up file may make a new directory at ea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,11 @@ def test_the_next_server(
         kill(server)
         if differs == "machine":
             lead(own_rig, name, two)
+        else:
+            listed = applications.jupyter("remote", "kernels", "--json")
+            assert listed.wait() == 0
+            (found,) = json.loads(listed.output)["kernels"]
+            assert (found["id"], found["state"], len(agents_on(one))) == (kernel, "left", 1)
         server = applications.server("server")
         if differs == "machine":
             server.expect(f"leads to {two.name} now")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from ...errors import RemoteProvisionerError
+from ...hosts.deploy_agent import agent_version, version_of
 from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
@@ -52,6 +53,7 @@ class SearchCommand(Command):
     ) -> AsyncIterator[tuple[list[FoundKernel], list[str]]]:
         """The kernels of each host as soon as it has answered, and what failed there."""
         places = self.places(hosts)
+        await io_thread().call(_note_agents([place.host for place in places if not place.error]))
         async with Waiting(place.host.name for place in merged(places)) as waiting:
             async for answer in as_found(places, waiting.answered):
                 yield answer
@@ -70,6 +72,20 @@ class SearchCommand(Command):
             others = sorted(known - listed)
             places += configured_hosts(self, others) if others else []
         return places
+
+
+async def _note_agents(hosts: Sequence[HostSpec]) -> None:
+    """Records say where agents are: this login may have another TMPDIR."""
+    registry = await host_registry()
+    agents = {
+        (record.info["host"], agent)
+        for _, record in all_records(records_parent())
+        if (agent := str(record.info.get("agent", ""))) and version_of(agent) == agent_version()
+    }
+    for host in hosts:
+        for name, directory in sorted(agents):
+            if name == host.name:
+                registry.host_with(host, directory)
 
 
 async def as_found(
