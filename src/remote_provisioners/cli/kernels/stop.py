@@ -52,7 +52,7 @@ class StopApp(SearchCommand):
         if in_use:
             names = ", ".join(kernel.kernel_id for kernel in in_use)
             raise CommandError(
-                f"in use by a running server: {names}; shut down there, or use --force"
+                f"in use by a running server: {names}\nShut each down in its server, or add --force"
             )
         if self.all_unowned:
             chosen = [kernel for kernel in found if not kernel.owned]
