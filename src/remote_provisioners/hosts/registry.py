@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import zmq
@@ -186,8 +186,8 @@ class HostRegistry:
         """Use that host and agent for the next launch. The endpoints here stay."""
         former = kernel.spec
         kernel.move(spec, self.host_with(spec, agent))
-        self.count(former, -1)
-        self.count(spec, 1)
+        self._count(former, -1)
+        self._count(spec, 1)
         events.tell(KernelMoved(kernel, former.name))
 
     async def prepare_adoption(
@@ -273,7 +273,7 @@ class HostRegistry:
         client_sockets = self.sockets.of_kernel(kernel_id, open_link, keep)
         kernel = RemoteKernel(kernel_id, spec, host, client_sockets, grace)
         self._kernels.add(kernel)
-        self.count(spec, 1)
+        self._count(spec, 1)
         try:
             await client_sockets.listen()
         except (OSError, zmq.ZMQError) as error:
@@ -291,7 +291,7 @@ class HostRegistry:
             events.tell(KernelForgotten(kernel))
             kernel.host.forget(kernel)
             kernel.client_sockets.close()
-            self.count(kernel.spec, -1)
+            self._count(kernel.spec, -1)
             self._part(kernel.host)
 
     def _part(self, host: Host, leaving: RemoteKernel | None = None) -> None:
@@ -321,8 +321,16 @@ class HostRegistry:
         if host in self._leaving:
             self._part(host)
 
-    def count(self, spec: HostSpec, change: int) -> None:
-        """Count kernels, or starts that wait for a host, on that host."""
+    @contextlib.contextmanager
+    def counting(self, spec: HostSpec) -> Iterator[None]:
+        """Count a start on the host that it waits for."""
+        self._count(spec, 1)
+        try:
+            yield
+        finally:
+            self._count(spec, -1)
+
+    def _count(self, spec: HostSpec, change: int) -> None:
         self.counts[spec.name] += change
         if not self.counts[spec.name]:
             del self.counts[spec.name]

@@ -86,7 +86,6 @@ class HostSearch:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._request.timeout
         chosen: HostSpec | None = first
-        waits_for: HostSpec | None = None
         connecting: dict[asyncio.Task[Any], HostSpec] = {}
         answered: set[str] = set()
         try:
@@ -105,11 +104,10 @@ class HostSearch:
                     connecting[asyncio.ensure_future(host.link())] = chosen
                     seconds = min(seconds, self._patience(host, registry, len(connecting)))
                 # Starts of the same moment must not all choose the host that has no kernel yet.
-                waits_for = next(iter(connecting.values()))
-                registry.count(waits_for, 1)
-                done, _ = await asyncio.wait(
-                    connecting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-                )
+                with registry.counting(next(iter(connecting.values()))):
+                    done, _ = await asyncio.wait(
+                        connecting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+                    )
                 for task in done:
                     spec, error = connecting.pop(task), task.exception()
                     if error is None:
@@ -118,13 +116,9 @@ class HostSearch:
                         self.failed(spec, registry.host(spec), error)
                     else:
                         raise error
-                registry.count(waits_for, -1)
-                waits_for = None
                 chosen = await self._next_choice(answered, connecting.values())
             return first
         finally:
-            if waits_for is not None:
-                registry.count(waits_for, -1)
             for task in connecting:
                 task.cancel()  # the attempt goes on
 

@@ -299,6 +299,8 @@ class HostedKernel:
             assert self.process is not None
             self.process.signal(signal.SIGKILL)
             return
+        if not self.running:  # cancelled as it listened: `wait_for` before Python 3.12 loses that
+            return
         self.listening = True
         self.save()
         on_listening(self)
