@@ -103,12 +103,20 @@ def command(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Comm
 @pytest.fixture
 def both(rig: Rig) -> Iterator[Sequence[Host]]:
     """Two hosts, which have nothing new in their home directories after the test."""
-    before = [set(os.listdir(host.home)) for host in rig.hosts]
+    before = [_below(host.home) for host in rig.hosts]
     yield rig.hosts
-    for host, names in zip(rig.hosts, before, strict=True):
-        for name in set(os.listdir(host.home)) - names:
-            path = host.home / name
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for host, paths in zip(rig.hosts, before, strict=True):
+        for path in sorted(_below(host.home) - paths):  # directories before what is in them
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _below(home: Path) -> set[Path]:
+    """Everything in a home directory: another test may have made a directory that we add to."""
+    walk = os.walk(home)
+    return {Path(directory, name) for directory, *names in walk for name in (*names[0], *names[1])}
 
 
 @pytest.fixture
