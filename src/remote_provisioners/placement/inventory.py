@@ -161,8 +161,10 @@ def _read_version(path: str, modified: int, size: int) -> Inventory:
     """Read a file. The date and size are part of the cache key, so changes are seen."""
     try:
         with open(path, "rb") as file:
-            text = file.read().decode("utf-8-sig")  # editors on Windows may begin it with a mark
-        content = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
+            if path.endswith(".json"):
+                content = json.load(file)
+            else:  # editors on Windows may begin it with a mark, as they may with JSON
+                content = tomllib.loads(file.read().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the hosts in {path}: {error.strerror}") from None
     except ValueError as error:

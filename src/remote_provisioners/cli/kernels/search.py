@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from ...errors import RemoteProvisionerError
@@ -11,6 +12,7 @@ from ...hosts.registry import host_registry
 from ...io_thread import io_thread
 from ...placement.inventory import HostSpec
 from ...protocol.agent_requests import GetStatus
+from ...server.restore.record import Record
 from ...server.restore.records import all_records, records_parent
 from ..command import Command, Text, using_hosts
 from ..configured import ConfiguredHost, configured_hosts, engine_kernelspecs
@@ -53,7 +55,8 @@ class SearchCommand(Command):
     ) -> AsyncIterator[tuple[list[FoundKernel], list[str]]]:
         """The kernels of each host as soon as it has answered, and what failed there."""
         places = self.places(hosts)
-        await io_thread().call(_note_agents([place.host for place in places if not place.error]))
+        usable = [place.host for place in places if not place.error]
+        await io_thread().call(_note_agents(usable, self._records))
         async with Waiting(place.host.name for place in merged(places)) as waiting:
             async for answer in as_found(places, waiting.answered):
                 yield answer
@@ -67,23 +70,28 @@ class SearchCommand(Command):
         if not names:  # and where records say that kernels are: requests may name other hosts
             listed = {place.host.name for place in places}
             placed = {record.kernel_id for record in recorded(engine_kernelspecs(self))}
-            records = [record for _, record in all_records(records_parent())]
-            known = {record.info["host"] for record in records if record.kernel_id not in placed}
+            known = {r.info["host"] for r in self._records if r.kernel_id not in placed}
             others = sorted(known - listed)
             places += configured_hosts(self, others) if others else []
         return places
 
+    @functools.cached_property
+    def _records(self) -> list[Record]:
+        return [record for _, record in all_records(records_parent())]
 
-async def _note_agents(hosts: Sequence[HostSpec]) -> None:
+
+async def _note_agents(hosts: Sequence[HostSpec], records: Sequence[Record]) -> None:
     """Records say where agents are: this login may have another TMPDIR."""
     registry = await host_registry()
-    agents = {
-        (record.info["host"], agent)
-        for _, record in all_records(records_parent())
-        if (agent := str(record.info.get("agent", ""))) and version_of(agent) == agent_version()
-    }
+    agents = sorted(
+        {
+            (record.info["host"], agent)
+            for record in records
+            if (agent := str(record.info.get("agent", ""))) and version_of(agent) == agent_version()
+        }
+    )
     for host in hosts:
-        for name, directory in sorted(agents):
+        for name, directory in agents:
             if name == host.name:
                 registry.host_with(host, directory)
 

@@ -23,7 +23,6 @@ from ...options.kinds import readable
 from ..command import MISUSED, Command, CommandError, Text, meant
 from ..configured import general_options
 from ..kernelspecs import destination, kernelspec_manager, place, place_flags
-from .host_names import host_names
 from .samples import (
     DEFAULT_SAMPLE,
     SparkSite,
@@ -323,4 +322,5 @@ def _hosts(options: Mapping[str, Any]) -> str:
     if not listed:
         return "the configured hosts"
     entries = listed.split(",") if isinstance(listed, str) else listed
-    return host_names(entries, ", ")
+    names = [str(e.get("host")) if isinstance(e, dict) else str(e).strip() for e in entries]
+    return ", ".join(names)

@@ -7,13 +7,13 @@ from typing import Any
 
 from traitlets import Bool
 
+from ...environments.host_entry import name_of
 from ...errors import ConfigurationError
 from ...options.config import RemoteProvisionerConfigMixin
 from ...options.installed_specs import InstalledSpec, installed_specs
 from ..command import Command
 from ..kernelspecs import kernelspec_manager
 from ..table import columns
-from .host_names import host_names
 
 
 class SpecListApp(Command):
@@ -70,6 +70,6 @@ def _row(spec: dict[str, Any]) -> tuple[str, ...]:
     if "error" in spec:
         hosts, algorithm = f"invalid: {spec['error']}", "-"
     else:
-        hosts = host_names(spec["remote_hosts"], ",") or "-"
+        hosts = ",".join(map(name_of, spec["remote_hosts"])) or "-"
         algorithm = spec["load_balancing_algorithm"] or "-"
     return spec["name"], spec["display_name"], hosts, algorithm, spec["directory"]
